@@ -1,1 +1,24 @@
+//! What Achromat decides.
+//!
+//! This crate turns requests into operations, operations into log entries, and events into
+//! effects. It never does IO: no clock, no randomness, no environment, no threads, no async, no
+//! `HashMap` whose order could show. Time and fresh ids are arguments, so that a simulator runs
+//! exactly what production runs.
 
+pub mod backoff;
+pub mod body;
+pub mod catalog;
+pub mod engine;
+pub mod guard;
+pub mod health;
+pub mod ids;
+pub mod lane;
+pub mod limits;
+pub mod log;
+pub mod outcome;
+pub mod progress;
+pub mod read;
+pub mod reply;
+pub mod route;
+pub mod time;
+pub mod view;

@@ -9,9 +9,9 @@
 use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
 pub use libz_rs_sys::{
-    zlibVersion, Z_BLOCK, Z_BUF_ERROR, Z_DATA_ERROR, Z_DEFAULT_STRATEGY, Z_DEFLATED, Z_FINISH,
-    Z_FULL_FLUSH, Z_MEM_ERROR, Z_NEED_DICT, Z_NO_FLUSH, Z_OK, Z_PARTIAL_FLUSH, Z_STREAM_END,
-    Z_STREAM_ERROR, Z_SYNC_FLUSH,
+    Z_BLOCK, Z_BUF_ERROR, Z_DATA_ERROR, Z_DEFAULT_STRATEGY, Z_DEFLATED, Z_FINISH, Z_FULL_FLUSH,
+    Z_MEM_ERROR, Z_NEED_DICT, Z_NO_FLUSH, Z_OK, Z_PARTIAL_FLUSH, Z_STREAM_END, Z_STREAM_ERROR,
+    Z_SYNC_FLUSH, zlibVersion,
 };
 
 pub type uInt = c_uint;

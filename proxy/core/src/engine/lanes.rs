@@ -1,0 +1,410 @@
+//! The lanes at work: what they want done becomes the engine's effects.
+
+use smallvec::SmallVec;
+
+use super::{Effect, Engine, trouble};
+use crate::{
+    catalog::Change,
+    health::Sign,
+    ids::{Attempt, InstanceIx, LaneId, Position},
+    lane::{self, Context, Lane, Peer},
+    limits::REPLICATION_IN_FLIGHT_MAX,
+    log::Verdict,
+    outcome::{Before, Outcome, Sending, judge, judge_look_up},
+    time::Instant,
+};
+
+impl Engine {
+    /// What a lane must know of the instances.
+    pub(super) fn peers(&self, id: LaneId) -> SmallVec<[Peer; 2]> {
+        let collection = match id {
+            LaneId::Schema => None,
+            LaneId::Collection(collection) => self.catalog.get_even_gone(collection),
+        };
+        let copy = |instance: InstanceIx| collection.and_then(|c| c.copies.get(instance.at()));
+        InstanceIx::all(self.instances.len())
+            .zip(&self.instances)
+            .map(|(instance, state)| Peer {
+                standing: state.standing(),
+                is_ready: id == LaneId::Schema || copy(instance).is_some_and(|c| c.id.is_some()),
+                is_quarantined: state.quarantine.is_some()
+                    || copy(instance).is_some_and(|c| c.quarantine.is_some()),
+            })
+            .collect()
+    }
+
+    /// Lets a lane work, with all that is known now.
+    fn with_lane(&mut self, id: LaneId, work: impl FnOnce(&mut Lane, &mut Context<'_>)) {
+        let peers = self.peers(id);
+        let mut budget: SmallVec<[usize; 2]> = self.instances.iter().map(|i| i.budget).collect();
+        let mut effects = Vec::new();
+        let (rules, now) = (self.settings.lanes, self.now);
+        let Some(lane) = self.lane_mut(id) else {
+            return;
+        };
+        let mut context = Context {
+            now,
+            peers: &peers,
+            rules: &rules,
+            budget: &mut budget,
+            effects: &mut effects,
+        };
+        work(lane, &mut context);
+        for (instance, budget) in self.instances.iter_mut().zip(budget) {
+            instance.budget = budget;
+        }
+        let mut wake = None;
+        for effect in effects {
+            self.carry_out(id, effect, &mut wake);
+        }
+        if let Some(at) = wake {
+            self.wake(id, at);
+        }
+    }
+
+    /// Does all that can be done in a lane now.
+    pub(super) fn advance(&mut self, id: LaneId) {
+        if let Some(at) = self.wake_of.remove(&id) {
+            self.wakes.remove(&(at, id));
+        }
+        self.with_lane(id, Lane::advance);
+        self.settle(id);
+        self.pass_gate(id);
+        self.wake_for_gate(id);
+    }
+
+    pub(super) fn wake(&mut self, id: LaneId, at: Instant) {
+        match self.wake_of.get(&id) {
+            Some(earlier) if *earlier <= at => return,
+            Some(later) => {
+                self.wakes.remove(&(*later, id));
+            }
+            None => {}
+        }
+        self.wake_of.insert(id, at);
+        self.wakes.insert((at, id));
+    }
+
+    pub(super) fn wake_for_gate(&mut self, id: LaneId) {
+        if let Some(at) = self.gates.get(&id).and_then(super::Gate::expires_at) {
+            self.wake(id, at);
+        }
+    }
+
+    /// Keeps the books after a lane has worked.
+    fn settle(&mut self, id: LaneId) {
+        let Some(lane) = self.lane(id) else {
+            self.active.remove(&id);
+            return;
+        };
+        let (pending, base, progress) = (lane.pending(), lane.base(), lane.progress());
+        let is_done_for = lane.is_void() && !lane.is_busy();
+        if pending > 0 || self.gates.contains_key(&id) {
+            self.active.insert(id);
+        } else {
+            self.active.remove(&id);
+        }
+        match id {
+            LaneId::Collection(collection) if is_done_for => {
+                self.lanes.remove(&collection);
+                self.progress.remove(&collection);
+                self.active.remove(&id);
+                self.trimmable.remove(&id);
+                return;
+            }
+            LaneId::Collection(collection) => {
+                if self.progress.get(&collection) != Some(&progress) {
+                    self.progress.insert(collection, progress);
+                }
+            }
+            LaneId::Schema => {}
+        }
+        if base > Position(0) {
+            self.trimmable.insert(id);
+        }
+    }
+
+    fn carry_out(&mut self, id: LaneId, effect: lane::Effect, wake: &mut Option<Instant>) {
+        match effect {
+            lane::Effect::Send {
+                instance,
+                position,
+                attempt,
+                look_up,
+                ..
+            } => self.send(id, instance, position, attempt, look_up),
+            lane::Effect::Record {
+                instance,
+                position,
+                verdict,
+            } => {
+                self.effects.push(Effect::Record {
+                    lane: id,
+                    instance,
+                    position,
+                    verdict,
+                    changes: Vec::new(),
+                });
+            }
+            lane::Effect::Close {
+                position,
+                verdict,
+                reason,
+            } => self.close(id, position, verdict, reason),
+            lane::Effect::Answer { ticket, reply } => self.answer(ticket, reply),
+            lane::Effect::Disagrees {
+                instance,
+                position,
+                reason,
+            } => self.quarantine(id, instance, position, reason),
+            lane::Effect::Trouble {
+                instance,
+                position,
+                tries,
+                reason,
+            } => {
+                let logged_at = self.logged_at(id, position);
+                self.warn(trouble(
+                    id,
+                    Some(instance),
+                    position,
+                    logged_at,
+                    tries,
+                    reason,
+                ));
+            }
+            lane::Effect::Silence { instance } => self.silences.push_back(instance),
+            lane::Effect::Starved { instance } => {
+                if let Some(state) = self.instances.get_mut(instance.at()) {
+                    state.starved.insert(id);
+                }
+            }
+            lane::Effect::Wake { at } => *wake = Some(wake.map_or(at, |wake| wake.min(at))),
+        }
+    }
+
+    fn logged_at(&self, id: LaneId, position: Position) -> Option<crate::time::WallTime> {
+        Some(self.lane(id)?.slot(position)?.logged_at)
+    }
+
+    fn close(&mut self, id: LaneId, position: Position, verdict: Verdict, reason: String) {
+        let logged_at = self.logged_at(id, position);
+        self.warn(trouble(id, None, position, logged_at, 0, reason.clone()));
+        self.effects.push(Effect::Close {
+            lane: id,
+            position,
+            verdict,
+            reason,
+        });
+    }
+
+    fn send(
+        &mut self,
+        id: LaneId,
+        instance: InstanceIx,
+        position: Position,
+        attempt: Attempt,
+        look_up: bool,
+    ) {
+        match self.wire(id, instance, position, look_up) {
+            Ok(wire) => self.effects.push(Effect::Send {
+                lane: id,
+                instance,
+                position,
+                attempt,
+                wire,
+            }),
+            // There is nothing to send: what would come of it is known.
+            Err(outcome) => self.unsent.push_back((id, instance, attempt, outcome)),
+        }
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        id: LaneId,
+        instance: InstanceIx,
+        attempt: Attempt,
+        sending: Sending,
+    ) {
+        let Some((awaited, verb, before)) = self.lane(id).and_then(|lane| {
+            let awaited = lane.awaited(instance, attempt)?;
+            let slot = lane.slot(awaited.position)?;
+            let before = Before {
+                maybe_here: slot.may_be_done_on(instance),
+                elsewhere: slot.verdict == Verdict::Accepted,
+            };
+            Some((awaited, slot.verb.clone(), before))
+        }) else {
+            return;
+        };
+        let sign = match &sending {
+            Sending::NotSent(_) => Some(Sign::Refused),
+            Sending::Silent => Some(Sign::Silent),
+            Sending::Closed { reused: false } => Some(Sign::Closed),
+            Sending::Closed { reused: true } | Sending::Answered(_) => None,
+        };
+        let outcome = if awaited.look_up {
+            judge_look_up(sending)
+        } else {
+            judge(&verb, sending, before)
+        };
+        self.conclude(id, instance, awaited, outcome);
+        if let Some(sign) = sign {
+            self.noticed(instance, sign);
+        }
+    }
+
+    /// Takes an outcome into the catalog and the lane.
+    fn conclude(
+        &mut self,
+        id: LaneId,
+        instance: InstanceIx,
+        awaited: lane::Awaited,
+        outcome: Outcome,
+    ) {
+        let looks_up = outcome == Outcome::LookUp;
+        if awaited.replicates && matches!(outcome, Outcome::Done(_)) {
+            self.replayed += 1;
+        }
+        let (outcome, changes) = self.take_in(id, instance, awaited.position, outcome);
+        for change in &changes {
+            self.catalog.apply(change);
+        }
+        let from = self.effects.len();
+        self.with_lane(id, |lane, context| {
+            lane.answered(instance, awaited.position, outcome, context);
+        });
+        self.attach(from, changes.clone());
+        if awaited.replicates && !looks_up {
+            self.return_budget(instance);
+        }
+        self.advance(id);
+        self.follow_changes(&changes);
+    }
+
+    /// I08: what an entry changes in the catalog is recorded together with its cursor.
+    fn attach(&mut self, from: usize, made: Vec<Change>) {
+        if made.is_empty() {
+            return;
+        }
+        let record = self
+            .effects
+            .iter_mut()
+            .skip(from)
+            .find_map(|effect| match effect {
+                Effect::Record { changes, .. } => Some(changes),
+                _ => None,
+            });
+        match record {
+            Some(changes) => *changes = made,
+            None => self.effects.push(Effect::Change { changes: made }),
+        }
+    }
+
+    fn return_budget(&mut self, instance: InstanceIx) {
+        let Some(state) = self.instances.get_mut(instance.at()) else {
+            return;
+        };
+        state.budget = (state.budget + 1).min(REPLICATION_IN_FLIGHT_MAX);
+        if let Some(lane) = state.starved.pop_first() {
+            self.advance(lane);
+        }
+    }
+
+    /// Does what came up while something else was being done.
+    pub(super) fn drain(&mut self) {
+        loop {
+            if let Some((id, instance, attempt, outcome)) = self.unsent.pop_front() {
+                let awaited = self
+                    .lane(id)
+                    .and_then(|lane| lane.awaited(instance, attempt));
+                if let Some(awaited) = awaited {
+                    self.conclude(id, instance, awaited, outcome);
+                }
+            } else if let Some(instance) = self.silences.pop_front() {
+                self.noticed(instance, Sign::Silent);
+            } else {
+                break;
+            }
+        }
+    }
+
+    pub(super) fn recorded(&mut self, id: LaneId, instance: InstanceIx, position: Position) {
+        if let Some(lane) = self.lane_mut(id) {
+            lane.recorded(instance, position);
+        }
+        self.advance(id);
+    }
+
+    fn quarantine(&mut self, id: LaneId, instance: InstanceIx, position: Position, reason: String) {
+        let logged_at = self.logged_at(id, position);
+        let subject = self
+            .lane(id)
+            .and_then(|lane| lane.slot(position))
+            .and_then(|slot| slot.verb.subject_or_made());
+        self.warn(trouble(
+            id,
+            Some(instance),
+            position,
+            logged_at,
+            1,
+            reason.clone(),
+        ));
+        let Some(collection) = subject.filter(|id| self.catalog.get_even_gone(*id).is_some())
+        else {
+            return;
+        };
+        let change = Change::Quarantined {
+            collection,
+            instance,
+            reason: reason.into(),
+        };
+        self.catalog.apply(&change);
+        self.effects.push(Effect::Change {
+            changes: vec![change],
+        });
+    }
+
+    /// Deletes from the log what everybody has done.
+    pub(super) fn trim(&mut self) {
+        for id in std::mem::take(&mut self.trimmable) {
+            let peers = self.peers(id);
+            let Some(lane) = self.lane_mut(id) else {
+                continue;
+            };
+            let through = lane.base();
+            if !lane.begin_trim() {
+                continue;
+            }
+            let instances = InstanceIx::all(peers.len())
+                .zip(&peers)
+                .filter(|(_, peer)| !peer.is_quarantined)
+                .map(|(instance, _)| instance)
+                .collect();
+            if id == LaneId::Schema {
+                self.forget_collections(through);
+            }
+            self.effects.push(Effect::Trim {
+                lane: id,
+                through,
+                instances,
+            });
+        }
+    }
+
+    fn forget_collections(&mut self, through: Position) {
+        let changes: Vec<_> = self
+            .catalog
+            .forgettable(through)
+            .into_iter()
+            .map(|collection| Change::Forgotten { collection })
+            .collect();
+        if changes.is_empty() {
+            return;
+        }
+        for change in &changes {
+            self.catalog.apply(change);
+        }
+        self.effects.push(Effect::Change { changes });
+    }
+}

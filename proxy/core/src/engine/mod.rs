@@ -1,0 +1,500 @@
+//! All lanes, the catalog and the instances together: events in, effects out.
+//!
+//! The engine is what production and the simulator both run. One [`Event`] at a time goes into
+//! [`Engine::step`]; [`Engine::effects`] hands out what shall be done, in order: whatever must be
+//! durable before something else is an effect of its own, and the other thing comes out only when
+//! an event has confirmed it.
+
+mod lanes;
+mod report;
+mod restore;
+mod schema;
+mod submit;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use imbl::OrdMap;
+
+use self::submit::Gate;
+pub use self::{
+    report::{InstanceReport, Report, TroubleReport},
+    restore::{RestoredLane, Snapshot},
+    submit::{Question, Submission},
+};
+use crate::{
+    catalog::{Catalog, Change},
+    health::{Health, HealthRules, Probe, Sign, Standing, Transition},
+    ids::{Attempt, CollectionId, InstanceIx, LaneId, Position, Ticket},
+    lane::{Lane, Rules},
+    limits::{REPLICATION_IN_FLIGHT_MAX, TRIM_INTERVAL, TROUBLES_KEPT_MAX},
+    log::{Entry, Verdict},
+    outcome::{Outcome, Sending},
+    progress::Progress,
+    reply::Reply,
+    route::Method,
+    time::{Instant, WallTime},
+    view::View,
+};
+
+/// What the engine decides by.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How many instances there are.
+    pub instances: usize,
+    /// Timing of lanes.
+    pub lanes: Rules,
+    /// Timing of probes.
+    pub health: HealthRules,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A client wants a write done.
+    Submitted(Box<Submission>),
+    /// The store has made an entry durable.
+    Appended {
+        /// The client that it is for.
+        ticket: Ticket,
+        /// The place that the store gave it.
+        position: Position,
+    },
+    /// The store has not made an entry durable, and never will.
+    AppendFailed {
+        /// The client that it is for.
+        ticket: Ticket,
+        /// What the client is told.
+        reply: Reply,
+    },
+    /// A question to an instance, on which a submission waits, is settled.
+    Resolved {
+        /// The client that waits.
+        ticket: Ticket,
+        /// The body that is logged instead of the client's, or what the client is told.
+        body: Result<Bytes, Reply>,
+    },
+    /// A sending has ended.
+    Answered {
+        /// Its lane.
+        lane: LaneId,
+        /// The instance.
+        instance: InstanceIx,
+        /// Which sending.
+        attempt: Attempt,
+        /// How it ended.
+        sending: Sending,
+    },
+    /// The store has recorded that an instance has applied an entry.
+    Recorded {
+        /// The lane.
+        lane: LaneId,
+        /// The instance.
+        instance: InstanceIx,
+        /// The entry.
+        position: Position,
+    },
+    /// The store has recorded a verdict that no instance stands for.
+    Closed {
+        /// The lane.
+        lane: LaneId,
+        /// The entry.
+        position: Position,
+    },
+    /// A request met something.
+    Noticed {
+        /// The instance.
+        instance: InstanceIx,
+        /// What it met.
+        sign: Sign,
+    },
+    /// A probe has ended.
+    Probed {
+        /// The instance.
+        instance: InstanceIx,
+        /// What it found.
+        probe: Probe,
+    },
+    /// An operator has said how an instance is to be held.
+    Forced {
+        /// The instance.
+        instance: InstanceIx,
+        /// The word.
+        standing: Standing,
+        /// For how long.
+        span: Duration,
+    },
+    /// The store takes writes, or does not.
+    StoreIs {
+        /// Whether it does.
+        up: bool,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What an instance is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wire {
+    /// The method.
+    pub method: Method,
+    /// The canonical target.
+    pub target: String,
+    /// The body.
+    pub body: Payload,
+    /// The `Content-Type` of the body.
+    pub content_type: Option<Arc<str>>,
+}
+
+/// The body of what an instance is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// There is none.
+    None,
+    /// The entry's.
+    Entry {
+        /// The body, when it is in memory; otherwise the store has it.
+        body: Option<Bytes>,
+        /// Whether `get_or_create` must be taken out of it.
+        must_create: bool,
+    },
+}
+
+/// Something to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Make an entry durable, then say [`Event::Appended`].
+    Append {
+        /// The client that it is for.
+        ticket: Ticket,
+        /// The entry.
+        entry: Entry,
+    },
+    /// Ask an instance, then say [`Event::Resolved`].
+    Resolve {
+        /// The client that waits.
+        ticket: Ticket,
+        /// The instance, which has every entry of the lane.
+        instance: InstanceIx,
+        /// What is to be found out.
+        question: Question,
+    },
+    /// Send an entry to an instance, then say [`Event::Answered`].
+    Send {
+        /// The lane.
+        lane: LaneId,
+        /// The instance.
+        instance: InstanceIx,
+        /// The entry.
+        position: Position,
+        /// To be named in the answer.
+        attempt: Attempt,
+        /// What is sent.
+        wire: Wire,
+    },
+    /// Make durable, in one transaction, that an instance has applied an entry and what that
+    /// changes, then say [`Event::Recorded`].
+    Record {
+        /// The lane.
+        lane: LaneId,
+        /// The instance.
+        instance: InstanceIx,
+        /// The entry.
+        position: Position,
+        /// Its verdict, when that is not recorded yet.
+        verdict: Option<Verdict>,
+        /// The catalog's changes.
+        changes: Vec<Change>,
+    },
+    /// Make a verdict durable, then say [`Event::Closed`].
+    Close {
+        /// The lane.
+        lane: LaneId,
+        /// The entry.
+        position: Position,
+        /// The verdict.
+        verdict: Verdict,
+        /// Why, for the operator.
+        reason: String,
+    },
+    /// Make changes of the catalog durable.
+    Change {
+        /// The changes.
+        changes: Vec<Change>,
+    },
+    /// Delete entries that everybody has done, once the cursors are at least there.
+    Trim {
+        /// The lane.
+        lane: LaneId,
+        /// The last entry that may go.
+        through: Position,
+        /// The instances whose cursors are at least there.
+        instances: Vec<InstanceIx>,
+    },
+    /// Answer a client.
+    Answer {
+        /// The client.
+        ticket: Ticket,
+        /// What it is told.
+        reply: Reply,
+    },
+    /// Ask an instance for its heartbeat, then say [`Event::Probed`].
+    Probe {
+        /// The instance.
+        instance: InstanceIx,
+    },
+    /// Tell the operator that an instance's standing has changed.
+    Tell {
+        /// The instance.
+        instance: InstanceIx,
+        /// The change.
+        transition: Transition,
+    },
+    /// Tell the operator of trouble.
+    Warn(TroubleReport),
+}
+
+struct Instance {
+    health: Health,
+    /// How many replicating sends it may still be given.
+    budget: usize,
+    /// The lanes that wait for that budget.
+    starved: BTreeSet<LaneId>,
+    /// Why it can't be used at all until it is rebuilt.
+    quarantine: Option<Arc<str>>,
+}
+
+/// An entry on its way into the store.
+struct Appending {
+    entry: Entry,
+    client: crate::lane::Client,
+}
+
+/// The whole state.
+pub struct Engine {
+    settings: Settings,
+    now: Instant,
+    instances: Vec<Instance>,
+    catalog: Catalog,
+    schema: Lane,
+    lanes: BTreeMap<CollectionId, Lane>,
+    gates: BTreeMap<LaneId, Gate>,
+    appending: BTreeMap<Ticket, Appending>,
+    resolving: BTreeMap<Ticket, LaneId>,
+    store_is_up: bool,
+    progress: OrdMap<CollectionId, Progress>,
+    /// The lanes that have something left to do.
+    active: BTreeSet<LaneId>,
+    /// The lanes whose base has moved since they were trimmed.
+    trimmable: BTreeSet<LaneId>,
+    wakes: BTreeSet<(Instant, LaneId)>,
+    wake_of: BTreeMap<LaneId, Instant>,
+    /// Sendings that need not be sent, because what would come of them is known.
+    unsent: VecDeque<(LaneId, InstanceIx, Attempt, Outcome)>,
+    /// Instances whose silence is to be taken in.
+    silences: VecDeque<InstanceIx>,
+    trim_at: Instant,
+    troubles: VecDeque<TroubleReport>,
+    trouble_count: u64,
+    replayed: u64,
+    effects: Vec<Effect>,
+}
+
+impl Engine {
+    /// Takes in one event at a time; what is to be done about it collects in [`Self::effects`].
+    pub fn step(&mut self, event: Event, now: Instant) {
+        self.now = self.now.max(now);
+        match event {
+            Event::Submitted(submission) => self.submitted(*submission),
+            Event::Appended { ticket, position } => self.appended(ticket, position),
+            Event::AppendFailed { ticket, reply } => self.append_failed(ticket, reply),
+            Event::Resolved { ticket, body } => self.resolved(ticket, body),
+            Event::Answered {
+                lane,
+                instance,
+                attempt,
+                sending,
+            } => self.answered(lane, instance, attempt, sending),
+            Event::Recorded {
+                lane,
+                instance,
+                position,
+            } => self.recorded(lane, instance, position),
+            Event::Closed { lane, position } => {
+                if let Some(lane) = self.lane_mut(lane) {
+                    lane.closed(position);
+                }
+                self.advance(lane);
+            }
+            Event::Noticed { instance, sign } => {
+                self.noticed(instance, sign);
+            }
+            Event::Probed { instance, probe } => {
+                let (rules, now) = (self.settings.health, self.now);
+                self.health(instance, |health| health.probed(probe, &rules, now));
+            }
+            Event::Forced {
+                instance,
+                standing,
+                span,
+            } => {
+                let now = self.now;
+                self.health(instance, |health| health.force(standing, now + span, now));
+            }
+            Event::StoreIs { up } => self.store_is_up = up,
+            Event::Tick => self.tick(),
+        }
+        self.drain();
+    }
+
+    /// What shall be done, in order.
+    pub fn effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`Event::Tick`] is due.
+    pub fn wakes_at(&self) -> Option<Instant> {
+        let lanes = self.wakes.first().map(|(at, _)| *at);
+        let health = self.instances.iter().filter_map(|i| i.health.wakes_at());
+        let trim = (!self.trimmable.is_empty()).then_some(self.trim_at);
+        health.chain(lanes).chain(trim).min()
+    }
+
+    /// What requests may see now.
+    pub fn view(&self) -> View {
+        View {
+            catalog: self.catalog.clone(),
+            standings: self.instances.iter().map(Instance::standing).collect(),
+            schema: self.schema.progress(),
+            lanes: self.progress.clone(),
+            store_is_up: self.store_is_up,
+        }
+    }
+
+    fn tick(&mut self) {
+        for instance in InstanceIx::all(self.instances.len()) {
+            let now = self.now;
+            let mut is_due = false;
+            self.health(instance, |health| {
+                let (due, transition) = health.tick(now);
+                is_due = due;
+                transition
+            });
+            if is_due {
+                self.effects.push(Effect::Probe { instance });
+            }
+        }
+        while let Some((at, lane)) = self.wakes.first().copied()
+            && at <= self.now
+        {
+            self.wakes.remove(&(at, lane));
+            self.wake_of.remove(&lane);
+            self.advance(lane);
+        }
+        if self.trim_at <= self.now {
+            self.trim_at = self.now + TRIM_INTERVAL;
+            self.trim();
+        }
+    }
+
+    fn noticed(&mut self, instance: InstanceIx, sign: Sign) {
+        let now = self.now;
+        self.health(instance, |health| health.noticed(sign, now));
+    }
+
+    /// Changes what is known of an instance, and goes on wherever that matters.
+    fn health(
+        &mut self,
+        instance: InstanceIx,
+        change: impl FnOnce(&mut Health) -> Option<Transition>,
+    ) {
+        let Some(state) = self.instances.get_mut(instance.at()) else {
+            return;
+        };
+        let Some(transition) = change(&mut state.health) else {
+            return;
+        };
+        self.effects.push(Effect::Tell {
+            instance,
+            transition,
+        });
+        for id in self.active.clone() {
+            let now = self.now;
+            if let Some(lane) = self.lane_mut(id) {
+                match transition.to {
+                    Standing::Up => lane.returned(instance, transition.restarted, now),
+                    Standing::Down => lane.drop_bodies(),
+                    Standing::Suspect => {}
+                }
+            }
+            self.advance(id);
+        }
+    }
+
+    fn lane(&self, id: LaneId) -> Option<&Lane> {
+        match id {
+            LaneId::Schema => Some(&self.schema),
+            LaneId::Collection(collection) => self.lanes.get(&collection),
+        }
+    }
+
+    fn lane_mut(&mut self, id: LaneId) -> Option<&mut Lane> {
+        match id {
+            LaneId::Schema => Some(&mut self.schema),
+            LaneId::Collection(collection) => self.lanes.get_mut(&collection),
+        }
+    }
+
+    fn warn(&mut self, trouble: TroubleReport) {
+        self.trouble_count += 1;
+        if self.troubles.len() >= TROUBLES_KEPT_MAX {
+            self.troubles.pop_front();
+        }
+        self.troubles.push_back(trouble.clone());
+        self.effects.push(Effect::Warn(trouble));
+    }
+}
+
+impl Instance {
+    fn new(now: Instant) -> Self {
+        Self {
+            health: Health::new(now),
+            budget: REPLICATION_IN_FLIGHT_MAX,
+            starved: BTreeSet::new(),
+            quarantine: None,
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        if self.quarantine.is_some() {
+            Standing::Down
+        } else {
+            self.health.standing()
+        }
+    }
+}
+
+/// An entry's logging time and what is wrong with it, for the operator.
+pub(crate) fn trouble(
+    lane: LaneId,
+    instance: Option<InstanceIx>,
+    position: Position,
+    logged_at: Option<WallTime>,
+    tries: u32,
+    reason: String,
+) -> TroubleReport {
+    TroubleReport {
+        lane,
+        instance,
+        position,
+        logged_at: logged_at.unwrap_or_default(),
+        tries,
+        reason,
+    }
+}

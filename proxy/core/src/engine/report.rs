@@ -1,0 +1,101 @@
+//! What an operator is told of the whole.
+
+use std::sync::Arc;
+
+use super::Engine;
+use crate::{
+    health::Standing,
+    ids::{InstanceIx, LaneId, Position},
+    time::WallTime,
+};
+
+/// Something that went wrong with an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TroubleReport {
+    /// The lane.
+    pub lane: LaneId,
+    /// The instance that failed it, if it was one.
+    pub instance: Option<InstanceIx>,
+    /// The entry.
+    pub position: Position,
+    /// When the entry was logged.
+    pub logged_at: WallTime,
+    /// Failures in a row.
+    pub tries: u32,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// The state of one instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceReport {
+    /// How far it is used.
+    pub standing: Standing,
+    /// Whether that is an operator's word.
+    pub is_forced: bool,
+    /// Why it can't be used until it is rebuilt.
+    pub quarantine: Option<Arc<str>>,
+    /// Entries that it has not applied.
+    pub owed: u64,
+    /// Collections whose copy on it is quarantined.
+    pub quarantined_collections: usize,
+}
+
+/// The state of the whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// One for each instance.
+    pub instances: Vec<InstanceReport>,
+    /// Entries that at least one instance has not applied.
+    pub pending: u64,
+    /// Writes on their way into the log.
+    pub waiting: usize,
+    /// When the oldest of the pending ones was logged.
+    pub oldest_pending: Option<WallTime>,
+    /// Entries that were applied to an instance after another had carried them out.
+    pub replayed: u64,
+    /// Failures so far.
+    pub trouble_count: u64,
+    /// The latest failures.
+    pub troubles: Vec<TroubleReport>,
+}
+
+impl Engine {
+    /// The state of the whole, as it is now.
+    pub fn report(&self) -> Report {
+        let active = || self.active.iter().filter_map(|id| self.lane(*id));
+        let pending: usize = active().map(crate::lane::Lane::pending).sum();
+        Report {
+            instances: InstanceIx::all(self.instances.len())
+                .map(|instance| self.report_instance(instance))
+                .collect(),
+            pending: u64::try_from(pending).unwrap_or(u64::MAX),
+            waiting: self.gates.values().map(super::Gate::waiting).sum::<usize>()
+                + self.appending.len(),
+            oldest_pending: active().filter_map(crate::lane::Lane::oldest_pending).min(),
+            replayed: self.replayed,
+            trouble_count: self.trouble_count,
+            troubles: self.troubles.iter().cloned().collect(),
+        }
+    }
+
+    fn report_instance(&self, instance: InstanceIx) -> InstanceReport {
+        let state = self.instances.get(instance.at());
+        let owed = |id: &LaneId| self.lane(*id).map_or(0, |lane| lane.owed_to(instance));
+        InstanceReport {
+            standing: state.map_or(Standing::Down, super::Instance::standing),
+            is_forced: state.is_some_and(|state| state.health.is_forced()),
+            quarantine: state.and_then(|state| state.quarantine.clone()),
+            owed: self.active.iter().map(owed).sum(),
+            quarantined_collections: self
+                .catalog
+                .collections()
+                .filter(|c| {
+                    c.copies
+                        .get(instance.at())
+                        .is_some_and(|c| c.quarantine.is_some())
+                })
+                .count(),
+        }
+    }
+}

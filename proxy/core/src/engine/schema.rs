@@ -1,0 +1,364 @@
+//! What entries mean for the catalog, and what the catalog means for what is sent.
+
+use std::{borrow::Cow, sync::Arc};
+
+use super::{Engine, Payload, Wire};
+use crate::{
+    body::{self, Named},
+    catalog::{Change, Collection, Copy, Namespace},
+    ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, LaneId, Position},
+    lane::Lane,
+    log::{RecordAct, Verb, Verdict},
+    outcome::{Failure, Outcome},
+    reply::{self, Reply, with_collection_id},
+    route::{Action, Captures, route_of},
+};
+
+impl Engine {
+    /// What an instance is sent for an entry; or, when there is nothing to send, what comes of it.
+    pub(super) fn wire(
+        &self,
+        id: LaneId,
+        instance: InstanceIx,
+        position: Position,
+        look_up: bool,
+    ) -> Result<Wire, Outcome> {
+        let gone = || Outcome::Failed(Failure::NotSent("the lane is gone".to_owned()));
+        let slot = self
+            .lane(id)
+            .and_then(|lane| lane.slot(position))
+            .ok_or_else(gone)?;
+        let (action, captures) = self.address(&slot.verb, instance, slot.verdict, look_up)?;
+        let route = route_of(action).ok_or_else(gone)?;
+        let has_body = !look_up
+            && !matches!(
+                slot.verb,
+                Verb::DeleteCollection { .. } | Verb::DeleteDatabase { .. } | Verb::Reset
+            );
+        let creates = matches!(slot.verb, Verb::CreateCollection { .. });
+        let must_create = creates && slot.verdict == Verdict::Accepted;
+        let body = match &slot.body {
+            _ if !has_body => Payload::None,
+            Some(bytes) if must_create => Payload::Entry {
+                body: Some(body::without_get_or_create(bytes)),
+                must_create: false,
+            },
+            bytes => Payload::Entry {
+                body: bytes.clone(),
+                must_create,
+            },
+        };
+        Ok(Wire {
+            method: route.method,
+            target: route.render(&captures, "", None),
+            content_type: slot.content_type.clone().filter(|_| has_body),
+            body,
+        })
+    }
+
+    /// The route of an entry on one instance, and what stands in it.
+    fn address<'a>(
+        &'a self,
+        verb: &'a Verb,
+        instance: InstanceIx,
+        verdict: Verdict,
+        look_up: bool,
+    ) -> Result<(Action, Captures<'a>), Outcome> {
+        if let Some(subject) = verb.subject() {
+            let (collection, id) = self.copy_to_address(subject, instance, verdict)?;
+            return Ok(address_within(verb, collection, id));
+        }
+        let some = |name: &'a Arc<str>| Some(Cow::Borrowed(name.as_ref()));
+        let mut captures = Captures::default();
+        let action = match verb {
+            Verb::CreateTenant { .. } => Action::CreateTenant,
+            Verb::UpdateTenant { tenant } => {
+                captures.tenant = some(tenant);
+                Action::UpdateTenant
+            }
+            Verb::CreateDatabase { tenant, .. } => {
+                captures.tenant = some(tenant);
+                Action::CreateDatabase
+            }
+            Verb::DeleteDatabase { tenant, database } => {
+                captures.tenant = some(tenant);
+                captures.database = some(database);
+                Action::DeleteDatabase
+            }
+            Verb::CreateCollection {
+                tenant,
+                database,
+                name,
+                ..
+            } => {
+                captures.tenant = some(tenant);
+                captures.database = some(database);
+                if look_up {
+                    captures.collection = name.as_ref().and_then(some);
+                    Action::GetCollection
+                } else {
+                    Action::CreateCollection
+                }
+            }
+            _ => Action::Reset,
+        };
+        Ok((action, captures))
+    }
+
+    /// The copy that an entry about a collection goes to. An open entry about a collection that is
+    /// gone by now is refused as Chroma would refuse it; a decided one about a copy that an
+    /// instance never had has nothing to do there.
+    fn copy_to_address(
+        &self,
+        subject: CollectionId,
+        instance: InstanceIx,
+        verdict: Verdict,
+    ) -> Result<(&Collection, InstanceId), Outcome> {
+        if verdict == Verdict::Open && self.catalog.get(subject).is_none() {
+            let name = self
+                .catalog
+                .get_even_gone(subject)
+                .map(|c| c.name.to_string());
+            return Err(Outcome::Refused {
+                reply: reply::no_such_collection(&name.unwrap_or_else(|| subject.to_string())),
+                trace: false,
+            });
+        }
+        let collection = self.catalog.get_even_gone(subject);
+        collection
+            .and_then(|collection| Some((collection.as_ref(), collection.on(instance)?)))
+            .ok_or_else(|| Outcome::Done(Reply::json(200, "{}")))
+    }
+
+    /// What an outcome changes in the catalog; and the outcome as its client is to see it.
+    pub(super) fn take_in(
+        &self,
+        id: LaneId,
+        instance: InstanceIx,
+        position: Position,
+        outcome: Outcome,
+    ) -> (Outcome, Vec<Change>) {
+        let Some(slot) = self.lane(id).and_then(|lane| lane.slot(position)) else {
+            return (outcome, Vec::new());
+        };
+        let (verb, is_first) = (&slot.verb, slot.verdict == Verdict::Open);
+        match outcome {
+            Outcome::Done(reply) => match verb {
+                Verb::CreateCollection { .. } => {
+                    self.created(verb, instance, position, is_first, reply)
+                }
+                _ if is_first => {
+                    let changes = self.changes_of(verb, position);
+                    (Outcome::Done(reply), changes)
+                }
+                _ => (Outcome::Done(reply), Vec::new()),
+            },
+            Outcome::Refused { reply, trace } => {
+                let reply = self.as_client_sees(verb, instance, reply);
+                (Outcome::Refused { reply, trace }, Vec::new())
+            }
+            Outcome::Missing(reply) => {
+                let reply = self.as_client_sees(verb, instance, reply);
+                (Outcome::Missing(reply), Vec::new())
+            }
+            Outcome::Failed(Failure::ServerError(reply)) => {
+                let reply = self.as_client_sees(verb, instance, reply);
+                (Outcome::Failed(Failure::ServerError(reply)), Vec::new())
+            }
+            other => (other, Vec::new()),
+        }
+    }
+
+    fn as_client_sees(&self, verb: &Verb, instance: InstanceIx, reply: Reply) -> Reply {
+        let copy = verb
+            .subject()
+            .and_then(|id| Some((id, self.catalog.get_even_gone(id)?.on(instance)?)));
+        match copy {
+            Some((id, copy)) => with_collection_id(reply, copy, id.0),
+            None => reply,
+        }
+    }
+
+    /// An instance has made a collection, or has found it.
+    fn created(
+        &self,
+        verb: &Verb,
+        instance: InstanceIx,
+        position: Position,
+        is_first: bool,
+        reply: Reply,
+    ) -> (Outcome, Vec<Change>) {
+        let Verb::CreateCollection {
+            tenant,
+            database,
+            id,
+            ..
+        } = verb
+        else {
+            return (Outcome::Done(reply), Vec::new());
+        };
+        let Some(named) = Named::parse(&reply.body) else {
+            return (Outcome::Failed(Failure::ServerError(reply)), Vec::new());
+        };
+        let theirs = InstanceId(named.id);
+        if is_first && let Some(found) = self.catalog.named(tenant, database, &named.name) {
+            let body = named.with_id(&reply.body, found.id.0);
+            let changes = remade(found, instance, theirs);
+            return (Outcome::Found(Reply { body, ..reply }), changes);
+        }
+        let body = named.with_id(&reply.body, id.0);
+        let change = if is_first {
+            let mut copies: smallvec::SmallVec<[Copy; 2]> =
+                smallvec::smallvec![Copy::default(); self.instances.len()];
+            if let Some(copy) = copies.get_mut(instance.at()) {
+                copy.id = Some(theirs);
+            }
+            Change::Made(Arc::new(Collection {
+                id: *id,
+                tenant: Arc::clone(tenant),
+                database: Arc::clone(database),
+                name: named.name.as_str().into(),
+                made_at: position,
+                gone_at: None,
+                copies,
+            }))
+        } else {
+            Change::Copied {
+                collection: *id,
+                instance,
+                id: theirs,
+            }
+        };
+        (Outcome::Done(Reply { body, ..reply }), vec![change])
+    }
+
+    /// What the first success of an entry changes.
+    fn changes_of(&self, verb: &Verb, at: Position) -> Vec<Change> {
+        let bury = |collection: &Arc<Collection>| Change::Gone {
+            collection: collection.id,
+            at,
+        };
+        match verb {
+            Verb::ModifyCollection {
+                collection,
+                new_name: Some(name),
+            } => vec![Change::Renamed {
+                collection: *collection,
+                name: Arc::clone(name),
+            }],
+            Verb::DeleteCollection { collection } => vec![Change::Gone {
+                collection: *collection,
+                at,
+            }],
+            Verb::CreateDatabase {
+                tenant,
+                name: Some(name),
+                id,
+            } => self.database_made((Arc::clone(tenant), Arc::clone(name)), *id),
+            Verb::DeleteDatabase { tenant, database } => self
+                .catalog
+                .collections_in(tenant, database)
+                .map(bury)
+                .chain([Change::DatabaseGone {
+                    namespace: (Arc::clone(tenant), Arc::clone(database)),
+                }])
+                .collect(),
+            Verb::Reset => self
+                .catalog
+                .collections()
+                .map(bury)
+                .chain(
+                    self.catalog
+                        .databases()
+                        .map(|namespace| Change::DatabaseGone {
+                            namespace: namespace.clone(),
+                        }),
+                )
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn database_made(&self, namespace: Namespace, id: DatabaseId) -> Vec<Change> {
+        if self.catalog.database(&namespace.0, &namespace.1).is_some() {
+            return Vec::new();
+        }
+        vec![Change::DatabaseMade { namespace, id }]
+    }
+
+    /// Makes and ends lanes as the catalog changes.
+    pub(super) fn follow_changes(&mut self, changes: &[Change]) {
+        for change in changes {
+            match change {
+                Change::Made(made) => {
+                    let lane = LaneId::Collection(made.id);
+                    self.lanes
+                        .insert(made.id, Lane::new(lane, self.instances.len(), Position(0)));
+                }
+                Change::Copied { collection, .. } => {
+                    self.advance(LaneId::Collection(*collection));
+                }
+                Change::Gone { collection, .. } => {
+                    if let Some(lane) = self.lanes.get_mut(collection) {
+                        lane.void();
+                        self.advance(LaneId::Collection(*collection));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A create found a collection in the catalog, but the instance says another UUID than it had: it
+/// had lost the collection and has made an empty one, which is not served.
+fn remade(found: &Collection, instance: InstanceIx, theirs: InstanceId) -> Vec<Change> {
+    if found.on(instance) == Some(theirs) {
+        return Vec::new();
+    }
+    vec![
+        Change::Copied {
+            collection: found.id,
+            instance,
+            id: theirs,
+        },
+        Change::Quarantined {
+            collection: found.id,
+            instance,
+            reason: "it was missing there and was made anew, without its records".into(),
+        },
+    ]
+}
+
+fn address_within<'a>(
+    verb: &'a Verb,
+    collection: &'a Collection,
+    id: InstanceId,
+) -> (Action, Captures<'a>) {
+    let mut captures = Captures {
+        tenant: Some(Cow::Borrowed(collection.tenant.as_ref())),
+        database: Some(Cow::Borrowed(collection.database.as_ref())),
+        collection: Some(Cow::Owned(id.to_string())),
+        name: None,
+    };
+    let action = match verb {
+        Verb::Record { act, .. } => match act {
+            RecordAct::Add => Action::Add,
+            RecordAct::Update => Action::Update,
+            RecordAct::Upsert => Action::Upsert,
+            RecordAct::Delete => Action::DeleteRecords,
+        },
+        Verb::DeleteCollection { .. } => {
+            captures.collection = Some(Cow::Borrowed(collection.name.as_ref()));
+            Action::DeleteCollection
+        }
+        Verb::Fork { .. } => Action::Fork,
+        Verb::AttachFunction { .. } => Action::AttachFunction,
+        Verb::DetachFunction { function, .. } => {
+            captures.name = Some(Cow::Borrowed(function.as_ref()));
+            Action::DetachFunction
+        }
+        _ => Action::UpdateCollection,
+    };
+    (action, captures)
+}

@@ -1,0 +1,315 @@
+//! Writes on their way into the log.
+//!
+//! Most go straight to the store. A write that must be resolved first (a delete with a limit, a
+//! delete in a protected collection) closes its lane's *gate*: it waits until the lane is at rest,
+//! an instance that has everything is asked, and only then are it and those behind it logged. So
+//! what was found out is still true at the entry's place in the log.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{Appending, Effect, Engine};
+use crate::{
+    health::Standing,
+    ids::{InstanceId, InstanceIx, LaneId, Position, Ticket},
+    lane::{Client, Lane},
+    limits::LANE_OPEN_MAX,
+    log::{Entry, Level},
+    reply::{self, Reply},
+    time::Instant,
+};
+
+/// A write that a client wants done.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The client.
+    pub ticket: Ticket,
+    /// What shall be logged.
+    pub entry: Entry,
+    /// What must have happened before the client is answered.
+    pub level: Level,
+    /// When the client is answered at the latest.
+    pub answer_by: Instant,
+    /// Whether an instance must be asked before it can be logged.
+    pub must_resolve: bool,
+}
+
+/// What is asked of an instance before a delete is logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The collection's tenant.
+    pub tenant: std::sync::Arc<str>,
+    /// The collection's database.
+    pub database: std::sync::Arc<str>,
+    /// The collection's name.
+    pub name: std::sync::Arc<str>,
+    /// The collection's UUID on the instance that is asked.
+    pub id: InstanceId,
+    /// The delete's body.
+    pub body: Bytes,
+}
+
+/// What waits before a lane.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    waiting: VecDeque<Submission>,
+    /// How many of its entries are on their way into the store.
+    appending: usize,
+    /// The submission for which an instance is being asked.
+    resolving: Option<Ticket>,
+}
+
+impl Gate {
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.appending == 0 && self.resolving.is_none()
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// When the first of those that wait is answered at the latest.
+    pub(super) fn expires_at(&self) -> Option<Instant> {
+        self.waiting.iter().map(|waiting| waiting.answer_by).min()
+    }
+}
+
+impl Engine {
+    pub(super) fn submitted(&mut self, submission: Submission) {
+        if let Err(reply) = self.admit(&submission) {
+            self.answer(submission.ticket, reply);
+            return;
+        }
+        let lane = submission.entry.verb.lane();
+        self.gates
+            .entry(lane)
+            .or_default()
+            .waiting
+            .push_back(submission);
+        self.pass_gate(lane);
+        self.wake_for_gate(lane);
+    }
+
+    /// Whether a write may enter at all. Nothing has happened to one that may not.
+    fn admit(&self, submission: &Submission) -> Result<(), Reply> {
+        if !self.store_is_up {
+            let message = "The log can't be written at the moment; nothing was done";
+            return Err(reply::unavailable(message, 1));
+        }
+        if self
+            .instances
+            .iter()
+            .all(|i| i.standing() == Standing::Down)
+        {
+            let message = "No instance is in service; nothing was done";
+            return Err(reply::unavailable(message, 1));
+        }
+        let id = submission.entry.verb.lane();
+        let open = self.lane(id).map_or(0, Lane::open);
+        let gate = self.gates.get(&id);
+        let queued = gate.map_or(0, |gate| gate.waiting.len() + gate.appending);
+        if open + queued >= LANE_OPEN_MAX {
+            let message = "Too many writes wait for this collection; nothing was done";
+            return Err(reply::unavailable(message, 1));
+        }
+        Ok(())
+    }
+
+    /// Lets through what may pass: everything up to the first that must be resolved.
+    pub(super) fn pass_gate(&mut self, lane: LaneId) {
+        self.expire(lane);
+        while let Some(gate) = self.gates.get_mut(&lane)
+            && gate.resolving.is_none()
+            && let Some(next) = gate.waiting.front()
+        {
+            if next.must_resolve {
+                self.begin_resolving(lane);
+                break;
+            }
+            if let Some(next) = gate.waiting.pop_front() {
+                gate.appending += 1;
+                self.append(next);
+            }
+        }
+        if self.gates.get(&lane).is_some_and(Gate::is_idle) {
+            self.gates.remove(&lane);
+        }
+    }
+
+    fn expire(&mut self, lane: LaneId) {
+        let now = self.now;
+        let Some(gate) = self.gates.get_mut(&lane) else {
+            return;
+        };
+        let resolving = gate.resolving;
+        let is_over = |s: &Submission| s.answer_by <= now && Some(s.ticket) != resolving;
+        if !gate.waiting.iter().any(is_over) {
+            return;
+        }
+        let (over, waiting): (VecDeque<_>, _) = gate.waiting.drain(..).partition(is_over);
+        gate.waiting = waiting;
+        for submission in over {
+            let message = "The write waited too long for those before it; nothing was done";
+            self.answer(submission.ticket, reply::unavailable(message, 1));
+        }
+    }
+
+    /// Asks an instance for what the next submission must know, once the lane is at rest.
+    fn begin_resolving(&mut self, lane: LaneId) {
+        let Some(instance) = self.rested_instance(lane) else {
+            return;
+        };
+        let catalog = &self.catalog;
+        let Some(gate) = self.gates.get_mut(&lane).filter(|gate| gate.appending == 0) else {
+            return;
+        };
+        let Some(next) = gate.waiting.front() else {
+            return;
+        };
+        let question = next.entry.verb.subject().and_then(|id| {
+            let collection = catalog.get(id)?;
+            Some(Question {
+                tenant: collection.tenant.clone(),
+                database: collection.database.clone(),
+                name: collection.name.clone(),
+                id: collection.on(instance)?,
+                body: next.entry.body.clone(),
+            })
+        });
+        let ticket = next.ticket;
+        match question {
+            Some(question) => {
+                gate.resolving = Some(ticket);
+                self.resolving.insert(ticket, lane);
+                self.effects.push(Effect::Resolve {
+                    ticket,
+                    instance,
+                    question,
+                });
+            }
+            None => self.refuse_unknown(lane),
+        }
+    }
+
+    fn refuse_unknown(&mut self, lane: LaneId) {
+        let next = self
+            .gates
+            .get_mut(&lane)
+            .and_then(|gate| gate.waiting.pop_front());
+        if let (Some(next), LaneId::Collection(collection)) = (next, lane) {
+            let reply = reply::no_such_collection_id(&collection.to_string());
+            self.answer(next.ticket, reply);
+        }
+    }
+
+    /// An instance in service that has every entry of a lane in which nothing is undecided.
+    fn rested_instance(&self, id: LaneId) -> Option<InstanceIx> {
+        let at_rest = |instance: &InstanceIx| match self.lane(id) {
+            None => true,
+            Some(lane) => lane.open() == 0 && lane.owed_to(*instance) == 0,
+        };
+        let peers = self.peers(id);
+        let is_usable = |instance: &InstanceIx| {
+            peers.get(instance.at()).is_some_and(|peer| {
+                peer.standing != Standing::Down && peer.is_ready && !peer.is_quarantined
+            })
+        };
+        InstanceIx::all(self.instances.len())
+            .filter(|instance| is_usable(instance) && at_rest(instance))
+            .min_by_key(|instance| peers.get(instance.at()).map(|peer| peer.standing))
+    }
+
+    pub(super) fn resolved(&mut self, ticket: Ticket, body: Result<Bytes, Reply>) {
+        let Some(lane) = self.resolving.remove(&ticket) else {
+            return;
+        };
+        let submission = self.gates.get_mut(&lane).and_then(|gate| {
+            gate.resolving = None;
+            gate.waiting.pop_front()
+        });
+        let Some(mut submission) = submission else {
+            return;
+        };
+        match body {
+            Ok(body) => {
+                submission.entry.body = body;
+                if let Some(gate) = self.gates.get_mut(&lane) {
+                    gate.appending += 1;
+                }
+                self.append(submission);
+            }
+            Err(reply) => self.answer(ticket, reply),
+        }
+        self.pass_gate(lane);
+    }
+
+    fn append(&mut self, submission: Submission) {
+        let Submission {
+            ticket,
+            entry,
+            level,
+            answer_by,
+            ..
+        } = submission;
+        let client = Client {
+            ticket,
+            level,
+            answer_by,
+        };
+        self.effects.push(Effect::Append {
+            ticket,
+            entry: entry.clone(),
+        });
+        self.appending.insert(ticket, Appending { entry, client });
+    }
+
+    pub(super) fn appended(&mut self, ticket: Ticket, position: Position) {
+        let Some(Appending { entry, client }) = self.appending.remove(&ticket) else {
+            return;
+        };
+        let id = entry.verb.lane();
+        self.append_ended(id);
+        let now = self.now;
+        match self.lane_mut(id).filter(|lane| !lane.is_void()) {
+            Some(lane) => {
+                lane.appended(entry, position, client, now);
+                self.advance(id);
+            }
+            None => self.void_append(id, ticket, position),
+        }
+    }
+
+    /// The collection was deleted while the entry was on its way into the store.
+    fn void_append(&mut self, id: LaneId, ticket: Ticket, position: Position) {
+        if let LaneId::Collection(collection) = id {
+            self.answer(
+                ticket,
+                reply::no_such_collection_id(&collection.to_string()),
+            );
+        }
+        self.effects.push(Effect::Trim {
+            lane: id,
+            through: position,
+            instances: Vec::new(),
+        });
+    }
+
+    pub(super) fn append_failed(&mut self, ticket: Ticket, reply: Reply) {
+        if let Some(Appending { entry, .. }) = self.appending.remove(&ticket) {
+            self.append_ended(entry.verb.lane());
+        }
+        self.answer(ticket, reply);
+    }
+
+    fn append_ended(&mut self, lane: LaneId) {
+        if let Some(gate) = self.gates.get_mut(&lane) {
+            gate.appending = gate.appending.saturating_sub(1);
+        }
+        self.pass_gate(lane);
+    }
+
+    pub(super) fn answer(&mut self, ticket: Ticket, reply: Reply) {
+        self.effects.push(Effect::Answer { ticket, reply });
+    }
+}

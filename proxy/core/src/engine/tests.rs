@@ -1,0 +1,725 @@
+//! The engine's rules, one by one, against two scripted instances and a store that always works.
+//! Every order of events is the simulator's business.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::*;
+use crate::{
+    catalog::Prefer,
+    ids::{DatabaseId, EntryId},
+    log::{Level, RecordAct, Verb},
+    view::Scope,
+};
+
+const A: InstanceIx = InstanceIx(0);
+const B: InstanceIx = InstanceIx(1);
+
+const SETTINGS: Settings = Settings {
+    instances: 2,
+    lanes: Rules {
+        hedge: Duration::from_millis(150),
+        settle: Duration::from_secs(30),
+        all_wait: Duration::from_secs(2),
+    },
+    health: HealthRules {
+        interval: Duration::from_secs(1),
+        silent_max: 2,
+    },
+};
+
+/// A sending that waits for its answer.
+#[derive(Debug, Clone)]
+struct Sent {
+    lane: LaneId,
+    instance: InstanceIx,
+    attempt: Attempt,
+    line: String,
+}
+
+struct World {
+    engine: Engine,
+    now: Instant,
+    heads: BTreeMap<LaneId, Position>,
+    sent: Vec<Sent>,
+    answers: BTreeMap<u64, u16>,
+    /// Whether records are confirmed at once.
+    confirms: bool,
+    unconfirmed: Vec<Event>,
+    closed: Vec<Verdict>,
+    tickets: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            engine: Engine::restore(SETTINGS, Snapshot::default(), Instant(0)),
+            now: Instant(0),
+            heads: BTreeMap::new(),
+            sent: Vec::new(),
+            answers: BTreeMap::new(),
+            confirms: true,
+            unconfirmed: Vec::new(),
+            closed: Vec::new(),
+            tickets: 0,
+        };
+        for instance in [A, B] {
+            world.probe(instance, Probe::Answered);
+        }
+        world
+    }
+
+    fn probe(&mut self, instance: InstanceIx, probe: Probe) {
+        self.step(Event::Probed { instance, probe });
+    }
+
+    fn step(&mut self, event: Event) {
+        self.engine.step(event, self.now);
+        loop {
+            let effects = self.engine.effects();
+            if effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                self.carry_out(effect);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Append { ticket, entry } => {
+                let head = self.heads.entry(entry.verb.lane()).or_default();
+                *head = head.next();
+                let position = *head;
+                self.engine
+                    .step(Event::Appended { ticket, position }, self.now);
+            }
+            Effect::Record {
+                lane,
+                instance,
+                position,
+                ..
+            } => {
+                let event = Event::Recorded {
+                    lane,
+                    instance,
+                    position,
+                };
+                if self.confirms {
+                    self.engine.step(event, self.now);
+                } else {
+                    self.unconfirmed.push(event);
+                }
+            }
+            Effect::Close {
+                lane,
+                position,
+                verdict,
+                ..
+            } => {
+                self.closed.push(verdict);
+                self.engine.step(Event::Closed { lane, position }, self.now);
+            }
+            Effect::Send {
+                lane,
+                instance,
+                attempt,
+                wire,
+                ..
+            } => {
+                let name = ["A", "B"][instance.at()];
+                let tail = wire.target.rsplit('/').next().unwrap().to_owned();
+                self.sent.push(Sent {
+                    lane,
+                    instance,
+                    attempt,
+                    line: format!("{name} {} {tail}", wire.method),
+                });
+            }
+            Effect::Answer { ticket, reply } => {
+                assert!(self.answers.insert(ticket.0, reply.status).is_none());
+            }
+            _ => {}
+        }
+    }
+
+    fn confirm(&mut self) {
+        for event in std::mem::take(&mut self.unconfirmed) {
+            self.step(event);
+        }
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now = self.now + Duration::from_millis(ms);
+        self.step(Event::Tick);
+    }
+
+    fn submit(&mut self, verb: Verb, level: Level) -> u64 {
+        self.tickets += 1;
+        let entry = Entry {
+            id: EntryId(Uuid::from_u128(u128::from(self.tickets))),
+            logged_at: WallTime(0),
+            verb,
+            content_type: None,
+            body: Bytes::from_static(b"{}"),
+        };
+        self.step(Event::Submitted(Box::new(Submission {
+            ticket: Ticket(self.tickets),
+            entry,
+            level,
+            answer_by: self.now + Duration::from_secs(10),
+            must_resolve: false,
+        })));
+        self.tickets
+    }
+
+    /// What is under way, as lines such as `A POST add`.
+    fn lines(&self) -> Vec<&str> {
+        self.sent.iter().map(|sent| sent.line.as_str()).collect()
+    }
+
+    fn end(&mut self, line: &str, sending: Sending) {
+        let at = self.lines().iter().position(|sent| *sent == line);
+        let Some(at) = at else {
+            panic!("{line} is not among {:?}", self.lines());
+        };
+        let Sent {
+            lane,
+            instance,
+            attempt,
+            ..
+        } = self.sent.remove(at);
+        self.step(Event::Answered {
+            lane,
+            instance,
+            attempt,
+            sending,
+        });
+    }
+
+    fn reply(&mut self, line: &str, status: u16) {
+        self.end(line, Sending::Answered(Reply::json(status, "{}")));
+    }
+
+    /// A collection that both instances have, with ids that tell them apart.
+    fn collection(&mut self, number: u128, name: &str) -> CollectionId {
+        let id = CollectionId(Uuid::from_u128(number));
+        let ticket = self.submit(create(id, name), Level::All);
+        for (instance, uuid) in [("A", number + 0xa00), ("B", number + 0xb00)] {
+            self.made(instance, uuid, name);
+        }
+        assert_eq!(self.answers[&ticket], 200);
+        id
+    }
+
+    fn made(&mut self, instance: &str, uuid: u128, name: &str) {
+        let id = Uuid::from_u128(uuid);
+        let body = format!(r#"{{"id":"{id}","name":"{name}"}}"#);
+        let reply = Reply::json(200, body);
+        self.end(
+            &format!("{instance} POST collections"),
+            Sending::Answered(reply),
+        );
+    }
+
+    fn eligible(&self, id: CollectionId) -> Vec<bool> {
+        let view = self.engine.view();
+        let collection = view.catalog.get(id).unwrap();
+        [A, B]
+            .map(|i| view.is_eligible(i, Scope::Collection(collection)))
+            .into()
+    }
+}
+
+fn create(id: CollectionId, name: &str) -> Verb {
+    Verb::CreateCollection {
+        tenant: "t".into(),
+        database: "d".into(),
+        name: Some(name.into()),
+        id,
+    }
+}
+
+fn add(collection: CollectionId) -> Verb {
+    Verb::Record {
+        collection,
+        act: RecordAct::Add,
+    }
+}
+
+/// The executor first, the others at once after it; the client is answered by the first success;
+/// a read goes only where the write is.
+#[test]
+fn the_executor_first_then_the_others() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let ticket = world.submit(add(c), Level::One);
+    assert_eq!(world.lines(), ["A POST add"]);
+    world.reply("A POST add", 201);
+    assert_eq!(world.answers[&ticket], 201);
+    assert_eq!(world.lines(), ["B POST add"]);
+    assert_eq!(world.eligible(c), [true, false]);
+    world.reply("B POST add", 201);
+    assert_eq!(world.eligible(c), [true, true]);
+    assert_eq!(world.engine.report().pending, 0);
+}
+
+/// I07: the next entry of a lane is not sent before the record of the last one is durable.
+#[test]
+fn nothing_is_sent_before_the_last_is_recorded() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    world.confirms = false;
+    let first = world.submit(add(c), Level::One);
+    let second = world.submit(add(c), Level::One);
+    world.reply("A POST add", 201);
+    assert_eq!(
+        world.answers[&first], 201,
+        "success is told before it is recorded"
+    );
+    assert_eq!(world.lines(), ["B POST add"], "but the second waits");
+    world.confirm();
+    assert_eq!(world.lines(), ["B POST add", "A POST add"]);
+    world.reply("A POST add", 201);
+    assert_eq!(world.answers[&second], 201);
+}
+
+/// I04: a refusal is told only when it is durable, and nothing is sent on.
+#[test]
+fn a_refusal_is_durable_before_it_is_told() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    world.confirms = false;
+    let ticket = world.submit(add(c), Level::One);
+    world.reply("A POST add", 422);
+    assert!(!world.answers.contains_key(&ticket));
+    world.confirm();
+    assert_eq!(world.answers[&ticket], 422);
+    assert!(world.lines().is_empty());
+    assert_eq!(world.eligible(c), [true, true]);
+}
+
+/// A refusal that may have set the dimension is repeated on the others, and must be repeated there.
+#[test]
+fn a_refusal_with_a_trace_is_sent_on() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let ticket = world.submit(add(c), Level::One);
+    world.reply("A POST add", 400);
+    assert_eq!(world.answers[&ticket], 400);
+    world.reply("B POST add", 201);
+    assert_eq!(world.eligible(c), [true, false], "B took what was refused");
+}
+
+/// A silent executor is left behind after the hedge delay; its own sending stays the only one.
+#[test]
+fn a_silent_executor_is_hedged() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let ticket = world.submit(add(c), Level::One);
+    world.pass(149);
+    assert_eq!(world.lines(), ["A POST add"]);
+    world.pass(1);
+    assert_eq!(world.lines(), ["A POST add", "B POST add"]);
+    world.reply("B POST add", 201);
+    assert_eq!(world.answers[&ticket], 201);
+    let next = world.submit(add(c), Level::One);
+    assert_eq!(
+        world.lines(),
+        ["A POST add", "B POST add"],
+        "the next goes to B at once"
+    );
+    world.reply("B POST add", 201);
+    assert_eq!(world.answers[&next], 201);
+    world.pass(20_000);
+    assert_eq!(
+        world.lines(),
+        ["A POST add"],
+        "A is sent nothing more while it is silent"
+    );
+    world.reply("A POST add", 201);
+    world.reply("A POST add", 201);
+    assert_eq!(world.eligible(c), [true, true]);
+}
+
+/// What ended in silence may still be carried out: the instance is left alone until it has
+/// settled, or was seen to restart.
+#[test]
+fn an_unknown_outcome_settles_before_it_is_sent_again() {
+    for restarts in [false, true] {
+        let mut world = World::new();
+        let c = world.collection(1, "abc");
+        world.submit(add(c), Level::One);
+        world.pass(150);
+        world.reply("B POST add", 201);
+        world.end("A POST add", Sending::Silent);
+        world.pass(5_000);
+        assert!(world.lines().is_empty());
+        if restarts {
+            world.probe(A, Probe::Refused);
+            world.probe(A, Probe::Answered);
+        } else {
+            world.pass(25_000);
+        }
+        assert_eq!(world.lines(), ["A POST add"]);
+        world.reply("A POST add", 201);
+        assert_eq!(world.eligible(c), [true, true]);
+    }
+}
+
+/// A dead executor costs nothing but its refusal; what it missed is applied in order.
+#[test]
+fn a_dead_instance_catches_up_in_order() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let first = world.submit(add(c), Level::One);
+    world.end("A POST add", Sending::NotSent("refused".into()));
+    world.reply("B POST add", 201);
+    assert_eq!(world.answers[&first], 201);
+    world.probe(A, Probe::Refused);
+    for act in [RecordAct::Upsert, RecordAct::Update, RecordAct::Delete] {
+        world.submit(Verb::Record { collection: c, act }, Level::One);
+        let line = world.lines()[0].to_owned();
+        world.reply(&line, 200);
+    }
+    assert!(world.lines().is_empty());
+    world.probe(A, Probe::Answered);
+    for tail in ["add", "upsert", "update", "delete"] {
+        assert_eq!(world.eligible(c), [false, true]);
+        assert_eq!(world.lines(), [format!("A POST {tail}")]);
+        world.reply(&format!("A POST {tail}"), 200);
+    }
+    assert_eq!(world.eligible(c), [true, true]);
+}
+
+/// A write that nobody took before its deadline is withdrawn for ever, and then refused.
+#[test]
+fn what_was_never_sent_is_withdrawn() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let ticket = world.submit(add(c), Level::One);
+    world.end("A POST add", Sending::NotSent("refused".into()));
+    world.end("B POST add", Sending::NotSent("refused".into()));
+    for instance in [A, B] {
+        world.probe(instance, Probe::Refused);
+    }
+    world.pass(10_000);
+    assert_eq!(world.answers[&ticket], 503);
+    assert_eq!(world.closed, [Verdict::Abandoned]);
+    let refused = world.submit(add(c), Level::One);
+    assert_eq!(world.answers[&refused], 503);
+    for instance in [A, B] {
+        world.probe(instance, Probe::Answered);
+    }
+    assert!(world.lines().is_empty(), "nothing of it is sent later");
+}
+
+/// What may have been done is called unknown, and is carried out all the same.
+#[test]
+fn the_unknown_is_called_unknown() {
+    let mut world = World::new();
+    world.probe(B, Probe::Refused);
+    let c = CollectionId(Uuid::from_u128(1));
+    world.submit(create(c, "abc"), Level::All);
+    world.made("A", 0xa01, "abc");
+    let ticket = world.submit(add(c), Level::One);
+    world.pass(10_000);
+    assert_eq!(world.answers[&ticket], 504);
+    world.reply("A POST add", 201);
+    assert_eq!(world.eligible(c), [true, false]);
+}
+
+/// A write that breaks the handler of two instances is answered 502.
+#[test]
+fn a_poisonous_write_ends_after_two_instances() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let ticket = world.submit(add(c), Level::One);
+    world.end("A POST add", Sending::Closed { reused: false });
+    world.end("B POST add", Sending::Closed { reused: false });
+    assert_eq!(world.answers[&ticket], 502);
+    let standings = world.engine.view().standings;
+    assert!(standings.iter().all(|standing| *standing == Standing::Up));
+}
+
+/// A server error moves the write on; when all fail it, the client gets the error, and when it
+/// keeps failing it is given up and told.
+#[test]
+fn a_hopeless_write_does_not_block_its_lane_for_ever() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let ticket = world.submit(add(c), Level::One);
+    world.reply("A POST add", 500);
+    world.reply("B POST add", 500);
+    assert_eq!(world.answers[&ticket], 500);
+    for _ in 0..200 {
+        world.pass(1000);
+        for line in ["A POST add", "B POST add"] {
+            if world.lines().contains(&line) {
+                world.reply(line, 500);
+            }
+        }
+    }
+    assert_eq!(world.closed, [Verdict::Abandoned]);
+    assert!(
+        world
+            .engine
+            .report()
+            .troubles
+            .iter()
+            .any(|t| t.reason.contains("given up"))
+    );
+    assert_eq!(world.engine.report().pending, 0);
+}
+
+/// A collection made while an instance was away is made there when it returns; one that was made
+/// and deleted leaves nothing.
+#[test]
+fn schema_changes_are_caught_up_in_order() {
+    let mut world = World::new();
+    world.probe(B, Probe::Refused);
+    let (one, two) = (
+        CollectionId(Uuid::from_u128(1)),
+        CollectionId(Uuid::from_u128(2)),
+    );
+    world.submit(create(one, "abc"), Level::All);
+    world.made("A", 0xa01, "abc");
+    world.submit(add(one), Level::One);
+    world.reply("A POST add", 201);
+    world.submit(Verb::DeleteCollection { collection: one }, Level::All);
+    world.reply("A DELETE abc", 200);
+    world.submit(create(two, "abc"), Level::All);
+    world.made("A", 0xa02, "abc");
+    world.probe(B, Probe::Answered);
+    world.made("B", 0xb01, "abc");
+    assert_eq!(
+        world.lines(),
+        ["B DELETE abc"],
+        "the records of what is gone are not sent"
+    );
+    world.reply("B DELETE abc", 200);
+    world.made("B", 0xb02, "abc");
+    let view = world.engine.view();
+    let found = view.catalog.resolve("t", "d", "abc", Prefer::Name).unwrap();
+    assert_eq!(
+        (found.id, found.on(B).unwrap().0),
+        (two, Uuid::from_u128(0xb02))
+    );
+    assert_eq!(world.engine.report().pending, 0);
+}
+
+/// A rename that an instance missed is applied there before the delete that goes by the new name.
+#[test]
+fn a_rename_comes_before_the_delete_that_follows_it() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    world.probe(B, Probe::Refused);
+    let rename = Verb::ModifyCollection {
+        collection: c,
+        new_name: Some("xyz".into()),
+    };
+    world.submit(rename, Level::All);
+    world.reply(&format!("A PUT {}", Uuid::from_u128(0xa01)), 200);
+    world.submit(Verb::DeleteCollection { collection: c }, Level::All);
+    world.reply("A DELETE xyz", 200);
+    world.probe(B, Probe::Answered);
+    world.reply(&format!("B PUT {}", Uuid::from_u128(0xb01)), 200);
+    world.reply("B DELETE xyz", 200);
+    assert_eq!(world.engine.report().pending, 0);
+}
+
+/// Of two deletes of one collection the second finds it gone, as with Chroma.
+#[test]
+fn the_second_delete_is_a_404() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let first = world.submit(Verb::DeleteCollection { collection: c }, Level::All);
+    let second = world.submit(Verb::DeleteCollection { collection: c }, Level::All);
+    let pending = world.submit(add(c), Level::One);
+    world.reply("A DELETE abc", 200);
+    world.reply("B DELETE abc", 200);
+    assert_eq!(world.answers[&first], 200);
+    assert_eq!(world.answers[&second], 404);
+    world.reply("A POST add", 404);
+    assert_eq!(world.answers[&pending], 404);
+    assert!(world.engine.view().catalog.is_empty());
+}
+
+/// `get_or_create` of what is there is done once and changes nothing anywhere.
+#[test]
+fn finding_a_collection_is_not_replicated() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let other = CollectionId(Uuid::from_u128(9));
+    let ticket = world.submit(create(other, "abc"), Level::All);
+    world.made("A", 0xa01, "abc");
+    assert_eq!(world.answers[&ticket], 200);
+    assert!(world.lines().is_empty());
+    assert!(world.engine.view().catalog.get(other).is_none());
+    assert_eq!(world.eligible(c), [true, true]);
+}
+
+/// A create whose answer was lost may have been done: then the id is asked for.
+#[test]
+fn a_create_that_was_done_unseen_is_looked_up() {
+    let mut world = World::new();
+    let c = CollectionId(Uuid::from_u128(1));
+    world.submit(create(c, "abc"), Level::All);
+    world.end("A POST collections", Sending::Closed { reused: false });
+    world.made("B", 0xb01, "abc");
+    world.pass(1000);
+    world.reply("A POST collections", 409);
+    let body = format!(r#"{{"id":"{}","name":"abc"}}"#, Uuid::from_u128(0xa01));
+    world.end("A GET abc", Sending::Answered(Reply::json(200, body)));
+    assert_eq!(world.eligible(c), [true, true]);
+}
+
+/// A collection of the name that was left over on an instance is not taken for the new one.
+#[test]
+fn a_leftover_is_quarantined() {
+    let mut world = World::new();
+    let c = CollectionId(Uuid::from_u128(1));
+    let ticket = world.submit(create(c, "abc"), Level::All);
+    world.made("A", 0xa01, "abc");
+    world.reply("B POST collections", 409);
+    assert_eq!(world.answers[&ticket], 200);
+    assert_eq!(world.eligible(c), [true, false]);
+    world.submit(add(c), Level::One);
+    world.reply("A POST add", 201);
+    assert!(world.lines().is_empty());
+    assert_eq!(
+        world.engine.report().instances[1].quarantined_collections,
+        1
+    );
+}
+
+/// A delete that must be resolved waits until its lane is at rest, and holds up what is behind it.
+#[test]
+fn a_gate_holds_a_lane_until_it_is_at_rest() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    world.submit(add(c), Level::One);
+    let resolved = Ticket(100);
+    let entry = Entry {
+        id: EntryId(Uuid::from_u128(100)),
+        logged_at: WallTime(0),
+        verb: Verb::Record {
+            collection: c,
+            act: RecordAct::Delete,
+        },
+        content_type: None,
+        body: Bytes::from_static(b"{\"limit\":1}"),
+    };
+    world.step(Event::Submitted(Box::new(Submission {
+        ticket: resolved,
+        entry,
+        level: Level::One,
+        answer_by: world.now + Duration::from_secs(10),
+        must_resolve: true,
+    })));
+    let behind = world.submit(add(c), Level::One);
+    assert!(
+        world.engine.resolving.is_empty(),
+        "the add before it is not decided"
+    );
+    world.reply("A POST add", 201);
+    assert!(world.engine.resolving.contains_key(&resolved));
+    assert_eq!(world.lines(), ["B POST add"]);
+    let body = Ok(Bytes::from_static(b"{\"ids\":[]}"));
+    world.step(Event::Resolved {
+        ticket: resolved,
+        body,
+    });
+    assert_eq!(world.lines(), ["B POST add", "A POST delete"]);
+    world.reply("A POST delete", 200);
+    world.reply("A POST add", 201);
+    assert_eq!((world.answers[&100], world.answers[&behind]), (200, 201));
+}
+
+/// After a restart what is open in the log is carried out, and until then nobody reads past it.
+#[test]
+fn a_restart_goes_on_where_it_stopped() {
+    let id = CollectionId(Uuid::from_u128(1));
+    let mut catalog = Catalog::default();
+    let copies = [0xa01, 0xb01].map(|uuid| crate::catalog::Copy {
+        id: Some(crate::ids::InstanceId(Uuid::from_u128(uuid))),
+        quarantine: None,
+    });
+    catalog.apply(&Change::Made(Arc::new(crate::catalog::Collection {
+        id,
+        tenant: "t".into(),
+        database: "d".into(),
+        name: "abc".into(),
+        made_at: Position(1),
+        gone_at: None,
+        copies: copies.into(),
+    })));
+    let lane = LaneId::Collection(id);
+    let entry = |position, verdict| crate::log::Logged {
+        lane,
+        position: Position(position),
+        id: EntryId(Uuid::from_u128(position.into())),
+        logged_at: WallTime(5),
+        verb: add(id),
+        content_type: None,
+        verdict,
+    };
+    let snapshot = Snapshot {
+        catalog,
+        lanes: vec![RestoredLane {
+            id: lane,
+            head: Position(9),
+            cursors: vec![Some(Position(7)), Some(Position(6))],
+        }],
+        entries: vec![
+            entry(7, Verdict::Accepted),
+            entry(8, Verdict::Open),
+            entry(9, Verdict::Refused { trace: false }),
+        ],
+    };
+    let mut world = World::new();
+    world.engine = Engine::restore(SETTINGS, snapshot, world.now);
+    for instance in [A, B] {
+        world.probe(instance, Probe::Answered);
+    }
+    assert_eq!(world.eligible(id), [false, false]);
+    assert_eq!(world.lines(), ["B POST add", "A POST add"]);
+    world.reply("A POST add", 201);
+    assert_eq!(world.eligible(id), [true, false]);
+    world.reply("B POST add", 201);
+    world.reply("B POST add", 201);
+    assert_eq!(world.eligible(id), [true, true]);
+    assert_eq!(world.engine.report().pending, 0);
+}
+
+/// A database that Achromat made has an id of Achromat's own; with it go its collections.
+#[test]
+fn a_database_takes_its_collections_with_it() {
+    let mut world = World::new();
+    let made = Verb::CreateDatabase {
+        tenant: "t".into(),
+        name: Some("d".into()),
+        id: DatabaseId(Uuid::from_u128(77)),
+    };
+    world.submit(made, Level::All);
+    world.reply("A POST databases", 200);
+    world.reply("B POST databases", 409);
+    world.collection(1, "abc");
+    let view = world.engine.view();
+    assert_eq!(
+        view.catalog.database("t", "d").unwrap().0,
+        Uuid::from_u128(77)
+    );
+    let gone = Verb::DeleteDatabase {
+        tenant: "t".into(),
+        database: "d".into(),
+    };
+    world.submit(gone, Level::All);
+    world.reply("A DELETE d", 200);
+    world.reply("B DELETE d", 404);
+    let view = world.engine.view();
+    assert!(view.catalog.is_empty() && view.catalog.database("t", "d").is_none());
+}

@@ -1,0 +1,123 @@
+//! What may not be destroyed: the native limits that stand above every policy.
+
+use std::sync::Arc;
+
+use wildmatch::WildMatch;
+
+use crate::catalog::{Catalog, Collection};
+
+/// A pattern of collection names: `*` stands for any characters, `?` for one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pattern(WildMatch);
+
+impl Pattern {
+    /// The pattern as it was written.
+    pub fn new(text: &str) -> Self {
+        Self(WildMatch::new(text))
+    }
+
+    /// Whether a name fits.
+    pub fn matches(&self, name: &str) -> bool {
+        self.0.matches(name)
+    }
+}
+
+/// The names that are protected.
+#[derive(Clone, Debug, Default)]
+pub struct Guard {
+    protected: Vec<(Arc<str>, Pattern)>,
+}
+
+/// A refusal, with the rule and what it protects.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what} is denied: collection [{collection}] is protected by the rule `{rule}`")]
+pub struct Denial {
+    /// What was asked for.
+    pub what: &'static str,
+    /// The collection that it would hit.
+    pub collection: Arc<str>,
+    /// The rule, as it is configured.
+    pub rule: Arc<str>,
+}
+
+impl Guard {
+    /// A guard of these names and patterns.
+    pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Self {
+        Self {
+            protected: patterns
+                .into_iter()
+                .map(|text| (Arc::from(text), Pattern::new(text)))
+                .collect(),
+        }
+    }
+
+    /// The rule that protects a name.
+    pub fn rule_for(&self, name: &str) -> Option<&Arc<str>> {
+        self.protected
+            .iter()
+            .find(|(_, pattern)| pattern.matches(name))
+            .map(|(rule, _)| rule)
+    }
+
+    fn check(&self, what: &'static str, collection: &Collection) -> Result<(), Denial> {
+        match self.rule_for(&collection.name) {
+            None => Ok(()),
+            Some(rule) => Err(Denial {
+                what,
+                collection: Arc::clone(&collection.name),
+                rule: Arc::clone(rule),
+            }),
+        }
+    }
+
+    /// Whether a collection may be deleted.
+    pub fn delete(&self, collection: &Collection) -> Result<(), Denial> {
+        self.check("deleting it", collection)
+    }
+
+    /// Whether a collection may get another name: under that it would be protected no more.
+    pub fn rename(&self, collection: &Collection) -> Result<(), Denial> {
+        self.check("renaming it", collection)
+    }
+
+    /// Whether records may be deleted that are all the records there are.
+    pub fn empty(&self, collection: &Collection) -> Result<(), Denial> {
+        self.check("deleting its last records", collection)
+    }
+
+    /// Whether a database may be deleted, and with it its collections.
+    pub fn delete_database(
+        &self,
+        catalog: &Catalog,
+        tenant: &str,
+        database: &str,
+    ) -> Result<(), Denial> {
+        catalog
+            .collections_in(tenant, database)
+            .try_for_each(|collection| self.check("deleting its database", collection))
+    }
+
+    /// Whether everything may be deleted.
+    pub fn reset(&self, catalog: &Catalog) -> Result<(), Denial> {
+        catalog
+            .collections()
+            .try_for_each(|collection| self.check("a reset", collection))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Names and patterns protect what they match, case by case, and nothing else.
+    #[test]
+    fn patterns_match_names_as_they_are_written() {
+        let guard = Guard::new(["global", "prod_*"]);
+        assert_eq!(guard.rule_for("global").unwrap().as_ref(), "global");
+        assert_eq!(guard.rule_for("prod_").unwrap().as_ref(), "prod_*");
+        assert_eq!(guard.rule_for("prod_1").unwrap().as_ref(), "prod_*");
+        for other in ["Global", "global2", "my_global", "Prod_1", "prod"] {
+            assert_eq!(guard.rule_for(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Whether an instance is in service, from what requests met and what probes found.
+//!
+//! These are rules for two instances: there is no crowd to compare one with, so nothing is
+//! judged by being slower than the others.
+//!
+//! - What a request met makes an instance *suspect* at once and asks for a probe at once. A suspect
+//!   instance is still used, but last; that is all that failover needs.
+//! - Only probes make it *down*: one that is refused, or silence several times in a row. A down
+//!   instance is sent nothing.
+//! - One probe that is answered makes it *up*.
+//! - A connection that closes without an answer is the request's own failure, until a probe fails
+//!   too: some requests panic Chroma's handler while the server lives on.
+
+use std::time::Duration;
+
+use crate::time::Instant;
+
+/// How far an instance is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// In service.
+    Up,
+    /// Used after the others.
+    Suspect,
+    /// Not used.
+    Down,
+}
+
+impl Standing {
+    /// The word in the operator's interface.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Suspect => "suspect",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// What a request met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sign {
+    /// Nobody listens, or the connection could not be made in time.
+    Refused,
+    /// No answer within the hedge delay.
+    Silent,
+    /// The connection closed without an answer.
+    Closed,
+}
+
+/// What a probe found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// The heartbeat was answered.
+    Answered,
+    /// Nobody listens.
+    Refused,
+    /// No answer in time.
+    Silent,
+    /// Something else was answered.
+    Odd,
+}
+
+/// How probes are timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HealthRules {
+    /// From one probe to the next.
+    pub interval: Duration,
+    /// Silent probes in a row that make an instance down.
+    pub silent_max: u32,
+}
+
+/// What is known of one instance.
+#[derive(Clone, Debug)]
+pub struct Health {
+    observed: Standing,
+    forced: Option<(Standing, Instant)>,
+    /// When the standing last changed.
+    pub since: Instant,
+    silent: u32,
+    was_refused: bool,
+    probing: bool,
+    next_probe: Instant,
+}
+
+/// A change of standing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// What it was.
+    pub from: Standing,
+    /// What it is.
+    pub to: Standing,
+    /// Whether connections were refused in between: whatever was sent before is dead.
+    pub restarted: bool,
+}
+
+impl Health {
+    /// An instance of which nothing is known: suspect, and to be probed now.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            observed: Standing::Suspect,
+            forced: None,
+            since: now,
+            silent: 0,
+            was_refused: false,
+            probing: false,
+            next_probe: now,
+        }
+    }
+
+    /// How far the instance is used: as an operator said, otherwise as was observed.
+    pub fn standing(&self) -> Standing {
+        self.forced.map_or(self.observed, |(standing, _)| standing)
+    }
+
+    /// Whether the standing is an operator's word.
+    pub fn is_forced(&self) -> bool {
+        self.forced.is_some()
+    }
+
+    /// Takes in what a request met.
+    pub fn noticed(&mut self, sign: Sign, now: Instant) -> Option<Transition> {
+        self.next_probe = now;
+        match sign {
+            Sign::Refused => self.was_refused = true,
+            Sign::Silent => {}
+            Sign::Closed => return None,
+        }
+        let standing = self.observed.max(Standing::Suspect);
+        self.become_observed(standing, now)
+    }
+
+    /// Takes in what a probe found.
+    pub fn probed(
+        &mut self,
+        probe: Probe,
+        rules: &HealthRules,
+        now: Instant,
+    ) -> Option<Transition> {
+        self.probing = false;
+        self.next_probe = now + rules.interval;
+        self.silent = if probe == Probe::Silent {
+            self.silent.saturating_add(1)
+        } else {
+            0
+        };
+        let standing = match probe {
+            Probe::Answered => Standing::Up,
+            Probe::Refused => {
+                self.was_refused = true;
+                Standing::Down
+            }
+            Probe::Silent if self.silent >= rules.silent_max => Standing::Down,
+            Probe::Silent | Probe::Odd => self.observed.max(Standing::Suspect),
+        };
+        let transition = self.become_observed(standing, now);
+        if standing == Standing::Up {
+            self.was_refused = false;
+        }
+        transition
+    }
+
+    /// An operator's word, until `until`.
+    pub fn force(
+        &mut self,
+        standing: Standing,
+        until: Instant,
+        now: Instant,
+    ) -> Option<Transition> {
+        let from = self.standing();
+        self.forced = Some((standing, until));
+        self.transition(from, now)
+    }
+
+    /// Lets time pass: an operator's word ends. Returns whether a probe is due, which is then held
+    /// to be under way.
+    pub fn tick(&mut self, now: Instant) -> (bool, Option<Transition>) {
+        let from = self.standing();
+        self.forced = self.forced.filter(|(_, until)| *until > now);
+        let due = !self.probing && self.next_probe <= now;
+        self.probing |= due;
+        (due, self.transition(from, now))
+    }
+
+    /// When [`Self::tick`] has something to do next.
+    pub fn wakes_at(&self) -> Option<Instant> {
+        let probe = (!self.probing).then_some(self.next_probe);
+        let end = self.forced.map(|(_, until)| until);
+        probe.into_iter().chain(end).min()
+    }
+
+    fn become_observed(&mut self, standing: Standing, now: Instant) -> Option<Transition> {
+        let from = self.standing();
+        self.observed = standing;
+        self.transition(from, now)
+    }
+
+    fn transition(&mut self, from: Standing, now: Instant) -> Option<Transition> {
+        let to = self.standing();
+        (from != to).then(|| {
+            self.since = now;
+            Transition {
+                from,
+                to,
+                restarted: to == Standing::Up && self.was_refused,
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: HealthRules = HealthRules {
+        interval: Duration::from_secs(1),
+        silent_max: 2,
+    };
+
+    fn at(ms: u64) -> Instant {
+        Instant(ms * 1000)
+    }
+
+    fn up() -> Health {
+        let mut health = Health::new(at(0));
+        health.probed(Probe::Answered, &RULES, at(0));
+        health
+    }
+
+    /// What a request met makes an instance suspect and probed at once, never down.
+    #[test]
+    fn signs_make_suspect_and_probes_make_down() {
+        let mut health = up();
+        for _ in 0..10 {
+            health.noticed(Sign::Silent, at(10));
+            health.noticed(Sign::Refused, at(10));
+        }
+        assert_eq!(health.standing(), Standing::Suspect);
+        assert!(health.tick(at(10)).0, "a probe is due at once");
+        assert!(!health.tick(at(10)).0, "but only one at a time");
+        let down = health.probed(Probe::Refused, &RULES, at(11)).unwrap();
+        assert_eq!((down.from, down.to), (Standing::Suspect, Standing::Down));
+        let back = health.probed(Probe::Answered, &RULES, at(1011)).unwrap();
+        assert!(back.restarted && back.to == Standing::Up);
+    }
+
+    /// A frozen process accepts connections and says nothing: silence several times in a row.
+    #[test]
+    fn silence_makes_down_only_in_a_row() {
+        let mut health = up();
+        health.probed(Probe::Silent, &RULES, at(0));
+        assert_eq!(health.standing(), Standing::Suspect);
+        health.probed(Probe::Answered, &RULES, at(1));
+        health.probed(Probe::Silent, &RULES, at(2));
+        assert_eq!(health.standing(), Standing::Suspect);
+        health.probed(Probe::Silent, &RULES, at(3));
+        assert_eq!(health.standing(), Standing::Down);
+        let back = health.probed(Probe::Answered, &RULES, at(4)).unwrap();
+        assert!(
+            !back.restarted,
+            "a frozen server may still hold an old request"
+        );
+    }
+
+    /// A request that ends without an answer asks for a probe and says nothing of the instance.
+    #[test]
+    fn a_closed_connection_is_the_requests_failure() {
+        let mut health = up();
+        assert_eq!(health.noticed(Sign::Closed, at(5)), None);
+        assert_eq!(health.standing(), Standing::Up);
+        assert!(health.tick(at(5)).0);
+    }
+
+    /// An operator's word holds against probes, and ends.
+    #[test]
+    fn an_operators_word_holds_for_its_time() {
+        let mut health = up();
+        health.force(Standing::Down, at(100), at(0));
+        health.probed(Probe::Answered, &RULES, at(50));
+        assert_eq!(health.standing(), Standing::Down);
+        let (_, back) = health.tick(at(100));
+        assert_eq!(back.unwrap().to, Standing::Up);
+    }
+}

@@ -1,0 +1,311 @@
+//! What is sent next, and to whom.
+
+use super::{Context, Effect, Flight, Lane, Peer, Phase, bit};
+use crate::{
+    health::Standing,
+    ids::{Attempt, InstanceIx, Position},
+    limits::{ABANDON_AGE_MIN, ABANDON_ATTEMPTS_MIN, CLOSED_INSTANCES_MAX},
+    log::Verdict,
+    outcome::Failure,
+};
+
+impl Lane {
+    /// Does whatever can be done now.
+    pub fn advance(&mut self, context: &mut Context<'_>) {
+        self.pass_over();
+        if !self.is_void {
+            for instance in self.instances() {
+                self.replicate_to(instance, context);
+            }
+            self.execute_first_open(context);
+            self.abandon_hopeless(context);
+        }
+        self.answer_clients(context);
+        self.forget(context.peers);
+    }
+
+    /// Moves idle tracks over entries that nobody needs to do.
+    fn pass_over(&mut self) {
+        for instance in self.instances() {
+            while let Some(next) = self.next_of(instance)
+                && self.slot(next).is_some_and(|slot| {
+                    slot.verdict_is_recorded && (slot.verdict.is_passed_over() || self.is_void)
+                })
+            {
+                if let Some(track) = self.track_mut(instance) {
+                    track.applied = next;
+                    track.recorded = next;
+                    track.trouble = None;
+                }
+            }
+        }
+    }
+
+    /// The entry that an instance would have to do next, when it is not doing one.
+    fn next_of(&self, instance: InstanceIx) -> Option<Position> {
+        let track = self.track(instance)?;
+        (track.flight.is_none() && track.applied < self.head()).then(|| track.applied.next())
+    }
+
+    fn peer(context: &Context<'_>, instance: InstanceIx) -> Option<Peer> {
+        context.peers.get(instance.at()).copied()
+    }
+
+    fn is_sendable(context: &Context<'_>, instance: InstanceIx) -> bool {
+        Self::peer(context, instance).is_some_and(|peer| {
+            peer.standing != Standing::Down && peer.is_ready && !peer.is_quarantined
+        })
+    }
+
+    /// Whether an instance that failed its next entry may be tried again; asks to be woken if not.
+    fn may_retry(&self, instance: InstanceIx, context: &mut Context<'_>) -> bool {
+        let trouble = self.track(instance).and_then(|track| track.trouble);
+        match trouble {
+            Some(trouble) if trouble.retry_at > context.now => {
+                context.effects.push(Effect::Wake {
+                    at: trouble.retry_at,
+                });
+                false
+            }
+            _ => true,
+        }
+    }
+
+    fn replicate_to(&mut self, instance: InstanceIx, context: &mut Context<'_>) {
+        let Some(next) = self.next_of(instance) else {
+            return;
+        };
+        let binds = self.slot(next).is_some_and(|slot| slot.verdict.binds());
+        if !binds || !Self::is_sendable(context, instance) || !self.may_retry(instance, context) {
+            return;
+        }
+        match context.budget.get_mut(instance.at()) {
+            Some(budget) if *budget > 0 => *budget -= 1,
+            _ => {
+                context.effects.push(Effect::Starved { instance });
+                return;
+            }
+        }
+        self.send(instance, next, true, context);
+    }
+
+    /// The first open entry is sent to its executor; when that is silent for too long, to the next.
+    fn execute_first_open(&mut self, context: &mut Context<'_>) {
+        let open = self.decided.next();
+        if open > self.head() {
+            return;
+        }
+        let last_sent = self
+            .flights_of(open)
+            .map(|(_, flight)| flight.sent_at)
+            .max();
+        if let Some(sent_at) = last_sent {
+            let hedge_at = sent_at + context.rules.hedge;
+            if hedge_at > context.now && self.an_up_instance_has(open, context) {
+                context.effects.push(Effect::Wake { at: hedge_at });
+                return;
+            }
+            self.tell_silence(open, context);
+        }
+        let hedges = last_sent.is_some();
+        if let Some(executor) = self.choose_executor(open, hedges, context) {
+            self.send(executor, open, false, context);
+        }
+    }
+
+    pub(super) fn flights_of(
+        &self,
+        position: Position,
+    ) -> impl Iterator<Item = (InstanceIx, Flight)> {
+        self.instances()
+            .zip(&self.tracks)
+            .filter_map(|(instance, track)| Some((instance, track.flight?)))
+            .filter(move |(_, flight)| flight.position == position)
+    }
+
+    fn an_up_instance_has(&self, open: Position, context: &Context<'_>) -> bool {
+        self.flights_of(open).any(|(instance, _)| {
+            Self::peer(context, instance).is_some_and(|peer| peer.standing == Standing::Up)
+        })
+    }
+
+    fn tell_silence(&mut self, open: Position, context: &mut Context<'_>) {
+        let hedge = context.rules.hedge;
+        for (instance, track) in InstanceIx::all(self.tracks.len()).zip(&mut self.tracks) {
+            if let Some(flight) = &mut track.flight
+                && flight.position == open
+                && flight.phase == Phase::Sent
+                && context.now >= flight.sent_at + hedge
+            {
+                flight.phase = Phase::Silent;
+                context.effects.push(Effect::Silence { instance });
+            }
+        }
+    }
+
+    /// The best instance to carry out an open entry: one that did not fail it before one that did,
+    /// one that is up before a suspect one, in the order of the configuration.
+    fn choose_executor(
+        &self,
+        open: Position,
+        hedges: bool,
+        context: &mut Context<'_>,
+    ) -> Option<InstanceIx> {
+        let slot = self.slot(open)?;
+        let is_poison = slot.closed_on.count_ones() >= u32::from(CLOSED_INSTANCES_MAX);
+        let mut best = None;
+        for instance in self.instances() {
+            let failed = slot.failed_on & bit(instance) != 0;
+            let suits = self.next_of(instance) == Some(open)
+                && Self::is_sendable(context, instance)
+                && !(is_poison && slot.closed_on & bit(instance) == 0)
+                && !(hedges && failed);
+            if !suits || !self.may_retry(instance, context) {
+                continue;
+            }
+            let standing = Self::peer(context, instance).map(|peer| peer.standing);
+            let rank = (failed, standing, instance);
+            if best.is_none_or(|best| rank < best) {
+                best = Some(rank);
+            }
+        }
+        best.map(|(_, _, instance)| instance)
+    }
+
+    fn send(
+        &mut self,
+        instance: InstanceIx,
+        position: Position,
+        replicates: bool,
+        context: &mut Context<'_>,
+    ) {
+        self.attempts += 1;
+        let attempt = Attempt(self.attempts);
+        let sent_at = context.now;
+        let Some(track) = self.track_mut(instance) else {
+            return;
+        };
+        assert!(
+            track.flight.is_none(),
+            "I07: one unrecorded entry per lane and instance"
+        );
+        assert_eq!(
+            track.applied.next(),
+            position,
+            "I06: instances apply a lane in order"
+        );
+        track.flight = Some(Flight {
+            position,
+            attempt,
+            sent_at,
+            phase: Phase::Sent,
+            look_up: false,
+            replicates,
+        });
+        context.effects.push(Effect::Send {
+            instance,
+            position,
+            attempt,
+            look_up: false,
+            replicates,
+        });
+        if !replicates {
+            let at = sent_at + context.rules.hedge;
+            context.effects.push(Effect::Wake { at });
+        }
+    }
+
+    /// An entry that every instance in service keeps failing is given up, so that it does not
+    /// block its lane for ever; it is told to the operator.
+    fn abandon_hopeless(&mut self, context: &mut Context<'_>) {
+        let open = self.decided.next();
+        let Some(slot) = self.slot(open) else {
+            return;
+        };
+        if context.now.since(slot.since) < ABANDON_AGE_MIN || slot.last_failure.is_none() {
+            return;
+        }
+        let in_service = || self.instances().filter(|i| Self::is_sendable(context, *i));
+        let is_hopeless = in_service().next().is_some()
+            && in_service().all(|instance| {
+                self.track(instance).is_some_and(|track| {
+                    let tries = track.trouble.map_or(0, |trouble| trouble.tries);
+                    tries >= ABANDON_ATTEMPTS_MIN
+                })
+            });
+        if is_hopeless && !self.may_still_be_carried_out(open) {
+            let reason = slot
+                .last_failure
+                .as_ref()
+                .map(Failure::reason)
+                .unwrap_or_default();
+            let reason = format!("given up, every instance failed it: {reason}");
+            self.close(open, Verdict::Abandoned, reason, context);
+        }
+    }
+
+    /// Whether a sending of the entry may be carried out later than now.
+    fn may_still_be_carried_out(&self, position: Position) -> bool {
+        self.is_in_flight(position)
+            || self.tracks.iter().any(|track| {
+                track.applied.next() == position
+                    && track.trouble.is_some_and(|trouble| trouble.is_settling)
+            })
+    }
+
+    pub(super) fn close(
+        &mut self,
+        position: Position,
+        verdict: Verdict,
+        reason: String,
+        context: &mut Context<'_>,
+    ) {
+        if let Some(slot) = self.slot_mut(position) {
+            slot.verdict = verdict;
+            context.effects.push(Effect::Close {
+                position,
+                verdict,
+                reason,
+            });
+        }
+    }
+
+    /// Drops entries that everybody has done and nobody waits for.
+    fn forget(&mut self, peers: &[Peer]) {
+        let done = self
+            .tracks
+            .iter()
+            .zip(peers)
+            .filter(|(_, peer)| !peer.is_quarantined)
+            .map(|(track, _)| track.recorded)
+            .min()
+            .unwrap_or(self.decided);
+        while self.base < done
+            && self
+                .slots
+                .front()
+                .is_some_and(|slot| slot.verdict_is_recorded)
+            && !self.clients.contains_key(&self.base.next())
+        {
+            self.slots.pop_front();
+            self.base = self.base.next();
+        }
+    }
+
+    /// Frees the bodies of all entries that no client waits for: the store has them.
+    pub fn drop_bodies(&mut self) {
+        for position in (self.base.0 + 1..=self.head().0).map(Position) {
+            self.drop_body(position);
+        }
+    }
+
+    pub(super) fn drop_body(&mut self, position: Position) {
+        let is_awaited = self.clients.contains_key(&position);
+        if let Some(slot) = self.slot_mut(position)
+            && !is_awaited
+            && slot.verdict != Verdict::Open
+        {
+            slot.body = None;
+        }
+    }
+}

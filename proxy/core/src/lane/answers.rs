@@ -1,0 +1,239 @@
+//! Which client is answered when, and with what.
+
+use super::{Client, Context, Effect, Lane, Phase, Slot, bit};
+use crate::{
+    health::Standing,
+    ids::{InstanceIx, Position},
+    limits::{
+        ALL_LEVEL_LAG_MAX, CLOSED_INSTANCES_MAX, FAILED_ATTEMPTS_BEFORE_ANSWER,
+        LANE_BODIES_KEPT_MAX,
+    },
+    log::{Level, Verdict},
+    outcome::Failure,
+    reply::{self, Reply},
+};
+
+/// What there is to say to a client.
+enum Word {
+    Nothing,
+    Answer(Reply),
+    /// The entry was never sent: close it, and answer when that is durable.
+    GiveUp,
+}
+
+impl Lane {
+    pub(super) fn answer_clients(&mut self, context: &mut Context<'_>) {
+        let waiting: Vec<_> = self
+            .clients
+            .iter()
+            .map(|(p, client)| (*p, *client))
+            .collect();
+        for (position, client) in waiting {
+            let Some(slot) = self.slot(position) else {
+                continue;
+            };
+            match self.word(slot, position, client, context) {
+                Word::Nothing => {}
+                Word::Answer(reply) => self.answer(position, client, reply, context),
+                Word::GiveUp => {
+                    let reason = "no instance took it before its client's deadline".to_owned();
+                    self.close(position, Verdict::Abandoned, reason, context);
+                    self.move_decided();
+                }
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        position: Position,
+        client: Client,
+        reply: Reply,
+        context: &mut Context<'_>,
+    ) {
+        let verdict = self.slot(position).map(|slot| slot.verdict);
+        let is_done = matches!(verdict, Some(Verdict::Accepted | Verdict::Found));
+        assert!(
+            !reply.is_success() || is_done,
+            "I03: success means that it was done"
+        );
+        self.clients.remove(&position);
+        if is_done {
+            self.acknowledged = self.acknowledged.max(position);
+        }
+        let is_away = context
+            .peers
+            .iter()
+            .any(|peer| peer.standing == Standing::Down);
+        if is_away || self.pending() > LANE_BODIES_KEPT_MAX {
+            self.drop_body(position);
+        }
+        context.effects.push(Effect::Answer {
+            ticket: client.ticket,
+            reply,
+        });
+    }
+
+    fn word(
+        &self,
+        slot: &Slot,
+        position: Position,
+        client: Client,
+        context: &mut Context<'_>,
+    ) -> Word {
+        match slot.verdict {
+            Verdict::Accepted | Verdict::Found => {
+                self.word_if_accepted(slot, position, client, context)
+            }
+            // I04: a refusal is durable before it is told, or a restart could turn it round.
+            Verdict::Refused { .. } if slot.verdict_is_recorded => {
+                Word::Answer(slot.reply.clone().unwrap_or_else(|| outcome_unknown(slot)))
+            }
+            Verdict::Abandoned if slot.verdict_is_recorded && slot.maybe_on != 0 => {
+                Word::Answer(failure_reply(slot))
+            }
+            Verdict::Abandoned if slot.verdict_is_recorded => Word::Answer(reply::unavailable(
+                "No instance took the write in time; it was withdrawn and nothing was done",
+                1,
+            )),
+            Verdict::Void if self.is_in_flight(position) => Word::Nothing,
+            Verdict::Void => Word::Answer(void_reply(slot)),
+            Verdict::Refused { .. } | Verdict::Abandoned => Word::Nothing,
+            Verdict::Open => self.word_if_open(slot, position, client, context),
+        }
+    }
+
+    pub(super) fn is_in_flight(&self, position: Position) -> bool {
+        self.flights_of(position)
+            .any(|(_, flight)| flight.phase != Phase::Recording)
+    }
+
+    fn word_if_accepted(
+        &self,
+        slot: &Slot,
+        position: Position,
+        client: Client,
+        context: &mut Context<'_>,
+    ) -> Word {
+        let done = self
+            .tracks
+            .iter()
+            .filter(|track| track.applied >= position)
+            .count();
+        let is_enough = match client.level {
+            Level::One => true,
+            Level::Majority => done * 2 > self.tracks.len(),
+            Level::All => {
+                let until = slot.since + context.rules.all_wait;
+                let has_waited = context.now >= until;
+                let awaits = self
+                    .instances()
+                    .any(|i| self.all_awaits(i, position, context));
+                if awaits && !has_waited {
+                    context.effects.push(Effect::Wake { at: until });
+                }
+                !awaits || has_waited
+            }
+        };
+        match &slot.reply {
+            Some(reply) if is_enough => Word::Answer(reply.clone()),
+            _ if context.now >= client.answer_by => Word::Answer(reply::level_not_reached(done)),
+            _ => {
+                context.effects.push(Effect::Wake {
+                    at: client.answer_by,
+                });
+                Word::Nothing
+            }
+        }
+    }
+
+    /// Whether level `all` waits for an instance: one that is up and follows closely.
+    fn all_awaits(&self, instance: InstanceIx, position: Position, context: &Context<'_>) -> bool {
+        let (Some(track), Some(peer)) = (self.track(instance), context.peers.get(instance.at()))
+        else {
+            return false;
+        };
+        peer.standing == Standing::Up
+            && !peer.is_quarantined
+            && track.applied < position
+            && track.trouble.is_none()
+            && position.since(track.applied) <= ALL_LEVEL_LAG_MAX
+    }
+
+    fn word_if_open(
+        &self,
+        slot: &Slot,
+        position: Position,
+        client: Client,
+        context: &mut Context<'_>,
+    ) -> Word {
+        if self.has_failed_everywhere(slot, position, context) {
+            return Word::Answer(failure_reply(slot));
+        }
+        if context.now < client.answer_by {
+            context.effects.push(Effect::Wake {
+                at: client.answer_by,
+            });
+            return Word::Nothing;
+        }
+        if slot.maybe_on != 0 || self.is_in_flight(position) {
+            Word::Answer(outcome_unknown(slot))
+        } else {
+            Word::GiveUp
+        }
+    }
+
+    /// Whether there is no instance left that could do better soon.
+    fn has_failed_everywhere(
+        &self,
+        slot: &Slot,
+        position: Position,
+        context: &Context<'_>,
+    ) -> bool {
+        if slot.last_failure.is_none() || self.is_in_flight(position) {
+            return false;
+        }
+        let in_use = || {
+            context
+                .peers
+                .iter()
+                .zip(self.instances())
+                .filter(|(p, _)| !p.is_quarantined)
+        };
+        let has_others = in_use().any(|(peer, instance)| {
+            slot.failed_on & bit(instance) == 0 && peer.standing != Standing::Down
+        });
+        let closed = slot.closed_on.count_ones() >= u32::from(CLOSED_INSTANCES_MAX);
+        let is_enough = slot.failed_on.count_ones() > 1
+            || slot.failures >= FAILED_ATTEMPTS_BEFORE_ANSWER
+            || in_use().next().is_none();
+        closed || (!has_others && is_enough)
+    }
+}
+
+fn outcome_unknown(slot: &Slot) -> Reply {
+    let reason = slot.last_failure.as_ref().map_or_else(
+        || "no instance has answered in time".to_owned(),
+        Failure::reason,
+    );
+    reply::outcome_unknown(&reason)
+}
+
+fn failure_reply(slot: &Slot) -> Reply {
+    match &slot.last_failure {
+        Some(Failure::ServerError(reply)) => reply.clone(),
+        Some(Failure::Closed { .. }) => {
+            let count = slot.closed_on.count_ones();
+            reply::no_answer(&format!("{count} instance(s)"))
+        }
+        _ => outcome_unknown(slot),
+    }
+}
+
+fn void_reply(slot: &Slot) -> Reply {
+    match (&slot.reply, slot.verb.subject()) {
+        (Some(reply), _) => reply.clone(),
+        (None, Some(collection)) => reply::no_such_collection_id(&collection.to_string()),
+        (None, None) => outcome_unknown(slot),
+    }
+}

@@ -1,0 +1,339 @@
+//! What happens to a lane: entries arrive, answers come, records become durable.
+
+use std::time::Duration;
+
+use super::{Client, Context, Effect, Lane, Phase, Slot, Trouble, bit};
+use crate::{
+    backoff,
+    ids::{Attempt, InstanceIx, LaneId, Position},
+    log::{Entry, Logged, Verb, Verdict},
+    outcome::{Failure, Outcome},
+    reply::Reply,
+    time::{Instant, WallTime},
+};
+
+impl Lane {
+    /// An entry has become durable. I01: a slot exists only for what the store has confirmed.
+    pub fn appended(&mut self, entry: Entry, position: Position, client: Client, now: Instant) {
+        assert_eq!(position, self.head().next(), "I02: positions have no gaps");
+        let mut slot = Slot::new(entry.verb, entry.logged_at, Verdict::Open, now);
+        slot.content_type = entry.content_type;
+        slot.body = Some(entry.body);
+        self.slots.push_back(slot);
+        self.clients.insert(position, client);
+    }
+
+    /// An entry found in the log at the start. Whatever is open may have been sent before, and
+    /// may have been acknowledged: so it counts as both.
+    pub fn restored(&mut self, entry: Logged, now: Instant) {
+        self.restore_head(Position(entry.position.0.saturating_sub(1)), now);
+        assert_eq!(
+            entry.position,
+            self.head().next(),
+            "I02: positions have no gaps"
+        );
+        if !entry.verdict.is_passed_over() {
+            self.acknowledged = entry.position;
+        }
+        let mut slot = Slot::new(entry.verb, entry.logged_at, entry.verdict, now);
+        slot.content_type = entry.content_type;
+        slot.maybe_on = u16::MAX;
+        self.slots.push_back(slot);
+        self.move_decided();
+    }
+
+    /// Positions up to this one that the store has trimmed: everybody has done with them.
+    pub fn restore_head(&mut self, head: Position, now: Instant) {
+        while self.head() < head {
+            let nothing = Slot::new(Verb::Reset, WallTime::default(), Verdict::Void, now);
+            self.slots.push_back(nothing);
+        }
+        self.move_decided();
+    }
+
+    /// Where an instance stood when the proxy stopped.
+    pub fn restore_cursor(&mut self, instance: InstanceIx, position: Position) {
+        if let Some(track) = self.track_mut(instance) {
+            track.applied = position;
+            track.recorded = position;
+        }
+    }
+
+    /// An answer has come and was judged. The caller has made sure that it is awaited.
+    pub fn answered(
+        &mut self,
+        instance: InstanceIx,
+        position: Position,
+        outcome: Outcome,
+        context: &mut Context<'_>,
+    ) {
+        match outcome {
+            Outcome::Done(reply) => {
+                self.done(instance, position, reply, Verdict::Accepted, context);
+            }
+            Outcome::Found(reply) => self.done(instance, position, reply, Verdict::Found, context),
+            Outcome::Refused { reply, trace } => {
+                self.refused(instance, position, reply, trace, context);
+            }
+            Outcome::Missing(reply) => {
+                self.land(instance);
+                let reason = format!(
+                    "answered {} for a collection that it should have",
+                    reply.status
+                );
+                self.note_failure(instance, position, Failure::ServerError(reply));
+                context.effects.push(Effect::Disagrees {
+                    instance,
+                    position,
+                    reason,
+                });
+            }
+            Outcome::LookUp => self.look_up(instance, position, context),
+            Outcome::Failed(failure) => self.failed(instance, position, failure, context),
+        }
+        self.move_decided();
+    }
+
+    fn done(
+        &mut self,
+        instance: InstanceIx,
+        position: Position,
+        reply: Reply,
+        verdict: Verdict,
+        context: &mut Context<'_>,
+    ) {
+        let Some(slot) = self.slot_mut(position) else {
+            return;
+        };
+        match slot.verdict {
+            Verdict::Open => {
+                slot.verdict = verdict;
+                slot.reply = Some(reply);
+                slot.since = context.now;
+            }
+            Verdict::Refused { .. } => {
+                let reason = format!("answered {} where another instance refused", reply.status);
+                self.disagree(instance, position, reason, context);
+                return;
+            }
+            Verdict::Accepted | Verdict::Found | Verdict::Abandoned | Verdict::Void => {}
+        }
+        self.apply(instance, position, context);
+    }
+
+    fn refused(
+        &mut self,
+        instance: InstanceIx,
+        position: Position,
+        reply: Reply,
+        trace: bool,
+        context: &mut Context<'_>,
+    ) {
+        let Some(slot) = self.slot_mut(position) else {
+            return;
+        };
+        match slot.verdict {
+            Verdict::Open => {
+                slot.verdict = Verdict::Refused { trace };
+                slot.reply = Some(reply);
+                slot.since = context.now;
+            }
+            Verdict::Accepted | Verdict::Found => {
+                let failure = Failure::ServerError(reply);
+                let reason = format!("refused what another instance did: {}", failure.reason());
+                self.disagree(instance, position, reason, context);
+                return;
+            }
+            Verdict::Refused { .. } | Verdict::Abandoned | Verdict::Void => {}
+        }
+        self.apply(instance, position, context);
+    }
+
+    /// In the schema lane a disagreement is about one collection, which is quarantined there; the
+    /// instance goes on with the others. In a collection's lane it is the end of the track.
+    fn disagree(
+        &mut self,
+        instance: InstanceIx,
+        position: Position,
+        reason: String,
+        context: &mut Context<'_>,
+    ) {
+        context.effects.push(Effect::Disagrees {
+            instance,
+            position,
+            reason,
+        });
+        if self.id == LaneId::Schema {
+            self.apply(instance, position, context);
+        } else {
+            self.land(instance);
+        }
+    }
+
+    fn apply(&mut self, instance: InstanceIx, position: Position, context: &mut Context<'_>) {
+        let Some(slot) = self.slot_mut(position) else {
+            return;
+        };
+        let verdict = (!slot.verdict_is_recorded).then_some(slot.verdict);
+        let Some(track) = self.track_mut(instance) else {
+            return;
+        };
+        assert!(
+            track.applied < position,
+            "I06: an instance never goes back in a lane"
+        );
+        track.applied = position;
+        track.trouble = None;
+        if let Some(flight) = &mut track.flight {
+            flight.phase = Phase::Recording;
+        }
+        context.effects.push(Effect::Record {
+            instance,
+            position,
+            verdict,
+        });
+    }
+
+    fn look_up(&mut self, instance: InstanceIx, position: Position, context: &mut Context<'_>) {
+        self.attempts += 1;
+        let attempt = Attempt(self.attempts);
+        let Some(flight) = self
+            .track_mut(instance)
+            .and_then(|track| track.flight.as_mut())
+        else {
+            return;
+        };
+        flight.attempt = attempt;
+        flight.look_up = true;
+        context.effects.push(Effect::Send {
+            instance,
+            position,
+            attempt,
+            look_up: true,
+            replicates: flight.replicates,
+        });
+    }
+
+    fn failed(
+        &mut self,
+        instance: InstanceIx,
+        position: Position,
+        failure: Failure,
+        context: &mut Context<'_>,
+    ) {
+        self.land(instance);
+        let seed = position.0 ^ u64::from(instance.0) << 56;
+        let (settle, stale) = (
+            failure == Failure::Silent,
+            failure == Failure::Closed { reused: true },
+        );
+        let reason = failure.reason();
+        self.note_failure(instance, position, failure);
+        let Some(track) = self.track_mut(instance) else {
+            return;
+        };
+        let tries = track.trouble.map_or(0, |trouble| trouble.tries) + u32::from(!stale);
+        let pause = match (settle, stale) {
+            (true, _) => context.rules.settle,
+            (_, true) => Duration::ZERO,
+            _ => backoff::pause(tries, seed),
+        };
+        track.trouble = Some(Trouble {
+            tries,
+            retry_at: context.now + pause,
+            is_settling: settle,
+        });
+        if !stale {
+            context.effects.push(Effect::Trouble {
+                instance,
+                position,
+                tries,
+                reason,
+            });
+        }
+    }
+
+    fn note_failure(&mut self, instance: InstanceIx, position: Position, failure: Failure) {
+        let Some(slot) = self.slot_mut(position) else {
+            return;
+        };
+        if failure.may_have_happened() {
+            slot.maybe_on |= bit(instance);
+        }
+        match &failure {
+            Failure::NotSent(_) | Failure::Closed { reused: true } => return,
+            Failure::Closed { .. } => slot.closed_on |= bit(instance),
+            Failure::Silent | Failure::ServerError(_) => {}
+        }
+        slot.failed_on |= bit(instance);
+        slot.failures = slot.failures.saturating_add(1);
+        slot.last_failure = Some(failure);
+    }
+
+    fn land(&mut self, instance: InstanceIx) {
+        if let Some(track) = self.track_mut(instance) {
+            track.flight = None;
+        }
+    }
+
+    /// A record has become durable: the instance may be sent the next entry.
+    pub fn recorded(&mut self, instance: InstanceIx, position: Position) {
+        if let Some(slot) = self.slot_mut(position) {
+            slot.verdict_is_recorded = true;
+        }
+        if let Some(track) = self.track_mut(instance) {
+            assert!(
+                track.applied >= position,
+                "I05: nothing is recorded that was not applied"
+            );
+            track.recorded = track.recorded.max(position);
+            if track
+                .flight
+                .is_some_and(|f| f.phase == Phase::Recording && f.position == position)
+            {
+                track.flight = None;
+            }
+        }
+    }
+
+    /// A verdict that no instance stands for has become durable.
+    pub fn closed(&mut self, position: Position) {
+        if let Some(slot) = self.slot_mut(position) {
+            slot.verdict_is_recorded = true;
+        }
+    }
+
+    /// An instance is in service again. What waited for it need not wait longer; a request that was
+    /// left with it is dead if it restarted.
+    pub fn returned(&mut self, instance: InstanceIx, restarted: bool, now: Instant) {
+        if let Some(trouble) = self
+            .track_mut(instance)
+            .and_then(|track| track.trouble.as_mut())
+            && (restarted || !trouble.is_settling)
+        {
+            trouble.retry_at = now;
+            trouble.is_settling = false;
+        }
+    }
+
+    /// The collection is deleted: nothing that is owed matters any more.
+    pub fn void(&mut self) {
+        self.is_void = true;
+        for slot in &mut self.slots {
+            if slot.verdict == Verdict::Open {
+                slot.verdict = Verdict::Void;
+            }
+            slot.verdict_is_recorded = true;
+        }
+        self.move_decided();
+    }
+
+    pub(super) fn move_decided(&mut self) {
+        while self
+            .slot(self.decided.next())
+            .is_some_and(|slot| slot.verdict != Verdict::Open)
+        {
+            self.decided = self.decided.next();
+        }
+    }
+}

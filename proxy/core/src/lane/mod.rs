@@ -1,0 +1,396 @@
+//! One lane: which entry goes to which instance next, and when its client is answered.
+//!
+//! A lane is a state machine. Things that happened go in ([`Lane::appended`], [`Lane::answered`],
+//! [`Lane::recorded`], time by [`Lane::advance`]), [`Effect`]s come out. It never looks at bodies
+//! or at the catalog; what it must know of the instances stands in [`Peer`]s.
+//!
+//! For each instance there is a *track*: what it has applied, what of that is recorded, and the one
+//! flight that may be under way (I07). An entry is first sent to one instance, its executor; when
+//! that hangs or fails, to the next. The first answer decides it. Decided entries go to all others,
+//! in order.
+
+mod advance;
+mod answers;
+mod events;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::{
+    health::Standing,
+    ids::{Attempt, InstanceIx, LaneId, Position, Ticket},
+    log::{Level, Verb, Verdict},
+    outcome::Failure,
+    progress::Progress,
+    reply::Reply,
+    time::{Instant, WallTime},
+};
+
+/// What a lane must know of one instance.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Whether it is in service.
+    pub standing: Standing,
+    /// Whether it has what the lane's entries need: its copy of the collection.
+    pub is_ready: bool,
+    /// Whether its copy is quarantined: it is sent nothing, and the log is not kept for it.
+    pub is_quarantined: bool,
+}
+
+/// Timing and bounds of lanes.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Silence after which an entry is sent to the next instance as well.
+    pub hedge: Duration,
+    /// Silence at the end of a sending's deadline leaves a request that may still be carried out;
+    /// nothing is sent to the instance in this lane until this time has passed too, or until the
+    /// instance has been seen to restart.
+    pub settle: Duration,
+    /// How long level `all` waits for instances beyond the first.
+    pub all_wait: Duration,
+}
+
+/// What a lane is told about the world while it works, and where its effects go.
+pub struct Context<'a> {
+    /// Now.
+    pub now: Instant,
+    /// One for each instance.
+    pub peers: &'a [Peer],
+    /// Timing.
+    pub rules: &'a Rules,
+    /// For each instance, how many more replicating sends it may be given.
+    pub budget: &'a mut [usize],
+    /// What shall be done, in order.
+    pub effects: &'a mut Vec<Effect>,
+}
+
+/// What a lane wants done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send an entry to an instance.
+    Send {
+        /// The instance.
+        instance: InstanceIx,
+        /// The entry.
+        position: Position,
+        /// To be named in the answer.
+        attempt: Attempt,
+        /// Whether only the id of the collection that it made is asked for.
+        look_up: bool,
+        /// Whether it replicates what is decided, and so came out of the budget.
+        replicates: bool,
+    },
+    /// Make durable that an instance has applied an entry.
+    Record {
+        /// The instance.
+        instance: InstanceIx,
+        /// The entry.
+        position: Position,
+        /// The entry's verdict, when that is not recorded yet.
+        verdict: Option<Verdict>,
+    },
+    /// Make a verdict durable that no instance stands for.
+    Close {
+        /// The entry.
+        position: Position,
+        /// The verdict.
+        verdict: Verdict,
+        /// Why, for the operator.
+        reason: String,
+    },
+    /// Answer a client.
+    Answer {
+        /// The client.
+        ticket: Ticket,
+        /// What it is told.
+        reply: Reply,
+    },
+    /// An instance did otherwise than the one that decided the entry: it is not the same any more.
+    Disagrees {
+        /// The instance.
+        instance: InstanceIx,
+        /// The entry.
+        position: Position,
+        /// What it did, for the operator.
+        reason: String,
+    },
+    /// An instance failed an entry.
+    Trouble {
+        /// The instance.
+        instance: InstanceIx,
+        /// The entry.
+        position: Position,
+        /// Failures in a row.
+        tries: u32,
+        /// What it did, for the operator.
+        reason: String,
+    },
+    /// An instance has been silent for the hedge delay.
+    Silence {
+        /// The instance.
+        instance: InstanceIx,
+    },
+    /// The budget for an instance is used up: advance this lane when there is more.
+    Starved {
+        /// The instance.
+        instance: InstanceIx,
+    },
+    /// Advance this lane at this time at the latest.
+    Wake {
+        /// The time.
+        at: Instant,
+    },
+}
+
+/// A client that waits for an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Who.
+    pub ticket: Ticket,
+    /// What must have happened before it is answered.
+    pub level: Level,
+    /// When it is answered at the latest, whatever has happened.
+    pub answer_by: Instant,
+}
+
+/// An entry as a lane holds it.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) verb: Verb,
+    pub(crate) content_type: Option<Arc<str>>,
+    /// The body, as long as it is worth its memory; the store has it always.
+    pub(crate) body: Option<Bytes>,
+    pub(crate) logged_at: WallTime,
+    pub(crate) verdict: Verdict,
+    /// The instances that may have carried it out without our knowing.
+    maybe_on: u16,
+    verdict_is_recorded: bool,
+    /// When it was appended, then when it was decided.
+    since: Instant,
+    /// The answer that decided it.
+    reply: Option<Reply>,
+    /// The instances that closed the connection on it.
+    closed_on: u16,
+    /// The instances that failed it after it was sent.
+    failed_on: u16,
+    failures: u32,
+    last_failure: Option<Failure>,
+}
+
+impl Slot {
+    /// Whether an instance may have carried it out without our knowing.
+    pub(crate) fn may_be_done_on(&self, instance: InstanceIx) -> bool {
+        self.maybe_on & bit(instance) != 0
+    }
+
+    fn new(verb: Verb, logged_at: WallTime, verdict: Verdict, since: Instant) -> Self {
+        Self {
+            verb,
+            content_type: None,
+            body: None,
+            logged_at,
+            verdict,
+            maybe_on: 0,
+            verdict_is_recorded: verdict != Verdict::Open,
+            since,
+            reply: None,
+            closed_on: 0,
+            failed_on: 0,
+            failures: 0,
+            last_failure: None,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Track {
+    applied: Position,
+    recorded: Position,
+    flight: Option<Flight>,
+    trouble: Option<Trouble>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    position: Position,
+    attempt: Attempt,
+    sent_at: Instant,
+    phase: Phase,
+    look_up: bool,
+    replicates: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Sent,
+    /// Sent, and silent for so long that it was told.
+    Silent,
+    /// Answered, and being made durable.
+    Recording,
+}
+
+/// A sending whose answer the lane waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    /// The entry.
+    pub position: Position,
+    /// Whether only an id was asked for.
+    pub look_up: bool,
+    /// Whether it came out of the budget.
+    pub replicates: bool,
+}
+
+/// An entry that an instance has failed; gone when it has applied it.
+#[derive(Clone, Copy, Debug)]
+struct Trouble {
+    tries: u32,
+    retry_at: Instant,
+    /// An old sending may still be carried out.
+    is_settling: bool,
+}
+
+/// The state machine of one lane.
+#[derive(Debug)]
+pub struct Lane {
+    id: LaneId,
+    /// The slots are those after this position.
+    base: Position,
+    trimmed: Position,
+    slots: VecDeque<Slot>,
+    clients: BTreeMap<Position, Client>,
+    tracks: SmallVec<[Track; 2]>,
+    acknowledged: Position,
+    attempts: u64,
+    /// All entries up to this one are decided; a later one may be, when it was given up.
+    decided: Position,
+    is_void: bool,
+}
+
+impl Lane {
+    /// An empty lane whose next entry comes after `head`.
+    pub fn new(id: LaneId, instances: usize, head: Position) -> Self {
+        let track = Track {
+            applied: head,
+            recorded: head,
+            ..Track::default()
+        };
+        Self {
+            id,
+            base: head,
+            trimmed: head,
+            slots: VecDeque::new(),
+            clients: BTreeMap::new(),
+            tracks: SmallVec::from_elem(track, instances),
+            acknowledged: head,
+            attempts: 0,
+            decided: head,
+            is_void: false,
+        }
+    }
+
+    /// Which lane it is.
+    pub fn id(&self) -> LaneId {
+        self.id
+    }
+
+    /// The last entry.
+    pub fn head(&self) -> Position {
+        Position(self.base.0 + u64::try_from(self.slots.len()).unwrap_or(u64::MAX))
+    }
+
+    /// Everything up to here is done on every instance that the log is kept for.
+    pub fn base(&self) -> Position {
+        self.base
+    }
+
+    /// Entries that somebody still has to do.
+    pub fn pending(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Entries that nobody has decided.
+    pub fn open(&self) -> usize {
+        usize::try_from(self.head().since(self.decided)).unwrap_or(usize::MAX)
+    }
+
+    /// The oldest entry that somebody still has to do.
+    pub fn oldest_pending(&self) -> Option<WallTime> {
+        self.slots.front().map(|slot| slot.logged_at)
+    }
+
+    /// Entries that an instance has not applied.
+    pub fn owed_to(&self, instance: InstanceIx) -> u64 {
+        self.track(instance)
+            .map_or(0, |track| self.head().since(track.applied))
+    }
+
+    /// Whether any sending or recording is under way, or any client waits.
+    pub fn is_busy(&self) -> bool {
+        !self.clients.is_empty() || self.tracks.iter().any(|track| track.flight.is_some())
+    }
+
+    /// Whether there is something to trim; it is then held to be trimmed.
+    pub fn begin_trim(&mut self) -> bool {
+        let is_due = self.trimmed < self.base;
+        self.trimmed = self.base;
+        is_due
+    }
+
+    /// Whether the collection is deleted.
+    pub fn is_void(&self) -> bool {
+        self.is_void
+    }
+
+    /// What readers must know.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            acknowledged: self.acknowledged,
+            applied: self.tracks.iter().map(|track| track.applied).collect(),
+        }
+    }
+
+    pub(crate) fn slot(&self, position: Position) -> Option<&Slot> {
+        self.slots.get(self.index(position)?)
+    }
+
+    fn slot_mut(&mut self, position: Position) -> Option<&mut Slot> {
+        let index = self.index(position)?;
+        self.slots.get_mut(index)
+    }
+
+    fn index(&self, position: Position) -> Option<usize> {
+        usize::try_from(position.0.checked_sub(self.base.0 + 1)?).ok()
+    }
+
+    fn track(&self, instance: InstanceIx) -> Option<&Track> {
+        self.tracks.get(instance.at())
+    }
+
+    fn track_mut(&mut self, instance: InstanceIx) -> Option<&mut Track> {
+        self.tracks.get_mut(instance.at())
+    }
+
+    fn instances(&self) -> impl DoubleEndedIterator<Item = InstanceIx> + use<> {
+        InstanceIx::all(self.tracks.len())
+    }
+
+    /// The sending that an answer is about, if the lane still waits for that answer.
+    pub fn awaited(&self, instance: InstanceIx, attempt: Attempt) -> Option<Awaited> {
+        let flight = self.track(instance)?.flight?;
+        (flight.attempt == attempt && flight.phase != Phase::Recording).then_some(Awaited {
+            position: flight.position,
+            look_up: flight.look_up,
+            replicates: flight.replicates,
+        })
+    }
+}
+
+fn bit(instance: InstanceIx) -> u16 {
+    1 << (instance.0 & 15)
+}

@@ -1,0 +1,51 @@
+//! Every bound that is not configured, named in one place.
+
+use std::time::Duration;
+
+/// Instances behind one proxy. Per-instance sets are bit masks of 16 bits.
+pub const INSTANCES_MAX: usize = 16;
+
+/// Bytes of a request's target. Chroma names have at most 512 characters.
+pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of an answer to a write, or of an answer that carries ids, that are held in memory.
+/// 10,000 collections list in about 14 MB on Chroma 1.5.9 (1.4 KB each).
+pub const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Instances that a request which ends without an answer is tried on: some requests panic
+/// Chroma's handler, and sending them round everywhere is not failover.
+pub const CLOSED_INSTANCES_MAX: u8 = 2;
+
+/// Attempts at a write before its client is told of the failure, when there is but one instance.
+pub const FAILED_ATTEMPTS_BEFORE_ANSWER: u32 = 2;
+
+/// First pause before an entry is sent again to an instance that failed it.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+
+/// Longest pause before an entry is sent again.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// Attempts, on each instance in service, after which an entry that all of them fail is abandoned.
+pub const ABANDON_ATTEMPTS_MIN: u32 = 6;
+
+/// Age before which no entry is abandoned, whatever its attempts.
+pub const ABANDON_AGE_MIN: Duration = Duration::from_mins(1);
+
+/// Entries by which an instance may trail and still be waited for by level `all`: one further
+/// behind is catching up, and no client waits for that.
+pub const ALL_LEVEL_LAG_MAX: u64 = 64;
+
+/// Undecided entries of one lane before further writes to it are refused with 503.
+pub const LANE_OPEN_MAX: usize = 4096;
+
+/// Entries sent to one instance at once for replication (its own clients' writes not counted).
+pub const REPLICATION_IN_FLIGHT_MAX: usize = 16;
+
+/// Failures kept for the operator's list.
+pub const TROUBLES_KEPT_MAX: usize = 100;
+
+/// Entries of one lane whose bodies are kept in memory for instances that lag a little.
+pub const LANE_BODIES_KEPT_MAX: usize = 64;
+
+/// How often entries that everybody has done are deleted from the log.
+pub const TRIM_INTERVAL: Duration = Duration::from_secs(1);

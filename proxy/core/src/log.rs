@@ -1,0 +1,191 @@
+//! Entries of the log: what they say, and what became of them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    ids::{CollectionId, DatabaseId, EntryId, LaneId, Position},
+    time::WallTime,
+};
+
+/// What a record write does; the same words as in Chroma's paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "they are what they say")]
+pub enum RecordAct {
+    Add,
+    Update,
+    Upsert,
+    Delete,
+}
+
+/// What an entry does. Names are those of the request; collections are named by id, so that a
+/// rename between the request and its turn changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+#[allow(missing_docs, reason = "they are what they say")]
+pub enum Verb {
+    Record {
+        collection: CollectionId,
+        act: RecordAct,
+    },
+    CreateTenant {
+        name: Option<Arc<str>>,
+    },
+    UpdateTenant {
+        tenant: Arc<str>,
+    },
+    CreateDatabase {
+        tenant: Arc<str>,
+        name: Option<Arc<str>>,
+        /// The id that it gets when it is made.
+        id: DatabaseId,
+    },
+    DeleteDatabase {
+        tenant: Arc<str>,
+        database: Arc<str>,
+    },
+    CreateCollection {
+        tenant: Arc<str>,
+        database: Arc<str>,
+        name: Option<Arc<str>>,
+        /// The id that it gets when it is made.
+        id: CollectionId,
+    },
+    ModifyCollection {
+        collection: CollectionId,
+        new_name: Option<Arc<str>>,
+    },
+    DeleteCollection {
+        collection: CollectionId,
+    },
+    /// What a single node answers with 501; logged all the same, in case one day it does not.
+    Fork {
+        collection: CollectionId,
+    },
+    AttachFunction {
+        collection: CollectionId,
+    },
+    DetachFunction {
+        collection: CollectionId,
+        function: Arc<str>,
+    },
+    Reset,
+}
+
+impl Verb {
+    /// The lane that the entry belongs to.
+    pub fn lane(&self) -> LaneId {
+        match self {
+            Self::Record { collection, .. } => LaneId::Collection(*collection),
+            _ => LaneId::Schema,
+        }
+    }
+
+    /// The one collection that must exist for the entry to mean anything.
+    pub fn subject(&self) -> Option<CollectionId> {
+        match self {
+            Self::Record { collection, .. }
+            | Self::ModifyCollection { collection, .. }
+            | Self::DeleteCollection { collection }
+            | Self::Fork { collection }
+            | Self::AttachFunction { collection }
+            | Self::DetachFunction { collection, .. } => Some(*collection),
+            _ => None,
+        }
+    }
+
+    /// The one collection that the entry is about, be it that it makes it.
+    pub fn subject_or_made(&self) -> Option<CollectionId> {
+        match self {
+            Self::CreateCollection { id, .. } => Some(*id),
+            _ => self.subject(),
+        }
+    }
+}
+
+/// One write, before it has a position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its own name.
+    pub id: EntryId,
+    /// When it was logged, for people.
+    pub logged_at: WallTime,
+    /// What it does.
+    pub verb: Verb,
+    /// The `Content-Type` that the client sent.
+    pub content_type: Option<Arc<str>>,
+    /// The body that the client sent, byte for byte.
+    pub body: Bytes,
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Nobody has carried it out yet, as far as is known.
+    #[default]
+    Open,
+    /// An instance has carried it out; every other one must.
+    Accepted,
+    /// A create that found the collection there: done, and nothing is left for anybody to do.
+    Found,
+    /// Chroma refused it. Where the refusal may have left a trace (a refused add can set a
+    /// collection's dimension), the others are made to refuse it as well.
+    Refused {
+        /// Whether the others must refuse it as well.
+        trace: bool,
+    },
+    /// Given up: it was never sent, or every instance kept failing it.
+    Abandoned,
+    /// Its collection was deleted before its turn came.
+    Void,
+}
+
+impl Verdict {
+    /// Whether the entry must be sent to instances that have not had it.
+    pub fn binds(self) -> bool {
+        matches!(self, Self::Accepted | Self::Refused { trace: true })
+    }
+
+    /// Whether instances pass over the entry.
+    pub fn is_passed_over(self) -> bool {
+        matches!(
+            self,
+            Self::Found | Self::Refused { trace: false } | Self::Abandoned | Self::Void
+        )
+    }
+}
+
+/// How many instances must have carried a write out before its client is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// The first.
+    One,
+    /// More than half of all.
+    Majority,
+    /// Every one that is in service and not catching up.
+    All,
+}
+
+/// An entry as it stands in the log; the body is read from the store when it is needed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Its lane.
+    pub lane: LaneId,
+    /// Its place there.
+    pub position: Position,
+    /// Its own name.
+    pub id: EntryId,
+    /// When it was logged.
+    pub logged_at: WallTime,
+    /// What it does.
+    pub verb: Verb,
+    /// The `Content-Type` of its body.
+    pub content_type: Option<Arc<str>>,
+    /// What became of it, as far as is recorded.
+    pub verdict: Verdict,
+}

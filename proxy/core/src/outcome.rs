@@ -1,0 +1,264 @@
+//! What an instance's answer to an entry means.
+
+use crate::{
+    log::{RecordAct, Verb},
+    reply::Reply,
+};
+
+/// What became of one sending, as the transport saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// A whole answer came.
+    Answered(Reply),
+    /// Not one byte of the request can have reached the instance.
+    NotSent(String),
+    /// The connection closed before the answer was whole.
+    Closed {
+        /// Whether it was a connection used before, which the server may simply have let go.
+        reused: bool,
+    },
+    /// No answer before the deadline.
+    Silent,
+}
+
+/// Why a sending did not settle anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It did not happen.
+    NotSent(String),
+    /// It may have happened: the connection closed.
+    Closed {
+        /// As in [`Sending::Closed`].
+        reused: bool,
+    },
+    /// It may have happened, and may still happen.
+    Silent,
+    /// It may have happened, although the instance says that it failed.
+    ServerError(Reply),
+}
+
+impl Failure {
+    /// Whether the write may have happened.
+    pub fn may_have_happened(&self) -> bool {
+        !matches!(self, Self::NotSent(_))
+    }
+
+    /// The reason, for people.
+    pub fn reason(&self) -> String {
+        match self {
+            Self::NotSent(why) => format!("not sent: {why}"),
+            Self::Closed { .. } => "the connection closed without an answer".to_owned(),
+            Self::Silent => "no answer in time".to_owned(),
+            Self::ServerError(reply) => format!(
+                "answered {}: {}",
+                reply.status,
+                String::from_utf8_lossy(reply.body.get(..300).unwrap_or(&reply.body))
+            ),
+        }
+    }
+}
+
+/// What a sending means for its entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Carried out, now or at an earlier sending.
+    Done(Reply),
+    /// A create that found the collection there.
+    Found(Reply),
+    /// Chroma refused it.
+    Refused {
+        /// Its answer.
+        reply: Reply,
+        /// Whether the refusal may have changed something all the same.
+        trace: bool,
+    },
+    /// The instance does not have the collection that it should have.
+    Missing(Reply),
+    /// A collection of the name is there already, and an earlier sending may have made it: its id
+    /// must be asked for.
+    LookUp,
+    /// Nothing is settled.
+    Failed(Failure),
+}
+
+/// What is known of an entry before an answer is judged.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Before {
+    /// This instance may have carried it out at an earlier sending.
+    pub maybe_here: bool,
+    /// Another instance has carried it out.
+    pub elsewhere: bool,
+}
+
+impl Before {
+    fn is_likely(self) -> bool {
+        self.maybe_here || self.elsewhere
+    }
+}
+
+/// Judges a sending. What is already so is a success where it can be this entry's own work.
+pub fn judge(verb: &Verb, sending: Sending, before: Before) -> Outcome {
+    let reply = match sending {
+        Sending::Answered(reply) => reply,
+        Sending::NotSent(why) => return Outcome::Failed(Failure::NotSent(why)),
+        Sending::Closed { reused } => return Outcome::Failed(Failure::Closed { reused }),
+        Sending::Silent => return Outcome::Failed(Failure::Silent),
+    };
+    match reply.status {
+        200..=299 => Outcome::Done(reply),
+        404 => judge_not_found(verb, reply, before),
+        409 => judge_conflict(verb, reply, before),
+        // Too slow, too many: neither was looked at.
+        408 | 429 => Outcome::Failed(Failure::ServerError(reply)),
+        400..=499 | 501 => refused(verb, reply),
+        _ if is_deterministic(verb, &reply) => refused(verb, reply),
+        _ => Outcome::Failed(Failure::ServerError(reply)),
+    }
+}
+
+/// Judges the answer to a question for the id of a collection that may have been made.
+pub fn judge_look_up(sending: Sending) -> Outcome {
+    match sending {
+        Sending::Answered(reply) if reply.is_success() => Outcome::Done(reply),
+        Sending::Answered(reply) if reply.status == 404 => Outcome::Failed(Failure::NotSent(
+            "the collection was there and is there no more".to_owned(),
+        )),
+        Sending::Answered(reply) => Outcome::Failed(Failure::ServerError(reply)),
+        Sending::NotSent(why) => Outcome::Failed(Failure::NotSent(why)),
+        Sending::Closed { reused } => Outcome::Failed(Failure::Closed { reused }),
+        Sending::Silent => Outcome::Failed(Failure::Silent),
+    }
+}
+
+fn refused(verb: &Verb, reply: Reply) -> Outcome {
+    // Chroma 1.5.9 sets a collection's dimension before it finds that ids are empty or that
+    // lengths differ, and says 400; a 422 (unreadable body) is found before.
+    let writes = matches!(verb, Verb::Record { act, .. } if *act != RecordAct::Delete);
+    let trace = writes && reply.status == 400;
+    Outcome::Refused { reply, trace }
+}
+
+fn judge_not_found(verb: &Verb, reply: Reply, before: Before) -> Outcome {
+    match verb {
+        // It is only ever sent while the catalog has the collection: so it is gone already.
+        Verb::DeleteCollection { .. } => already(reply),
+        Verb::DeleteDatabase { .. } if before.is_likely() => already(reply),
+        _ if verb.subject().is_some() => Outcome::Missing(reply),
+        _ => refused(verb, reply),
+    }
+}
+
+fn judge_conflict(verb: &Verb, reply: Reply, before: Before) -> Outcome {
+    match verb {
+        // A collection that only another instance is known to have made is a leftover here.
+        Verb::CreateTenant { .. } | Verb::CreateDatabase { .. } if before.is_likely() => {
+            already(reply)
+        }
+        Verb::CreateCollection { .. } if before.maybe_here => Outcome::LookUp,
+        _ => refused(verb, reply),
+    }
+}
+
+/// What Chroma answers to the first of two equal requests of these verbs.
+fn already(reply: Reply) -> Outcome {
+    Outcome::Done(Reply {
+        status: 200,
+        body: "{}".into(),
+        ..reply
+    })
+}
+
+/// Chroma 1.5.9 answers 500 when a collection is renamed onto an existing name, and changes
+/// nothing: a refusal by another status.
+fn is_deterministic(verb: &Verb, reply: &Reply) -> bool {
+    const UNIQUE: &str = "UNIQUE constraint failed: collections.name";
+    matches!(verb, Verb::ModifyCollection { .. })
+        && std::str::from_utf8(&reply.body).is_ok_and(|body| body.contains(UNIQUE))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ids::CollectionId;
+
+    const C: CollectionId = CollectionId(Uuid::nil());
+
+    fn shown(verb: &Verb, status: u16, body: &str, again: bool) -> &'static str {
+        let reply = Reply::json(status, body.to_owned());
+        let before = Before {
+            maybe_here: again,
+            elsewhere: false,
+        };
+        match judge(verb, Sending::Answered(reply), before) {
+            Outcome::Done(_) | Outcome::Found(_) => "done",
+            Outcome::Refused { trace: true, .. } => "refused, with a trace",
+            Outcome::Refused { .. } => "refused",
+            Outcome::Missing(_) => "missing",
+            Outcome::LookUp => "look up",
+            Outcome::Failed(_) => "failed",
+        }
+    }
+
+    /// Each status means what it was measured to mean.
+    #[test]
+    fn statuses_are_judged_by_verb() {
+        let add = Verb::Record {
+            collection: C,
+            act: RecordAct::Add,
+        };
+        let delete = Verb::Record {
+            collection: C,
+            act: RecordAct::Delete,
+        };
+        let create = Verb::CreateCollection {
+            tenant: "t".into(),
+            database: "d".into(),
+            name: Some("n".into()),
+            id: C,
+        };
+        let modify = Verb::ModifyCollection {
+            collection: C,
+            new_name: None,
+        };
+        let drop = Verb::DeleteCollection { collection: C };
+        let unique =
+            "(code: 2067) UNIQUE constraint failed: collections.name, collections.database_id";
+        let cases = [
+            (&add, 201, "", false, "done"),
+            (&add, 400, "", false, "refused, with a trace"),
+            (&add, 422, "", false, "refused"),
+            (&add, 413, "", false, "refused"),
+            (&add, 404, "", false, "missing"),
+            (&add, 429, "", false, "failed"),
+            (&add, 500, "", false, "failed"),
+            (&add, 503, "", false, "failed"),
+            (&delete, 400, "", false, "refused"),
+            (&create, 409, "", false, "refused"),
+            (&create, 409, "", true, "look up"),
+            (&create, 404, "", false, "refused"),
+            (&modify, 500, unique, false, "refused"),
+            (&modify, 500, "disk full", false, "failed"),
+            (&add, 500, unique, false, "failed"),
+            (&drop, 404, "", false, "done"),
+            (&Verb::Fork { collection: C }, 501, "", false, "refused"),
+            (&Verb::Reset, 403, "", false, "refused"),
+            (
+                &Verb::CreateTenant { name: None },
+                409,
+                "",
+                false,
+                "refused",
+            ),
+            (&Verb::CreateTenant { name: None }, 409, "", true, "done"),
+        ];
+        for (verb, status, body, again, expected) in cases {
+            assert_eq!(
+                shown(verb, status, body, again),
+                expected,
+                "{verb:?} {status}"
+            );
+        }
+    }
+}

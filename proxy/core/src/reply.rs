@@ -1,0 +1,155 @@
+//! What a client is answered, and the answers that are Achromat's own, in Chroma's shape.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::{ids::InstanceId, route::Method};
+
+/// A whole answer: Chroma's, or one of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The value of `Content-Type`, when there is a body.
+    pub content_type: Option<String>,
+    /// The body.
+    pub body: Bytes,
+    /// The value of `Retry-After`, in seconds.
+    pub retry_after_s: Option<u32>,
+    /// The value of `Allow`, for 405.
+    pub allow: Option<String>,
+}
+
+impl Reply {
+    /// A JSON answer.
+    pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
+        Self {
+            status,
+            content_type: Some("application/json".to_owned()),
+            body: body.into(),
+            retry_after_s: None,
+            allow: None,
+        }
+    }
+
+    /// An error as Chroma writes it. `error` is the name by which its clients choose an exception.
+    pub fn error(status: u16, error: &str, message: &str) -> Self {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            error: &'a str,
+            message: &'a str,
+        }
+        let body = serde_json::to_vec(&Body { error, message }).unwrap_or_default();
+        Self::json(status, body)
+    }
+
+    /// Whether the status says that the request was done.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// 400 for a request that is refused before it is looked at.
+pub fn malformed(message: &str) -> Reply {
+    Reply::error(400, "InvalidArgumentError", message)
+}
+
+/// 404 for a route that Chroma does not have.
+pub fn unknown_route(method: &str, path: &str) -> Reply {
+    let message = format!("Chroma has no route {method} {path}");
+    Reply::error(404, "NotFoundError", &message)
+}
+
+/// 405 with the methods that the path has.
+pub fn method_not_allowed(method: &str, path: &str, allowed: &[Method]) -> Reply {
+    let mut words: Vec<_> = allowed.iter().map(|method| method.as_str()).collect();
+    if words.contains(&"GET") {
+        words.push("HEAD");
+    }
+    let allow = words.join(",");
+    let message = format!("Chroma's route {path} does not take {method}, only {allow}");
+    Reply {
+        allow: Some(allow),
+        ..Reply::error(405, "InvalidArgumentError", &message)
+    }
+}
+
+/// 410, word for word what Chroma 1.5.9 says on `/api/v1/*`.
+pub fn retired() -> Reply {
+    let message = "The v1 API is deprecated. Please use /v2 apis";
+    Reply::error(410, "Unimplemented", message)
+}
+
+/// 404 for a collection that the catalog does not have, as Chroma 1.5.9 words it on routes by
+/// UUID.
+pub fn no_such_collection_id(id: &str) -> Reply {
+    let message = format!("Collection [{id}] does not exist.");
+    Reply::error(404, "NotFoundError", &message)
+}
+
+/// 404 for a collection that the catalog does not have, as Chroma 1.5.9 words it on routes by
+/// name.
+pub fn no_such_collection(name: &str) -> Reply {
+    let message = format!("Collection [{name}] does not exist");
+    Reply::error(404, "NotFoundError", &message)
+}
+
+/// 403 with the rule that forbids it.
+pub fn denied(message: &str) -> Reply {
+    Reply::error(403, "AuthError", message)
+}
+
+/// 413 for a body beyond the limit.
+pub fn body_too_large(limit_bytes: usize) -> Reply {
+    let message = format!("The request body is larger than the limit of {limit_bytes} bytes");
+    Reply::error(413, "PayloadTooLarge", &message)
+}
+
+/// 503: nothing was done, and the request may be repeated.
+pub fn unavailable(message: &str, retry_after_s: u32) -> Reply {
+    Reply {
+        retry_after_s: Some(retry_after_s),
+        ..Reply::error(503, "Unavailable", message)
+    }
+}
+
+/// 502: instances closed the connection without an answer.
+pub fn no_answer(instances: &str) -> Reply {
+    let message = format!(
+        "The request ended without an answer on {instances}: Chroma closes the connection on requests that break its handler, so it is not tried on further instances"
+    );
+    Reply::error(502, "NoAnswer", &message)
+}
+
+/// 504: a write is in the log and may have been done; what became of it was not known in time.
+pub fn outcome_unknown(reason: &str) -> Reply {
+    let message = format!(
+        "The write is in the log, but what became of it is not known yet ({reason}); it will be carried out as soon as an instance can, so read before you repeat it"
+    );
+    Reply::error(504, "OutcomeUnknown", &message)
+}
+
+/// 504: a write was done, but on fewer instances than its acknowledgement level asks for.
+pub fn level_not_reached(done: usize) -> Reply {
+    let message = format!(
+        "The write is done on {done} instance(s), fewer than its acknowledgement level asks for; the others will get it as soon as they can"
+    );
+    Reply::error(504, "LevelNotReached", &message)
+}
+
+/// Replaces an instance's UUID by the collection's id, wherever it stands in an error text. Both
+/// have 36 characters, so lengths stay as they are.
+#[must_use]
+pub fn with_collection_id(reply: Reply, instance: InstanceId, collection: uuid::Uuid) -> Reply {
+    if instance.0 == collection || reply.is_success() {
+        return reply;
+    }
+    let theirs = instance.0.to_string();
+    match std::str::from_utf8(&reply.body) {
+        Ok(text) if text.contains(&theirs) => Reply {
+            body: text.replace(&theirs, &collection.to_string()).into(),
+            ..reply
+        },
+        _ => reply,
+    }
+}

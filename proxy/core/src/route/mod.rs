@@ -1,0 +1,235 @@
+//! From a request's method and target to the one row of the table that it means.
+//!
+//! Nothing here looks at bodies or at the catalog; a target that is not canonical never gets past
+//! [`Target::parse`], so what is judged later is what is sent.
+
+mod table;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::{borrow::Cow, fmt};
+
+pub use table::ROUTES;
+pub use target::{Target, TargetError, push_segment};
+
+/// A request method that Chroma knows. HEAD is GET whose answer has no body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "they are what they say")]
+pub enum Method {
+    Get,
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+impl Method {
+    /// The method of a request line, HEAD taken as GET; `None` for what Chroma has no route for.
+    pub fn of(method: &http::Method) -> Option<Self> {
+        match *method {
+            http::Method::GET | http::Method::HEAD => Some(Self::Get),
+            http::Method::POST => Some(Self::Post),
+            http::Method::PUT => Some(Self::Put),
+            http::Method::PATCH => Some(Self::Patch),
+            http::Method::DELETE => Some(Self::Delete),
+            _ => None,
+        }
+    }
+
+    /// The word of the request line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a class of operations asks of the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// About the server itself: any instance in service answers.
+    System,
+    /// Answered by an instance that has every acknowledged write.
+    Read,
+    /// Goes through the log.
+    Write,
+    /// Goes through the guard, then through the log.
+    Destructive,
+}
+
+/// What a route does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(
+    missing_docs,
+    reason = "named after Chroma's own operation ids; see the table"
+)]
+pub enum Action {
+    System,
+    Retired,
+    Reset,
+    CollectionByResourceName,
+    CreateTenant,
+    GetTenant,
+    UpdateTenant,
+    ListDatabases,
+    CreateDatabase,
+    GetDatabase,
+    DeleteDatabase,
+    ListCollections,
+    CreateCollection,
+    CountCollections,
+    GetCollection,
+    GetCollectionById,
+    UpdateCollection,
+    DeleteCollection,
+    Add,
+    Update,
+    Upsert,
+    DeleteRecords,
+    Get,
+    Query,
+    Search,
+    Count,
+    IndexingStatus,
+    Fork,
+    ForkCount,
+    AttachFunction,
+    GetFunction,
+    DetachFunction,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Route {
+    /// The request method.
+    pub method: Method,
+    /// The path as Chroma's OpenAPI document writes it, but with one name for each placeholder:
+    /// `{tenant}`, `{database}`, `{collection}`, `{name}`; `{*}` takes the rest.
+    pub path: &'static str,
+    /// What it does.
+    pub action: Action,
+    /// What that asks of the proxy.
+    pub class: Class,
+    /// How many segments the path has.
+    segments: usize,
+}
+
+/// What stood at the placeholders, decoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "one for each placeholder")]
+pub struct Captures<'a> {
+    pub tenant: Option<Cow<'a, str>>,
+    pub database: Option<Cow<'a, str>>,
+    pub collection: Option<Cow<'a, str>>,
+    pub name: Option<Cow<'a, str>>,
+}
+
+/// Why no row was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Miss {
+    /// No row has this path.
+    NotFound,
+    /// Rows have this path, but with these methods only.
+    NotAllowed(Vec<Method>),
+}
+
+/// The row that a request means, with what stood at its placeholders.
+pub fn find<'a>(
+    method: Option<Method>,
+    target: &Target<'a>,
+) -> Result<(&'static Route, Captures<'a>), Miss> {
+    let mut allowed = Vec::new();
+    for route in ROUTES {
+        let Some(captures) = route.matches(target) else {
+            continue;
+        };
+        if Some(route.method) == method {
+            return Ok((route, captures));
+        }
+        allowed.push(route.method);
+    }
+    Err(if allowed.is_empty() {
+        Miss::NotFound
+    } else {
+        Miss::NotAllowed(allowed)
+    })
+}
+
+impl Route {
+    fn matches<'a>(&self, target: &Target<'a>) -> Option<Captures<'a>> {
+        let open_ended = self.path.ends_with("{*}");
+        let fits = if open_ended {
+            target.segments.len() >= self.segments
+        } else {
+            target.segments.len() == self.segments
+        };
+        if !fits {
+            return None;
+        }
+        let mut captures = Captures::default();
+        for (pattern, segment) in self.pattern().zip(&target.segments) {
+            let place = match pattern {
+                "{*}" => break,
+                "{tenant}" => &mut captures.tenant,
+                "{database}" => &mut captures.database,
+                "{collection}" => &mut captures.collection,
+                "{name}" => &mut captures.name,
+                literal if literal == segment => continue,
+                _ => return None,
+            };
+            if segment.is_empty() {
+                return None;
+            }
+            *place = Some(segment.clone());
+        }
+        Some(captures)
+    }
+
+    fn pattern(&self) -> impl Iterator<Item = &'static str> {
+        self.path.split('/').skip(1)
+    }
+
+    /// Writes the target for an instance. `tail` is what `{*}` stands for.
+    pub fn render(&self, captures: &Captures<'_>, tail: &str, query: Option<&str>) -> String {
+        let mut target = String::with_capacity(self.path.len() + 64);
+        for pattern in self.pattern() {
+            target.push('/');
+            let value = match pattern {
+                "{*}" => {
+                    target.push_str(tail);
+                    continue;
+                }
+                "{tenant}" => &captures.tenant,
+                "{database}" => &captures.database,
+                "{collection}" => &captures.collection,
+                "{name}" => &captures.name,
+                literal => {
+                    target.push_str(literal);
+                    continue;
+                }
+            };
+            push_segment(&mut target, value.as_deref().unwrap_or_default());
+        }
+        if let Some(query) = query {
+            target.push('?');
+            target.push_str(query);
+        }
+        target
+    }
+}
+
+/// The row of an action; every action but the many of [`Action::System`] has one.
+pub fn route_of(action: Action) -> Option<&'static Route> {
+    ROUTES.iter().find(|route| route.action == action)
+}

@@ -1,0 +1,146 @@
+//! Strict reading of a request's target, and the writing of one for an instance.
+
+use std::borrow::Cow;
+
+use smallvec::SmallVec;
+
+use crate::limits::TARGET_BYTES_MAX;
+
+/// A canonical target in origin form: decoded path segments and the query as it stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target<'a> {
+    /// The path as it stood, for what is passed on whole.
+    pub path: &'a str,
+    /// The segments, decoded; a trailing slash gives an empty last one.
+    pub segments: SmallVec<[Cow<'a, str>; 10]>,
+    /// What stood after the first question mark.
+    pub query: Option<&'a str>,
+}
+
+/// Why a target is not taken. Each is the client's fault and nothing has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// Longer than [`TARGET_BYTES_MAX`].
+    #[error("the request target is longer than {TARGET_BYTES_MAX} bytes")]
+    TooLong,
+    /// `*`, an authority, or a path without its slash.
+    #[error("the request target is not an absolute path")]
+    NotAbsolute,
+    /// A space, a control byte or a byte above ASCII, raw or percent-encoded where it can't stand.
+    #[error("the request target contains a control byte or a byte that must be percent-encoded")]
+    IllegalByte,
+    /// A percent sign without two hexadecimal digits.
+    #[error("the request target contains an incomplete percent-encoding")]
+    BadEscape,
+    /// `%2F`, `%5C` or a backslash: servers disagree about what they mean.
+    #[error("the request target contains an encoded slash or a backslash")]
+    EncodedSlash,
+    /// `.` or `..`, raw or encoded.
+    #[error("the request target contains a dot segment")]
+    DotSegment,
+    /// Percent-encoded bytes that are not UTF-8.
+    #[error("the request target is not UTF-8")]
+    NotUtf8,
+    /// A fragment, which never travels in a request.
+    #[error("the request target contains a fragment")]
+    Fragment,
+}
+
+impl<'a> Target<'a> {
+    /// Reads the target of a request line.
+    pub fn parse(raw: &'a [u8]) -> Result<Self, TargetError> {
+        if raw.len() > TARGET_BYTES_MAX {
+            return Err(TargetError::TooLong);
+        }
+        if let Some(bad) = raw.iter().find(|byte| !is_plain(**byte)) {
+            return Err(match bad {
+                b'#' => TargetError::Fragment,
+                b'\\' => TargetError::EncodedSlash,
+                _ => TargetError::IllegalByte,
+            });
+        }
+        let text = std::str::from_utf8(raw).map_err(|_| TargetError::NotUtf8)?;
+        let (path, query) = match text.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (text, None),
+        };
+        let inner = path.strip_prefix('/').ok_or(TargetError::NotAbsolute)?;
+        let segments = inner
+            .split('/')
+            .map(decode)
+            .collect::<Result<SmallVec<_>, _>>()?;
+        Ok(Self {
+            path,
+            segments,
+            query,
+        })
+    }
+}
+
+/// Visible ASCII that may stand in a target.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\')
+}
+
+fn decode(segment: &str) -> Result<Cow<'_, str>, TargetError> {
+    let decoded = if segment.contains('%') {
+        Cow::Owned(unescape(segment)?)
+    } else {
+        Cow::Borrowed(segment)
+    };
+    if matches!(decoded.as_ref(), "." | "..") {
+        return Err(TargetError::DotSegment);
+    }
+    Ok(decoded)
+}
+
+fn unescape(segment: &str) -> Result<String, TargetError> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.bytes();
+    while let Some(byte) = rest.next() {
+        let byte = if byte == b'%' {
+            match (
+                rest.next().and_then(hex_digit),
+                rest.next().and_then(hex_digit),
+            ) {
+                (Some(high), Some(low)) => high << 4 | low,
+                _ => return Err(TargetError::BadEscape),
+            }
+        } else {
+            byte
+        };
+        match byte {
+            b'/' | b'\\' => return Err(TargetError::EncodedSlash),
+            0..0x20 | 0x7f => return Err(TargetError::IllegalByte),
+            _ => bytes.push(byte),
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| TargetError::NotUtf8)
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// Appends one path segment, percent-encoding all but RFC 3986's unreserved characters.
+pub fn push_segment(target: &mut String, segment: &str) {
+    for byte in segment.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            target.push(char::from(byte));
+        } else {
+            target.push('%');
+            for digit in [byte >> 4, byte & 15] {
+                target.push(
+                    char::from_digit(u32::from(digit), 16)
+                        .unwrap_or('0')
+                        .to_ascii_uppercase(),
+                );
+            }
+        }
+    }
+}

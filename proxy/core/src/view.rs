@@ -1,0 +1,70 @@
+//! What requests see of the state: a snapshot that is replaced whole, and never changes.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use crate::{
+    catalog::{Catalog, Collection},
+    health::Standing,
+    ids::{CollectionId, InstanceIx},
+    progress::Progress,
+};
+
+/// What a read needs an instance to have.
+#[derive(Clone, Copy, Debug)]
+pub enum Scope<'a> {
+    /// Nothing.
+    Any,
+    /// Every acknowledged write of tenants, databases and collections.
+    Schema,
+    /// Every acknowledged write of this collection.
+    Collection(&'a Collection),
+}
+
+/// A snapshot.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// The catalog.
+    pub catalog: Catalog,
+    /// The standing of each instance.
+    pub standings: Arc<[Standing]>,
+    /// The schema lane.
+    pub schema: Progress,
+    /// The lanes of collections that have ever been written to since the start.
+    pub lanes: OrdMap<CollectionId, Progress>,
+    /// Whether the store takes writes.
+    pub store_is_up: bool,
+}
+
+impl View {
+    /// All instances.
+    pub fn instances(&self) -> impl DoubleEndedIterator<Item = InstanceIx> + use<> {
+        InstanceIx::all(self.standings.len())
+    }
+
+    /// The standing of an instance.
+    pub fn standing(&self, instance: InstanceIx) -> Standing {
+        self.standings
+            .get(instance.at())
+            .copied()
+            .unwrap_or(Standing::Down)
+    }
+
+    /// I09: an instance answers a read only when it has every acknowledged write that the read
+    /// could see, and has not fallen out of service or been quarantined.
+    pub fn is_eligible(&self, instance: InstanceIx, scope: Scope<'_>) -> bool {
+        self.standing(instance) != Standing::Down
+            && match scope {
+                Scope::Any => true,
+                Scope::Schema => self.schema.is_current(instance),
+                Scope::Collection(collection) => {
+                    collection.is_served_by(instance)
+                        && self
+                            .lanes
+                            .get(&collection.id)
+                            .is_none_or(|progress| progress.is_current(instance))
+                }
+            }
+    }
+}
