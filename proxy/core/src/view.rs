@@ -18,7 +18,9 @@ pub enum Scope<'a> {
     Any,
     /// Every acknowledged write of tenants, databases and collections.
     Schema,
-    /// Every acknowledged write of this collection.
+    /// The same, and its copy of this collection: what the collection is called and made like.
+    Description(&'a Collection),
+    /// Every acknowledged write of this collection's records.
     Collection(&'a Collection),
 }
 
@@ -58,6 +60,9 @@ impl View {
             && match scope {
                 Scope::Any => true,
                 Scope::Schema => self.schema.is_current(instance),
+                Scope::Description(collection) => {
+                    self.schema.is_current(instance) && collection.is_served_by(instance)
+                }
                 Scope::Collection(collection) => {
                     collection.is_served_by(instance)
                         && self

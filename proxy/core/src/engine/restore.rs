@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use imbl::OrdMap;
 
-use super::{Engine, Instance, Settings};
+use super::{Effect, Engine, Instance, Settings};
 use crate::{
-    catalog::Catalog,
+    catalog::{Catalog, Change},
     ids::{InstanceIx, LaneId, Position},
     lane::Lane,
     log::Logged,
@@ -20,6 +20,8 @@ pub struct RestoredLane {
     pub id: LaneId,
     /// Its last entry, be it trimmed.
     pub head: Position,
+    /// The last entry that was deleted from the log.
+    pub trimmed: Position,
     /// How far each instance is; none for one that the store has never seen.
     pub cursors: Vec<Option<Position>>,
 }
@@ -108,9 +110,7 @@ impl Engine {
         if self.lane(id).is_none() {
             return;
         }
-        if id == LaneId::Schema {
-            self.exclude_newcomers(restored);
-        }
+        self.exclude_those_too_far_behind(restored);
         let peers = self.peers(id);
         let cursors = || InstanceIx::all(count).zip(&restored.cursors);
         let base = cursors()
@@ -131,23 +131,33 @@ impl Engine {
         }
     }
 
-    /// An instance that the store has never seen starts at the beginning of the log, if the log
-    /// still reaches back there.
-    fn exclude_newcomers(&mut self, schema: &RestoredLane) {
-        let known = schema.cursors.iter().flatten().min().copied();
-        if known.unwrap_or_default() == Position(0) {
-            return;
-        }
-        for (instance, cursor) in InstanceIx::all(self.instances.len()).zip(&schema.cursors) {
-            if cursor.is_none() {
-                self.exclude(instance);
+    /// I11: an instance whose next entry is not in the log any more is never sent a later one. It
+    /// was added or taken away while the log went on, and must be rebuilt.
+    fn exclude_those_too_far_behind(&mut self, restored: &RestoredLane) {
+        for (instance, cursor) in InstanceIx::all(self.instances.len()).zip(&restored.cursors) {
+            if cursor.unwrap_or_default() >= restored.trimmed {
+                continue;
+            }
+            let reason = "the log does not reach back to where it stopped";
+            match restored.id {
+                LaneId::Schema => self.exclude(instance, reason),
+                LaneId::Collection(collection) => {
+                    let change = Change::Quarantined {
+                        collection,
+                        instance,
+                        reason: reason.into(),
+                    };
+                    self.catalog.apply(&change);
+                    self.effects.push(Effect::Change {
+                        changes: vec![change],
+                    });
+                }
             }
         }
     }
 
-    fn exclude(&mut self, instance: InstanceIx) {
+    fn exclude(&mut self, instance: InstanceIx, reason: &str) {
         if let Some(state) = self.instances.get_mut(instance.at()) {
-            let reason = "it is new, and the log does not reach back to the beginning";
             state.quarantine = Some(reason.into());
         }
     }

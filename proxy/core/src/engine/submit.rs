@@ -15,24 +15,20 @@ use crate::{
     ids::{InstanceId, InstanceIx, LaneId, Position, Ticket},
     lane::{Client, Lane},
     limits::LANE_OPEN_MAX,
-    log::{Entry, Level},
     reply::{self, Reply},
     time::Instant,
+    write::Permit,
 };
 
-/// A write that a client wants done.
+/// A write that a client wants done, and that may be done.
 #[derive(Clone, Debug)]
 pub struct Submission {
     /// The client.
     pub ticket: Ticket,
     /// What shall be logged.
-    pub entry: Entry,
-    /// What must have happened before the client is answered.
-    pub level: Level,
+    pub permit: Permit,
     /// When the client is answered at the latest.
     pub answer_by: Instant,
-    /// Whether an instance must be asked before it can be logged.
-    pub must_resolve: bool,
 }
 
 /// What is asked of an instance before a delete is logged.
@@ -81,7 +77,7 @@ impl Engine {
             self.answer(submission.ticket, reply);
             return;
         }
-        let lane = submission.entry.verb.lane();
+        let lane = submission.permit.entry.verb.lane();
         self.gates
             .entry(lane)
             .or_default()
@@ -105,7 +101,7 @@ impl Engine {
             let message = "No instance is in service; nothing was done";
             return Err(reply::unavailable(message, 1));
         }
-        let id = submission.entry.verb.lane();
+        let id = submission.permit.entry.verb.lane();
         let open = self.lane(id).map_or(0, Lane::open);
         let gate = self.gates.get(&id);
         let queued = gate.map_or(0, |gate| gate.waiting.len() + gate.appending);
@@ -123,7 +119,7 @@ impl Engine {
             && gate.resolving.is_none()
             && let Some(next) = gate.waiting.front()
         {
-            if next.must_resolve {
+            if next.permit.must_resolve {
                 self.begin_resolving(lane);
                 break;
             }
@@ -167,14 +163,14 @@ impl Engine {
         let Some(next) = gate.waiting.front() else {
             return;
         };
-        let question = next.entry.verb.subject().and_then(|id| {
+        let question = next.permit.entry.verb.subject().and_then(|id| {
             let collection = catalog.get(id)?;
             Some(Question {
                 tenant: collection.tenant.clone(),
                 database: collection.database.clone(),
                 name: collection.name.clone(),
                 id: collection.on(instance)?,
-                body: next.entry.body.clone(),
+                body: next.permit.entry.body.clone(),
             })
         });
         let ticket = next.ticket;
@@ -233,7 +229,7 @@ impl Engine {
         };
         match body {
             Ok(body) => {
-                submission.entry.body = body;
+                submission.permit.entry.body = body;
                 if let Some(gate) = self.gates.get_mut(&lane) {
                     gate.appending += 1;
                 }
@@ -247,10 +243,8 @@ impl Engine {
     fn append(&mut self, submission: Submission) {
         let Submission {
             ticket,
-            entry,
-            level,
+            permit: Permit { entry, level, .. },
             answer_by,
-            ..
         } = submission;
         let client = Client {
             ticket,

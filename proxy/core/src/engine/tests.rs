@@ -12,6 +12,7 @@ use crate::{
     ids::{DatabaseId, EntryId},
     log::{Level, RecordAct, Verb},
     view::Scope,
+    write::Permit,
 };
 
 const A: InstanceIx = InstanceIx(0);
@@ -168,10 +169,8 @@ impl World {
         };
         self.step(Event::Submitted(Box::new(Submission {
             ticket: Ticket(self.tickets),
-            entry,
-            level,
+            permit: Permit::for_test(entry, level, false),
             answer_by: self.now + Duration::from_secs(10),
-            must_resolve: false,
         })));
         self.tickets
     }
@@ -615,10 +614,8 @@ fn a_gate_holds_a_lane_until_it_is_at_rest() {
     };
     world.step(Event::Submitted(Box::new(Submission {
         ticket: resolved,
-        entry,
-        level: Level::One,
+        permit: Permit::for_test(entry, Level::One, true),
         answer_by: world.now + Duration::from_secs(10),
-        must_resolve: true,
     })));
     let behind = world.submit(add(c), Level::One);
     assert!(
@@ -672,6 +669,7 @@ fn a_restart_goes_on_where_it_stopped() {
         lanes: vec![RestoredLane {
             id: lane,
             head: Position(9),
+            trimmed: Position(6),
             cursors: vec![Some(Position(7)), Some(Position(6))],
         }],
         entries: vec![

@@ -1,0 +1,269 @@
+//! From a read's route to what an instance is asked, and from its answer to what the client sees.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{
+    body::{Element, Named, elements},
+    catalog::{Catalog, Collection},
+    ids::{InstanceId, InstanceIx},
+    reply::{self, Reply, with_collection_id},
+    route::{Action, Captures, Route, Target, push_segment},
+    view::Scope,
+    write::find,
+};
+
+/// How an answer becomes the client's.
+#[derive(Debug)]
+enum Shape {
+    /// As it is, in a stream.
+    Stream,
+    /// One collection, whose id is replaced.
+    Collection,
+    /// All collections of a database: those that Achromat does not know are left out, and they
+    /// are put into an order of our own, so that pages fit together whichever instance answers.
+    Collections(Page),
+    /// One database, whose id is replaced.
+    Database,
+    /// Databases, whose ids are replaced.
+    Databases,
+}
+
+/// The part of a list that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Page {
+    offset: usize,
+    limit: usize,
+}
+
+/// A read that may be sent to any instance that is eligible for its scope.
+#[derive(Debug)]
+pub struct Lookup<'a> {
+    route: &'static Route,
+    captures: Captures<'a>,
+    tail: String,
+    query: Option<&'a str>,
+    collection: Option<Arc<Collection>>,
+    shape: Shape,
+}
+
+impl<'a> Lookup<'a> {
+    /// What a read asks for, or what its client is told at once.
+    pub fn new(
+        catalog: &Catalog,
+        route: &'static Route,
+        captures: Captures<'a>,
+        target: &Target<'a>,
+    ) -> Result<Self, Reply> {
+        let (mut shape, mut query, mut collection) = (Shape::Stream, target.query, None);
+        match route.action {
+            Action::Retired => return Err(reply::retired()),
+            Action::CountCollections => return Err(count(catalog, &captures)),
+            Action::GetCollection | Action::GetCollectionById => shape = Shape::Collection,
+            Action::GetDatabase => shape = Shape::Database,
+            Action::ListDatabases => shape = Shape::Databases,
+            Action::ListCollections => {
+                // What is not a page, Chroma shall refuse in its own words.
+                if let Some(page) = Page::parse(query) {
+                    shape = Shape::Collections(page);
+                    query = None;
+                }
+            }
+            _ => {}
+        }
+        if captures.collection.is_some() {
+            collection = Some(Arc::clone(find(catalog, route.action, &captures)?));
+        }
+        let skipped = route.path.split('/').count().saturating_sub(2);
+        let mut tail = String::new();
+        for (at, segment) in target.segments.iter().skip(skipped).enumerate() {
+            if at > 0 {
+                tail.push('/');
+            }
+            push_segment(&mut tail, segment);
+        }
+        Ok(Self {
+            route,
+            captures,
+            tail,
+            query,
+            collection,
+            shape,
+        })
+    }
+
+    /// What an instance must have to be asked.
+    pub fn scope(&self) -> Scope<'_> {
+        match (&self.collection, self.route.action) {
+            (_, Action::System | Action::CollectionByResourceName) => Scope::Any,
+            (Some(collection), Action::GetCollection | Action::GetCollectionById) => {
+                Scope::Description(collection)
+            }
+            (Some(collection), _) => Scope::Collection(collection),
+            (None, _) => Scope::Schema,
+        }
+    }
+
+    /// The target on an instance.
+    pub fn target(&self, instance: InstanceIx) -> String {
+        let mut captures = self.captures.clone();
+        if let Some(collection) = &self.collection {
+            captures.collection = Some(if self.route.action == Action::GetCollection {
+                collection.name.to_string().into()
+            } else {
+                let id = collection.on(instance);
+                id.map_or_else(String::new, |id| id.to_string()).into()
+            });
+        }
+        self.route.render(&captures, &self.tail, self.query)
+    }
+
+    /// Whether a success is passed on as it comes, byte by byte.
+    pub fn streams(&self) -> bool {
+        matches!(self.shape, Shape::Stream)
+    }
+
+    /// Whether this answer says that the instance lacks the collection that it should have.
+    pub fn is_missing(&self, status: u16) -> bool {
+        status == 404 && self.collection.is_some()
+    }
+
+    /// Whether another instance may have something better than this answer.
+    pub fn is_server_error(status: u16) -> bool {
+        status >= 500 && status != 501
+    }
+
+    /// The answer as the client sees it.
+    #[must_use]
+    pub fn rewrite(&self, catalog: &Catalog, instance: InstanceIx, answer: Reply) -> Reply {
+        if !answer.is_success() {
+            let copy = self
+                .collection
+                .as_ref()
+                .and_then(|c| Some((c.on(instance)?, c.id)));
+            return match copy {
+                Some((copy, id)) => with_collection_id(answer, copy, id.0),
+                None => answer,
+            };
+        }
+        let body = match &self.shape {
+            Shape::Stream => Some(answer.body.clone()),
+            Shape::Collection => self.one_collection(&answer.body),
+            Shape::Collections(page) => list_collections(catalog, &answer.body, *page),
+            Shape::Database => self.one_database(catalog, &answer.body),
+            Shape::Databases => self.list_databases(catalog, &answer.body),
+        };
+        match body {
+            Some(body) => Reply { body, ..answer },
+            None => reply::unavailable("An instance's answer can't be read", 1),
+        }
+    }
+
+    fn one_collection(&self, body: &Bytes) -> Option<Bytes> {
+        let id = self.collection.as_ref()?.id;
+        Some(Named::parse(body)?.with_id(body, id.0))
+    }
+
+    fn one_database(&self, catalog: &Catalog, body: &Bytes) -> Option<Bytes> {
+        let named = Named::parse(body)?;
+        Some(match catalog.database(self.tenant(), &named.name) {
+            Some(id) => named.with_id(body, id.0),
+            None => body.clone(),
+        })
+    }
+
+    fn list_databases(&self, catalog: &Catalog, body: &Bytes) -> Option<Bytes> {
+        let list = elements(body)?;
+        Some(join(list.iter().map(|element| {
+            let id = catalog.database(self.tenant(), &element.named.name);
+            (element, id.map_or(element.named.id, |id| id.0))
+        })))
+    }
+
+    fn tenant(&self) -> &str {
+        self.captures.tenant.as_deref().unwrap_or_default()
+    }
+}
+
+fn count(catalog: &Catalog, captures: &Captures<'_>) -> Reply {
+    let tenant = captures.tenant.as_deref().unwrap_or_default();
+    let database = captures.database.as_deref().unwrap_or_default();
+    Reply::json(200, catalog.count_in(tenant, database).to_string())
+}
+
+fn list_collections(catalog: &Catalog, body: &Bytes, page: Page) -> Option<Bytes> {
+    let list = elements(body)?;
+    let mut known: Vec<_> = list
+        .iter()
+        .filter_map(|element| {
+            let collection = catalog.of_instance_id(InstanceId(element.named.id))?;
+            Some(((collection.made_at, collection.id), element))
+        })
+        .collect();
+    known.sort_by_key(|(order, _)| *order);
+    let page = known.into_iter().skip(page.offset).take(page.limit);
+    Some(join(page.map(|((_, id), element)| (element, id.0))))
+}
+
+fn join<'a>(elements: impl Iterator<Item = (&'a Element<'a>, uuid::Uuid)>) -> Bytes {
+    let mut list = String::from("[");
+    for (at, (element, id)) in elements.enumerate() {
+        if at > 0 {
+            list.push(',');
+        }
+        element.push_with_id(&mut list, id);
+    }
+    list.push(']');
+    list.into()
+}
+
+impl Page {
+    /// The page that a query asks for; `None` for anything but numbers given once.
+    fn parse(query: Option<&str>) -> Option<Self> {
+        let (mut limit, mut offset) = (None, None);
+        for pair in query
+            .unwrap_or_default()
+            .split('&')
+            .filter(|pair| !pair.is_empty())
+        {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let place = match key {
+                "limit" => &mut limit,
+                "offset" => &mut offset,
+                _ if key.contains('%') => return None,
+                _ => continue,
+            };
+            if place.replace(value.parse::<u32>().ok()?).is_some() {
+                return None;
+            }
+        }
+        let size = |value: u32| usize::try_from(value).unwrap_or(usize::MAX);
+        Some(Self {
+            offset: offset.map_or(0, size),
+            limit: limit.map_or(usize::MAX, size),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is a page is cut by us; what Chroma would refuse is left to Chroma.
+    #[test]
+    fn only_plain_pages_are_taken() {
+        let page = |query| Page::parse(query).map(|page| (page.offset, page.limit));
+        assert_eq!(page(None), Some((0, usize::MAX)));
+        assert_eq!(page(Some("limit=3&offset=2&x=1")), Some((2, 3)));
+        for refused in [
+            "limit=-1",
+            "limit=x",
+            "limit=1&limit=1",
+            "limit=",
+            "l%69mit=1",
+        ] {
+            assert_eq!(page(Some(refused)), None, "{refused}");
+        }
+    }
+}

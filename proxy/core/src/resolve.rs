@@ -1,0 +1,188 @@
+//! What an instance is asked before a delete is logged, and what follows from its answers.
+//!
+//! A delete with a limit becomes a delete of the ids that it would hit, because which those are
+//! may differ from one instance to the next. A delete in a protected collection must leave
+//! something over.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{
+    body::{self, DeleteFacts},
+    guard::{Denial, Guard},
+    reply::{self, Reply},
+};
+
+/// What is to be found out about one delete.
+#[derive(Debug)]
+pub struct Resolution {
+    /// The body of a `get` that finds the records that the delete would hit.
+    pub find: Bytes,
+    /// Whether the number of all records must be known too.
+    pub needs_count: bool,
+    has_limit: bool,
+}
+
+#[derive(Serialize)]
+struct Find<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ids: Option<&'a RawValue>,
+    #[serde(rename = "where", skip_serializing_if = "Option::is_none")]
+    filter: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    where_document: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u32>,
+    include: [&'static str; 0],
+}
+
+#[derive(Deserialize)]
+struct Ids<'a> {
+    #[serde(borrow, default)]
+    ids: Option<&'a RawValue>,
+}
+
+/// What must be asked for a delete of a collection; `None` when its body is not one that Chroma
+/// takes, so that Chroma may say so, or when it can't hit anything.
+pub fn resolution(guard: &Guard, name: &str, body: &[u8]) -> Option<Resolution> {
+    let facts: DeleteFacts<'_> = body::facts(body)?;
+    let ids = body::facts::<Ids<'_>>(body)?.ids;
+    let given = |raw: Option<&RawValue>| raw.is_some_and(|raw| raw.get() != "null");
+    let has_filter = given(facts.filter) || given(facts.where_document);
+    if !given(ids) && !has_filter {
+        return None;
+    }
+    let find = Find {
+        ids,
+        filter: facts.filter,
+        where_document: facts.where_document,
+        limit: facts.limit,
+        include: [],
+    };
+    Some(Resolution {
+        find: serde_json::to_vec(&find).ok()?.into(),
+        needs_count: guard.rule_for(name).is_some(),
+        has_limit: facts.limit.is_some(),
+    })
+}
+
+impl Resolution {
+    /// What is logged instead of the client's body, or what the client is told. `found` is the
+    /// answer to [`Self::find`], `count` the number of all records.
+    pub fn settle(
+        &self,
+        guard: &Guard,
+        name: &str,
+        client_body: &Bytes,
+        found: Reply,
+        count: Option<u64>,
+    ) -> Result<Bytes, Reply> {
+        if !found.is_success() {
+            // Chroma refuses the filter: it refuses the delete in the same words.
+            return if found.status < 500 {
+                Ok(client_body.clone())
+            } else {
+                Err(found)
+            };
+        }
+        let unreadable = || {
+            let message =
+                "An instance's answer to the question what this would delete can't be read";
+            reply::unavailable(message, 1)
+        };
+        let ids = body::facts::<Ids<'_>>(&found.body)
+            .and_then(|ids| ids.ids)
+            .ok_or_else(unreadable)?;
+        let hit = serde_json::from_str::<Vec<serde::de::IgnoredAny>>(ids.get())
+            .map_err(|_| unreadable())?
+            .len();
+        if self.needs_count {
+            let count = count.ok_or_else(unreadable)?;
+            let empties = hit > 0 && u64::try_from(hit).unwrap_or(u64::MAX) >= count;
+            if let Some(rule) = guard.rule_for(name).filter(|_| empties) {
+                let denial = Denial {
+                    what: "deleting all of its records",
+                    collection: name.into(),
+                    rule: rule.clone(),
+                };
+                return Err(reply::denied(&denial.to_string()));
+            }
+        }
+        match (self.has_limit, hit) {
+            (false, _) => Ok(client_body.clone()),
+            (true, 0) => Err(Reply::json(200, r#"{"deleted":0}"#)),
+            (true, _) => Ok(format!(r#"{{"ids":{}}}"#, ids.get()).into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settle(name: &str, delete: &str, found: &str, count: u64) -> Result<String, u16> {
+        let guard = Guard::new(["global"]);
+        let body = Bytes::from(delete.to_owned());
+        let Some(resolution) = resolution(&guard, name, &body) else {
+            return Ok("as it is".to_owned());
+        };
+        resolution
+            .settle(
+                &guard,
+                name,
+                &body,
+                Reply::json(200, found.to_owned()),
+                Some(count),
+            )
+            .map(|body| String::from_utf8(body.to_vec()).unwrap())
+            .map_err(|reply| reply.status)
+    }
+
+    /// A limit becomes ids; nothing found is nothing to log.
+    #[test]
+    fn a_limit_becomes_ids() {
+        let delete = r#"{"where":{"a":1},"limit":2}"#;
+        let found = settle("notes", delete, r#"{"ids":["x", "y"]}"#, 9);
+        assert_eq!(found.unwrap(), r#"{"ids":["x", "y"]}"#);
+        assert_eq!(settle("notes", delete, r#"{"ids":[]}"#, 9), Err(200));
+        assert_eq!(settle("notes", delete, "garbage", 9), Err(503));
+        assert_eq!(
+            settle("notes", r#"{"limit":2}"#, "", 9).unwrap(),
+            "as it is"
+        );
+    }
+
+    /// The protected collection keeps at least one record.
+    #[test]
+    fn the_last_records_stay() {
+        let delete = r#"{"ids":["x","y"]}"#;
+        assert_eq!(
+            settle("global", delete, r#"{"ids":["x","y"]}"#, 2),
+            Err(403)
+        );
+        assert_eq!(
+            settle("global", delete, r#"{"ids":["x"]}"#, 2).unwrap(),
+            delete
+        );
+        assert_eq!(
+            settle("global", delete, r#"{"ids":[]}"#, 0).unwrap(),
+            delete
+        );
+        let everything = r#"{"where":{"$and":[]}}"#;
+        assert_eq!(
+            settle("global", everything, r#"{"ids":["x"]}"#, 1),
+            Err(403)
+        );
+    }
+
+    /// The question asks for what the delete would hit, in the client's own words.
+    #[test]
+    fn the_question_is_the_deletes_own_filter() {
+        let guard = Guard::default();
+        let body = br#"{"where": {"a": 1.50}, "where_document":null, "limit": 2}"#;
+        let find = resolution(&guard, "notes", body).unwrap().find;
+        let expected = r#"{"where":{"a": 1.50},"limit":2,"include":[]}"#;
+        assert_eq!(find, expected);
+    }
+}

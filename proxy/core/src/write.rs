@@ -1,0 +1,349 @@
+//! From a write's route and body to what may be logged.
+//!
+//! A [`Permit`] can be made here only, after the guard has agreed: nothing can be submitted to the
+//! engine without one (I10).
+
+use std::{borrow::Cow, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{
+    body::{self, CreateFacts, DeleteFacts, ModifyFacts, NameFacts},
+    catalog::{Catalog, Collection, Prefer},
+    guard::{Denial, Guard},
+    ids::{CollectionId, DatabaseId, EntryId},
+    log::{Entry, Level, RecordAct, Verb},
+    reply::{self, Reply},
+    route::{Action, Captures},
+    time::WallTime,
+};
+
+/// Ids that an entry needs, minted by the shell.
+#[derive(Clone, Copy, Debug)]
+pub struct Fresh {
+    /// For the entry.
+    pub entry: EntryId,
+    /// For a collection, should one be made.
+    pub collection: CollectionId,
+    /// For a database, should one be made.
+    pub database: DatabaseId,
+    /// Now, for people.
+    pub logged_at: WallTime,
+}
+
+/// Acknowledgement levels by kind of write.
+#[derive(Clone, Copy, Debug)]
+pub struct Levels {
+    /// Of record writes.
+    pub records: Level,
+    /// Of tenants, databases and collections.
+    pub schema: Level,
+}
+
+/// What writes are judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteRules<'a> {
+    /// The catalog.
+    pub catalog: &'a Catalog,
+    /// The guard.
+    pub guard: &'a Guard,
+    /// The levels.
+    pub levels: Levels,
+}
+
+/// A write that may be logged.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    pub(crate) entry: Entry,
+    pub(crate) level: Level,
+    pub(crate) must_resolve: bool,
+}
+
+impl Permit {
+    /// The entry that it permits.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test(entry: Entry, level: Level, must_resolve: bool) -> Self {
+        Self {
+            entry,
+            level,
+            must_resolve,
+        }
+    }
+}
+
+/// Judges a write.
+pub fn permit(
+    rules: WriteRules<'_>,
+    action: Action,
+    captures: &Captures<'_>,
+    content_type: Option<&str>,
+    body: Bytes,
+    fresh: Fresh,
+) -> Result<Permit, Reply> {
+    let verb = rules.verb(action, captures, &body, fresh)?;
+    let must_resolve = rules
+        .check(&verb, &body)
+        .map_err(|denial| denied(&denial))?;
+    let level = match verb {
+        Verb::Record { .. } => rules.levels.records,
+        _ => rules.levels.schema,
+    };
+    let entry = Entry {
+        id: fresh.entry,
+        logged_at: fresh.logged_at,
+        verb,
+        content_type: content_type.map(Arc::from),
+        body,
+    };
+    Ok(Permit {
+        entry,
+        level,
+        must_resolve,
+    })
+}
+
+fn denied(denial: &Denial) -> Reply {
+    reply::denied(&denial.to_string())
+}
+
+impl WriteRules<'_> {
+    /// What the write does.
+    fn verb(
+        &self,
+        action: Action,
+        captures: &Captures<'_>,
+        body: &Bytes,
+        fresh: Fresh,
+    ) -> Result<Verb, Reply> {
+        let owned = |name: &Option<Cow<'_, str>>| Arc::<str>::from(name.as_deref().unwrap_or(""));
+        let (tenant, database) = (|| owned(&captures.tenant), || owned(&captures.database));
+        let name_in_body = || {
+            let facts = body::facts::<NameFacts<'_>>(body);
+            facts.and_then(|facts| facts.name).map(Arc::from)
+        };
+        Ok(match action {
+            Action::Reset => Verb::Reset,
+            Action::CreateTenant => Verb::CreateTenant {
+                name: name_in_body(),
+            },
+            Action::UpdateTenant => Verb::UpdateTenant { tenant: tenant() },
+            Action::CreateDatabase => Verb::CreateDatabase {
+                tenant: tenant(),
+                name: name_in_body(),
+                id: fresh.database,
+            },
+            Action::DeleteDatabase => Verb::DeleteDatabase {
+                tenant: tenant(),
+                database: database(),
+            },
+            Action::CreateCollection => Verb::CreateCollection {
+                tenant: tenant(),
+                database: database(),
+                name: body::facts::<CreateFacts<'_>>(body)
+                    .and_then(|facts| facts.name)
+                    .map(Arc::from),
+                id: fresh.collection,
+            },
+            _ => self.verb_within(action, captures, body)?,
+        })
+    }
+
+    /// What a write to one collection does.
+    fn verb_within(
+        &self,
+        action: Action,
+        captures: &Captures<'_>,
+        body: &Bytes,
+    ) -> Result<Verb, Reply> {
+        let collection = find(self.catalog, action, captures)?.id;
+        let record = |act| Verb::Record { collection, act };
+        Ok(match action {
+            Action::Add => record(RecordAct::Add),
+            Action::Update => record(RecordAct::Update),
+            Action::Upsert => record(RecordAct::Upsert),
+            Action::DeleteRecords => record(RecordAct::Delete),
+            Action::DeleteCollection => Verb::DeleteCollection { collection },
+            Action::Fork => Verb::Fork { collection },
+            Action::AttachFunction => Verb::AttachFunction { collection },
+            Action::DetachFunction => Verb::DetachFunction {
+                collection,
+                function: captures.name.as_deref().unwrap_or_default().into(),
+            },
+            Action::UpdateCollection => Verb::ModifyCollection {
+                collection,
+                new_name: body::facts::<ModifyFacts<'_>>(body)
+                    .and_then(|facts| facts.new_name)
+                    .map(Arc::from),
+            },
+            other => {
+                let message = format!("{other:?} is not a write");
+                return Err(reply::malformed(&message));
+            }
+        })
+    }
+
+    /// Asks the guard. Says whether an instance must be asked before the write can be logged.
+    fn check(&self, verb: &Verb, body: &Bytes) -> Result<bool, Denial> {
+        let subject = verb.subject().and_then(|id| self.catalog.get(id));
+        match (verb, subject) {
+            (Verb::Reset, _) => self.guard.reset(self.catalog)?,
+            (Verb::DeleteDatabase { tenant, database }, _) => {
+                self.guard.delete_database(self.catalog, tenant, database)?;
+            }
+            (Verb::DeleteCollection { .. }, Some(collection)) => self.guard.delete(collection)?,
+            (Verb::ModifyCollection { new_name, .. }, Some(collection)) => {
+                // A body that can't be read here could still be a rename.
+                let is_readable = body::facts::<ModifyFacts<'_>>(body).is_some();
+                let keeps_name = new_name
+                    .as_ref()
+                    .is_none_or(|name| *name == collection.name);
+                if !(is_readable && keeps_name) {
+                    self.guard.rename(collection)?;
+                }
+            }
+            (
+                Verb::Record {
+                    act: RecordAct::Delete,
+                    ..
+                },
+                Some(collection),
+            ) => {
+                let is_protected = self.guard.rule_for(&collection.name).is_some();
+                let has_limit =
+                    body::facts::<DeleteFacts<'_>>(body).is_some_and(|facts| facts.limit.is_some());
+                return Ok(is_protected || has_limit);
+            }
+            _ => {}
+        }
+        Ok(false)
+    }
+}
+
+/// The collection that a path means, or Chroma's 404 for it.
+pub fn find<'a>(
+    catalog: &'a Catalog,
+    action: Action,
+    captures: &Captures<'_>,
+) -> Result<&'a Arc<Collection>, Reply> {
+    let reference = captures.collection.as_deref().unwrap_or_default();
+    let by_name = matches!(action, Action::GetCollection | Action::DeleteCollection);
+    let prefer = if by_name { Prefer::Name } else { Prefer::Id };
+    let tenant = captures.tenant.as_deref().unwrap_or_default();
+    let database = captures.database.as_deref().unwrap_or_default();
+    catalog
+        .resolve(tenant, database, reference, prefer)
+        .ok_or_else(|| match action {
+            Action::GetCollection | Action::DeleteCollection | Action::GetCollectionById => {
+                reply::no_such_collection(reference)
+            }
+            _ => reply::no_such_collection_id(reference),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use smallvec::smallvec;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        catalog::{Change, Copy},
+        ids::{InstanceId, Position},
+        route::{Method, Target, find as find_route},
+    };
+
+    fn catalog() -> Catalog {
+        let mut catalog = Catalog::default();
+        for (number, database, name) in [(1, "d", "global"), (2, "d", "notes"), (3, "e", "notes")] {
+            let copy = |offset: u128| Copy {
+                id: Some(InstanceId(Uuid::from_u128(number + offset))),
+                quarantine: None,
+            };
+            catalog.apply(&Change::Made(Arc::new(Collection {
+                id: CollectionId(Uuid::from_u128(number)),
+                tenant: "t".into(),
+                database: database.into(),
+                name: name.into(),
+                made_at: Position(1),
+                gone_at: None,
+                copies: smallvec![copy(0xa00), copy(0xb00)],
+            })));
+        }
+        catalog
+    }
+
+    /// `METHOD path body` → the status of a refusal, or what may be logged.
+    fn judged(line: &str) -> String {
+        let (method, rest) = line.split_once(' ').unwrap();
+        let (path, body) = rest.split_once(' ').unwrap_or((rest, ""));
+        let path = path.replace("$D", "/api/v2/tenants/t/databases/d");
+        let target = Target::parse(path.as_bytes()).unwrap();
+        let method = Method::of(&method.parse().unwrap());
+        let (route, captures) = find_route(method, &target).unwrap();
+        let (catalog, guard) = (catalog(), Guard::new(["global"]));
+        let rules = WriteRules {
+            catalog: &catalog,
+            guard: &guard,
+            levels: Levels {
+                records: Level::One,
+                schema: Level::All,
+            },
+        };
+        let fresh = Fresh {
+            entry: EntryId(Uuid::nil()),
+            collection: CollectionId(Uuid::nil()),
+            database: DatabaseId(Uuid::nil()),
+            logged_at: WallTime(0),
+        };
+        let body = Bytes::from(body.to_owned());
+        match permit(rules, route.action, &captures, None, body, fresh) {
+            Ok(permit) if permit.must_resolve => "ask first".to_owned(),
+            Ok(_) => "permitted".to_owned(),
+            Err(reply) => reply.status.to_string(),
+        }
+    }
+
+    /// The protected collection can't be deleted by any of its names, nor with its database, nor
+    /// renamed away, nor reset; whatever is not protected can.
+    #[test]
+    fn the_guard_stands_before_the_log() {
+        let by = |number: u128| format!("DELETE $D/collections/{}", Uuid::from_u128(number));
+        assert_eq!(judged("DELETE $D/collections/global"), "403");
+        for number in [1, 0xa01, 0xb01] {
+            assert_eq!(judged(&by(number)), "403");
+        }
+        assert_eq!(judged("DELETE $D"), "403");
+        assert_eq!(judged("POST /api/v2/reset"), "403");
+        assert_eq!(judged("DELETE /api/v2/tenants/t/databases/e"), "permitted");
+        assert_eq!(judged("DELETE $D/collections/notes"), "permitted");
+        assert_eq!(judged(&by(0xb02)), "permitted");
+        assert_eq!(judged(&by(3)), "404", "another database's");
+        let modify = |body| judged(&format!("PUT $D/collections/global {body}"));
+        assert_eq!(modify(r#"{"new_name":"other"}"#), "403");
+        assert_eq!(modify(r#"{"new_name":5}"#), "403");
+        assert_eq!(
+            modify(r#"{"new_name":"global","new_metadata":{"a":1}}"#),
+            "permitted"
+        );
+        assert_eq!(modify(r#"{"new_metadata":{"a":1}}"#), "permitted");
+    }
+
+    /// Deletes that could empty the protected collection, or that have a limit, are looked into.
+    #[test]
+    fn some_deletes_are_looked_into_first() {
+        let delete = |name, body| judged(&format!("POST $D/collections/{name}/delete {body}"));
+        assert_eq!(delete("global", r#"{"ids":["a"]}"#), "ask first");
+        assert_eq!(delete("global", "{"), "ask first");
+        assert_eq!(delete("notes", r#"{"ids":["a"]}"#), "permitted");
+        assert_eq!(delete("notes", r#"{"where":{"a":1}}"#), "permitted");
+        assert_eq!(
+            delete("notes", r#"{"where":{"a":1},"limit":3}"#),
+            "ask first"
+        );
+        assert_eq!(delete("nothing", r#"{"ids":["a"]}"#), "404");
+    }
+}

@@ -1,0 +1,139 @@
+//! The durable log, the cursors and the catalog.
+//!
+//! This room alone names sqlx. It keeps what it is given and decides nothing.
+
+#[cfg(test)]
+mod conformance;
+mod memory;
+mod sqlite;
+mod writer;
+
+use std::{path::PathBuf, sync::Arc};
+
+use achromat_core::{
+    catalog::Change,
+    engine::Snapshot,
+    ids::{EntryId, Epoch, InstanceIx, LaneId, Position},
+    log::{Entry, Verdict},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
+pub use writer::{Order, Writer, WriterHandle};
+
+/// One thing to be made durable.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// A new entry, which gets the next position of its lane.
+    Append(Entry),
+    /// An instance has applied an entry.
+    Record {
+        /// The lane.
+        lane: LaneId,
+        /// The instance.
+        instance: InstanceIx,
+        /// The entry.
+        position: Position,
+        /// The entry's verdict, when that is new.
+        verdict: Option<Verdict>,
+        /// What the catalog becomes by it.
+        changes: Vec<Change>,
+    },
+    /// An entry has got a verdict that no instance stands for.
+    Close {
+        /// The lane.
+        lane: LaneId,
+        /// The entry.
+        position: Position,
+        /// The verdict.
+        verdict: Verdict,
+        /// Why.
+        reason: String,
+    },
+    /// The catalog changes by itself.
+    Change(Vec<Change>),
+    /// Entries up to this one may be deleted; the cursors of these instances are at least there.
+    Trim {
+        /// The lane.
+        lane: LaneId,
+        /// The last entry to go.
+        through: Position,
+        /// The instances.
+        instances: Vec<InstanceIx>,
+    },
+}
+
+/// What went wrong, and whether it happened all the same.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It did not happen.
+    #[error("the log could not be written, and nothing was changed: {0}")]
+    NotDone(#[source] sqlx::Error),
+    /// It may have happened: ask with [`Store::find`].
+    #[error("it is not known whether the log was written: {0}")]
+    Unknown(#[source] sqlx::Error),
+    /// Another owner has taken over; nothing was changed, and nothing will be.
+    #[error("the log has passed to another owner (epoch {theirs}, ours is {ours})")]
+    Deposed {
+        /// The epoch of this store's handle.
+        ours: Epoch,
+        /// The epoch in the store.
+        theirs: Epoch,
+    },
+    /// The file is open in another process.
+    #[error("another process holds {path}: stop it, or give this one a store of its own")]
+    Held {
+        /// The lock's path.
+        path: PathBuf,
+    },
+    /// The file can't be opened.
+    #[error("the store {path} can't be opened: {source}")]
+    Open {
+        /// The store's path.
+        path: PathBuf,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// What is stored can't be read.
+    #[error("the store holds something that this version can't read: {0}")]
+    Unreadable(String),
+}
+
+/// Where the log lives.
+///
+/// # Contract
+///
+/// Every implementation passes the same suite (`conformance.rs`), which is this text as tests.
+///
+/// - [`commit`](Store::commit) is atomic and durable: when it returns, all of it survives the loss
+///   of power; when it fails with [`StoreError::NotDone`] or [`StoreError::Deposed`], none of it
+///   has happened or will.
+/// - Each [`Write::Append`] gets the position after its lane's last one, in the order of the slice.
+///   Positions are given once and never again, be the entry trimmed or its lane deleted.
+/// - A write that was made durable may be committed again, in the same order, and changes nothing
+///   more; except appends, which are told apart by [`find`](Store::find).
+/// - Cursors never go back.
+/// - [`Change::Gone`] deletes what the lane of that collection still holds.
+/// - [`load`](Store::load) returns what the commits before it have left: the catalog is the fold of
+///   their changes.
+/// - A handle whose epoch is not the newest can change nothing.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// All but the bodies.
+    async fn load(&self) -> Result<Snapshot, StoreError>;
+
+    /// Makes all of it durable, or none of it. Returns the positions of the appends, in order.
+    async fn commit(&self, writes: &[Write]) -> Result<Vec<Position>, StoreError>;
+
+    /// Where an entry stands, if it was made durable and not trimmed since.
+    async fn find(&self, entry: EntryId) -> Result<Option<Position>, StoreError>;
+
+    /// The body of an entry, if it was not trimmed.
+    async fn body(&self, lane: LaneId, position: Position) -> Result<Option<Bytes>, StoreError>;
+}
+
+/// The names of the instances, by place: what is stored is stored by name, so that the
+/// configuration may list them in another order.
+pub type InstanceNames = Arc<[Arc<str>]>;

@@ -1,0 +1,195 @@
+//! The log in one SQLite file: WAL mode, `synchronous=FULL`, one writer, held exclusively.
+
+mod load;
+mod statements;
+
+use std::{
+    collections::BTreeMap,
+    fs::{File, TryLockError},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use achromat_core::{
+    engine::Snapshot,
+    ids::{EntryId, Epoch, LaneId, Position},
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use sqlx::{
+    Connection, SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use super::{InstanceNames, Store, StoreError, Write};
+
+/// Connections that read while the writer writes.
+const READERS_MAX: u32 = 4;
+
+/// How long a reader waits for the file, should something else hold it.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A store in a file.
+pub struct SqliteStore {
+    names: InstanceNames,
+    epoch: Epoch,
+    writer: Mutex<WriterState>,
+    readers: SqlitePool,
+    /// Held as long as the store is open.
+    _lock: File,
+}
+
+struct WriterState {
+    connection: SqliteConnection,
+    /// The last position of each lane that was written to; emptied whenever a commit fails.
+    heads: BTreeMap<LaneId, Position>,
+}
+
+impl SqliteStore {
+    /// Opens the file, makes it when it is not there, and brings it to this version's form.
+    pub async fn open(path: &Path, names: InstanceNames) -> Result<Self, StoreError> {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Open {
+            path: path.to_owned(),
+            source,
+        };
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
+            std::fs::create_dir_all(folder).map_err(|error| failed(error.into()))?;
+        }
+        let lock = lock(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT);
+        let mut connection = SqliteConnection::connect_with(&options)
+            .await
+            .map_err(|error| failed(error.into()))?;
+        sqlx::migrate!("../migrations/sqlite")
+            .run(&mut connection)
+            .await
+            .map_err(|error| failed(error.into()))?;
+        let epoch: i64 = sqlx::query_scalar(
+            "UPDATE meta SET value = value + 1 WHERE key = 'epoch' RETURNING value",
+        )
+        .fetch_one(&mut connection)
+        .await
+        .map_err(|error| failed(error.into()))?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS_MAX)
+            .connect_lazy_with(options.read_only(true));
+        Ok(Self {
+            names,
+            epoch: Epoch(statements::unsigned(epoch)),
+            writer: Mutex::new(WriterState {
+                connection,
+                heads: BTreeMap::new(),
+            }),
+            readers,
+            _lock: lock,
+        })
+    }
+
+    async fn try_commit(
+        &self,
+        state: &mut WriterState,
+        writes: &[Write],
+    ) -> Result<Vec<Position>, StoreError> {
+        let WriterState { connection, heads } = state;
+        let mut transaction = connection
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(StoreError::NotDone)?;
+        let mut positions = Vec::new();
+        let work = async {
+            let theirs = statements::epoch(&mut transaction).await?;
+            if theirs != self.epoch {
+                return Ok(Some(theirs));
+            }
+            for write in writes {
+                let names = &self.names;
+                let epoch = self.epoch;
+                let position =
+                    statements::write(&mut transaction, names, epoch, heads, write).await?;
+                positions.extend(position);
+            }
+            Ok::<_, sqlx::Error>(None)
+        };
+        // Until the commit is asked for, nothing can have happened.
+        match work.await.map_err(StoreError::NotDone)? {
+            Some(theirs) => Err(StoreError::Deposed {
+                ours: self.epoch,
+                theirs,
+            }),
+            None => {
+                transaction.commit().await.map_err(StoreError::Unknown)?;
+                Ok(positions)
+            }
+        }
+    }
+}
+
+/// Takes the lock beside the file. SQLite's own exclusive mode would shut out our readers too.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let path = PathBuf::from(name);
+    let failed = |error: std::io::Error| StoreError::Open {
+        path: path.clone(),
+        source: error.into(),
+    };
+    let file = File::create(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Held { path }),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn load(&self) -> Result<Snapshot, StoreError> {
+        let mut writer = self.writer.lock().await;
+        load::snapshot(&mut writer.connection, &self.names).await
+    }
+
+    async fn commit(&self, writes: &[Write]) -> Result<Vec<Position>, StoreError> {
+        let mut writer = self.writer.lock().await;
+        let result = self.try_commit(&mut writer, writes).await;
+        if result.is_err() {
+            writer.heads.clear();
+        }
+        result
+    }
+
+    async fn find(&self, entry: EntryId) -> Result<Option<Position>, StoreError> {
+        // On the writer's connection: what a commit has left there is what counts.
+        let mut writer = self.writer.lock().await;
+        let found: Option<i64> = sqlx::query_scalar("SELECT position FROM entries WHERE entry = ?")
+            .bind(entry.0.as_bytes().as_slice())
+            .fetch_optional(&mut writer.connection)
+            .await
+            .map_err(StoreError::NotDone)?;
+        Ok(found.map(statements::position))
+    }
+
+    async fn body(&self, lane: LaneId, position: Position) -> Result<Option<Bytes>, StoreError> {
+        let body: Option<Vec<u8>> =
+            sqlx::query_scalar("SELECT body FROM entries WHERE lane = ? AND position = ?")
+                .bind(statements::lane_key(lane).as_slice())
+                .bind(statements::signed(position.0))
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(StoreError::NotDone)?;
+        Ok(body.map(Bytes::from))
+    }
+}
+
+fn uuid(bytes: &[u8]) -> Result<Uuid, StoreError> {
+    Uuid::from_slice(bytes).map_err(|error| StoreError::Unreadable(error.to_string()))
+}

@@ -1,0 +1,172 @@
+//! The whole state, all but the bodies, as it stands in the file.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use achromat_core::{
+    catalog::{Catalog, Change, Collection, Copy},
+    engine::{RestoredLane, Snapshot},
+    ids::{CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, LaneId, Position},
+    log::{Logged, Verdict},
+    time::WallTime,
+};
+use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
+use uuid::Uuid;
+
+use super::{
+    super::{InstanceNames, StoreError},
+    statements::{position, unsigned, verdict_word},
+    uuid,
+};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+pub(super) async fn snapshot(
+    connection: &mut SqliteConnection,
+    names: &InstanceNames,
+) -> Result<Snapshot> {
+    Ok(Snapshot {
+        catalog: catalog(connection, names).await?,
+        lanes: lanes(connection, names).await?,
+        entries: entries(connection).await?,
+    })
+}
+
+async fn rows(connection: &mut SqliteConnection, sql: &'static str) -> Result<Vec<SqliteRow>> {
+    sqlx::query(sql)
+        .fetch_all(connection)
+        .await
+        .map_err(StoreError::NotDone)
+}
+
+fn id_at(row: &SqliteRow, column: &str) -> Result<Uuid> {
+    uuid(row.get(column))
+}
+
+fn place(names: &InstanceNames, row: &SqliteRow) -> Option<InstanceIx> {
+    let name: &str = row.get("instance");
+    InstanceIx::all(names.len())
+        .zip(names.iter())
+        .find(|(_, known)| known.as_ref() == name)
+        .map(|(instance, _)| instance)
+}
+
+fn lane_id(row: &SqliteRow) -> Result<LaneId> {
+    let id = id_at(row, "lane")?;
+    Ok(if id.is_nil() {
+        LaneId::Schema
+    } else {
+        LaneId::Collection(CollectionId(id))
+    })
+}
+
+async fn catalog(connection: &mut SqliteConnection, names: &InstanceNames) -> Result<Catalog> {
+    let mut copies: BTreeMap<Uuid, Vec<Copy>> = BTreeMap::new();
+    for row in rows(&mut *connection, "SELECT * FROM copies").await? {
+        let Some(instance) = place(names, &row) else {
+            continue;
+        };
+        let of_collection = copies
+            .entry(id_at(&row, "collection")?)
+            .or_insert_with(|| vec![Copy::default(); names.len()]);
+        if let Some(copy) = of_collection.get_mut(instance.at()) {
+            let id: Option<&[u8]> = row.get("instance_id");
+            copy.id = id.map(uuid).transpose()?.map(InstanceId);
+            copy.quarantine = row.get::<Option<&str>, _>("quarantine").map(Arc::from);
+        }
+    }
+    let mut catalog = Catalog::default();
+    for row in rows(&mut *connection, "SELECT * FROM collections").await? {
+        let id = id_at(&row, "collection")?;
+        let copies = copies
+            .remove(&id)
+            .unwrap_or_else(|| vec![Copy::default(); names.len()]);
+        catalog.apply(&Change::Made(Arc::new(Collection {
+            id: CollectionId(id),
+            tenant: row.get::<&str, _>("tenant").into(),
+            database: row.get::<&str, _>("database").into(),
+            name: row.get::<&str, _>("name").into(),
+            made_at: position(row.get("made_at")),
+            gone_at: row.get::<Option<i64>, _>("gone_at").map(position),
+            copies: copies.into(),
+        })));
+    }
+    for row in rows(connection, "SELECT * FROM databases").await? {
+        catalog.apply(&Change::DatabaseMade {
+            namespace: (
+                row.get::<&str, _>("tenant").into(),
+                row.get::<&str, _>("name").into(),
+            ),
+            id: DatabaseId(id_at(&row, "database")?),
+        });
+    }
+    Ok(catalog)
+}
+
+async fn lanes(
+    connection: &mut SqliteConnection,
+    names: &InstanceNames,
+) -> Result<Vec<RestoredLane>> {
+    let mut cursors: BTreeMap<LaneId, Vec<Option<Position>>> = BTreeMap::new();
+    for row in rows(&mut *connection, "SELECT * FROM cursors").await? {
+        let Some(instance) = place(names, &row) else {
+            continue;
+        };
+        let of_lane = cursors
+            .entry(lane_id(&row)?)
+            .or_insert_with(|| vec![None; names.len()]);
+        if let Some(cursor) = of_lane.get_mut(instance.at()) {
+            *cursor = Some(position(row.get("position")));
+        }
+    }
+    let lanes = rows(connection, "SELECT * FROM lanes").await?;
+    lanes
+        .iter()
+        .map(|row| {
+            let id = lane_id(row)?;
+            Ok(RestoredLane {
+                id,
+                head: position(row.get("head")),
+                trimmed: position(row.get("trimmed")),
+                cursors: cursors
+                    .remove(&id)
+                    .unwrap_or_else(|| vec![None; names.len()]),
+            })
+        })
+        .collect()
+}
+
+async fn entries(connection: &mut SqliteConnection) -> Result<Vec<Logged>> {
+    let sql = "SELECT lane, position, entry, logged_at_ms, verb, content_type, verdict
+               FROM entries ORDER BY lane, position";
+    rows(connection, sql).await?.iter().map(logged).collect()
+}
+
+fn logged(row: &SqliteRow) -> Result<Logged> {
+    let verb: &str = row.get("verb");
+    let verb = serde_json::from_str(verb)
+        .map_err(|error| StoreError::Unreadable(format!("an entry {verb:?}: {error}")))?;
+    Ok(Logged {
+        lane: lane_id(row)?,
+        position: position(row.get("position")),
+        id: EntryId(id_at(row, "entry")?),
+        logged_at: WallTime(unsigned(row.get("logged_at_ms"))),
+        verb,
+        content_type: row.get::<Option<&str>, _>("content_type").map(Arc::from),
+        verdict: verdict(row.get("verdict"))?,
+    })
+}
+
+fn verdict(word: Option<&str>) -> Result<Verdict> {
+    let all = [
+        Verdict::Open,
+        Verdict::Accepted,
+        Verdict::Found,
+        Verdict::Refused { trace: false },
+        Verdict::Refused { trace: true },
+        Verdict::Abandoned,
+        Verdict::Void,
+    ];
+    all.into_iter()
+        .find(|verdict| verdict_word(*verdict) == word)
+        .ok_or_else(|| StoreError::Unreadable(format!("a verdict {word:?}")))
+}
