@@ -3,4 +3,14 @@
 //! `README.md` beside this crate holds the map, the glossary and the invariants. `achromat-core`
 //! decides; the rooms of this crate do.
 
+pub mod admin;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod dev;
+pub mod instances;
+pub mod replicate;
+pub mod run;
+pub mod serve;
 pub mod store;
+pub mod telemetry;

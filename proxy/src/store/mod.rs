@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
-pub use writer::{Order, Writer, WriterHandle};
+pub use writer::{Listener, Order, Writer, WriterHandle};
 
 /// One thing to be made durable.
 #[derive(Clone, Debug, PartialEq)]

@@ -83,22 +83,25 @@ impl WriterHandle {
     }
 }
 
+/// Who is told what has become durable.
+pub type Listener = Box<dyn Fn(Event) + Send + Sync>;
+
 /// The writer.
 pub struct Writer<S: ?Sized> {
     store: Arc<S>,
     orders: mpsc::UnboundedReceiver<Order>,
-    events: mpsc::UnboundedSender<Event>,
+    listener: Listener,
     is_up: bool,
 }
 
 impl<S: Store + ?Sized> Writer<S> {
-    /// A writer that tells `events` what has become durable.
-    pub fn new(store: Arc<S>, events: mpsc::UnboundedSender<Event>) -> (Self, WriterHandle) {
+    /// A writer that tells `listener` what has become durable.
+    pub fn new(store: Arc<S>, listener: Listener) -> (Self, WriterHandle) {
         let (sender, orders) = mpsc::unbounded_channel();
         let writer = Self {
             store,
             orders,
-            events,
+            listener,
             is_up: true,
         };
         (writer, WriterHandle(sender))
@@ -209,8 +212,7 @@ impl<S: Store + ?Sized> Writer<S> {
     }
 
     fn say(&self, event: Event) {
-        // Nobody listens any more when the proxy stops.
-        let _closed = self.events.send(event);
+        (self.listener)(event);
     }
 }
 

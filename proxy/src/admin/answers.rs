@@ -1,0 +1,445 @@
+//! The documents that are answered, field by field as existing scripts read them.
+
+use std::collections::BTreeMap;
+
+use achromat_core::{
+    catalog::Collection, engine::Report, health::Standing, ids::InstanceIx, reply::Reply,
+    view::View,
+};
+use serde::Serialize;
+
+use super::{Facts, json};
+use crate::{clock::wall_time, instances::Instances};
+
+#[derive(Serialize)]
+pub(super) struct Simple {
+    pub(super) status: &'static str,
+}
+
+#[derive(Serialize)]
+pub(super) struct Problem<'a> {
+    #[serde(rename = "type")]
+    pub(super) kind: &'static str,
+    pub(super) title: &'a str,
+    pub(super) status: u16,
+    pub(super) detail: &'a str,
+}
+
+#[derive(Serialize)]
+pub(super) struct Forced<'a> {
+    pub(super) instance: &'a str,
+    pub(super) healthy: bool,
+    pub(super) duration_seconds: u64,
+}
+
+/// Everything that is known at one moment.
+pub(super) struct State<'a> {
+    pub(super) facts: &'a Facts,
+    pub(super) instances: &'a Instances,
+    pub(super) view: &'a View,
+    pub(super) report: &'a Report,
+}
+
+#[derive(Serialize)]
+struct Health {
+    status: &'static str,
+    service: &'static str,
+    version: &'static str,
+    healthy_instances: usize,
+    total_instances: usize,
+}
+
+#[derive(Serialize)]
+pub(super) struct Status<'a> {
+    service: &'static str,
+    version: &'static str,
+    uptime_seconds: u64,
+    healthy_instances: usize,
+    total_instances: usize,
+    summary: Summary,
+    load_balancer: LoadBalancer,
+    instances: Vec<Instance<'a>>,
+    wal: LogStatus,
+    write_ahead_log: LogStatus,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    healthy_instances: usize,
+    total_instances: usize,
+    collections: usize,
+    store_is_up: bool,
+}
+
+#[derive(Serialize)]
+struct LoadBalancer {
+    strategy: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_replica_ratio: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Instance<'a> {
+    name: &'a str,
+    url: String,
+    role: &'static str,
+    healthy: bool,
+    state: &'static str,
+    state_is_forced: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quarantine: Option<&'a str>,
+    request_count: u64,
+    /// Of the requests so far, in percent.
+    success_rate: f64,
+    consecutive_failures: u64,
+    requests_in_flight: u64,
+    pending_writes: u64,
+    quarantined_collections: usize,
+}
+
+#[derive(Clone, Serialize)]
+pub(super) struct LogStatus {
+    pending_writes: u64,
+    /// When the oldest of them was logged, in milliseconds since 1970.
+    oldest_pending: Option<u64>,
+    oldest_pending_age_seconds: Option<f64>,
+    is_replaying: bool,
+    failed_replays: u64,
+    total_replayed: u64,
+    waiting_writes: usize,
+}
+
+#[derive(Serialize)]
+pub(super) struct LogSystem {
+    wal_system: LogSystemState,
+}
+
+#[derive(Serialize)]
+struct LogSystemState {
+    pending_writes: u64,
+    is_syncing: bool,
+    oldest_pending: Option<u64>,
+    total_replayed: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct Mappings<'a> {
+    count: usize,
+    collection_mappings: Vec<Mapping<'a>>,
+}
+
+#[derive(Serialize)]
+struct Mapping<'a> {
+    collection_name: &'a str,
+    collection_id: String,
+    tenant: &'a str,
+    database: &'a str,
+    primary_collection_id: Option<String>,
+    replica_collection_id: Option<String>,
+    primary_uuid: Option<String>,
+    replica_uuid: Option<String>,
+    status: &'static str,
+    instances: BTreeMap<&'a str, Option<String>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    quarantined: BTreeMap<&'a str, &'a str>,
+}
+
+#[derive(Serialize)]
+pub(super) struct InstanceList<'a> {
+    instances: Vec<Instance<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct LogErrors<'a> {
+    error_count: u64,
+    recent_errors: Vec<LogError<'a>>,
+}
+
+#[derive(Serialize)]
+struct LogError<'a> {
+    lane: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    collection_name: Option<&'a str>,
+    position: u64,
+    instance: Option<&'a str>,
+    attempts: u32,
+    logged_at_ms: u64,
+    error: &'a str,
+}
+
+#[derive(Serialize)]
+pub(super) struct LogCount {
+    pending_writes: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct TransactionSafety {
+    enabled: bool,
+    pending_recovery_operations: u64,
+    store_is_up: bool,
+}
+
+#[derive(Serialize)]
+pub(super) struct Scalability {
+    requests_max: usize,
+    requests_in_flight: u64,
+    lanes: usize,
+    collections: usize,
+    proxies: usize,
+}
+
+impl State<'_> {
+    fn healthy(&self) -> usize {
+        let standings = self.view.standings.iter();
+        standings.filter(|s| **s == Standing::Up).count()
+    }
+
+    fn in_service(&self) -> usize {
+        let standings = self.view.standings.iter();
+        standings.filter(|s| **s != Standing::Down).count()
+    }
+
+    pub(super) fn ready(&self) -> Reply {
+        if !self.view.store_is_up {
+            return json(
+                503,
+                &Simple {
+                    status: "the log can't be written",
+                },
+            );
+        }
+        if self.in_service() == 0 {
+            return json(
+                503,
+                &Simple {
+                    status: "no instance is in service",
+                },
+            );
+        }
+        json(200, &Simple { status: "ok" })
+    }
+
+    pub(super) fn health(&self) -> Reply {
+        let is_whole = self.healthy() == self.instances.len() && self.view.store_is_up;
+        let body = Health {
+            status: if is_whole { "healthy" } else { "degraded" },
+            service: "achromat",
+            version: env!("CARGO_PKG_VERSION"),
+            healthy_instances: self.healthy(),
+            total_instances: self.instances.len(),
+        };
+        json(if self.in_service() > 0 { 200 } else { 503 }, &body)
+    }
+
+    pub(super) fn status(&self) -> Status<'_> {
+        Status {
+            service: "achromat",
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_seconds: self.facts.started.elapsed().as_secs(),
+            healthy_instances: self.healthy(),
+            total_instances: self.instances.len(),
+            summary: Summary {
+                healthy_instances: self.healthy(),
+                total_instances: self.instances.len(),
+                collections: self.view.catalog.len(),
+                store_is_up: self.view.store_is_up,
+            },
+            load_balancer: LoadBalancer {
+                strategy: self.facts.strategy,
+                read_replica_ratio: self.facts.replica_ratio,
+            },
+            instances: self.instance_list().instances,
+            wal: self.log(),
+            write_ahead_log: self.log(),
+        }
+    }
+
+    pub(super) fn instance_list(&self) -> InstanceList<'_> {
+        InstanceList {
+            instances: self
+                .instances
+                .iter()
+                .map(|(place, instance)| self.instance(place, instance))
+                .collect(),
+        }
+    }
+
+    fn instance<'a>(
+        &'a self,
+        place: InstanceIx,
+        instance: &'a crate::instances::Instance,
+    ) -> Instance<'a> {
+        let figures = instance.figures.snapshot();
+        let report = self.report.instances.get(place.at());
+        let standing = self.view.standing(place);
+        Instance {
+            name: &instance.name,
+            url: instance.address.to_string(),
+            role: if place == InstanceIx(0) {
+                "primary"
+            } else {
+                "replica"
+            },
+            healthy: standing == Standing::Up,
+            state: self.state_word(place),
+            state_is_forced: report.is_some_and(|report| report.is_forced),
+            quarantine: report.and_then(|report| report.quarantine.as_deref()),
+            request_count: figures.requests,
+            success_rate: percent(figures.successes, figures.requests),
+            consecutive_failures: figures.failures_in_a_row,
+            requests_in_flight: figures.in_flight,
+            pending_writes: report.map_or(0, |report| report.owed),
+            quarantined_collections: report.map_or(0, |report| report.quarantined_collections),
+        }
+    }
+
+    fn state_word(&self, place: InstanceIx) -> &'static str {
+        let report = self.report.instances.get(place.at());
+        match self.view.standing(place) {
+            _ if report.is_some_and(|report| report.quarantine.is_some()) => "quarantined",
+            Standing::Up if report.is_some_and(|report| report.owed > 0) => "catching-up",
+            standing => standing.as_str(),
+        }
+    }
+
+    fn log(&self) -> LogStatus {
+        let now = wall_time().0;
+        let oldest = self.report.oldest_pending.map(|at| at.0);
+        // A clock that was set back must not make an age negative.
+        let age_ms = oldest.map(|at| u32::try_from(now.saturating_sub(at)).unwrap_or(u32::MAX));
+        LogStatus {
+            pending_writes: self.report.pending,
+            oldest_pending: oldest,
+            oldest_pending_age_seconds: age_ms.map(|age| f64::from(age) / 1000.0),
+            is_replaying: self.is_replaying(),
+            failed_replays: self.report.trouble_count,
+            total_replayed: self.report.replayed,
+            waiting_writes: self.report.waiting,
+        }
+    }
+
+    /// Whether some instance in service is being brought up to date.
+    fn is_replaying(&self) -> bool {
+        InstanceIx::all(self.instances.len()).any(|place| {
+            let owed = self.report.instances.get(place.at()).map_or(0, |i| i.owed);
+            owed > 0 && self.view.standing(place) != Standing::Down
+        })
+    }
+
+    pub(super) fn log_status(&self) -> LogSystem {
+        LogSystem {
+            wal_system: LogSystemState {
+                pending_writes: self.report.pending,
+                is_syncing: self.is_replaying(),
+                oldest_pending: self.report.oldest_pending.map(|at| at.0),
+                total_replayed: self.report.replayed,
+            },
+        }
+    }
+
+    pub(super) fn log_count(&self) -> LogCount {
+        LogCount {
+            pending_writes: self.report.pending,
+        }
+    }
+
+    pub(super) fn mappings(&self) -> Mappings<'_> {
+        let mut mappings: Vec<_> = self.view.catalog.collections().collect();
+        mappings.sort_by_key(|collection| (collection.made_at, collection.id));
+        Mappings {
+            count: mappings.len(),
+            collection_mappings: mappings.into_iter().map(|c| self.mapping(c)).collect(),
+        }
+    }
+
+    fn mapping<'a>(&'a self, collection: &'a Collection) -> Mapping<'a> {
+        let on = |place| collection.on(InstanceIx(place)).map(|id| id.to_string());
+        let names = || {
+            self.instances
+                .iter()
+                .map(|(place, i)| (place, i.name.as_ref()))
+        };
+        Mapping {
+            collection_name: &collection.name,
+            collection_id: collection.id.to_string(),
+            tenant: &collection.tenant,
+            database: &collection.database,
+            primary_collection_id: on(0),
+            replica_collection_id: on(1),
+            primary_uuid: on(0),
+            replica_uuid: on(1),
+            status: if collection.is_complete() {
+                "complete"
+            } else {
+                "partial"
+            },
+            instances: names()
+                .map(|(place, name)| (name, collection.on(place).map(|id| id.to_string())))
+                .collect(),
+            quarantined: names()
+                .filter_map(|(place, name)| {
+                    let copy = collection.copies.get(place.at())?;
+                    Some((name, copy.quarantine.as_deref()?))
+                })
+                .collect(),
+        }
+    }
+
+    pub(super) fn log_errors(&self) -> LogErrors<'_> {
+        let troubles = self.report.troubles.iter().rev();
+        LogErrors {
+            error_count: self.report.trouble_count,
+            recent_errors: troubles
+                .map(|trouble| LogError {
+                    lane: trouble.lane.to_string(),
+                    collection_name: self.lane_name(trouble.lane),
+                    position: trouble.position.0,
+                    instance: trouble.instance.map(|place| self.instances.name(place)),
+                    attempts: trouble.tries,
+                    logged_at_ms: trouble.logged_at.0,
+                    error: &trouble.reason,
+                })
+                .collect(),
+        }
+    }
+
+    fn lane_name(&self, lane: achromat_core::ids::LaneId) -> Option<&str> {
+        match lane {
+            achromat_core::ids::LaneId::Schema => None,
+            achromat_core::ids::LaneId::Collection(id) => {
+                self.view.catalog.get_even_gone(id).map(|c| c.name.as_ref())
+            }
+        }
+    }
+
+    pub(super) fn transaction_safety(&self) -> TransactionSafety {
+        TransactionSafety {
+            enabled: true,
+            pending_recovery_operations: self.report.pending,
+            store_is_up: self.view.store_is_up,
+        }
+    }
+
+    pub(super) fn scalability(&self) -> Scalability {
+        Scalability {
+            requests_max: self.facts.requests_max,
+            requests_in_flight: self
+                .instances
+                .iter()
+                .map(|(_, instance)| instance.figures.snapshot().in_flight)
+                .sum(),
+            lanes: self.view.lanes.len(),
+            collections: self.view.catalog.len(),
+            proxies: 1,
+        }
+    }
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        return 100.0;
+    }
+    // In tenths of a percent, so that the conversion is exact.
+    let tenths = part.saturating_mul(1000) / whole;
+    f64::from(u32::try_from(tenths).unwrap_or(1000)) / 10.0
+}

@@ -1,0 +1,247 @@
+//! Questions about Achromat itself, on the clients' address: the calls that operators' scripts and
+//! load balancers make.
+//!
+//! Everything said here is read from the engine's report, the view and the counters at that
+//! moment; nothing is kept. Errors are problem documents (RFC 9457).
+
+mod answers;
+
+use std::{sync::Arc, time::Duration};
+
+use achromat_core::{health::Standing, reply::Reply, route::Target};
+use bytes::Bytes;
+use http::Method;
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq as _;
+
+use crate::{instances::Instances, replicate::Replicator};
+
+/// The longest that an operator's word about an instance holds.
+const FORCE_MAX: Duration = Duration::from_hours(24 * 7);
+
+/// What never changes while the proxy runs.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The name of the reading strategy.
+    pub strategy: &'static str,
+    /// The replicas' share of reads, where the strategy has one.
+    pub replica_ratio: Option<f64>,
+    /// What changing calls must show; none lets only this machine make them.
+    pub token: Option<Arc<str>>,
+    /// Requests that are served at once.
+    pub requests_max: usize,
+    /// When the proxy started.
+    pub started: std::time::Instant,
+}
+
+/// Answers questions about Achromat itself.
+pub struct Admin {
+    facts: Facts,
+    instances: Arc<Instances>,
+    replicator: Replicator,
+}
+
+/// A question.
+pub struct Question<'a, 't> {
+    /// The method.
+    pub method: &'a Method,
+    /// The target.
+    pub target: &'a Target<'t>,
+    /// The body.
+    pub body: &'a Bytes,
+    /// Whether it comes from this machine.
+    pub is_local: bool,
+    /// The token that came with it.
+    pub token: Option<&'a str>,
+}
+
+/// What is asked.
+enum Call<'a> {
+    Live,
+    Ready,
+    Health,
+    Status,
+    LogStatus,
+    Mappings,
+    Instances,
+    LogErrors,
+    LogCount,
+    TransactionSafety,
+    Scalability,
+    ForceHealth(&'a str),
+}
+
+impl Admin {
+    /// All that there is to ask.
+    pub fn new(facts: Facts, instances: Arc<Instances>, replicator: Replicator) -> Self {
+        Self {
+            facts,
+            instances,
+            replicator,
+        }
+    }
+
+    /// Answers a question.
+    pub async fn answer(&self, question: Question<'_, '_>) -> Reply {
+        let path: Vec<&str> = question.target.segments.iter().map(AsRef::as_ref).collect();
+        let call = match path.as_slice() {
+            ["livez"] => Call::Live,
+            ["readyz"] => Call::Ready,
+            ["health"] => Call::Health,
+            ["status"] => Call::Status,
+            ["wal", "status"] => Call::LogStatus,
+            ["collection", "mappings"] | ["admin", "collection_mappings"] => Call::Mappings,
+            ["admin", "instances"] => Call::Instances,
+            ["admin", "wal_errors"] => Call::LogErrors,
+            ["admin", "wal_count"] => Call::LogCount,
+            ["admin", "transaction_safety_status"] => Call::TransactionSafety,
+            ["admin", "scalability_status"] => Call::Scalability,
+            ["admin", "instances", name, "health"] => Call::ForceHealth(name),
+            _ => {
+                let detail = format!("There is nothing at {}", question.target.path);
+                return problem(404, "Not found", &detail);
+            }
+        };
+        let changes = matches!(call, Call::ForceHealth(_));
+        let is_asked_well = if changes {
+            question.method == Method::POST
+        } else {
+            matches!(*question.method, Method::GET | Method::HEAD)
+        };
+        if !is_asked_well {
+            let allow = if changes { "POST" } else { "GET,HEAD" };
+            let detail = format!("{} takes {allow} only", question.target.path);
+            return Reply {
+                allow: Some(allow.to_owned()),
+                ..problem(405, "Method not allowed", &detail)
+            };
+        }
+        if changes && let Err(refusal) = self.authorise(&question) {
+            return refusal;
+        }
+        self.call(call, question.body).await
+    }
+
+    async fn call(&self, call: Call<'_>, body: &Bytes) -> Reply {
+        if let Call::Live = call {
+            return json(200, &answers::Simple { status: "ok" });
+        }
+        if let Call::ForceHealth(name) = call {
+            return self.force_health(name, body);
+        }
+        let Some(report) = self.replicator.report().await else {
+            return problem(503, "Stopping", "Achromat is stopping");
+        };
+        let view = self.replicator.view();
+        let state = answers::State {
+            facts: &self.facts,
+            instances: &self.instances,
+            view: &view,
+            report: &report,
+        };
+        match call {
+            Call::Ready => state.ready(),
+            Call::Health => state.health(),
+            Call::LogStatus => json(200, &state.log_status()),
+            Call::Mappings => json(200, &state.mappings()),
+            Call::Instances => json(200, &state.instance_list()),
+            Call::LogErrors => json(200, &state.log_errors()),
+            Call::LogCount => json(200, &state.log_count()),
+            Call::TransactionSafety => json(200, &state.transaction_safety()),
+            Call::Scalability => json(200, &state.scalability()),
+            Call::Status | Call::Live | Call::ForceHealth(_) => json(200, &state.status()),
+        }
+    }
+
+    /// Changing calls need the token; without one configured they are this machine's alone.
+    fn authorise(&self, question: &Question<'_, '_>) -> Result<(), Reply> {
+        match (&self.facts.token, question.token) {
+            (None, _) if question.is_local => Ok(()),
+            (None, _) => Err(problem(
+                403,
+                "Only from this machine",
+                "No admin.token is configured, so changing calls are served to the local machine only",
+            )),
+            (Some(token), Some(shown)) if token.as_bytes().ct_eq(shown.as_bytes()).into() => Ok(()),
+            (Some(_), _) => Err(problem(
+                401,
+                "A token is needed",
+                "Changing calls need the header `Authorization: Bearer TOKEN` with the configured admin.token",
+            )),
+        }
+    }
+
+    /// Holds an instance for healthy or not, whatever is observed, for a while.
+    fn force_health(&self, name: &str, body: &Bytes) -> Reply {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Word {
+            healthy: bool,
+            #[serde(default = "default_duration")]
+            duration_seconds: u64,
+        }
+        let word: Word = match serde_json::from_slice(body) {
+            Ok(word) => word,
+            Err(error) => {
+                let detail = format!(
+                    "The body must be like {{\"healthy\": false, \"duration_seconds\": 60}}: {error}"
+                );
+                return problem(400, "Bad body", &detail);
+            }
+        };
+        let Some(instance) = self.instances.named(name) else {
+            let detail = format!("No instance is called {name:?}");
+            return problem(404, "No such instance", &detail);
+        };
+        let span = Duration::from_secs(word.duration_seconds);
+        if span > FORCE_MAX {
+            let detail = format!("duration_seconds may be {} at most", FORCE_MAX.as_secs());
+            return problem(400, "Too long", &detail);
+        }
+        let standing = if word.healthy {
+            Standing::Up
+        } else {
+            Standing::Down
+        };
+        tracing::info!(
+            instance = name,
+            healthy = word.healthy,
+            ?span,
+            "an operator says so"
+        );
+        self.replicator.force(instance, standing, span);
+        json(
+            200,
+            &answers::Forced {
+                instance: name,
+                healthy: word.healthy,
+                duration_seconds: word.duration_seconds,
+            },
+        )
+    }
+}
+
+fn default_duration() -> u64 {
+    60
+}
+
+fn json(status: u16, body: &impl Serialize) -> Reply {
+    match serde_json::to_vec(body) {
+        Ok(body) => Reply::json(status, body),
+        Err(error) => problem(500, "Can't be written", &error.to_string()),
+    }
+}
+
+/// An error as RFC 9457 writes it.
+fn problem(status: u16, title: &str, detail: &str) -> Reply {
+    let body = answers::Problem {
+        kind: "about:blank",
+        title,
+        status,
+        detail,
+    };
+    Reply {
+        content_type: Some("application/problem+json".to_owned()),
+        ..Reply::json(status, serde_json::to_vec(&body).unwrap_or_default())
+    }
+}

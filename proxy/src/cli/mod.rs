@@ -1,0 +1,74 @@
+//! The command line.
+
+mod arguments;
+mod check;
+mod dev;
+mod serve;
+mod show;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{ArgMatches, Command};
+
+/// Exit code for what the caller did wrong, as clap uses it.
+const USAGE: u8 = 2;
+
+/// Runs the command that the arguments say. The first is the program's name.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version come this way too. A closed terminal is nobody's error.
+            let _printed = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE));
+        }
+    };
+    match run(&matches) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("achromat: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command() -> Command {
+    Command::new("achromat")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("One Chroma address in front of many: keeps Chroma servers identical, and answers while any of them is down")
+        .after_help("Begin with `achromat dev`: it starts two Chroma servers and serves them on 127.0.0.1:8000.")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(serve::command())
+        .subcommand(dev::command())
+        .subcommand(check::command())
+        .subcommand(show::command())
+}
+
+fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    match matches.subcommand() {
+        Some(("serve", matches)) => serve::run(matches),
+        Some(("dev", matches)) => dev::run(matches),
+        Some(("check", matches)) => check::run(matches),
+        Some(("config", matches)) => show::run(matches),
+        _ => anyhow::bail!("no such command"),
+    }
+}
+
+/// The runtime that everything runs on. pingora's listener and connections run on it as well.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// clap's own checks of the command: no name twice, no default that does not parse.
+    #[test]
+    fn the_command_is_sound() {
+        command().debug_assert();
+    }
+}

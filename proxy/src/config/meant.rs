@@ -1,0 +1,334 @@
+//! The configuration as it is meant: complete and checked.
+
+use std::{
+    collections::BTreeSet,
+    net::{SocketAddr, ToSocketAddrs as _},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use achromat_core::{
+    engine,
+    guard::Guard,
+    health::HealthRules,
+    lane,
+    limits::INSTANCES_MAX,
+    log::Level,
+    read::{ReadRules, Strategy},
+    write::Levels,
+};
+
+use super::{
+    ConfigError, Problem,
+    written::{FormatName, LevelName, StrategyName, Written},
+};
+use crate::{
+    instances::{Address, Timing},
+    serve::{ServeLimits, Settings},
+};
+
+/// Where the log is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// In a file.
+    Sqlite(PathBuf),
+    /// Nowhere.
+    Memory,
+}
+
+/// How the log of events is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// One Chroma server.
+#[derive(Debug)]
+pub struct InstanceConfig {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Where it is.
+    pub address: Address,
+}
+
+/// Everything that there is to decide, decided.
+#[derive(Debug)]
+pub struct Config {
+    /// Where clients connect to.
+    pub listen: SocketAddr,
+    /// Where the log is kept.
+    pub store: StoreUrl,
+    /// The instances, the primary first.
+    pub instances: Vec<InstanceConfig>,
+    /// How requests are served.
+    pub serve: Settings,
+    /// The strategy's name.
+    pub strategy: &'static str,
+    /// How lanes and health are timed.
+    pub engine: engine::Settings,
+    /// How connections are timed.
+    pub timing: Timing,
+    /// What may not be destroyed.
+    pub guard: Guard,
+    /// The operator's token.
+    pub admin_token: Option<Arc<str>>,
+    /// What is told while it runs.
+    pub log_level: String,
+    /// How that is written.
+    pub log_format: LogFormat,
+    /// For requests that have begun to end.
+    pub drain: Duration,
+}
+
+/// How long an idle connection to an instance is kept. Chroma's server keeps them for ever.
+const IDLE_CONNECTION: Duration = Duration::from_mins(1);
+
+/// Longest time that makes sense anywhere.
+const TIME_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+
+#[derive(Default)]
+struct Checks(Vec<Problem>);
+
+impl Checks {
+    fn wrong(&mut self, key: &str, message: impl Into<String>) {
+        self.0.push(Problem {
+            key: key.to_owned(),
+            message: message.into(),
+        });
+    }
+
+    fn time(&mut self, key: &str, ms: u64) -> Duration {
+        if !(1..=TIME_MS_MAX).contains(&ms) {
+            self.wrong(
+                key,
+                format!("{ms} is not between 1 and {TIME_MS_MAX} milliseconds"),
+            );
+        }
+        Duration::from_millis(ms)
+    }
+
+    fn at_least(&mut self, key: &str, value: usize, min: usize) -> usize {
+        if value < min {
+            self.wrong(key, format!("{value} is less than {min}"));
+        }
+        value
+    }
+}
+
+impl Config {
+    /// Checks everything, and tells everything that is wrong.
+    pub(super) fn mean(written: &Written) -> Result<Self, ConfigError> {
+        let mut checks = Checks::default();
+        let listen = listen(&mut checks, &written.listen);
+        let store = store(&mut checks, &written.store);
+        let instances = instances(&mut checks, written);
+        let (strategy, strategy_name) = strategy(&mut checks, written);
+        let config = Self {
+            serve: serve(&mut checks, written, strategy),
+            engine: engine(&mut checks, written, instances.len()),
+            timing: timing(&mut checks, written),
+            guard: guard(&mut checks, written),
+            admin_token: token(&mut checks, written),
+            log_level: log_level(&mut checks, written),
+            log_format: match written.log.format {
+                FormatName::Text => LogFormat::Text,
+                FormatName::Json => LogFormat::Json,
+            },
+            drain: checks.time("stop.drain_ms", written.stop.drain_ms),
+            strategy: strategy_name,
+            listen,
+            store,
+            instances,
+        };
+        if checks.0.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError::Problems(checks.0))
+        }
+    }
+}
+
+fn listen(checks: &mut Checks, text: &str) -> SocketAddr {
+    let found = text
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut found| found.next());
+    found.unwrap_or_else(|| {
+        let message = format!("{text:?} is not an address and a port, such as 127.0.0.1:8000");
+        checks.wrong("listen", message);
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    })
+}
+
+fn store(checks: &mut Checks, text: &str) -> StoreUrl {
+    match text.split_once(':') {
+        Some(("memory", "")) => return StoreUrl::Memory,
+        Some(("sqlite", path)) if !path.is_empty() => {
+            return StoreUrl::Sqlite(path.trim_start_matches("//").into());
+        }
+        _ => {}
+    }
+    checks.wrong(
+        "store",
+        format!("{text:?} is neither sqlite:PATH nor memory:"),
+    );
+    StoreUrl::Memory
+}
+
+fn instances(checks: &mut Checks, written: &Written) -> Vec<InstanceConfig> {
+    let key = "instances";
+    if written.instances.is_empty() {
+        checks.wrong(
+            key,
+            "there is none; name at least one, such as --instance a=http://127.0.0.1:8001",
+        );
+    }
+    if written.instances.len() > INSTANCES_MAX {
+        checks.wrong(key, format!("there are more than {INSTANCES_MAX}"));
+    }
+    let (mut names, mut urls) = (BTreeSet::new(), BTreeSet::new());
+    let mut instances = Vec::new();
+    for instance in &written.instances {
+        let name = instance.name.as_str();
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
+            let message = format!("{name:?} is no name: 1 to 64 of a-z, A-Z, 0-9, -, _ and .");
+            checks.wrong(key, message);
+        }
+        if !names.insert(name) {
+            checks.wrong(key, format!("the name {name:?} is there twice"));
+        }
+        match Address::parse(&instance.url) {
+            Ok(address) => {
+                if !urls.insert(address.to_string()) {
+                    checks.wrong(
+                        key,
+                        format!(
+                            "{address} is there twice; two instances on one server would be one"
+                        ),
+                    );
+                }
+                instances.push(InstanceConfig {
+                    name: name.into(),
+                    address,
+                });
+            }
+            Err(error) => checks.wrong(
+                key,
+                format!("the URL {:?} of {name:?}: {error}", instance.url),
+            ),
+        }
+    }
+    instances
+}
+
+fn strategy(checks: &mut Checks, written: &Written) -> (Strategy, &'static str) {
+    let ratio = written.reads.replica_ratio;
+    if !(0.0..=1.0).contains(&ratio) {
+        checks.wrong(
+            "reads.replica_ratio",
+            format!("{ratio} is not between 0 and 1"),
+        );
+    }
+    match written.reads.strategy {
+        StrategyName::RoundRobin => (Strategy::RoundRobin, "round_robin"),
+        StrategyName::PrimaryOnly => (Strategy::PrimaryOnly, "primary_only"),
+        StrategyName::ReadReplica => (Strategy::ReadReplica { ratio }, "read_replica"),
+    }
+}
+
+fn serve(checks: &mut Checks, written: &Written, strategy: Strategy) -> Settings {
+    let (reads, limits) = (&written.reads, &written.limits);
+    let level = |name| match name {
+        LevelName::One => Level::One,
+        LevelName::Majority => Level::Majority,
+        LevelName::All => Level::All,
+    };
+    let body_bytes_max = checks.at_least("limits.body_bytes_max", limits.body_bytes_max, 1024);
+    Settings {
+        limits: ServeLimits {
+            body_bytes_max,
+            bodies_bytes_max: checks.at_least(
+                "limits.bodies_bytes_max",
+                limits.bodies_bytes_max,
+                body_bytes_max,
+            ),
+            requests_max: checks.at_least("limits.requests_max", limits.requests_max, 1),
+            queue_max: limits.queue_max,
+            queue_wait: checks.time("limits.queue_wait_ms", limits.queue_wait_ms),
+        },
+        reads: ReadRules {
+            hedge: checks.time("reads.hedge_delay_ms", reads.hedge_delay_ms),
+            deadline: checks.time("reads.deadline_ms", reads.deadline_ms),
+            eligible_wait: checks.time("reads.eligible_wait_ms", reads.eligible_wait_ms),
+        },
+        strategy,
+        levels: Levels {
+            records: level(written.writes.records_level),
+            schema: level(written.writes.schema_level),
+        },
+        write_deadline: checks.time("writes.deadline_ms", written.writes.deadline_ms),
+    }
+}
+
+fn engine(checks: &mut Checks, written: &Written, instances: usize) -> engine::Settings {
+    let (writes, health) = (&written.writes, &written.health);
+    let silent_max = usize::try_from(health.silent_probes_max).unwrap_or(0);
+    checks.at_least("health.silent_probes_max", silent_max, 1);
+    engine::Settings {
+        instances,
+        lanes: lane::Rules {
+            hedge: checks.time("writes.hedge_delay_ms", writes.hedge_delay_ms),
+            settle: checks.time("writes.settle_ms", writes.settle_ms),
+            all_wait: checks.time("writes.all_wait_ms", writes.all_wait_ms),
+        },
+        health: HealthRules {
+            interval: checks.time("health.probe_interval_ms", health.probe_interval_ms),
+            silent_max: health.silent_probes_max,
+        },
+    }
+}
+
+fn timing(checks: &mut Checks, written: &Written) -> Timing {
+    let health = &written.health;
+    Timing {
+        connect: checks.time("health.connect_timeout_ms", health.connect_timeout_ms),
+        probe: checks.time("health.probe_timeout_ms", health.probe_timeout_ms),
+        write: checks.time(
+            "writes.attempt_deadline_ms",
+            written.writes.attempt_deadline_ms,
+        ),
+        idle: IDLE_CONNECTION,
+    }
+}
+
+fn guard(checks: &mut Checks, written: &Written) -> Guard {
+    let protected = &written.guard.protected;
+    if protected.iter().any(|pattern| pattern.trim().is_empty()) {
+        checks.wrong("guard.protected", "an empty pattern protects nothing");
+    }
+    Guard::new(protected.iter().map(String::as_str))
+}
+
+fn token(checks: &mut Checks, written: &Written) -> Option<Arc<str>> {
+    let token = written.admin.token.as_str();
+    if !token.is_empty() && token.len() < 16 {
+        checks.wrong(
+            "admin.token",
+            "it has fewer than 16 characters, which can be guessed",
+        );
+    }
+    (!token.is_empty()).then(|| token.into())
+}
+
+fn log_level(checks: &mut Checks, written: &Written) -> String {
+    let level = &written.log.level;
+    if let Err(error) = level.parse::<tracing_subscriber::EnvFilter>() {
+        checks.wrong("log.level", error.to_string());
+    }
+    level.clone()
+}

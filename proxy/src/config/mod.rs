@@ -1,0 +1,76 @@
+//! What the operator wants: from file, environment and flags to one checked configuration.
+//!
+//! Two stages: as it is *written* (`written.rs`: every key optional, unknown keys refused) and as it
+//! is *meant* ([`Config`]: everything there, everything checked). Flags, environment variables and
+//! keys of the file are one list of names, made from the written form's schema: the key
+//! `reads.strategy` is the flag `--reads-strategy` and the variable `ACHROMAT_READS_STRATEGY`.
+//!
+//! What wins: a flag over the environment, the environment over the file, the file over the
+//! defaults.
+
+mod keys;
+mod layers;
+mod meant;
+mod show;
+mod written;
+
+use std::path::PathBuf;
+
+pub use self::{
+    keys::{Key, KeyKind, keys},
+    layers::{Layers, Override},
+    meant::{Config, InstanceConfig, LogFormat, StoreUrl},
+    show::{defaults_toml, schema_json},
+};
+
+/// What is wrong with a configuration, and where.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("{path}: can't be read: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or has a key or a value that there is not.
+    #[error("{path}: {message}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with line and column.
+        message: String,
+    },
+    /// A flag or a variable has a value that its key does not take.
+    #[error("{origin}: {message}")]
+    Override {
+        /// The flag or the variable.
+        origin: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// Each value is one that its key takes, but together they make no sense.
+    #[error("{}", problem_list(.0))]
+    Problems(Vec<Problem>),
+}
+
+/// One thing that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The key.
+    pub key: String,
+    /// What is wrong, and what would be right.
+    pub message: String,
+}
+
+fn problem_list(problems: &[Problem]) -> String {
+    let lines: Vec<_> = problems
+        .iter()
+        .map(|problem| format!("{}: {}", problem.key, problem.message))
+        .collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests;

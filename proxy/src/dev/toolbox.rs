@@ -1,0 +1,174 @@
+//! Fetches what is not on the machine, once, into one folder that any number of processes share.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::Command,
+};
+
+use super::pins;
+
+/// For one installation.
+const INSTALL_DEADLINE: Duration = Duration::from_mins(20);
+
+/// A folder of tools.
+#[derive(Clone, Debug)]
+pub struct Toolbox {
+    folder: PathBuf,
+}
+
+impl Toolbox {
+    /// The tools in a folder, which need not exist.
+    pub fn at(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+        }
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Chroma's program: the one on the path, or one that is installed here.
+    pub async fn chroma(&self) -> anyhow::Result<PathBuf> {
+        if let Some(found) = on_path("chroma") {
+            tracing::info!(program = %found.display(), "Chroma is on the path");
+            return Ok(found);
+        }
+        let environment = self.python("chroma", &[pins::CHROMADB]).await?;
+        Ok(environment.join("bin/chroma"))
+    }
+
+    /// A Python environment with these packages; it is made when it is not there.
+    pub async fn python(&self, name: &str, packages: &[&str]) -> anyhow::Result<PathBuf> {
+        let environment = self.folder.join(format!("python-{name}"));
+        let wanted = packages.join("\n");
+        self.once(&environment, &wanted, async |progress| {
+            make_environment(&environment, progress).await?;
+            let pip = environment.join("bin/python");
+            let mut install = Command::new(pip);
+            install.args(["-m", "pip", "install", "--progress-bar", "off"]);
+            install.args(["--disable-pip-version-check"]).args(packages);
+            follow(install, progress).await
+        })
+        .await?;
+        Ok(environment)
+    }
+
+    /// Makes a folder, unless it is there with just this content. Other processes that want the
+    /// same wait until it is done.
+    pub async fn once(
+        &self,
+        target: &Path,
+        content: &str,
+        make: impl AsyncFnOnce(&ProgressBar) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let done = target.with_extension("done");
+        let is_done = || fs::read_to_string(&done).is_ok_and(|made| made == content);
+        if is_done() {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.folder)
+            .with_context(|| format!("{} can't be made", self.folder.display()))?;
+        let _lock = lock(target.with_extension("lock")).await?;
+        if is_done() {
+            return Ok(());
+        }
+        if target.exists() {
+            fs::remove_dir_all(target)?;
+        }
+        let progress = spinner(content);
+        let made = tokio::time::timeout(INSTALL_DEADLINE, make(&progress)).await;
+        progress.finish_and_clear();
+        made.context("it took too long")??;
+        fs::write(&done, content)?;
+        eprintln!(
+            "Installed {} into {}",
+            content.replace('\n', ", "),
+            target.display()
+        );
+        Ok(())
+    }
+}
+
+/// The first program of this name on the path.
+pub fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path)
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file())
+}
+
+async fn lock(path: PathBuf) -> anyhow::Result<File> {
+    tokio::task::spawn_blocking(move || {
+        let file = File::create(&path)?;
+        file.lock()?;
+        Ok(file)
+    })
+    .await?
+}
+
+fn spinner(content: &str) -> ProgressBar {
+    eprintln!(
+        "Installing {} (once; this takes a minute)",
+        content.replace('\n', ", ")
+    );
+    let progress = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
+        progress.set_style(style);
+    }
+    progress.enable_steady_tick(Duration::from_millis(120));
+    progress
+}
+
+async fn make_environment(environment: &Path, progress: &ProgressBar) -> anyhow::Result<()> {
+    let python = ["python3", "python"].into_iter().find_map(on_path);
+    let python = python.context("there is no python3 on the path; install Python 3.9 or newer")?;
+    let mut make = Command::new(python);
+    make.args(["-m", "venv"]).arg(environment);
+    follow(make, progress)
+        .await
+        .context("a Python environment can't be made; on Debian and Ubuntu, install python3-venv")
+}
+
+/// Runs a command, shows its last line, and returns its words when it fails.
+pub async fn follow(mut command: Command, progress: &ProgressBar) -> anyhow::Result<()> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    let shown = format!("{:?}", command.as_std());
+    let mut child = command.spawn().with_context(|| shown.clone())?;
+    let errors = child.stderr.take().context("its errors are piped")?;
+    let output = child.stdout.take().context("its output is piped")?;
+    let show = async {
+        let mut lines = BufReader::new(output).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            progress.set_message(line);
+        }
+    };
+    let collect = async {
+        let mut words = Vec::new();
+        let mut lines = BufReader::new(errors).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            words.push(line);
+        }
+        words
+    };
+    let ((), words) = tokio::join!(show, collect);
+    let status = child.wait().await?;
+    if !status.success() {
+        bail!("{shown} ended with {status}:\n{}", words.join("\n"));
+    }
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! The way to the instances: addresses, pooled connections, one exchange at a time, probes.
+//!
+//! Of pingora this room uses the connector; the listener is `serve`'s. It sends what it is given
+//! and says how that ended; what follows from it is decided in `core`.
+
+mod address;
+mod exchange;
+mod figures;
+
+use std::{sync::Arc, time::Duration};
+
+use achromat_core::{
+    engine::{Payload, Wire},
+    health::Probe,
+    ids::InstanceIx,
+    limits::REPLY_BYTES_MAX,
+    outcome::Sending,
+    reply::Reply,
+    route::Method,
+};
+use bytes::Bytes;
+use pingora_core::connectors::{ConnectorOptions, http::Connector};
+
+pub use self::{
+    address::{Address, AddressError},
+    exchange::{Exchange, ExchangeError, Request},
+    figures::{Figures, Snapshot as FiguresSnapshot},
+};
+
+/// Timing of connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// For a connection to be made.
+    pub connect: Duration,
+    /// For a probe to be answered.
+    pub probe: Duration,
+    /// For an entry to be answered.
+    pub write: Duration,
+    /// How long an idle connection is kept.
+    pub idle: Duration,
+}
+
+/// One Chroma server.
+pub struct Instance {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Where it is.
+    pub address: Address,
+    /// What it has been asked and how it answered.
+    pub figures: Figures,
+}
+
+/// All of them, by place.
+pub struct Instances {
+    list: Vec<Instance>,
+    connector: Connector,
+    timing: Timing,
+}
+
+impl Instances {
+    /// Nothing is connected yet.
+    pub fn new(list: Vec<(Arc<str>, Address)>, timing: Timing) -> Self {
+        let list = list
+            .into_iter()
+            .map(|(name, address)| Instance {
+                name,
+                address,
+                figures: Figures::default(),
+            })
+            .collect();
+        Self {
+            list,
+            connector: Connector::new(Some(ConnectorOptions::new(CONNECTIONS_KEPT_MAX))),
+            timing,
+        }
+    }
+
+    /// Each with its place.
+    pub fn iter(&self) -> impl Iterator<Item = (InstanceIx, &Instance)> {
+        InstanceIx::all(self.list.len()).zip(&self.list)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// One of them.
+    pub fn get(&self, instance: InstanceIx) -> Option<&Instance> {
+        self.list.get(instance.at())
+    }
+
+    /// The place of a name.
+    pub fn named(&self, name: &str) -> Option<InstanceIx> {
+        self.iter()
+            .find(|(_, instance)| *instance.name == *name)
+            .map(|(place, _)| place)
+    }
+
+    /// The name of a place, for people.
+    pub fn name(&self, instance: InstanceIx) -> &str {
+        self.get(instance).map_or("?", |instance| &instance.name)
+    }
+
+    /// Sends a request and waits for the head of its answer. The deadline is for both.
+    pub async fn exchange(
+        &self,
+        instance: InstanceIx,
+        request: Request<'_>,
+        deadline: Duration,
+    ) -> Result<Exchange<'_>, ExchangeError> {
+        let Some(target) = self.get(instance) else {
+            return Err(ExchangeError::NotSent(
+                "there is no such instance".to_owned(),
+            ));
+        };
+        let under_way = target.figures.begin();
+        let begun = exchange::begin(&self.connector, &target.address, request, self.timing);
+        let result = match tokio::time::timeout(deadline, begun).await {
+            Ok(result) => result,
+            Err(_) => Err(ExchangeError::Silent),
+        };
+        match result {
+            Ok(exchange) => Ok(exchange.counted(under_way)),
+            Err(error) => {
+                if matches!(error, ExchangeError::NotSent(_)) {
+                    target.address.forget();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends an entry and takes in the whole answer.
+    pub async fn send(&self, instance: InstanceIx, wire: &Wire, body: Bytes) -> Sending {
+        let request = Request {
+            method: wire.method,
+            target: &wire.target,
+            headers: None,
+            content_type: wire.content_type.as_deref(),
+            body: (wire.body != Payload::None).then_some(body),
+        };
+        let whole = async {
+            self.exchange(instance, request, self.timing.write)
+                .await?
+                .whole(REPLY_BYTES_MAX)
+                .await
+        };
+        match tokio::time::timeout(self.timing.write, whole).await {
+            Ok(Ok(reply)) => Sending::Answered(reply),
+            Ok(Err(error)) => error.into(),
+            Err(_) => Sending::Silent,
+        }
+    }
+
+    /// Asks a small question and takes in the whole answer.
+    pub async fn ask(
+        &self,
+        instance: InstanceIx,
+        method: Method,
+        target: &str,
+        body: Option<Bytes>,
+        deadline: Duration,
+    ) -> Result<Reply, ExchangeError> {
+        let request = Request {
+            method,
+            target,
+            headers: None,
+            content_type: body.as_ref().map(|_| "application/json"),
+            body,
+        };
+        let whole = async {
+            self.exchange(instance, request, deadline)
+                .await?
+                .whole(REPLY_BYTES_MAX)
+                .await
+        };
+        tokio::time::timeout(deadline, whole)
+            .await
+            .unwrap_or(Err(ExchangeError::Silent))
+    }
+
+    /// Asks for the heartbeat.
+    pub async fn probe(&self, instance: InstanceIx) -> Probe {
+        for _ in 0..STALE_CONNECTIONS_MAX {
+            match self.probe_once(instance).await {
+                // A connection that was let go says nothing of the server: try the next.
+                Err(ExchangeError::Closed { reused: true }) => {}
+                Ok(reply) if reply.is_success() => return Probe::Answered,
+                Err(ExchangeError::NotSent(_)) => return Probe::Refused,
+                Err(ExchangeError::Silent) => return Probe::Silent,
+                Ok(_) | Err(ExchangeError::Closed { .. } | ExchangeError::Garbled(_)) => break,
+            }
+        }
+        Probe::Odd
+    }
+
+    async fn probe_once(&self, instance: InstanceIx) -> Result<Reply, ExchangeError> {
+        let target = "/api/v2/heartbeat";
+        let deadline = self.timing.probe;
+        self.ask(instance, Method::Get, target, None, deadline)
+            .await
+    }
+}
+
+/// Connections from the pool that may turn out to be dead before a fresh one is looked at.
+const STALE_CONNECTIONS_MAX: usize = 8;
+
+/// Idle connections kept for all instances together.
+const CONNECTIONS_KEPT_MAX: usize = 256;
+
+impl From<ExchangeError> for Sending {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::NotSent(why) => Self::NotSent(why),
+            ExchangeError::Closed { reused } => Self::Closed { reused },
+            ExchangeError::Garbled(_) => Self::Closed { reused: false },
+            ExchangeError::Silent => Self::Silent,
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! The task that owns the engine.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use achromat_core::{
+    body::without_get_or_create,
+    engine::{Effect, Engine, Event, Payload, Submission, TroubleReport, Wire},
+    health::{Standing, Transition},
+    ids::{InstanceIx, LaneId, Position, Ticket},
+    outcome::Sending,
+    reply::Reply,
+    view::View,
+};
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{JoinHandle, JoinSet},
+    time::Instant,
+};
+
+use super::{Message, Parts, resolver};
+use crate::store::{Order, Store, StoreError, Write, Writer, WriterHandle};
+
+/// Messages that are taken in together.
+const BATCH_MAX: usize = 256;
+
+/// How long sendings may take to end when the proxy stops. What has not ended by then is sent
+/// again at the next start.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Pause before the store is asked again for a body that it could not give.
+const BODY_RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+pub(super) struct Driver {
+    parts: Parts,
+    engine: Engine,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    messages: mpsc::UnboundedSender<Message>,
+    writer: WriterHandle,
+    writing: JoinHandle<Result<(), StoreError>>,
+    view: Arc<ArcSwap<View>>,
+    changes: watch::Sender<()>,
+    tickets: u64,
+    waiting: BTreeMap<Ticket, oneshot::Sender<Reply>>,
+    sendings: JoinSet<()>,
+    stop_at: Option<Instant>,
+}
+
+impl Driver {
+    pub(super) async fn load(
+        parts: Parts,
+        messages: mpsc::UnboundedSender<Message>,
+        inbox: mpsc::UnboundedReceiver<Message>,
+    ) -> Result<(Self, Arc<ArcSwap<View>>, watch::Receiver<()>), StoreError> {
+        let snapshot = parts.store.load().await?;
+        tracing::info!(
+            collections = snapshot.catalog.len(),
+            entries = snapshot.entries.len(),
+            "the log is loaded"
+        );
+        let engine = Engine::restore(parts.settings, snapshot, parts.clock.now());
+        let to_driver = messages.clone();
+        let listener = Box::new(move |event| {
+            // Nobody listens any more when the proxy stops.
+            let _closed = to_driver.send(Message::Event(event));
+        });
+        let (writer, handle) = Writer::new(Arc::clone(&parts.store), listener);
+        let view = Arc::new(ArcSwap::from_pointee(engine.view()));
+        let (changes, changed) = watch::channel(());
+        let driver = Self {
+            parts,
+            engine,
+            inbox,
+            messages,
+            writer: handle,
+            writing: tokio::spawn(writer.run()),
+            view: Arc::clone(&view),
+            changes,
+            tickets: 0,
+            waiting: BTreeMap::new(),
+            sendings: JoinSet::new(),
+            stop_at: None,
+        };
+        Ok((driver, view, changed))
+    }
+
+    pub(super) async fn run(mut self) -> Result<(), StoreError> {
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        self.carry_out_all();
+        while !self.is_finished() {
+            self.collect(&mut batch).await;
+            for message in batch.drain(..) {
+                self.take_in(message);
+            }
+            let now = self.parts.clock.now();
+            if self.engine.wakes_at().is_some_and(|at| at <= now) {
+                self.engine.step(Event::Tick, now);
+            }
+            self.carry_out_all();
+            while self.sendings.try_join_next().is_some() {}
+        }
+        self.finish().await
+    }
+
+    /// Waits for messages, for the engine's next moment, or for the end.
+    async fn collect(&mut self, batch: &mut Vec<Message>) {
+        let wake = self.engine.wakes_at().map(|at| self.parts.clock.at(at));
+        let until = [wake, self.stop_at].into_iter().flatten().min();
+        let sleep = async {
+            match until {
+                Some(until) => tokio::time::sleep_until(until).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.inbox.recv_many(batch, BATCH_MAX) => {}
+            () = sleep => {}
+            Some(_) = self.sendings.join_next(), if self.stop_at.is_some() => {}
+            _ = &mut self.writing, if !self.writing.is_finished() => {}
+        }
+    }
+
+    fn is_finished(&self) -> bool {
+        let has_stopped = self
+            .stop_at
+            .is_some_and(|at| self.sendings.is_empty() || Instant::now() >= at);
+        has_stopped || self.writing.is_finished()
+    }
+
+    /// Makes durable what has ended, and lets go of the store.
+    async fn finish(mut self) -> Result<(), StoreError> {
+        self.sendings.abort_all();
+        while let Ok(message) = self.inbox.try_recv() {
+            self.take_in(message);
+        }
+        self.carry_out_all();
+        let Self {
+            writer, writing, ..
+        } = self;
+        drop(writer);
+        match writing.await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn take_in(&mut self, message: Message) {
+        let now = self.parts.clock.now();
+        match message {
+            Message::Event(event) => self.engine.step(event, now),
+            Message::Submit {
+                permit,
+                deadline,
+                reply,
+            } => {
+                self.tickets += 1;
+                let ticket = Ticket(self.tickets);
+                self.waiting.insert(ticket, reply);
+                let submission = Submission {
+                    ticket,
+                    permit: *permit,
+                    answer_by: now + deadline,
+                };
+                self.engine
+                    .step(Event::Submitted(Box::new(submission)), now);
+            }
+            Message::Report(reply) => {
+                // Whoever asked may have gone.
+                let _gone = reply.send(self.engine.report());
+            }
+            Message::Stop => self.stop_at = Some(Instant::now() + STOP_PATIENCE),
+        }
+    }
+
+    /// Publishes what requests may see, then does what the engine wants done, in its order: a
+    /// client that is answered finds its write in the view.
+    fn carry_out_all(&mut self) {
+        let effects = self.engine.effects();
+        if effects.is_empty() {
+            return;
+        }
+        self.view.store(Arc::new(self.engine.view()));
+        self.changes.send_replace(());
+        for effect in effects {
+            self.carry_out(effect);
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Append { ticket, entry } => self.writer.order(Order::append(ticket, entry)),
+            Effect::Record {
+                lane,
+                instance,
+                position,
+                verdict,
+                changes,
+            } => self.write(Write::Record {
+                lane,
+                instance,
+                position,
+                verdict,
+                changes,
+            }),
+            Effect::Close {
+                lane,
+                position,
+                verdict,
+                reason,
+            } => self.write(Write::Close {
+                lane,
+                position,
+                verdict,
+                reason,
+            }),
+            Effect::Change { changes } => self.write(Write::Change(changes)),
+            Effect::Trim {
+                lane,
+                through,
+                instances,
+            } => self.write(Write::Trim {
+                lane,
+                through,
+                instances,
+            }),
+            Effect::Answer { ticket, reply } => {
+                if let Some(waiting) = self.waiting.remove(&ticket) {
+                    // A client that has gone is not told.
+                    let _gone = waiting.send(reply);
+                }
+            }
+            Effect::Send {
+                lane,
+                instance,
+                position,
+                attempt,
+                wire,
+            } => self.send(lane, instance, position, attempt, wire),
+            Effect::Resolve {
+                ticket,
+                instance,
+                question,
+            } => {
+                let (guard, instances) = (
+                    Arc::clone(&self.parts.guard),
+                    Arc::clone(&self.parts.instances),
+                );
+                self.spawn(async move {
+                    let body = resolver::resolve(&guard, &instances, instance, question).await;
+                    Event::Resolved { ticket, body }
+                });
+            }
+            Effect::Probe { instance } => {
+                let instances = Arc::clone(&self.parts.instances);
+                self.spawn(async move {
+                    let probe = instances.probe(instance).await;
+                    Event::Probed { instance, probe }
+                });
+            }
+            Effect::Tell {
+                instance,
+                transition,
+            } => self.tell(instance, transition),
+            Effect::Warn(trouble) => self.warn(&trouble),
+        }
+    }
+
+    fn write(&self, write: Write) {
+        self.writer.order(Order::other(write));
+    }
+
+    fn send(
+        &mut self,
+        lane: LaneId,
+        instance: InstanceIx,
+        position: Position,
+        attempt: achromat_core::ids::Attempt,
+        wire: Wire,
+    ) {
+        let (store, instances) = (
+            Arc::clone(&self.parts.store),
+            Arc::clone(&self.parts.instances),
+        );
+        self.spawn(async move {
+            let sending = match body(&*store, lane, position, &wire.body).await {
+                Some(body) => instances.send(instance, &wire, body).await,
+                None => Sending::NotSent("its body is not in the log any more".to_owned()),
+            };
+            Event::Answered {
+                lane,
+                instance,
+                attempt,
+                sending,
+            }
+        });
+    }
+
+    /// Does something outside and reports how it ended.
+    fn spawn(&mut self, work: impl Future<Output = Event> + Send + 'static) {
+        if self.stop_at.is_some() {
+            return;
+        }
+        let messages = self.messages.clone();
+        self.sendings.spawn(async move {
+            let event = work.await;
+            // Nobody listens any more when the proxy stops.
+            let _closed = messages.send(Message::Event(event));
+        });
+    }
+
+    fn tell(&self, instance: InstanceIx, transition: Transition) {
+        let name = self.parts.instances.name(instance);
+        let (from, to) = (transition.from.as_str(), transition.to.as_str());
+        match transition.to {
+            Standing::Suspect if transition.from == Standing::Up => {
+                tracing::debug!(instance = name, from, to, "instance");
+            }
+            Standing::Up if transition.from == Standing::Suspect => {
+                tracing::debug!(instance = name, from, to, "instance");
+            }
+            Standing::Down => tracing::warn!(instance = name, from, to, "instance is down"),
+            _ => tracing::info!(instance = name, from, to, "instance"),
+        }
+    }
+
+    fn warn(&self, trouble: &TroubleReport) {
+        let instance = trouble
+            .instance
+            .map_or("-", |instance| self.parts.instances.name(instance));
+        // The first failures of an entry are everyday life while an instance goes down.
+        if trouble.tries > 3 || trouble.tries == 0 {
+            tracing::warn!(
+                instance,
+                lane = %trouble.lane,
+                position = trouble.position.0,
+                tries = trouble.tries,
+                reason = trouble.reason,
+                "an entry can't be applied"
+            );
+        } else {
+            tracing::debug!(
+                instance,
+                lane = %trouble.lane,
+                position = trouble.position.0,
+                reason = trouble.reason,
+                "an entry was not applied yet"
+            );
+        }
+    }
+}
+
+/// The body to be sent, from memory or from the log.
+async fn body(
+    store: &dyn Store,
+    lane: LaneId,
+    position: Position,
+    payload: &Payload,
+) -> Option<Bytes> {
+    let Payload::Entry { body, must_create } = payload else {
+        return Some(Bytes::new());
+    };
+    let body = match body {
+        Some(body) => body.clone(),
+        None => load_body(store, lane, position).await?,
+    };
+    Some(if *must_create {
+        without_get_or_create(&body)
+    } else {
+        body
+    })
+}
+
+async fn load_body(store: &dyn Store, lane: LaneId, position: Position) -> Option<Bytes> {
+    loop {
+        match store.body(lane, position).await {
+            Ok(body) => return body,
+            Err(error) => {
+                tracing::debug!(%error, "the log can't be read yet");
+                tokio::time::sleep(BODY_RETRY_PAUSE).await;
+            }
+        }
+    }
+}

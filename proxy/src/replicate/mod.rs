@@ -1,0 +1,182 @@
+//! The lanes at work: the engine with its store and its instances.
+//!
+//! One task owns the engine. Whatever happens comes to it as a message, is taken in together with
+//! what else has happened by then, and the effects are carried out in their order. Requests read
+//! the view that it publishes, and never wait for it but for an answer.
+
+mod driver;
+mod resolver;
+
+use std::{sync::Arc, time::Duration};
+
+use achromat_core::{
+    engine::{Event, Report, Settings},
+    guard::Guard,
+    health::{Sign, Standing},
+    ids::InstanceIx,
+    reply::{self, Reply},
+    view::View,
+    write::Permit,
+};
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+
+use self::driver::Driver;
+use crate::{
+    clock::Clock,
+    instances::Instances,
+    store::{Store, StoreError},
+};
+
+/// What the driver is told.
+enum Message {
+    Event(Event),
+    Submit {
+        permit: Box<Permit>,
+        deadline: Duration,
+        reply: oneshot::Sender<Reply>,
+    },
+    Report(oneshot::Sender<Report>),
+    Stop,
+}
+
+/// What the driver works with.
+pub struct Parts {
+    /// Timing and bounds.
+    pub settings: Settings,
+    /// What may not be destroyed.
+    pub guard: Arc<Guard>,
+    /// The log.
+    pub store: Arc<dyn Store>,
+    /// The instances.
+    pub instances: Arc<Instances>,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// How requests talk to the driver.
+#[derive(Clone)]
+pub struct Replicator {
+    messages: mpsc::UnboundedSender<Message>,
+    view: Arc<ArcSwap<View>>,
+    changes: watch::Receiver<()>,
+}
+
+/// The driver's task.
+pub struct Running {
+    replicator: Replicator,
+    driver: JoinHandle<Result<(), StoreError>>,
+}
+
+/// Loads the log and goes on where it stopped.
+pub async fn start(parts: Parts) -> Result<Running, StoreError> {
+    let (messages, inbox) = mpsc::unbounded_channel();
+    let (driver, view, changes) = Driver::load(parts, messages.clone(), inbox).await?;
+    let replicator = Replicator {
+        messages,
+        view,
+        changes,
+    };
+    Ok(Running {
+        replicator,
+        driver: tokio::spawn(driver.run()),
+    })
+}
+
+impl Running {
+    /// How to talk to it.
+    pub fn replicator(&self) -> Replicator {
+        self.replicator.clone()
+    }
+
+    /// Sends nothing more, lets what is under way end, and makes that durable.
+    pub async fn stop(self) -> Result<(), StoreError> {
+        self.replicator.say(Message::Stop);
+        match self.driver.await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Waits for the driver to end, which it does by itself only when the store has passed to
+    /// another owner, or when an invariant is broken.
+    pub async fn ended(&mut self) {
+        while !self.driver.is_finished() {
+            self.replicator.messages.closed().await;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Replicator {
+    fn say(&self, message: Message) {
+        // A driver that has stopped hears nothing; whoever waits for an answer sees that.
+        let _closed = self.messages.send(message);
+    }
+
+    /// Has a write logged and carried out. The client is answered after `deadline` at the latest.
+    pub async fn submit(&self, permit: Permit, deadline: Duration) -> Reply {
+        let (reply, answer) = oneshot::channel();
+        self.say(Message::Submit {
+            permit: Box::new(permit),
+            deadline,
+            reply,
+        });
+        // The driver keeps the deadline; a driver that stops drops the ticket.
+        answer.await.unwrap_or_else(|_| {
+            reply::outcome_unknown("Achromat is stopping and has not seen the end of it")
+        })
+    }
+
+    /// What requests may see now.
+    pub fn view(&self) -> arc_swap::Guard<Arc<View>> {
+        self.view.load()
+    }
+
+    /// Waits until the view answers a question, or until `deadline` has passed.
+    pub async fn wait_for<T>(
+        &self,
+        deadline: Duration,
+        mut question: impl FnMut(&View) -> Option<T>,
+    ) -> Option<T> {
+        let mut changes = self.changes.clone();
+        let answered = async {
+            loop {
+                changes.mark_unchanged();
+                if let Some(answer) = question(&self.view.load()) {
+                    return Some(answer);
+                }
+                changes.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(deadline, answered)
+            .await
+            .ok()
+            .flatten()
+    }
+
+    /// Tells what a request met.
+    pub fn notice(&self, instance: InstanceIx, sign: Sign) {
+        self.say(Message::Event(Event::Noticed { instance, sign }));
+    }
+
+    /// Tells how an operator wants an instance to be held.
+    pub fn force(&self, instance: InstanceIx, standing: Standing, span: Duration) {
+        self.say(Message::Event(Event::Forced {
+            instance,
+            standing,
+            span,
+        }));
+    }
+
+    /// The state of the whole; `None` when the driver has stopped.
+    pub async fn report(&self) -> Option<Report> {
+        let (reply, answer) = oneshot::channel();
+        self.say(Message::Report(reply));
+        answer.await.ok()
+    }
+}

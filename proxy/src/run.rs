@@ -1,0 +1,153 @@
+//! One proxy from start to stop: the rooms put together.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Instant,
+};
+
+use achromat_core::{health::Standing, read::Strategy};
+
+use crate::{
+    admin::{Admin, Facts},
+    clock::Clock,
+    config::{Config, StoreUrl},
+    instances::Instances,
+    replicate::{self, Parts, Replicator, Running},
+    serve::{App, Listening},
+    store::{InstanceNames, MemoryStore, SqliteStore, Store, StoreError},
+};
+
+/// Why a proxy does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address can't be listened to.
+    #[error(
+        "{address} can't be listened to: {source}. Is another server there? Choose another address with --listen"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The log can't be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A proxy at work.
+pub struct Achromat {
+    address: SocketAddr,
+    listening: Listening,
+    running: Running,
+    drain: std::time::Duration,
+}
+
+/// Starts a proxy: binds, opens the log, goes on where it stopped, and serves.
+pub async fn start(config: Config) -> Result<Achromat, StartError> {
+    let clock = Clock::start();
+    let listen = |source| StartError::Listen {
+        address: config.listen,
+        source,
+    };
+    let socket = TcpListener::bind(config.listen).map_err(listen)?;
+    let address = socket.local_addr().map_err(listen)?;
+    let names: InstanceNames = config
+        .instances
+        .iter()
+        .map(|i| Arc::clone(&i.name))
+        .collect();
+    let store: Arc<dyn Store> = match &config.store {
+        StoreUrl::Sqlite(path) => Arc::new(SqliteStore::open(path, names).await?),
+        StoreUrl::Memory => {
+            tracing::warn!("the log is kept in memory: a restart loses what instances are owed");
+            Arc::new(MemoryStore::new(names.len()))
+        }
+    };
+    let list = config.instances.into_iter().map(|i| (i.name, i.address));
+    let instances = Arc::new(Instances::new(list.collect(), config.timing));
+    let guard = Arc::new(config.guard);
+    let running = replicate::start(Parts {
+        settings: config.engine,
+        guard: Arc::clone(&guard),
+        store,
+        instances: Arc::clone(&instances),
+        clock,
+    })
+    .await?;
+    let replicator = running.replicator();
+    see_instances(&replicator, &instances, config.timing.probe).await;
+    let facts = Facts {
+        strategy: config.strategy,
+        replica_ratio: match config.serve.strategy {
+            Strategy::ReadReplica { ratio } => Some(ratio),
+            Strategy::RoundRobin | Strategy::PrimaryOnly => None,
+        },
+        token: config.admin_token,
+        requests_max: config.serve.limits.requests_max,
+        started: Instant::now(),
+    };
+    let admin = Admin::new(facts, Arc::clone(&instances), replicator.clone());
+    let app = App::new(config.serve, guard, instances, replicator, admin);
+    let listening = app.listen(socket).map_err(listen)?;
+    tracing::info!(%address, "serving");
+    Ok(Achromat {
+        address,
+        listening,
+        running,
+        drain: config.drain,
+    })
+}
+
+/// Gives every instance the chance to be seen before the first request, and tells which are not.
+async fn see_instances(
+    replicator: &Replicator,
+    instances: &Instances,
+    patience: std::time::Duration,
+) {
+    let is_known = |view: &achromat_core::view::View| {
+        let mut standings = view.standings.iter();
+        standings.all(|s| *s != Standing::Suspect).then_some(())
+    };
+    let all_known = replicator.wait_for(patience, is_known).await.is_some();
+    let view = replicator.view();
+    for (place, instance) in instances.iter() {
+        let (name, url) = (instance.name.as_ref(), instance.address.to_string());
+        match view.standing(place) {
+            Standing::Up => tracing::info!(instance = name, url, "instance is up"),
+            Standing::Suspect | Standing::Down => {
+                tracing::warn!(
+                    instance = name,
+                    url,
+                    all_known,
+                    "instance can't be reached; serving without it until it can"
+                );
+            }
+        }
+    }
+}
+
+impl Achromat {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Waits until the proxy can't go on by itself.
+    pub async fn broken(&mut self) {
+        self.running.ended().await;
+    }
+
+    /// Stops: no new requests, those that have begun end, what is under way is made durable.
+    pub async fn stop(self) -> Result<(), StoreError> {
+        tracing::info!("stopping: requests that have begun may end");
+        let cut_off = self.listening.stop(self.drain).await;
+        if cut_off > 0 {
+            tracing::warn!(cut_off, "requests did not end in time");
+        }
+        self.running.stop().await?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}

@@ -1,0 +1,189 @@
+//! How many requests, and how many bytes of bodies, there may be at once.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use achromat_core::reply::{self, Reply};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// Bounds of what is served.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of one request's body.
+    pub body_bytes_max: usize,
+    /// Bytes of all bodies that are being served.
+    pub bodies_bytes_max: usize,
+    /// Requests that are served at once.
+    pub requests_max: usize,
+    /// Requests that wait to be served.
+    pub queue_max: usize,
+    /// How long one waits.
+    pub queue_wait: Duration,
+}
+
+/// Body memory is counted in units of this many bytes.
+const MEMORY_UNIT_BYTES: usize = 1024;
+
+/// Lets requests in.
+pub(super) struct Admission {
+    limits: Limits,
+    places: Arc<Semaphore>,
+    queued: AtomicUsize,
+    memory: Arc<Semaphore>,
+    tracker: Tracker,
+}
+
+impl Admission {
+    pub(super) fn new(limits: Limits) -> Self {
+        let units = limits.bodies_bytes_max.max(limits.body_bytes_max) / MEMORY_UNIT_BYTES + 1;
+        Self {
+            limits,
+            places: Arc::new(Semaphore::new(limits.requests_max)),
+            queued: AtomicUsize::new(0),
+            memory: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
+            tracker: Tracker::default(),
+        }
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(super) fn tracker(&self) -> Tracker {
+        self.tracker.clone()
+    }
+
+    /// A place among the requests that are served; it is free again when it is dropped.
+    pub(super) async fn enter(&self) -> Result<OwnedSemaphorePermit, Reply> {
+        let places = Arc::clone(&self.places);
+        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+            return Ok(place);
+        }
+        let _queued = Queued::begin(&self.queued, self.limits.queue_max)
+            .ok_or_else(|| busy("too many requests wait already"))?;
+        match tokio::time::timeout(self.limits.queue_wait, places.acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            _ => Err(busy("no place became free in time")),
+        }
+    }
+
+    /// Memory for a body.
+    pub(super) async fn memory(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Reply> {
+        let units = u32::try_from(bytes.div_ceil(MEMORY_UNIT_BYTES)).unwrap_or(u32::MAX);
+        let memory = Arc::clone(&self.memory).acquire_many_owned(units);
+        match tokio::time::timeout(self.limits.queue_wait, memory).await {
+            Ok(Ok(memory)) => Ok(memory),
+            _ => Err(busy(
+                "the bodies of other requests take all the memory there is for them",
+            )),
+        }
+    }
+}
+
+fn busy(why: &str) -> Reply {
+    reply::unavailable(
+        &format!("Achromat is at its limits ({why}); nothing was done"),
+        1,
+    )
+}
+
+/// A place in the queue.
+struct Queued<'a>(&'a AtomicUsize);
+
+impl<'a> Queued<'a> {
+    fn begin(queued: &'a AtomicUsize, max: usize) -> Option<Self> {
+        let place = Self(queued);
+        (queued.fetch_add(1, Relaxed) < max).then_some(place)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Counts the requests that have begun and not ended.
+#[derive(Clone)]
+pub(super) struct Tracker(Arc<watch::Sender<usize>>);
+
+impl Default for Tracker {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(0)))
+    }
+}
+
+impl Tracker {
+    pub(super) fn begin(&self) -> Tracked {
+        self.0.send_modify(|count| *count += 1);
+        Tracked(self.clone())
+    }
+
+    pub(super) fn count(&self) -> usize {
+        *self.0.borrow()
+    }
+
+    /// Waits until there is none.
+    pub(super) async fn idle(&self) {
+        let mut count = self.0.subscribe();
+        // The sender lives as long as this.
+        let _none = count.wait_for(|count| *count == 0).await;
+    }
+}
+
+/// A request that has begun.
+pub(super) struct Tracked(Tracker);
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|count| *count -= 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        body_bytes_max: 4096,
+        bodies_bytes_max: 8192,
+        requests_max: 1,
+        queue_max: 1,
+        queue_wait: Duration::from_millis(20),
+    };
+
+    /// Past the places one waits, past the queue nobody does; both are told to come again.
+    #[tokio::test]
+    async fn past_the_limits_there_is_an_honest_503() {
+        let admission = Arc::new(Admission::new(LIMITS));
+        let place = admission.enter().await.unwrap();
+        let waits = {
+            let admission = Arc::clone(&admission);
+            tokio::spawn(async move { admission.enter().await.map(drop) })
+        };
+        while admission.queued.load(Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let refused = admission.enter().await.unwrap_err();
+        assert_eq!((refused.status, refused.retry_after_s), (503, Some(1)));
+        assert_eq!(waits.await.unwrap().unwrap_err().status, 503);
+        drop(place);
+        assert!(admission.enter().await.is_ok());
+        assert_eq!(admission.queued.load(Relaxed), 0);
+    }
+
+    /// Bodies take memory until they are served.
+    #[tokio::test]
+    async fn bodies_share_their_memory() {
+        let admission = Admission::new(LIMITS);
+        let held = admission.memory(8000).await.unwrap();
+        assert_eq!(admission.memory(4000).await.unwrap_err().status, 503);
+        drop(held);
+        assert!(admission.memory(4000).await.is_ok());
+    }
+}

@@ -1,0 +1,283 @@
+//! The clients' side: one address that speaks Chroma's HTTP.
+//!
+//! Of pingora this room uses the listener and the server's HTTP sessions. A request is read
+//! (`intake`), admitted (`admission`), and then it is a read (`read`), a write (`write`) or a
+//! question about Achromat itself (`admin`'s). Nothing here decides where a request may go or what
+//! may be destroyed: `core` does.
+
+mod admission;
+mod intake;
+mod read;
+mod respond;
+mod write;
+
+use std::{
+    net::TcpListener,
+    os::fd::IntoRawFd as _,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use achromat_core::{
+    guard::Guard,
+    read::{ReadRules, Strategy},
+    reply::{self, Reply},
+    route::{Class, Method, Miss, Target, find},
+    write::Levels,
+};
+use async_trait::async_trait;
+use pingora_core::{
+    apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream},
+    protocols::http::ServerSession,
+    server::{Fds, ListenFds, ShutdownWatch},
+    services::{Service as _, listening::Service},
+};
+use tokio::sync::watch;
+
+use self::{
+    admission::{Admission, Limits, Tracker},
+    intake::Intake,
+    respond::respond,
+};
+use crate::{
+    admin::{Admin, Question},
+    instances::Instances,
+    replicate::Replicator,
+};
+
+pub use self::admission::Limits as ServeLimits;
+
+/// How long an idle client connection is kept.
+const KEEPALIVE_S: u64 = 75;
+
+/// For a client to take what it is sent: per write.
+const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// For a client to send the next part of its request.
+const CLIENT_READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What requests are served by.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Bounds.
+    pub limits: Limits,
+    /// Timing of reads.
+    pub reads: ReadRules,
+    /// How reads are spread.
+    pub strategy: Strategy,
+    /// How many instances must have done a write before it is answered.
+    pub levels: Levels,
+    /// When a write is answered at the latest.
+    pub write_deadline: Duration,
+}
+
+/// All that a request needs.
+pub struct App {
+    settings: Settings,
+    guard: Arc<Guard>,
+    instances: Arc<Instances>,
+    replicator: Replicator,
+    admin: Admin,
+    admission: Admission,
+    options: HttpServerOptions,
+    reads: AtomicU64,
+}
+
+/// The listener at work.
+pub struct Listening {
+    stop: watch::Sender<bool>,
+    tracker: Tracker,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+impl App {
+    /// Nothing is listened to yet.
+    pub fn new(
+        settings: Settings,
+        guard: Arc<Guard>,
+        instances: Arc<Instances>,
+        replicator: Replicator,
+        admin: Admin,
+    ) -> Self {
+        let mut options = HttpServerOptions::default();
+        options.h2c = true;
+        Self {
+            settings,
+            guard,
+            instances,
+            replicator,
+            admin,
+            admission: Admission::new(settings.limits),
+            options,
+            reads: AtomicU64::new(0),
+        }
+    }
+
+    /// Serves on a socket that is already bound, so that a port that is taken is told before
+    /// anything else has begun.
+    pub fn listen(self, socket: TcpListener) -> std::io::Result<Listening> {
+        socket.set_nonblocking(true)?;
+        let address = socket.local_addr()?.to_string();
+        let mut sockets = Fds::new();
+        sockets.add(address.clone(), socket.into_raw_fd());
+        let sockets: ListenFds = Arc::new(parking_lot::Mutex::new(sockets));
+        let tracker = self.admission.tracker();
+        let (stop, stopping) = watch::channel(false);
+        let mut service = Service::new("clients".to_owned(), self);
+        service.add_tcp(&address);
+        let accepting = tokio::spawn(async move {
+            service.start_service(Some(sockets), stopping, 1).await;
+        });
+        Ok(Listening {
+            stop,
+            tracker,
+            accepting,
+        })
+    }
+
+    /// One request, up to its answer. Returns whether the connection may be used again.
+    async fn serve(&self, session: &mut ServerSession) -> bool {
+        let intake = match Intake::read_head(session) {
+            Ok(intake) => intake,
+            Err(reply) => return respond(session, &reply, true).await,
+        };
+        let target = match Target::parse(&intake.target) {
+            Ok(target) => target,
+            Err(error) => {
+                return respond(session, &reply::malformed(&error.to_string()), true).await;
+            }
+        };
+        if !is_chromas(target.path) {
+            let reply = self.serve_own(session, &intake, &target).await;
+            return respond(session, &reply, false).await;
+        }
+        let (route, captures) = match find(Method::of(&intake.method), &target) {
+            Ok(found) => found,
+            Err(miss) => {
+                let reply = refuse_route(&intake, &target, &miss);
+                return respond(session, &reply, false).await;
+            }
+        };
+        let _admitted = match self.admission.enter().await {
+            Ok(admitted) => admitted,
+            Err(reply) => return respond(session, &reply, false).await,
+        };
+        let (body, _memory) = match intake.read_body(session, &self.admission).await {
+            Ok(read) => read,
+            Err(reply) => return respond(session, &reply, true).await,
+        };
+        match route.class {
+            Class::System | Class::Read => {
+                self.read(session, &intake, route, captures, &target, body)
+                    .await
+            }
+            Class::Write | Class::Destructive => {
+                let reply = self.write(&intake, route, &captures, body).await;
+                respond(session, &reply, false).await
+            }
+        }
+    }
+
+    /// A question about Achromat itself.
+    async fn serve_own(
+        &self,
+        session: &mut ServerSession,
+        intake: &Intake,
+        target: &Target<'_>,
+    ) -> Reply {
+        let is_local = session
+            .client_addr()
+            .and_then(|address| address.as_inet())
+            .is_some_and(|address| address.ip().is_loopback());
+        let body = match intake.read_body(session, &self.admission).await {
+            Ok((body, _memory)) => body,
+            Err(reply) => return reply,
+        };
+        let token = intake
+            .header(&http::header::AUTHORIZATION)
+            .and_then(|value| value.strip_prefix("Bearer "));
+        let question = Question {
+            method: &intake.method,
+            target,
+            body: &body,
+            is_local,
+            token,
+        };
+        self.admin.answer(question).await
+    }
+}
+
+/// Whether a path is Chroma's to answer, and not ours.
+fn is_chromas(path: &str) -> bool {
+    let is_within = |prefix: &str| {
+        path.strip_prefix(prefix)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    is_within("/api") || is_within("/docs") || path == "/openapi.json"
+}
+
+fn refuse_route(intake: &Intake, target: &Target<'_>, miss: &Miss) -> Reply {
+    let method = intake.method.as_str();
+    match miss {
+        Miss::NotFound => reply::unknown_route(method, target.path),
+        Miss::NotAllowed(allowed) => reply::method_not_allowed(method, target.path, allowed),
+    }
+}
+
+#[async_trait]
+impl HttpServerApp for App {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        session.set_pipelining_enabled(true);
+        session.set_read_timeout(Some(CLIENT_READ_TIMEOUT));
+        session.set_write_timeout(Some(CLIENT_WRITE_TIMEOUT));
+        let mut stopping = shutdown.clone();
+        let head = tokio::select! {
+            biased;
+            head = session.read_request() => head,
+            // An idle connection ends when the proxy stops.
+            _ = stopping.wait_for(|stop| *stop) => return None,
+        };
+        match head {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => {
+                tracing::debug!(%error, "a request can't be read");
+                let message = "The request's head can't be read, or its framing is ambiguous";
+                respond(&mut session, &reply::malformed(message), true).await;
+                return None;
+            }
+        }
+        let _request = self.admission.tracker().begin();
+        session.set_keepalive((!*shutdown.borrow()).then_some(KEEPALIVE_S));
+        if !self.serve(&mut session).await {
+            session.shutdown().await;
+            return None;
+        }
+        let settings = HttpPersistentSettings::for_session(&session);
+        let stream = session.finish().await.ok().flatten()?;
+        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.options)
+    }
+}
+
+impl Listening {
+    /// Accepts nobody any more, lets requests that have begun end, and returns how many had not
+    /// ended by the deadline.
+    pub async fn stop(self, deadline: Duration) -> usize {
+        self.stop.send_replace(true);
+        let drained = tokio::time::timeout(deadline, self.tracker.idle()).await;
+        self.accepting.abort();
+        if drained.is_ok() {
+            0
+        } else {
+            self.tracker.count()
+        }
+    }
+}

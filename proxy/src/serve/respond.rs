@@ -1,0 +1,38 @@
+//! Answers on their way to a client.
+
+use achromat_core::reply::Reply;
+use http::header;
+use pingora_core::protocols::http::ServerSession;
+use pingora_error::Error;
+use pingora_http::ResponseHeader;
+
+/// Writes a whole answer. Returns whether the connection may be used again; `must_close` says that
+/// the request was such that nothing after it on the connection can be trusted.
+pub(super) async fn respond(session: &mut ServerSession, reply: &Reply, must_close: bool) -> bool {
+    if must_close {
+        session.set_keepalive(None);
+    }
+    match write(session, reply).await {
+        Ok(()) => !must_close,
+        Err(error) => {
+            tracing::debug!(%error, "a client went away before its answer");
+            false
+        }
+    }
+}
+
+async fn write(session: &mut ServerSession, reply: &Reply) -> Result<(), Box<Error>> {
+    let mut head = ResponseHeader::build(reply.status, Some(6))?;
+    if let Some(content_type) = &reply.content_type {
+        head.insert_header(header::CONTENT_TYPE, content_type.as_str())?;
+    }
+    if let Some(seconds) = reply.retry_after_s {
+        head.insert_header(header::RETRY_AFTER, seconds)?;
+    }
+    if let Some(allow) = &reply.allow {
+        head.insert_header(header::ALLOW, allow.as_str())?;
+    }
+    head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
+    session.write_response_header(Box::new(head)).await?;
+    session.write_response_body(reply.body.clone(), true).await
+}
