@@ -7,7 +7,7 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::Subscr
 use crate::config::LogFormat;
 
 /// What the libraries below us say is of interest only when something is wrong with them.
-const QUIET: &str = "pingora_core=error,pingora_pool=error,sqlx=warn,h2=warn,rustls=warn";
+const QUIET: &str = "pingora_core=error,pingora_core::connectors=off,pingora_pool=error,sqlx=warn,h2=warn,rustls=warn";
 
 /// Tells on standard error from now on. A second call changes nothing.
 pub fn start(level: &str, format: LogFormat) {

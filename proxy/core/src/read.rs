@@ -29,9 +29,52 @@ pub enum Strategy {
 /// Instances in the order in which they are tried.
 pub type Order = SmallVec<[InstanceIx; 4]>;
 
+/// What can be done with a read now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Try these.
+    Go(Order),
+    /// None is eligible, but one in service may soon be.
+    Wait,
+    /// There is none to wait for.
+    Nobody,
+}
+
+/// Instances as a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tried(u16);
+
+impl Tried {
+    /// Whether this one is among them.
+    pub fn contains(self, instance: InstanceIx) -> bool {
+        self.0 & 1 << (instance.0 & 15) != 0
+    }
+
+    fn insert(&mut self, instance: InstanceIx) {
+        self.0 |= 1 << (instance.0 & 15);
+    }
+
+    fn remove(&mut self, instance: InstanceIx) {
+        self.0 &= !(1 << (instance.0 & 15));
+    }
+}
+
+/// Where a read goes now, if it goes anywhere it was not tried on yet.
+pub fn plan(view: &View, scope: Scope<'_>, strategy: Strategy, turn: u64, tried: Tried) -> Plan {
+    let mut order = order(view, scope, strategy, turn);
+    order.retain(|instance| !tried.contains(*instance));
+    if !order.is_empty() {
+        return Plan::Go(order);
+    }
+    let has_hope = view
+        .instances()
+        .any(|instance| !tried.contains(instance) && view.may_become_eligible(instance, scope));
+    if has_hope { Plan::Wait } else { Plan::Nobody }
+}
+
 /// The eligible instances in the order in which a read tries them: those that are up, spread by
 /// the strategy, then the suspect ones. `turn` counts the reads.
-pub fn order(view: &View, scope: Scope<'_>, strategy: Strategy, turn: u64) -> Order {
+fn order(view: &View, scope: Scope<'_>, strategy: Strategy, turn: u64) -> Order {
     let eligible = |standing| {
         view.instances()
             .filter(move |i| view.standing(*i) == standing && view.is_eligible(*i, scope))
@@ -101,57 +144,68 @@ pub enum ReadStep {
     Try(InstanceIx),
     /// Wait for those under way.
     Wait,
-    /// Answer the client this.
-    GiveUp(Reply),
+    /// Nothing is under way, and no instance is left in the order: look for others, or give up.
+    Exhausted,
 }
 
 /// One read on its way: at most two attempts at once, each instance at most once.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Dispatch {
     order: std::vec::IntoIter<InstanceIx>,
-    under_way: u8,
-    closed: SmallVec<[InstanceIx; 2]>,
+    tried: Tried,
+    under_way: Tried,
+    closed: u8,
     best: Option<Reply>,
 }
 
-/// Attempts of one read at the same time.
-const ATTEMPTS_AT_ONCE_MAX: u8 = 2;
-
 impl Dispatch {
-    /// A read that tries instances in this order, and the first of them.
-    pub fn new(order: Order) -> Option<(Self, InstanceIx)> {
-        let mut order = order.into_vec().into_iter();
-        let first = order.next()?;
-        let dispatch = Self {
-            order,
-            under_way: 1,
-            closed: SmallVec::new(),
-            best: None,
-        };
-        Some((dispatch, first))
+    /// Takes an order of further instances, and begins with the first.
+    pub fn go(&mut self, order: Order) -> ReadStep {
+        self.order = order.into_vec().into_iter();
+        self.next()
     }
 
-    /// Whether there is an instance left, so that waiting for the hedge delay makes sense.
-    pub fn can_hedge(&self) -> bool {
-        self.under_way < ATTEMPTS_AT_ONCE_MAX && !self.order.as_slice().is_empty()
+    /// The instances that it was tried on.
+    pub fn tried(&self) -> Tried {
+        self.tried
+    }
+
+    /// Those of them that have not ended.
+    pub fn under_way(&self) -> Tried {
+        self.under_way
+    }
+
+    /// Whether another attempt may be made beside the one that is under way.
+    pub fn may_hedge(&self) -> bool {
+        self.under_way.0.is_power_of_two() && self.may_go_on()
+    }
+
+    /// Whether the order is used up, so that a hedge must look for others that are eligible by now.
+    pub fn needs_order(&self) -> bool {
+        self.order.as_slice().is_empty()
+    }
+
+    /// Whether further instances may be looked for.
+    pub fn may_go_on(&self) -> bool {
+        self.closed < CLOSED_INSTANCES_MAX
     }
 
     /// Takes in what happened.
     pub fn step(&mut self, event: ReadEvent) -> ReadStep {
         match event {
-            ReadEvent::HedgeDue if self.can_hedge() => self.next(),
+            ReadEvent::HedgeDue if self.may_hedge() => self.next(),
             ReadEvent::HedgeDue => ReadStep::Wait,
             ReadEvent::Failed(instance, failure) => {
-                self.under_way = self.under_way.saturating_sub(1);
-                self.take_in(instance, failure);
+                self.under_way.remove(instance);
+                self.take_in(failure);
                 self.next()
             }
         }
     }
 
-    fn take_in(&mut self, instance: InstanceIx, failure: ReadFailure) {
+    fn take_in(&mut self, failure: ReadFailure) {
         match failure {
-            ReadFailure::Closed => self.closed.push(instance),
+            ReadFailure::Closed => self.closed = self.closed.saturating_add(1),
             ReadFailure::Missing(reply) => {
                 self.best.get_or_insert(reply);
             }
@@ -161,19 +215,29 @@ impl Dispatch {
     }
 
     fn next(&mut self) -> ReadStep {
-        let may_try = self.closed.len() < usize::from(CLOSED_INSTANCES_MAX);
-        if let Some(instance) = may_try.then(|| self.order.next()).flatten() {
-            self.under_way += 1;
+        if let Some(instance) = self.may_go_on().then(|| self.order.next()).flatten() {
+            self.under_way.insert(instance);
+            self.tried.insert(instance);
             return ReadStep::Try(instance);
         }
-        if self.under_way > 0 {
-            return ReadStep::Wait;
+        if self.under_way == Tried::default() {
+            ReadStep::Exhausted
+        } else {
+            ReadStep::Wait
         }
-        ReadStep::GiveUp(match self.best.take() {
+    }
+
+    /// What the client is told when there is nowhere left to go.
+    pub fn give_up(self) -> Reply {
+        match self.best {
             Some(reply) => reply,
-            None if self.closed.is_empty() => reply::unavailable("No instance answered in time", 1),
-            None => reply::no_answer(&format!("{} instance(s)", self.closed.len())),
-        })
+            None if self.closed > 0 => reply::no_answer(&format!("{} instance(s)", self.closed)),
+            None if self.tried == Tried::default() => reply::unavailable(
+                "No instance in service has every acknowledged write that this read could see",
+                1,
+            ),
+            None => reply::unavailable("No instance could be reached", 1),
+        }
     }
 }
 
@@ -191,6 +255,7 @@ pub struct ReadRules {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Position;
 
     fn view(standings: &[Standing]) -> View {
         View {
@@ -225,27 +290,28 @@ mod tests {
     }
 
     fn dispatch(count: u8) -> Dispatch {
-        Dispatch::new((0..count).map(InstanceIx).collect())
-            .unwrap()
-            .0
+        let mut dispatch = Dispatch::default();
+        let first = dispatch.go((0..count).map(InstanceIx).collect());
+        assert_eq!(first, ReadStep::Try(InstanceIx(0)));
+        dispatch
     }
 
-    fn failed(instance: u8, failure: ReadFailure) -> ReadEvent {
-        ReadEvent::Failed(InstanceIx(instance), failure)
+    fn closed(instance: u8) -> ReadEvent {
+        ReadEvent::Failed(InstanceIx(instance), ReadFailure::Closed)
+    }
+
+    fn refused(instance: u8) -> ReadEvent {
+        ReadEvent::Failed(InstanceIx(instance), ReadFailure::Refused)
     }
 
     /// A request that closes its connection is tried on two instances and no more.
     #[test]
     fn a_poisonous_read_ends_after_two_instances() {
         let mut read = dispatch(4);
-        assert_eq!(
-            read.step(failed(0, ReadFailure::Closed)),
-            ReadStep::Try(InstanceIx(1))
-        );
-        match read.step(failed(1, ReadFailure::Closed)) {
-            ReadStep::GiveUp(reply) => assert_eq!(reply.status, 502),
-            step => panic!("{step:?}"),
-        }
+        assert_eq!(read.step(closed(0)), ReadStep::Try(InstanceIx(1)));
+        assert_eq!(read.step(closed(1)), ReadStep::Exhausted);
+        assert!(!read.may_go_on());
+        assert_eq!(read.give_up().status, 502);
     }
 
     /// A hedge adds one attempt; when both are under way nothing more is added.
@@ -254,15 +320,11 @@ mod tests {
         let mut read = dispatch(3);
         assert_eq!(read.step(ReadEvent::HedgeDue), ReadStep::Try(InstanceIx(1)));
         assert_eq!(read.step(ReadEvent::HedgeDue), ReadStep::Wait);
-        assert_eq!(
-            read.step(failed(1, ReadFailure::Refused)),
-            ReadStep::Try(InstanceIx(2))
-        );
-        assert_eq!(read.step(failed(2, ReadFailure::Refused)), ReadStep::Wait);
-        match read.step(failed(0, ReadFailure::Silent)) {
-            ReadStep::GiveUp(reply) => assert_eq!(reply.status, 503),
-            step => panic!("{step:?}"),
-        }
+        assert_eq!(read.step(refused(1)), ReadStep::Try(InstanceIx(2)));
+        assert_eq!(read.step(refused(2)), ReadStep::Wait);
+        let silent = ReadEvent::Failed(InstanceIx(0), ReadFailure::Silent);
+        assert_eq!(read.step(silent), ReadStep::Exhausted);
+        assert_eq!(read.give_up().status, 503);
     }
 
     /// A 5xx moves the read on, and is passed on as it is when there is nobody else.
@@ -270,9 +332,37 @@ mod tests {
     fn a_server_error_is_passed_on_last() {
         let error = Reply::error(500, "InternalError", "broken");
         let mut read = dispatch(2);
-        let first = read.step(failed(0, ReadFailure::ServerError(error.clone())));
+        let failure = ReadFailure::ServerError(error.clone());
+        let first = read.step(ReadEvent::Failed(InstanceIx(0), failure));
         assert_eq!(first, ReadStep::Try(InstanceIx(1)));
-        let second = read.step(failed(1, ReadFailure::Refused));
-        assert_eq!(second, ReadStep::GiveUp(error));
+        assert_eq!(read.step(refused(1)), ReadStep::Exhausted);
+        assert_eq!(read.give_up(), error);
+    }
+
+    /// A read that failed on the only instance that was eligible waits for the other, if that is in
+    /// service and will have what it lacks, and goes on there.
+    #[test]
+    fn a_read_waits_for_an_instance_that_catches_up() {
+        let mut view = view(&[Standing::Suspect, Standing::Up]);
+        view.schema.acknowledged = Position(2);
+        view.schema.applied = [Position(2), Position(1)].into();
+        let mut read = Dispatch::default();
+        let plan = |view: &View, read: &Dispatch| {
+            plan(view, Scope::Schema, Strategy::RoundRobin, 0, read.tried())
+        };
+        let Plan::Go(order) = plan(&view, &read) else {
+            panic!("the first is eligible");
+        };
+        assert_eq!(read.go(order), ReadStep::Try(InstanceIx(0)));
+        assert_eq!(read.step(refused(0)), ReadStep::Exhausted);
+        assert_eq!(plan(&view, &read), Plan::Wait);
+        view.schema.applied = [Position(2), Position(2)].into();
+        assert_eq!(
+            plan(&view, &read),
+            Plan::Go([InstanceIx(1)].as_slice().into())
+        );
+        view.schema.applied = [Position(2), Position(1)].into();
+        view.standings = [Standing::Suspect, Standing::Down].into();
+        assert_eq!(plan(&view, &read), Plan::Nobody);
     }
 }

@@ -72,4 +72,17 @@ impl View {
                 }
             }
     }
+
+    /// Whether waiting for an instance that is not eligible makes sense: it is in service, and
+    /// what it lacks is on its way.
+    pub fn may_become_eligible(&self, instance: InstanceIx, scope: Scope<'_>) -> bool {
+        let is_quarantined = match scope {
+            Scope::Any | Scope::Schema => false,
+            Scope::Description(collection) | Scope::Collection(collection) => collection
+                .copies
+                .get(instance.at())
+                .is_some_and(|copy| copy.quarantine.is_some()),
+        };
+        self.standing(instance) != Standing::Down && !is_quarantined
+    }
 }

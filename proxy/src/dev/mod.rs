@@ -5,6 +5,7 @@ pub mod pins;
 pub mod toolbox;
 
 use std::{
+    fmt::Write as _,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -92,7 +93,11 @@ fn config(
     );
     for server in servers {
         let (name, port) = (&server.name, server.port);
-        text += &format!("\n[[instances]]\nname = \"{name}\"\nurl = \"http://127.0.0.1:{port}\"\n");
+        // Writing into a String can't fail.
+        let _written = write!(
+            text,
+            "\n[[instances]]\nname = \"{name}\"\nurl = \"http://127.0.0.1:{port}\"\n"
+        );
     }
     std::fs::write(&file, text).with_context(|| format!("{} can't be written", file.display()))?;
     let layers = Layers {

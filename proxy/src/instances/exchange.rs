@@ -26,6 +26,8 @@ pub struct Request<'a> {
     pub content_type: Option<&'a str>,
     /// The body.
     pub body: Option<Bytes>,
+    /// Whether it is ours and not a client's.
+    pub is_probe: bool,
 }
 
 /// How an exchange failed.

@@ -31,12 +31,14 @@ pub struct Snapshot {
 }
 
 impl Figures {
-    /// A request begins; when what is returned is dropped it has ended.
-    pub(super) fn begin(&self) -> UnderWay {
-        self.0.in_flight.fetch_add(1, Relaxed);
+    /// A request begins; when what is returned is dropped it has ended. A probe counts only among
+    /// the failures in a row.
+    pub(super) fn begin(&self, is_probe: bool) -> UnderWay {
+        self.0.in_flight.fetch_add(u64::from(!is_probe), Relaxed);
         UnderWay {
             counters: Arc::clone(&self.0),
             has_succeeded: false,
+            is_probe,
         }
     }
 
@@ -56,6 +58,7 @@ impl Figures {
 pub(super) struct UnderWay {
     counters: Arc<Counters>,
     has_succeeded: bool,
+    is_probe: bool,
 }
 
 impl UnderWay {
@@ -67,10 +70,11 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let counters = &self.counters;
-        counters.in_flight.fetch_sub(1, Relaxed);
-        counters.requests.fetch_add(1, Relaxed);
+        let counted = u64::from(!self.is_probe);
+        counters.in_flight.fetch_sub(counted, Relaxed);
+        counters.requests.fetch_add(counted, Relaxed);
         if self.has_succeeded {
-            counters.successes.fetch_add(1, Relaxed);
+            counters.successes.fetch_add(counted, Relaxed);
             counters.failures_in_a_row.store(0, Relaxed);
         } else {
             counters.failures_in_a_row.fetch_add(1, Relaxed);

@@ -119,7 +119,7 @@ impl Instances {
                 "there is no such instance".to_owned(),
             ));
         };
-        let under_way = target.figures.begin();
+        let under_way = target.figures.begin(request.is_probe);
         let begun = exchange::begin(&self.connector, &target.address, request, self.timing);
         let result = match tokio::time::timeout(deadline, begun).await {
             Ok(result) => result,
@@ -144,6 +144,7 @@ impl Instances {
             headers: None,
             content_type: wire.content_type.as_deref(),
             body: (wire.body != Payload::None).then_some(body),
+            is_probe: false,
         };
         let whole = async {
             self.exchange(instance, request, self.timing.write)
@@ -173,6 +174,7 @@ impl Instances {
             headers: None,
             content_type: body.as_ref().map(|_| "application/json"),
             body,
+            is_probe: true,
         };
         let whole = async {
             self.exchange(instance, request, deadline)

@@ -1,14 +1,17 @@
 //! A read: sent to one eligible instance after the other until one answers, and streamed through.
 
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use achromat_core::{
     health::Sign,
     ids::InstanceIx,
     limits::REPLY_BYTES_MAX,
     lookup::Lookup,
-    read::{Dispatch, Order, ReadEvent, ReadFailure, ReadStep, order},
-    reply::{self, Reply},
+    read::{Dispatch, Order, Plan, ReadEvent, ReadFailure, ReadStep, Tried, plan},
+    reply::Reply,
     route::{Captures, Method, Route, Target},
     view::View,
 };
@@ -36,12 +39,25 @@ enum Answer<'a> {
     Whole(Reply),
 }
 
-/// One attempt of a read.
-struct Attempt<'a, 'l> {
+/// What was found out about where a read may go.
+enum Found<'t> {
+    /// To these instances.
+    Go(Arc<Lookup<'t>>, Order),
+    /// Nowhere: this is the answer.
+    Answer(Reply),
+    /// Nowhere that it has not been.
+    Nobody,
+}
+
+/// A read on its way.
+struct Read<'a, 't> {
     app: &'a App,
-    lookup: &'l Lookup<'l>,
-    intake: &'l Intake,
-    body: &'l Bytes,
+    intake: &'a Intake,
+    route: &'static Route,
+    captures: Captures<'t>,
+    target: &'a Target<'t>,
+    body: Bytes,
+    turn: u64,
 }
 
 impl App {
@@ -55,82 +71,108 @@ impl App {
         target: &Target<'t>,
         body: Bytes,
     ) -> bool {
-        let turn = self.reads.fetch_add(1, Relaxed);
-        let plan = |view: &View| {
-            let lookup = Lookup::new(&view.catalog, route, captures.clone(), target);
-            match lookup {
-                Err(reply) => Some(Err(reply)),
-                Ok(lookup) => {
-                    let order = order(view, lookup.scope(), self.settings.strategy, turn);
-                    (!order.is_empty()).then_some(Ok((lookup, order)))
-                }
-            }
+        let read = Read {
+            app: self,
+            intake,
+            route,
+            captures,
+            target,
+            body,
+            turn: self.reads.fetch_add(1, Relaxed),
         };
-        let ready = plan(&self.replicator.view());
-        let plan = match ready {
-            Some(plan) => Some(plan),
-            None => {
-                let wait = self.settings.reads.eligible_wait;
-                self.replicator.wait_for(wait, plan).await
-            }
-        };
-        let answer = match plan {
-            None => Answer::Whole(nobody_eligible()),
-            Some(Err(reply)) => Answer::Whole(reply),
-            Some(Ok((lookup, order))) => {
-                let attempt = Attempt {
-                    app: self,
-                    lookup: &lookup,
-                    intake,
-                    body: &body,
-                };
-                attempt.dispatch(order).await
-            }
-        };
-        match answer {
+        match read.dispatch().await {
             Answer::Whole(reply) => respond(session, &reply, false).await,
             Answer::Stream(exchange) => stream(session, *exchange).await,
         }
     }
 }
 
-fn nobody_eligible() -> Reply {
-    let message = "No instance in service has every acknowledged write that this read could see";
-    reply::unavailable(message, 1)
-}
-
-impl<'a> Attempt<'a, '_> {
-    /// Tries instances in their order, a second one beside the first when that is silent.
-    async fn dispatch(&self, order: Order) -> Answer<'a> {
-        let Some((mut dispatch, first)) = Dispatch::new(order) else {
-            return Answer::Whole(nobody_eligible());
-        };
+impl<'a, 't> Read<'a, 't> {
+    /// Tries instances until one has an answer for the client; a second one beside the first when
+    /// that is silent.
+    async fn dispatch(&self) -> Answer<'a> {
         let hedge = self.app.settings.reads.hedge;
+        let mut dispatch = Dispatch::default();
         let mut under_way = FuturesUnordered::new();
-        let mut latest = first;
-        under_way.push(self.attempt(first));
+        let mut lookup = None;
+        let mut step = ReadStep::Exhausted;
         loop {
-            let event = tokio::select! {
+            match step {
+                ReadStep::Try(instance) => {
+                    if let Some(lookup) = &lookup {
+                        under_way.push(self.attempt(instance, Arc::clone(lookup)));
+                    }
+                }
+                ReadStep::Wait => {}
+                ReadStep::Exhausted if !dispatch.may_go_on() => {
+                    return Answer::Whole(dispatch.give_up());
+                }
+                ReadStep::Exhausted => match self.find(dispatch.tried()).await {
+                    Found::Go(found, order) => {
+                        lookup = Some(found);
+                        step = dispatch.go(order);
+                        continue;
+                    }
+                    Found::Answer(reply) => return Answer::Whole(reply),
+                    Found::Nobody => return Answer::Whole(dispatch.give_up()),
+                },
+            }
+            tokio::select! {
                 biased;
                 Some((instance, result)) = under_way.next() => match result {
                     Ok(answer) => return answer,
                     Err(failure) => {
                         self.notice(instance, &failure);
-                        ReadEvent::Failed(instance, failure)
+                        step = dispatch.step(ReadEvent::Failed(instance, failure));
                     }
                 },
-                () = tokio::time::sleep(hedge), if dispatch.can_hedge() => {
-                    self.app.replicator.notice(latest, Sign::Silent);
-                    ReadEvent::HedgeDue
+                () = tokio::time::sleep(hedge), if dispatch.may_hedge() => {
+                    self.tell_silence(dispatch.under_way());
+                    step = match self.look(&self.app.replicator.view(), dispatch.tried()) {
+                        Some(Found::Go(found, order)) if dispatch.needs_order() => {
+                            lookup = Some(found);
+                            dispatch.go(order)
+                        }
+                        _ => dispatch.step(ReadEvent::HedgeDue),
+                    };
                 }
-            };
-            match dispatch.step(event) {
-                ReadStep::Try(next) => {
-                    latest = next;
-                    under_way.push(self.attempt(next));
-                }
-                ReadStep::Wait => {}
-                ReadStep::GiveUp(reply) => return Answer::Whole(reply),
+            }
+        }
+    }
+
+    /// Where the read may go, as soon as it may go anywhere.
+    async fn find(&self, tried: Tried) -> Found<'t> {
+        if let Some(found) = self.look(&self.app.replicator.view(), tried) {
+            return found;
+        }
+        let wait = self.app.settings.reads.eligible_wait;
+        let found = self
+            .app
+            .replicator
+            .wait_for(wait, |view| self.look(view, tried));
+        found.await.unwrap_or(Found::Nobody)
+    }
+
+    /// Where the read may go now; `None` when it must wait. The lookup is made anew each time:
+    /// while a read waits, mappings come and go.
+    fn look(&self, view: &View, tried: Tried) -> Option<Found<'t>> {
+        let captures = self.captures.clone();
+        let lookup = match Lookup::new(&view.catalog, self.route, captures, self.target) {
+            Ok(lookup) => lookup,
+            Err(reply) => return Some(Found::Answer(reply)),
+        };
+        let strategy = self.app.settings.strategy;
+        match plan(view, lookup.scope(), strategy, self.turn, tried) {
+            Plan::Go(order) => Some(Found::Go(Arc::new(lookup), order)),
+            Plan::Wait => None,
+            Plan::Nobody => Some(Found::Nobody),
+        }
+    }
+
+    fn tell_silence(&self, under_way: Tried) {
+        for (instance, _) in self.app.instances.iter() {
+            if under_way.contains(instance) {
+                self.app.replicator.notice(instance, Sign::Silent);
             }
         }
     }
@@ -145,18 +187,26 @@ impl<'a> Attempt<'a, '_> {
         self.app.replicator.notice(instance, sign);
     }
 
-    async fn attempt(&self, instance: InstanceIx) -> (InstanceIx, Result<Answer<'a>, ReadFailure>) {
-        (instance, self.ask(instance).await)
+    async fn attempt(
+        &self,
+        instance: InstanceIx,
+        lookup: Arc<Lookup<'t>>,
+    ) -> (InstanceIx, Result<Answer<'a>, ReadFailure>) {
+        (instance, self.ask(instance, &lookup).await)
     }
 
-    async fn ask(&self, instance: InstanceIx) -> Result<Answer<'a>, ReadFailure> {
-        let exchange = self.exchange(instance).await?;
+    async fn ask(
+        &self,
+        instance: InstanceIx,
+        lookup: &Lookup<'_>,
+    ) -> Result<Answer<'a>, ReadFailure> {
+        let exchange = self.exchange(instance, &lookup.target(instance)).await?;
         let status = exchange.status();
         let is_success = (200..300).contains(&status);
         let is_small = exchange
             .content_length()
             .is_some_and(|length| length <= SMALL_BYTES_MAX);
-        if is_success && self.lookup.streams() && !is_small {
+        if is_success && lookup.streams() && !is_small {
             return Ok(Answer::Stream(Box::new(exchange)));
         }
         let whole = exchange.whole(REPLY_BYTES_MAX);
@@ -167,19 +217,22 @@ impl<'a> Attempt<'a, '_> {
             .map_err(|error| failure(&error))?;
         let reply = {
             let view = self.app.replicator.view();
-            self.lookup.rewrite(&view.catalog, instance, whole)
+            lookup.rewrite(&view.catalog, instance, whole)
         };
         if Lookup::is_server_error(status) {
             Err(ReadFailure::ServerError(reply))
-        } else if self.lookup.is_missing(status) {
+        } else if lookup.is_missing(status) {
             Err(ReadFailure::Missing(reply))
         } else {
             Ok(Answer::Whole(reply))
         }
     }
 
-    async fn exchange(&self, instance: InstanceIx) -> Result<Exchange<'a>, ReadFailure> {
-        let target = self.lookup.target(instance);
+    async fn exchange(
+        &self,
+        instance: InstanceIx,
+        target: &str,
+    ) -> Result<Exchange<'a>, ReadFailure> {
         let method = Method::of(&self.intake.method).unwrap_or(Method::Get);
         let deadline = self.app.settings.reads.deadline;
         let mut stale = 0;
@@ -187,17 +240,14 @@ impl<'a> Attempt<'a, '_> {
             let has_body = method != Method::Get;
             let request = Request {
                 method,
-                target: &target,
+                target,
                 headers: Some(&self.intake.headers),
                 content_type: None,
                 body: has_body.then(|| self.body.clone()),
+                is_probe: false,
             };
-            match self
-                .app
-                .instances
-                .exchange(instance, request, deadline)
-                .await
-            {
+            let exchange = self.app.instances.exchange(instance, request, deadline);
+            match exchange.await {
                 Ok(exchange) => return Ok(exchange),
                 Err(ExchangeError::Closed { reused: true }) if stale < STALE_CONNECTIONS_MAX => {
                     stale += 1;
