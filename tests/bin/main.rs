@@ -1,1 +1,15 @@
-fn main() {}
+//! `achromat-tests achromat …` is Achromat's own command: the tests start it as a process of its
+//! own, from the same build.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    match arguments.peek().and_then(|word| word.to_str()) {
+        Some("achromat") => achromat::cli::main(arguments),
+        _ => {
+            eprintln!("usage: achromat-tests achromat …");
+            ExitCode::from(2)
+        }
+    }
+}

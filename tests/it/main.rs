@@ -1,1 +1,3 @@
+//! Achromat as a whole, against real Chroma servers.
 
+mod faults;

@@ -1,1 +1,11 @@
+//! What the tests are made of: real Chroma servers, Achromat as a process, clients, and readers
+//! that look at each instance's own data.
 
+pub mod api;
+pub mod chroma;
+pub mod cluster;
+pub mod load;
+pub mod proxy;
+pub mod records;
+pub mod tools;
+pub mod wait;

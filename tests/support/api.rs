@@ -1,0 +1,146 @@
+//! Chroma's interface in a few words, for Achromat and for the instances alike.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use ureq::{Agent, http::Request};
+
+/// An answer: status and body.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+    pub headers: Vec<(String, String)>,
+}
+
+/// An address that speaks Chroma.
+#[derive(Clone)]
+pub struct Api {
+    base: String,
+    agent: Agent,
+}
+
+/// The default tenant and database.
+pub const DATABASE: &str = "/api/v2/tenants/default_tenant/databases/default_database";
+
+impl Answer {
+    /// The body of a success.
+    #[track_caller]
+    pub fn ok(self) -> Value {
+        assert!((200..300).contains(&self.status), "{self:?}");
+        self.body
+    }
+
+    /// Asserts the status, and returns what the body says.
+    #[track_caller]
+    pub fn refused(self, status: u16) -> String {
+        assert_eq!(self.status, status, "{self:?}");
+        let message = self.body["message"]
+            .as_str()
+            .or(self.body["detail"].as_str());
+        message.unwrap_or_default().to_owned()
+    }
+
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(n, _)| n == name);
+        found.map(|(_, value)| value.as_str())
+    }
+}
+
+impl Api {
+    /// The server on this port of 127.0.0.1.
+    pub fn at(port: u16) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(90)))
+            .build();
+        Self {
+            base: format!("http://127.0.0.1:{port}"),
+            agent: config.into(),
+        }
+    }
+
+    /// One request; a string body is sent as it is, `Null` is none.
+    pub fn try_call(&self, method: &str, path: &str, body: &Value) -> Result<Answer, ureq::Error> {
+        let path = path.replace("$D", DATABASE);
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header("content-type", "application/json");
+        let bytes = match body {
+            Value::Null => Vec::new(),
+            Value::String(raw) => raw.clone().into_bytes(),
+            other => other.to_string().into_bytes(),
+        };
+        let request = request.body(bytes).expect("a request");
+        let mut response = self.agent.run(request)?;
+        let headers = response
+            .headers()
+            .iter()
+            .map(|(n, v)| (n.to_string(), v.to_str().unwrap_or_default().to_owned()))
+            .collect();
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(1 << 30)
+            .read_to_string()?;
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Ok(Answer {
+            status: response.status().as_u16(),
+            body,
+            headers,
+        })
+    }
+
+    /// One request that is answered.
+    #[track_caller]
+    pub fn call(&self, method: &str, path: &str, body: &Value) -> Answer {
+        match self.try_call(method, path, body) {
+            Ok(answer) => answer,
+            Err(error) => panic!("{method} {}{path}: {error}", self.base),
+        }
+    }
+
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, &Value::Null)
+    }
+
+    #[track_caller]
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        self.call("POST", path, body)
+    }
+
+    #[track_caller]
+    pub fn put(&self, path: &str, body: &Value) -> Answer {
+        self.call("PUT", path, body)
+    }
+
+    #[track_caller]
+    pub fn delete(&self, path: &str) -> Answer {
+        self.call("DELETE", path, &Value::Null)
+    }
+
+    /// Makes a collection and returns its id.
+    #[track_caller]
+    pub fn create(&self, name: &str) -> String {
+        let made = self.post("$D/collections", &json!({ "name": name })).ok();
+        made["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// A request to the records of a collection.
+    #[track_caller]
+    pub fn records(&self, collection: &str, act: &str, body: &Value) -> Answer {
+        self.post(&format!("$D/collections/{collection}/{act}"), body)
+    }
+
+    /// The names of the collections of the default database.
+    #[track_caller]
+    pub fn names(&self) -> Vec<String> {
+        let list = self.get("$D/collections").ok();
+        let list = list.as_array().expect("a list").iter();
+        list.map(|c| c["name"].as_str().expect("a name").to_owned())
+            .collect()
+    }
+}

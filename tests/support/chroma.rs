@@ -1,0 +1,123 @@
+//! A real Chroma server that can be killed, frozen, thawed and brought back.
+
+use std::{
+    fs::File,
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{api::Api, tools, wait::eventually};
+
+/// A server with a folder of its own.
+pub struct Chroma {
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    folder: PathBuf,
+    child: Option<Child>,
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+impl Chroma {
+    /// Starts a server whose data is in `folder`.
+    pub fn start(folder: &Path) -> Self {
+        let mut chroma = Self::absent(folder);
+        chroma.up();
+        chroma
+    }
+
+    /// A server that has a folder and a port but does not run yet.
+    pub fn absent(folder: &Path) -> Self {
+        Self {
+            port: free_port(),
+            folder: folder.to_owned(),
+            child: None,
+        }
+    }
+
+    /// Starts it, where it was.
+    pub fn up(&mut self) {
+        assert!(self.child.is_none(), "it runs");
+        std::fs::create_dir_all(&self.folder).expect("a folder");
+        let config = self.folder.with_extension("yaml");
+        let text = format!(
+            "persist_path: {}\nport: {}\nlisten_address: 127.0.0.1\nallow_reset: true\n",
+            self.folder.display(),
+            self.port
+        );
+        std::fs::write(&config, text).expect("a config file");
+        let log = File::create(self.folder.with_extension("log")).expect("a log file");
+        let child = Command::new(tools::chroma())
+            .arg("run")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("Chroma starts");
+        self.child = Some(child);
+        let port = self.port;
+        eventually("Chroma listens", Duration::from_secs(60), || {
+            TcpStream::connect(("127.0.0.1", port)).map(drop)
+        });
+    }
+
+    /// Its interface, for reading what it really holds.
+    pub fn api(&self) -> Api {
+        Api::at(self.port)
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Its data.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("it runs");
+        let pid = Pid::from_child(child);
+        kill_process(pid, signal).expect("it can be signalled");
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        let mut child = self.child.take().expect("it runs");
+        child.wait().expect("it ends");
+    }
+
+    /// Stops its process in its tracks: it accepts connections and says nothing.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// Whether it runs.
+    pub fn is_up(&self) -> bool {
+        self.child.is_some()
+    }
+}
+
+impl Drop for Chroma {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! A proxy in front of several servers.
+
+use std::{path::PathBuf, time::Duration};
+
+use tempfile::TempDir;
+
+use crate::{
+    api::{Api, DATABASE},
+    chroma::Chroma,
+    proxy::Proxy,
+    records::{Contents, contents, difference},
+    wait::eventually,
+};
+
+/// Names of the instances, the primary first.
+pub const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+/// A proxy and its instances.
+pub struct Cluster {
+    pub proxy: Proxy,
+    pub instances: Vec<Chroma>,
+    folder: TempDir,
+}
+
+/// A folder in memory where there is one, so that flushes cost the tests nothing.
+pub fn folder() -> TempDir {
+    let memory = PathBuf::from("/dev/shm");
+    let base = if memory.is_dir() {
+        memory
+    } else {
+        std::env::temp_dir()
+    };
+    tempfile::Builder::new()
+        .prefix("achromat-test-")
+        .tempdir_in(base)
+        .expect("a temporary folder")
+}
+
+impl Cluster {
+    /// A proxy in front of two servers.
+    pub fn start() -> Self {
+        Self::with(2, &[])
+    }
+
+    /// A proxy with further flags in front of `count` servers.
+    pub fn with(count: usize, flags: &[&str]) -> Self {
+        let folder = folder();
+        let instances: Vec<_> = std::thread::scope(|scope| {
+            let start = |name| {
+                let folder = folder.path().join(name);
+                scope.spawn(move || Chroma::start(&folder))
+            };
+            let starting: Vec<_> = NAMES.into_iter().take(count).map(start).collect();
+            starting
+                .into_iter()
+                .map(|s| s.join().expect("it starts"))
+                .collect()
+        });
+        Self::over(folder, instances, flags)
+    }
+
+    /// A proxy in front of servers that are there already.
+    pub fn over(folder: TempDir, instances: Vec<Chroma>, flags: &[&str]) -> Self {
+        let named: Vec<_> = NAMES.into_iter().zip(&instances).collect();
+        let proxy = Proxy::start(folder.path(), &named, flags);
+        Self {
+            proxy,
+            instances,
+            folder,
+        }
+    }
+
+    /// The interface that clients use.
+    pub fn api(&self) -> Api {
+        self.proxy.api()
+    }
+
+    /// Where things are kept.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Waits until no instance owes anything, and all hold the same; returns that.
+    #[track_caller]
+    pub fn settle(&self) -> Contents {
+        self.settle_in(&[DATABASE])
+    }
+
+    /// The same for other databases.
+    #[track_caller]
+    pub fn settle_in(&self, databases: &[&str]) -> Contents {
+        let deadline = Duration::from_secs(90);
+        let api = self.api();
+        eventually("nothing is owed", deadline, || {
+            let count = api.get("/admin/wal_count").ok();
+            match count["pending_writes"].as_u64() {
+                Some(0) => Ok(()),
+                _ => Err(count.to_string()),
+            }
+        });
+        let mut all: Vec<_> = self
+            .instances
+            .iter()
+            .map(|chroma| contents(&chroma.api(), databases).expect("an instance can be read"))
+            .collect();
+        let first = all.remove(0);
+        for other in all {
+            assert_eq!(difference(&first, &other), None);
+        }
+        first
+    }
+
+    /// The state of an instance as `/status` tells it.
+    pub fn state(&self, name: &str) -> String {
+        let status = self.api().get("/status").ok();
+        let instances = status["instances"].as_array().expect("instances");
+        let found = instances
+            .iter()
+            .find(|i| i["name"] == name)
+            .expect("the instance");
+        found["state"].as_str().expect("a state").to_owned()
+    }
+
+    /// Waits until an instance is in a state, or in one of several.
+    #[track_caller]
+    pub fn wait_state(&self, name: &str, states: &[&str]) {
+        let what = format!("{name} is {states:?}");
+        eventually(&what, Duration::from_secs(60), || {
+            let now = self.state(name);
+            if states.contains(&now.as_str()) {
+                Ok(())
+            } else {
+                Err(now)
+            }
+        });
+    }
+}

@@ -1,0 +1,152 @@
+//! Achromat as a process of its own.
+
+use std::{
+    fs::{File, OpenOptions},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{
+    api::Api,
+    chroma::{Chroma, free_port},
+    wait::eventually,
+};
+
+/// The program under test: this package's binary, which cargo builds together with its tests.
+pub fn program() -> PathBuf {
+    let exe = std::env::current_exe().expect("a program");
+    if exe.file_stem().is_some_and(|name| name == "achromat-tests") {
+        return exe;
+    }
+    let folder = exe
+        .parent()
+        .and_then(Path::parent)
+        .expect("target/PROFILE/deps");
+    folder.join("achromat-tests")
+}
+
+/// A command of Achromat's, as a user would type it.
+pub fn achromat(arguments: &[&str]) -> Command {
+    let mut command = Command::new(program());
+    command.arg("achromat").args(arguments);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ACHROMAT_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A proxy.
+pub struct Proxy {
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    arguments: Vec<String>,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Proxy {
+    /// A proxy in front of these servers, with its log in `folder`, and further flags.
+    pub fn start(folder: &Path, instances: &[(&str, &Chroma)], flags: &[&str]) -> Self {
+        let port = free_port();
+        let mut arguments = vec![
+            "serve".to_owned(),
+            format!("--listen=127.0.0.1:{port}"),
+            format!("--store=sqlite:{}", folder.join("log.sqlite").display()),
+        ];
+        for (name, chroma) in instances {
+            arguments.push(format!("--instance={name}={}", chroma.url()));
+        }
+        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        let mut proxy = Self {
+            port,
+            arguments,
+            log: folder.join("achromat.log"),
+            child: None,
+        };
+        proxy.up();
+        proxy
+    }
+
+    /// Starts it, with the same log.
+    pub fn up(&mut self) {
+        assert!(self.child.is_none(), "it runs");
+        let log = OpenOptions::new().create(true).append(true).open(&self.log);
+        let log: File = log.expect("a log file");
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        let child = achromat(&arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("Achromat starts");
+        self.child = Some(child);
+        let api = self.api();
+        let path = self.log.clone();
+        eventually("Achromat serves", Duration::from_secs(30), || {
+            match api.try_call("GET", "/livez", &serde_json::Value::Null) {
+                Ok(answer) if answer.status == 200 => Ok(()),
+                other => Err(format!("{other:?}\n{}", told(&path))),
+            }
+        });
+    }
+
+    /// Its interface.
+    pub fn api(&self) -> Api {
+        Api::at(self.port)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    fn end(&mut self, signal: Signal) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        kill_process(Pid::from_child(&child), signal).expect("it can be signalled");
+        child.wait().expect("it ends")
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.end(Signal::KILL);
+    }
+
+    /// SIGTERM; returns how it ended.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.end(Signal::TERM)
+    }
+
+    /// Everything that it told on standard error.
+    pub fn told(&self) -> String {
+        told(&self.log)
+    }
+
+    /// Asserts that it told of nothing worse than a warning, and of no panic.
+    #[track_caller]
+    pub fn assert_calm(&self) {
+        let told = self.told();
+        let bad = |line: &&str| line.contains("ERROR") || line.contains("panicked");
+        let bad: Vec<_> = told.lines().filter(bad).collect();
+        assert!(bad.is_empty(), "{bad:#?}");
+    }
+}
+
+fn told(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.kill();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- what Achromat told ---\n{}", self.told());
+        }
+    }
+}

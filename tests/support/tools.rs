@@ -1,0 +1,83 @@
+//! The tools that the tests fetch for themselves, once for all test processes.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::LazyLock,
+};
+
+use achromat::dev::{
+    default_state, pins,
+    toolbox::{Toolbox, follow, on_path},
+};
+
+static TOOLBOX: LazyLock<Toolbox> = LazyLock::new(|| {
+    let state = default_state().expect("a home folder, or ACHROMAT_STATE");
+    Toolbox::at(state.join("tools"))
+});
+
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(work).expect("the tools can be fetched")
+}
+
+/// A Python environment with the pinned Chroma, its client, and what its test suite needs.
+pub fn python() -> &'static Path {
+    static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
+        let mut packages = vec![pins::CHROMADB];
+        packages.extend(pins::PYTHON_TESTS);
+        block_on(TOOLBOX.python("tests", &packages))
+    });
+    &PYTHON
+}
+
+/// Chroma's program.
+pub fn chroma() -> PathBuf {
+    python().join("bin/chroma")
+}
+
+/// A folder whose `node_modules` has the pinned npm client, and Node's program.
+pub fn node() -> &'static (PathBuf, PathBuf) {
+    static NODE: LazyLock<(PathBuf, PathBuf)> = LazyLock::new(|| {
+        let node = node_program();
+        let folder = TOOLBOX.folder().join("npm");
+        block_on(TOOLBOX.once(&folder, pins::NPM_CLIENT, async |progress| {
+            std::fs::create_dir_all(&folder)?;
+            let bin = node.parent().expect("programs are in folders");
+            let mut install = tokio::process::Command::new(bin.join("npm"));
+            let path = std::env::var("PATH").unwrap_or_default();
+            install.env("PATH", format!("{}:{path}", bin.display()));
+            install.args([
+                "install",
+                "--no-audit",
+                "--no-fund",
+                "--loglevel=error",
+                "--prefix",
+            ]);
+            install.arg(&folder).arg(pins::NPM_CLIENT);
+            follow(install, progress).await
+        }));
+        (folder, node)
+    });
+    &NODE
+}
+
+/// The machine's Node, when it is new enough, or a fetched one.
+fn node_program() -> PathBuf {
+    if let Some(node) = on_path("node").filter(|_| on_path("npm").is_some()) {
+        let version = Command::new(&node).arg("--version").output();
+        let major = version.ok().and_then(|output| {
+            let text = String::from_utf8(output.stdout).ok()?;
+            let major = text.trim().trim_start_matches('v').split('.').next()?;
+            major.parse::<u32>().ok()
+        });
+        if major.is_some_and(|major| major >= pins::NODE_MAJOR_MIN) {
+            return node;
+        }
+    }
+    let environment = block_on(TOOLBOX.python("node", &[pins::NODE]));
+    environment.join("bin/node")
+}
