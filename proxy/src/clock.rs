@@ -52,3 +52,8 @@ pub fn fresh() -> Fresh {
         logged_at: wall_time(),
     }
 }
+
+/// A name for one request, as tracing systems write it: 32 hexadecimal digits.
+pub fn trace_id() -> String {
+    Uuid::new_v4().simple().to_string()
+}

@@ -18,6 +18,7 @@ pub struct Answer {
 pub struct Api {
     base: String,
     agent: Agent,
+    token: Option<String>,
 }
 
 /// The default tenant and database.
@@ -58,16 +59,27 @@ impl Api {
         Self {
             base: format!("http://127.0.0.1:{port}"),
             agent: config.into(),
+            token: None,
         }
+    }
+
+    /// The same, showing a token with every request.
+    #[must_use]
+    pub fn with_token(mut self, token: &str) -> Self {
+        self.token = Some(format!("Bearer {token}"));
+        self
     }
 
     /// One request; a string body is sent as it is, `Null` is none.
     pub fn try_call(&self, method: &str, path: &str, body: &Value) -> Result<Answer, ureq::Error> {
         let path = path.replace("$D", DATABASE);
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
             .header("content-type", "application/json");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", token);
+        }
         let bytes = match body {
             Value::Null => Vec::new(),
             Value::String(raw) => raw.clone().into_bytes(),

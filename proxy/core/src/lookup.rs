@@ -8,6 +8,7 @@ use crate::{
     body::{Element, Named, elements},
     catalog::{Catalog, Collection},
     ids::{InstanceId, InstanceIx},
+    read::Strategy,
     reply::{self, Reply, with_collection_id},
     route::{Action, Captures, Route, Target, push_segment},
     view::Scope,
@@ -102,6 +103,16 @@ impl<'a> Lookup<'a> {
             }
             (Some(collection), _) => Scope::Collection(collection),
             (None, _) => Scope::Schema,
+        }
+    }
+
+    /// How the read is spread. What Chroma works out in the background (a collection's version,
+    /// the keys that its schema has discovered) differs from instance to instance for a while; who
+    /// polls for it shall see one of them, and not each in turn.
+    pub fn strategy(&self, configured: Strategy) -> Strategy {
+        match self.scope() {
+            Scope::Schema | Scope::Description(_) => Strategy::PrimaryOnly,
+            Scope::Any | Scope::Collection(_) => configured,
         }
     }
 

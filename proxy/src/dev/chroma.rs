@@ -1,6 +1,7 @@
 //! One Chroma server that ends when we do.
 
 use std::{
+    io::Write as _,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -11,7 +12,7 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, BufReader},
     net::{TcpListener, TcpStream},
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     time::Instant,
 };
 
@@ -44,18 +45,21 @@ pub struct Server {
     program: PathBuf,
     folder: PathBuf,
     child: Child,
+    /// Kept apart from the child, because waiting for a child closes its standard input.
+    keeper: Option<ChildStdin>,
 }
 
 impl Server {
     /// Starts a server on a free port, with its data in a folder, and waits until it listens.
     pub async fn start(program: &Path, name: &str, folder: &Path) -> anyhow::Result<Self> {
         let port = free_port().await?;
-        let child = spawn(program, name, folder, port)?;
+        let mut child = spawn(program, name, folder, port)?;
         let mut server = Self {
             name: name.to_owned(),
             port,
             program: program.to_owned(),
             folder: folder.to_owned(),
+            keeper: child.stdin.take(),
             child,
         };
         server.listens().await?;
@@ -65,6 +69,7 @@ impl Server {
     /// Starts it again, where it was.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.child = spawn(&self.program, &self.name, &self.folder, self.port)?;
+        self.keeper = self.child.stdin.take();
         self.listens().await
     }
 
@@ -86,7 +91,7 @@ impl Server {
 
     /// Ends the server, and waits until it has ended.
     pub async fn stop(mut self) {
-        drop(self.child.stdin.take());
+        drop(self.keeper.take());
         if tokio::time::timeout(STOP_DEADLINE, self.child.wait())
             .await
             .is_err()
@@ -157,8 +162,9 @@ async fn show(name: String, output: impl AsyncRead + Unpin) {
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let is_ornament = !line.chars().any(char::is_alphanumeric) || line.contains('\u{1b}');
-        if !is_ornament {
-            println!("[{name}] {line}");
+        // Nobody may be reading any more; the server must not be held up by that.
+        if !is_ornament && writeln!(std::io::stdout(), "[{name}] {line}").is_err() {
+            continue;
         }
     }
 }

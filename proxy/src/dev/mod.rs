@@ -108,18 +108,22 @@ fn config(
 }
 
 fn explain(address: SocketAddr, folder: &Path, servers: &[Server]) {
-    println!("\nAchromat serves Chroma on http://{address}");
+    let port = address.port();
+    let mut text = format!("\nAchromat serves Chroma on http://{address}\n");
     for server in servers {
-        println!(
+        let data = folder.join(&server.name);
+        // Writing into a String can't fail.
+        let _written = writeln!(
+            text,
             "  instance {}: http://127.0.0.1:{} with its data in {}",
             server.name,
             server.port,
-            folder.join(&server.name).display()
+            data.display()
         );
     }
     println!(
-        "\nTry it:\n  curl http://{address}/status\n  python -c \"import chromadb; print(chromadb.HttpClient(port={}).heartbeat())\"\n\
-         Then end one of the servers and ask again. Ctrl-C stops all.\n",
-        address.port()
+        "{text}\nTry it:\n  curl http://{address}/status\n  \
+         python -c \"import chromadb; print(chromadb.HttpClient(port={port}).heartbeat())\"\n\
+         Then end one of the servers and ask again. Ctrl-C stops all.\n"
     );
 }

