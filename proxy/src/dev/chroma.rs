@@ -162,9 +162,9 @@ async fn show(name: String, output: impl AsyncRead + Unpin) {
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let is_ornament = !line.chars().any(char::is_alphanumeric) || line.contains('\u{1b}');
-        // Nobody may be reading any more; the server must not be held up by that.
-        if !is_ornament && writeln!(std::io::stdout(), "[{name}] {line}").is_err() {
-            continue;
+        if !is_ornament {
+            // Nobody may be reading any more; the server must not be held up by that.
+            let _written = writeln!(std::io::stdout(), "[{name}] {line}");
         }
     }
 }
