@@ -92,6 +92,7 @@ fn field<'a>(found: &'a [(&str, Value)], path: &str, field: &str) -> &'a Value {
 
 /// Each call has its fields with true values: with all up, with an instance away, and with it back.
 #[test]
+#[allow(clippy::too_many_lines, reason = "one row for each case")]
 fn every_call_tells_the_truth() {
     let mut cluster = Cluster::start();
     let api = cluster.api();

@@ -362,6 +362,7 @@ fn said(api: &Api, method: &str, path: &str, body: &Value, collection: &str) -> 
 /// N8: a request that Chroma refuses is refused by Achromat with the same status and the same
 /// words, and nothing is changed by it.
 #[test]
+#[allow(clippy::too_many_lines, reason = "one row for each case")]
 fn refusals_are_chromas_own() {
     let cluster = Cluster::start();
     let folder = folder();
