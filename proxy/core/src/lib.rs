@@ -8,6 +8,7 @@
 pub mod backoff;
 pub mod body;
 pub mod catalog;
+pub mod durable;
 pub mod engine;
 pub mod guard;
 pub mod health;

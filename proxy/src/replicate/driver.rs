@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{Message, Parts, resolver};
-use crate::store::{Order, Store, StoreError, Write, Writer, WriterHandle};
+use crate::store::{Order, Store, StoreError, Writer, WriterHandle};
 
 /// Messages that are taken in together.
 const BATCH_MAX: usize = 256;
@@ -191,40 +191,7 @@ impl Driver {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Append { ticket, entry } => self.writer.order(Order::append(ticket, entry)),
-            Effect::Record {
-                lane,
-                instance,
-                position,
-                verdict,
-                changes,
-            } => self.write(Write::Record {
-                lane,
-                instance,
-                position,
-                verdict,
-                changes,
-            }),
-            Effect::Close {
-                lane,
-                position,
-                verdict,
-                reason,
-            } => self.write(Write::Close {
-                lane,
-                position,
-                verdict,
-                reason,
-            }),
-            Effect::Change { changes } => self.write(Write::Change(changes)),
-            Effect::Trim {
-                lane,
-                through,
-                instances,
-            } => self.write(Write::Trim {
-                lane,
-                through,
-                instances,
-            }),
+            Effect::Write(write) => self.writer.order(Order::other(write)),
             Effect::Answer { ticket, reply } => {
                 if let Some(waiting) = self.waiting.remove(&ticket) {
                     // A client that has gone is not told.
@@ -265,10 +232,6 @@ impl Driver {
             } => self.tell(instance, transition),
             Effect::Warn(trouble) => self.warn(&trouble),
         }
-    }
-
-    fn write(&self, write: Write) {
-        self.writer.order(Order::other(write));
     }
 
     fn send(

@@ -11,10 +11,9 @@ mod writer;
 use std::{path::PathBuf, sync::Arc};
 
 use achromat_core::{
-    catalog::Change,
+    durable::Write,
     engine::Snapshot,
-    ids::{EntryId, Epoch, InstanceIx, LaneId, Position},
-    log::{Entry, Verdict},
+    ids::{EntryId, Epoch, LaneId, Position},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,48 +21,6 @@ use bytes::Bytes;
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 pub use writer::{Listener, Order, Writer, WriterHandle};
-
-/// One thing to be made durable.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Write {
-    /// A new entry, which gets the next position of its lane.
-    Append(Entry),
-    /// An instance has applied an entry.
-    Record {
-        /// The lane.
-        lane: LaneId,
-        /// The instance.
-        instance: InstanceIx,
-        /// The entry.
-        position: Position,
-        /// The entry's verdict, when that is new.
-        verdict: Option<Verdict>,
-        /// What the catalog becomes by it.
-        changes: Vec<Change>,
-    },
-    /// An entry has got a verdict that no instance stands for.
-    Close {
-        /// The lane.
-        lane: LaneId,
-        /// The entry.
-        position: Position,
-        /// The verdict.
-        verdict: Verdict,
-        /// Why.
-        reason: String,
-    },
-    /// The catalog changes by itself.
-    Change(Vec<Change>),
-    /// Entries up to this one may be deleted; the cursors of these instances are at least there.
-    Trim {
-        /// The lane.
-        lane: LaneId,
-        /// The last entry to go.
-        through: Position,
-        /// The instances.
-        instances: Vec<InstanceIx>,
-    },
-}
 
 /// What went wrong, and whether it happened all the same.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +72,7 @@ pub enum StoreError {
 /// - A write that was made durable may be committed again, in the same order, and changes nothing
 ///   more; except appends, which are told apart by [`find`](Store::find).
 /// - Cursors never go back.
-/// - [`Change::Gone`] deletes what the lane of that collection still holds.
+/// - [`Change::Gone`](achromat_core::catalog::Change::Gone) deletes what the lane of that collection still holds.
 /// - [`load`](Store::load) returns what the commits before it have left: the catalog is the fold of
 ///   their changes.
 /// - A handle whose epoch is not the newest can change nothing.

@@ -11,6 +11,7 @@ use std::{
 };
 
 use achromat_core::{
+    durable::Write,
     engine::Snapshot,
     ids::{EntryId, Epoch, LaneId, Position},
 };
@@ -23,7 +24,7 @@ use sqlx::{
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::{InstanceNames, Store, StoreError, Write};
+use super::{InstanceNames, Store, StoreError};
 
 /// Connections that read while the writer writes.
 const READERS_MAX: u32 = 4;

@@ -10,13 +10,14 @@
 use std::{sync::Arc, time::Duration};
 
 use achromat_core::{
+    durable::Write,
     engine::Event,
     ids::{EntryId, InstanceIx, LaneId, Position, Ticket},
     reply::{self, Reply},
 };
 use tokio::sync::mpsc;
 
-use super::{Store, StoreError, Write};
+use super::{Store, StoreError};
 
 /// Writes that are committed together at most.
 const GROUP_MAX: usize = 512;

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::{Effect, Engine, trouble};
 use crate::{
     catalog::Change,
+    durable::Write,
     health::Sign,
     ids::{Attempt, InstanceIx, LaneId, Position},
     lane::{self, Context, Lane, Peer},
@@ -138,13 +139,13 @@ impl Engine {
                 position,
                 verdict,
             } => {
-                self.effects.push(Effect::Record {
+                self.effects.push(Effect::Write(Write::Record {
                     lane: id,
                     instance,
                     position,
                     verdict,
                     changes: Vec::new(),
-                });
+                }));
             }
             lane::Effect::Close {
                 position,
@@ -190,12 +191,12 @@ impl Engine {
     fn close(&mut self, id: LaneId, position: Position, verdict: Verdict, reason: String) {
         let logged_at = self.logged_at(id, position);
         self.warn(trouble(id, None, position, logged_at, 0, reason.clone()));
-        self.effects.push(Effect::Close {
+        self.effects.push(Effect::Write(Write::Close {
             lane: id,
             position,
             verdict,
             reason,
-        });
+        }));
     }
 
     fn send(
@@ -292,12 +293,12 @@ impl Engine {
             .iter_mut()
             .skip(from)
             .find_map(|effect| match effect {
-                Effect::Record { changes, .. } => Some(changes),
+                Effect::Write(Write::Record { changes, .. }) => Some(changes),
                 _ => None,
             });
         match record {
             Some(changes) => *changes = made,
-            None => self.effects.push(Effect::Change { changes: made }),
+            None => self.effects.push(Effect::Write(Write::Change(made))),
         }
     }
 
@@ -359,10 +360,7 @@ impl Engine {
             instance,
             reason: reason.into(),
         };
-        self.catalog.apply(&change);
-        self.effects.push(Effect::Change {
-            changes: vec![change],
-        });
+        self.change(vec![change]);
     }
 
     /// Deletes from the log what everybody has done.
@@ -384,11 +382,11 @@ impl Engine {
             if id == LaneId::Schema {
                 self.forget_collections(through);
             }
-            self.effects.push(Effect::Trim {
+            self.effects.push(Effect::Write(Write::Trim {
                 lane: id,
                 through,
                 instances,
-            });
+            }));
         }
     }
 
@@ -399,12 +397,16 @@ impl Engine {
             .into_iter()
             .map(|collection| Change::Forgotten { collection })
             .collect();
-        if changes.is_empty() {
-            return;
+        if !changes.is_empty() {
+            self.change(changes);
         }
+    }
+
+    /// Changes the catalog by itself, here and durably.
+    pub(super) fn change(&mut self, changes: Vec<Change>) {
         for change in &changes {
             self.catalog.apply(change);
         }
-        self.effects.push(Effect::Change { changes });
+        self.effects.push(Effect::Write(Write::Change(changes)));
     }
 }

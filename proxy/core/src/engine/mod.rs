@@ -29,12 +29,13 @@ pub use self::{
     submit::{Question, Submission},
 };
 use crate::{
-    catalog::{Catalog, Change},
+    catalog::Catalog,
+    durable::Write,
     health::{Health, HealthRules, Probe, Sign, Standing, Transition},
     ids::{Attempt, CollectionId, InstanceIx, LaneId, Position, Ticket},
     lane::{Lane, Rules},
     limits::{REPLICATION_IN_FLIGHT_MAX, TRIM_INTERVAL, TROUBLES_KEPT_MAX},
-    log::{Entry, Verdict},
+    log::Entry,
     outcome::{Outcome, Sending},
     progress::Progress,
     reply::Reply,
@@ -198,45 +199,8 @@ pub enum Effect {
         /// What is sent.
         wire: Wire,
     },
-    /// Make durable, in one transaction, that an instance has applied an entry and what that
-    /// changes, then say [`Event::Recorded`].
-    Record {
-        /// The lane.
-        lane: LaneId,
-        /// The instance.
-        instance: InstanceIx,
-        /// The entry.
-        position: Position,
-        /// Its verdict, when that is not recorded yet.
-        verdict: Option<Verdict>,
-        /// The catalog's changes.
-        changes: Vec<Change>,
-    },
-    /// Make a verdict durable, then say [`Event::Closed`].
-    Close {
-        /// The lane.
-        lane: LaneId,
-        /// The entry.
-        position: Position,
-        /// The verdict.
-        verdict: Verdict,
-        /// Why, for the operator.
-        reason: String,
-    },
-    /// Make changes of the catalog durable.
-    Change {
-        /// The changes.
-        changes: Vec<Change>,
-    },
-    /// Delete entries that everybody has done, once the cursors are at least there.
-    Trim {
-        /// The lane.
-        lane: LaneId,
-        /// The last entry that may go.
-        through: Position,
-        /// The instances whose cursors are at least there.
-        instances: Vec<InstanceIx>,
-    },
+    /// Make this durable, then say [`Event::Recorded`] of a record, [`Event::Closed`] of a close.
+    Write(Write),
     /// Answer a client.
     Answer {
         /// The client.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use imbl::OrdMap;
 
-use super::{Effect, Engine, Instance, Settings};
+use super::{Engine, Instance, Settings};
 use crate::{
     catalog::{Catalog, Change},
     ids::{InstanceIx, LaneId, Position},
@@ -147,10 +147,7 @@ impl Engine {
                         instance,
                         reason: reason.into(),
                     };
-                    self.catalog.apply(&change);
-                    self.effects.push(Effect::Change {
-                        changes: vec![change],
-                    });
+                    self.change(vec![change]);
                 }
             }
         }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::{Appending, Effect, Engine};
 use crate::{
+    durable::Write,
     health::Standing,
     ids::{InstanceId, InstanceIx, LaneId, Position, Ticket},
     lane::{Client, Lane},
@@ -281,11 +282,11 @@ impl Engine {
                 reply::no_such_collection_id(&collection.to_string()),
             );
         }
-        self.effects.push(Effect::Trim {
+        self.effects.push(Effect::Write(Write::Trim {
             lane: id,
             through: position,
             instances: Vec::new(),
-        });
+        }));
     }
 
     pub(super) fn append_failed(&mut self, ticket: Ticket, reply: Reply) {

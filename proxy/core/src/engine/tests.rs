@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    catalog::Prefer,
+    catalog::{Change, Prefer},
     ids::{DatabaseId, EntryId},
-    log::{Level, RecordAct, Verb},
+    log::{Level, RecordAct, Verb, Verdict},
     view::Scope,
     write::Permit,
 };
@@ -98,12 +98,12 @@ impl World {
                 self.engine
                     .step(Event::Appended { ticket, position }, self.now);
             }
-            Effect::Record {
+            Effect::Write(Write::Record {
                 lane,
                 instance,
                 position,
                 ..
-            } => {
+            }) => {
                 let event = Event::Recorded {
                     lane,
                     instance,
@@ -115,12 +115,12 @@ impl World {
                     self.unconfirmed.push(event);
                 }
             }
-            Effect::Close {
+            Effect::Write(Write::Close {
                 lane,
                 position,
                 verdict,
                 ..
-            } => {
+            }) => {
                 self.closed.push(verdict);
                 self.engine.step(Event::Closed { lane, position }, self.now);
             }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use achromat_core::{
     catalog::{Change, Collection, Copy},
+    durable::Write,
     ids::{Epoch, InstanceIx, LaneId, Position},
     log::{Entry, Verdict},
 };
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::super::{InstanceNames, Write};
+use super::super::InstanceNames;
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
