@@ -49,3 +49,6 @@ pub const LANE_BODIES_KEPT_MAX: usize = 64;
 
 /// How often entries that everybody has done are deleted from the log.
 pub const TRIM_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Writes that are committed together at most.
+pub const GROUP_MAX: usize = 512;

@@ -10,6 +10,7 @@ use achromat_core::{
     outcome::Sending,
     reply::Reply,
     view::View,
+    writing::Order,
 };
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use tokio::{
 };
 
 use super::{Message, Parts, resolver};
-use crate::store::{Order, Store, StoreError, Writer, WriterHandle};
+use crate::store::{Store, StoreError, Writer, WriterHandle};
 
 /// Messages that are taken in together.
 const BATCH_MAX: usize = 256;

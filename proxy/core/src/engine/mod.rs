@@ -37,6 +37,7 @@ use crate::{
     limits::{REPLICATION_IN_FLIGHT_MAX, TRIM_INTERVAL, TROUBLES_KEPT_MAX},
     log::Entry,
     outcome::{Outcome, Sending},
+    planted::Bug,
     progress::Progress,
     reply::Reply,
     route::Method,
@@ -399,6 +400,10 @@ impl Engine {
             }
             self.advance(id);
         }
+    }
+
+    fn plants(&self, bug: Bug) -> bool {
+        self.settings.lanes.planted.is(bug)
     }
 
     fn lane(&self, id: LaneId) -> Option<&Lane> {

@@ -16,6 +16,7 @@ use crate::{
     ids::{InstanceId, InstanceIx, LaneId, Position, Ticket},
     lane::{Client, Lane},
     limits::LANE_OPEN_MAX,
+    planted::Bug,
     reply::{self, Reply},
     time::Instant,
     write::Permit,
@@ -252,6 +253,9 @@ impl Engine {
             level,
             answer_by,
         };
+        if self.plants(Bug::AcknowledgesBeforeAppend) {
+            self.answer(ticket, Reply::json(200, "{}"));
+        }
         self.effects.push(Effect::Append {
             ticket,
             entry: entry.clone(),

@@ -11,6 +11,7 @@ use crate::{
     catalog::{Change, Prefer},
     ids::{DatabaseId, EntryId},
     log::{Level, RecordAct, Verb, Verdict},
+    planted::Planted,
     view::Scope,
     write::Permit,
 };
@@ -24,6 +25,7 @@ const SETTINGS: Settings = Settings {
         hedge: Duration::from_millis(150),
         settle: Duration::from_secs(30),
         all_wait: Duration::from_secs(2),
+        planted: Planted::NONE,
     },
     health: HealthRules {
         interval: Duration::from_secs(1),

@@ -8,6 +8,7 @@ use crate::{
     ids::{Attempt, InstanceIx, LaneId, Position},
     log::{Entry, Logged, Verb, Verdict},
     outcome::{Failure, Outcome},
+    planted::Bug,
     reply::Reply,
     time::{Instant, WallTime},
 };
@@ -187,6 +188,9 @@ impl Lane {
         if let Some(flight) = &mut track.flight {
             flight.phase = Phase::Recording;
         }
+        if context.rules.planted.is(Bug::TwoUnrecorded) {
+            track.flight = None;
+        }
         context.effects.push(Effect::Record {
             instance,
             position,
@@ -228,11 +232,22 @@ impl Lane {
             failure == Failure::Closed { reused: true },
         );
         let reason = failure.reason();
+        let planted = context.rules.planted;
         self.note_failure(instance, position, failure);
+        if planted.is(Bug::ForgetsUnknown)
+            && let Some(slot) = self.slot_mut(position)
+        {
+            slot.maybe_on = 0;
+        }
         let Some(track) = self.track_mut(instance) else {
             return;
         };
         let tries = track.trouble.map_or(0, |trouble| trouble.tries) + u32::from(!stale);
+        if planted.is(Bug::SkipsFailing) && tries > 2 {
+            self.apply(instance, position, context);
+            return;
+        }
+        let settle = settle && !planted.is(Bug::DoesNotSettle);
         let pause = match (settle, stale) {
             (true, _) => context.rules.settle,
             (_, true) => Duration::ZERO,

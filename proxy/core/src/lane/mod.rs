@@ -27,6 +27,7 @@ use crate::{
     ids::{Attempt, InstanceIx, LaneId, Position, Ticket},
     log::{Level, Verb, Verdict},
     outcome::Failure,
+    planted::Planted,
     progress::Progress,
     reply::Reply,
     time::{Instant, WallTime},
@@ -54,6 +55,8 @@ pub struct Rules {
     pub settle: Duration,
     /// How long level `all` waits for instances beyond the first.
     pub all_wait: Duration,
+    /// Nothing, but in the simulator.
+    pub planted: Planted,
 }
 
 /// What a lane is told about the world while it works, and where its effects go.
