@@ -1,0 +1,42 @@
+//! Places that a run must have come to, or it has not tried what it says that it tries.
+
+use super::faults::names;
+
+names! {
+    /// A place in the code, or a turn of events, that is seen from outside.
+    Mark,
+    HedgeSent => "a write was sent to a second instance beside the first",
+    ReadHedged => "a read was sent to a second instance beside the first",
+    ReadMovedOn => "a read went on to another instance",
+    ReadWaited => "a read waited for an instance and was served",
+    LateLanding => "a write was carried out after its sender had given up",
+    OrphanLanding => "a write was carried out after its proxy had died",
+    Settled => "an instance was left alone until a request had settled",
+    Restarted => "an instance restarted before a request had settled",
+    StaleRetry => "a request was repeated on another connection",
+    AppendUnknownDone => "an append of unknown outcome was found",
+    AppendUnknownNot => "an append of unknown outcome was not found",
+    AppendFailed => "an append failed",
+    VoidInFlight => "a collection was deleted while a write to it was under way",
+    LookUp => "the id of a collection was looked up after a 409",
+    TraceReplayed => "a refusal with a trace was repeated on another instance",
+    Quarantined => "a copy was quarantined",
+    Abandoned => "an entry was given up",
+    Withdrawn => "an entry was withdrawn",
+    Found => "a create found the collection there",
+    Deposed => "a commit was refused because its proxy was deposed",
+    CrashBeforeSend => "a proxy died between an append and its sending",
+    CrashBeforeRecord => "a proxy died between an answer and its record",
+    CommitSurvived => "a commit came through although its proxy died",
+    Trimmed => "the log was trimmed",
+    Forgotten => "a deleted collection was forgotten",
+    BodyFromLog => "a body was read from the log",
+    Resolved => "a delete with a limit was resolved",
+    GuardDenied => "the guard denied a request",
+    LevelNotReached => "a level was not reached in time",
+    OutcomeUnknown => "a client was told that the outcome is unknown",
+    NoAnswer => "a client was told that there was no answer",
+    RenameRefused => "a rename onto an existing name was refused",
+    Recreated => "a name was deleted and made again",
+    ServedAgain => "a catching-up instance served a read again",
+}
