@@ -393,7 +393,7 @@ impl Engine {
             let now = self.now;
             if let Some(lane) = self.lane_mut(id) {
                 match transition.to {
-                    Standing::Up => lane.returned(instance, transition.restarted, now),
+                    Standing::Up => lane.returned(instance, transition, now),
                     Standing::Down => lane.drop_bodies(),
                     Standing::Suspect => {}
                 }

@@ -382,12 +382,33 @@ fn an_unknown_outcome_settles_before_it_is_sent_again() {
             world.probe(A, Probe::Refused);
             world.probe(A, Probe::Answered);
         } else {
+            world.probe(A, Probe::Answered);
             world.pass(25_000);
         }
         assert_eq!(world.lines(), ["A POST add"]);
         world.reply("A POST add", 201);
         assert_eq!(world.eligible(c), [true, true]);
     }
+}
+
+/// A frozen server carries out what it holds only when it thaws: the time that it was frozen does
+/// not count.
+#[test]
+fn an_instance_that_says_nothing_settles_nothing() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    world.submit(add(c), Level::One);
+    world.pass(150);
+    world.reply("B POST add", 201);
+    world.probe(A, Probe::Silent);
+    world.end("A POST add", Sending::Silent);
+    world.pass(60_000);
+    assert!(world.lines().is_empty(), "A is not up");
+    world.probe(A, Probe::Answered);
+    world.pass(29_000);
+    assert!(world.lines().is_empty(), "A may just be carrying it out");
+    world.pass(1_000);
+    assert_eq!(world.lines(), ["A POST add"]);
 }
 
 /// A dead executor costs nothing but its refusal; what it missed is applied in order.
@@ -716,6 +737,11 @@ fn a_restart_goes_on_where_it_stopped() {
         world.probe(instance, Probe::Answered);
     }
     assert_eq!(world.eligible(id), [false, false]);
+    assert!(
+        world.lines().is_empty(),
+        "what the last proxy had sent may still be carried out"
+    );
+    world.pass(1_000);
     assert_eq!(world.lines(), ["B POST add", "A POST add"]);
     world.reply("A POST add", 201);
     assert_eq!(world.eligible(id), [true, false]);

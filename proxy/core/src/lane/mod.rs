@@ -254,8 +254,9 @@ pub struct Awaited {
 struct Trouble {
     tries: u32,
     retry_at: Instant,
-    /// An old sending may still be carried out.
-    is_settling: bool,
+    /// An old sending may still be carried out: for so long the instance must have been able to
+    /// carry it out before it is sent anything.
+    settles: Option<Duration>,
 }
 
 /// The state machine of one lane.
