@@ -59,6 +59,9 @@ pub enum Probe {
     Silent,
     /// Something else was answered.
     Odd,
+    /// Its heartbeat is fine, but its marker is gone or is another one: its data was lost, or was
+    /// put there from elsewhere.
+    Lost,
 }
 
 /// How probes are timed.
@@ -145,7 +148,7 @@ impl Health {
             0
         };
         let standing = match probe {
-            Probe::Answered => Standing::Up,
+            Probe::Answered | Probe::Lost => Standing::Up,
             Probe::Refused => {
                 self.was_refused = true;
                 Standing::Down

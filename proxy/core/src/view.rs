@@ -59,7 +59,7 @@ impl View {
         self.standing(instance) != Standing::Down
             && match scope {
                 Scope::Any => true,
-                Scope::Schema => self.schema.is_current(instance),
+                Scope::Schema => self.schema.is_current(instance) && self.catalog.is_whole(instance),
                 Scope::Description(collection) => {
                     self.schema.is_current(instance) && collection.is_served_by(instance)
                 }

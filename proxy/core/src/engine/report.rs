@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::Engine;
+use super::{Engine, Found, JobReport};
 use crate::{
     health::Standing,
     ids::{InstanceIx, LaneId, Position},
-    time::WallTime,
+    time::{Instant, WallTime},
 };
 
 /// Something that went wrong with an entry.
@@ -58,6 +58,12 @@ pub struct Report {
     pub trouble_count: u64,
     /// The latest failures.
     pub troubles: Vec<TroubleReport>,
+    /// Work that goes on beside the lanes, or waits to be begun again.
+    pub jobs: Vec<JobReport>,
+    /// What such work has found.
+    pub found: Vec<Found>,
+    /// Now.
+    pub now: Instant,
 }
 
 impl Engine {
@@ -65,7 +71,11 @@ impl Engine {
     pub fn report(&self) -> Report {
         let active = || self.active.iter().filter_map(|id| self.lane(*id));
         let pending: usize = active().map(crate::lane::Lane::pending).sum();
+        let (jobs, found) = self.report_jobs();
         Report {
+            jobs,
+            found,
+            now: self.now,
             instances: InstanceIx::all(self.instances.len())
                 .map(|instance| self.report_instance(instance))
                 .collect(),
@@ -83,9 +93,9 @@ impl Engine {
         let state = self.instances.get(instance.at());
         let owed = |id: &LaneId| self.lane(*id).map_or(0, |lane| lane.owed_to(instance));
         InstanceReport {
-            standing: state.map_or(Standing::Down, super::Instance::standing),
+            standing: self.standing(instance),
             is_forced: state.is_some_and(|state| state.health.is_forced()),
-            quarantine: state.and_then(|state| state.quarantine.clone()),
+            quarantine: self.catalog.instance(instance).quarantine,
             owed: self.active.iter().map(owed).sum(),
             quarantined_collections: self
                 .catalog
