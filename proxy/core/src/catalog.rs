@@ -291,7 +291,10 @@ impl Catalog {
 
     /// Takes a copy's UUID out of the index, before it is replaced by another.
     fn forget_copy(&mut self, collection: CollectionId, instance: InstanceIx) {
-        let old = self.collections.get(&collection).and_then(|c| c.on(instance));
+        let old = self
+            .collections
+            .get(&collection)
+            .and_then(|c| c.on(instance));
         if let Some(old) = old
             && self.instance_ids.get(&old) == Some(&collection)
         {
@@ -464,7 +467,9 @@ impl Catalog {
 
     /// All that is known of instances as a whole.
     pub fn instances(&self) -> impl Iterator<Item = (InstanceIx, &InstanceRecord)> {
-        self.instances.iter().map(|(instance, record)| (*instance, record))
+        self.instances
+            .iter()
+            .map(|(instance, record)| (*instance, record))
     }
 
     /// All tenants that Achromat made.

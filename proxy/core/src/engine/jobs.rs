@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::{Effect, Engine};
 use crate::{
-    backoff,
-    body,
+    backoff, body,
     catalog::Collection,
     durable::Write,
     health::Standing,
@@ -91,7 +90,9 @@ pub(super) struct Jobs {
 
 impl Jobs {
     fn is_running(&self, task: &Task) -> bool {
-        self.running.values().any(|running| running.job.task == *task)
+        self.running
+            .values()
+            .any(|running| running.job.task == *task)
     }
 
     fn watcher(&self, lane: LaneId) -> Option<&Running> {
@@ -120,8 +121,16 @@ impl Engine {
         while self.jobs.running.len() < JOBS_MAX
             && let Some(task) = due.pop_front()
         {
-            let waits = self.jobs.retries.get(&task).is_some_and(|r| r.at > self.now);
-            let excluded = self.jobs.running.values().any(|r| r.job.task.excludes(&task));
+            let waits = self
+                .jobs
+                .retries
+                .get(&task)
+                .is_some_and(|r| r.at > self.now);
+            let excluded = self
+                .jobs
+                .running
+                .values()
+                .any(|r| r.job.task.excludes(&task));
             if !waits && !excluded {
                 self.jobs.asked.retain(|asked| *asked != task);
                 self.begin(task);
@@ -136,9 +145,9 @@ impl Engine {
         let mut due = VecDeque::new();
         for instance in all() {
             let record = self.catalog.instance(instance);
-            if record.marker.is_none() {
+            if record.marker.is_none() && !self.awaits_an_earlier(instance) {
                 due.push_back(Task::Adopt(instance));
-            } else if record.quarantine.is_some() {
+            } else if record.marker.is_some() && record.quarantine.is_some() {
                 due.push_back(Task::Restore(instance));
             }
         }
@@ -149,6 +158,38 @@ impl Engine {
         due.extend(self.jobs.asked.iter().cloned());
         due.extend(self.background());
         due
+    }
+
+    /// Whether an instance before this one is unknown as well, and may be reached any moment: what
+    /// the first of them holds is what counts.
+    fn awaits_an_earlier(&self, instance: InstanceIx) -> bool {
+        InstanceIx::all(instance.at())
+            .zip(&self.instances)
+            .any(|(earlier, state)| {
+                self.catalog.instance(earlier).marker.is_none()
+                    && state.health.standing() != Standing::Down
+            })
+    }
+
+    /// How many pieces of work are to be done for an instance beside what its lanes owe it: copies
+    /// to be made or compared, or the instance itself to be taken in.
+    pub(super) fn work_for(&self, instance: InstanceIx) -> u64 {
+        if self.catalog.is_out(instance) {
+            return 1;
+        }
+        let is_due = |id: &CollectionId| {
+            let copy = self
+                .catalog
+                .get(*id)
+                .and_then(|c| c.copies.get(instance.at()));
+            copy.is_some_and(|copy| match (&copy.quarantine, &copy.distrust) {
+                (Some(_), None) => true,
+                (None, Some(reason)) => reason.as_ref() == NOT_COMPARED,
+                _ => false,
+            })
+        };
+        let due = self.catalog.unserved(instance).filter(is_due).count();
+        u64::try_from(due).unwrap_or(u64::MAX)
     }
 
     /// What makes a copy that is not used one that is.
@@ -201,7 +242,9 @@ impl Engine {
                 && !self.catalog.is_out(*instance)
                 && copy.is_some_and(|copy| copy.id.is_some() && copy.quarantine.is_none())
         };
-        let mut holders: Places = InstanceIx::all(self.instances.len()).filter(usable).collect();
+        let mut holders: Places = InstanceIx::all(self.instances.len())
+            .filter(usable)
+            .collect();
         holders.sort_by_key(|instance| !collection.is_served_by(*instance));
         holders
     }
@@ -213,30 +256,33 @@ impl Engine {
                 let source = self.schema_source(target);
                 let count = self.instances.len();
                 let is_first = self.catalog.is_empty() && self.schema.head() == Position(0);
-                (source.is_some() || is_first).then(|| {
-                    Job::new(task, |port| Box::pin(adopt(port, source, target, count)))
-                })
+                (source.is_some() || is_first)
+                    .then(|| Job::new(task, |port| Box::pin(adopt(port, source, target, count))))
             }
-            Task::Restore(target) => self.schema_source(target).map(|source| {
-                Job::new(task, |port| Box::pin(restore(port, source, target)))
-            }),
+            Task::Restore(target) => self
+                .schema_source(target)
+                .map(|source| Job::new(task, |port| Box::pin(restore(port, source, target)))),
             Task::Rebuild(id, target) => self
                 .catalog
                 .get(id)
                 .and_then(|c| {
                     let holders = self.holders(c);
-                    holders.into_iter().find(|i| c.is_served_by(*i) && *i != target)
+                    holders
+                        .into_iter()
+                        .find(|i| c.is_served_by(*i) && *i != target)
                 })
                 .map(|source| {
-                    Job::new(task, |port| Box::pin(rebuild(port, id, source, target, pace)))
+                    Job::new(task, |port| {
+                        Box::pin(rebuild(port, id, source, target, pace))
+                    })
                 }),
             Task::Verify(id) => {
                 self.jobs.verified = Some(id);
                 self.jobs.verify_at = self.now + self.settings.verify_interval;
                 let places = self.catalog.get(id).map(|c| self.holders(c));
-                places.filter(|places| places.len() > 1).map(|places| {
-                    Job::new(task, |port| Box::pin(verify(port, id, places, pace)))
-                })
+                places
+                    .filter(|places| places.len() > 1)
+                    .map(|places| Job::new(task, |port| Box::pin(verify(port, id, places, pace))))
             }
         };
         if let Some(job) = job {
@@ -348,7 +394,8 @@ impl Engine {
             Wait::Rest(lane, places) => self.rests(*lane, places),
             Wait::Reach(lane, places, head) => {
                 let has_reached = |place: &InstanceIx| {
-                    self.lane(*lane).is_none_or(|lane| lane.has_applied(*place, *head))
+                    self.lane(*lane)
+                        .is_none_or(|lane| lane.has_applied(*place, *head))
                 };
                 places.iter().all(has_reached).then_some(*head)
             }
@@ -362,7 +409,10 @@ impl Engine {
 
     /// The head of a lane in which nothing is under way and these instances have everything.
     fn rests(&self, id: LaneId, places: &Places) -> Option<Position> {
-        let is_idle = self.gates.get(&id).is_none_or(super::Gate::has_nothing_under_way);
+        let is_idle = self
+            .gates
+            .get(&id)
+            .is_none_or(super::Gate::has_nothing_under_way);
         let Some(lane) = self.lane(id) else {
             return is_idle.then_some(Position(0));
         };
@@ -460,7 +510,11 @@ impl Engine {
             }
         }
         for id in over {
-            let must_settle = self.jobs.running.get(&id).is_some_and(|running| running.asks);
+            let must_settle = self
+                .jobs
+                .running
+                .get(&id)
+                .is_some_and(|running| running.asks);
             let reason = "it took too long, and writes go first".to_owned();
             self.end(
                 id,
@@ -531,7 +585,10 @@ impl Engine {
             if self.catalog.instance(instance).quarantine.is_some() {
                 tasks.push(Task::Restore(instance));
             }
-            let made = self.catalog.collections().filter(|c| being_made(c, instance));
+            let made = self
+                .catalog
+                .collections()
+                .filter(|c| being_made(c, instance));
             tasks.extend(made.map(|c| Task::Rebuild(c.id, instance)));
         }
         for task in tasks {
@@ -585,14 +642,15 @@ impl Engine {
             failed: retry(&running.job.task),
         });
         let waiting = self.jobs.retries.iter();
-        let waiting = waiting
-            .filter(|(task, _)| !self.jobs.is_running(task))
-            .map(|(task, retry)| JobReport {
-                task: task.clone(),
-                stage: None,
-                at: retry.at,
-                failed: (retry.tries, retry.reason.clone()),
-            });
+        let waiting =
+            waiting
+                .filter(|(task, _)| !self.jobs.is_running(task))
+                .map(|(task, retry)| JobReport {
+                    task: task.clone(),
+                    stage: None,
+                    at: retry.at,
+                    failed: (retry.tries, retry.reason.clone()),
+                });
         let found = self.jobs.found.iter().cloned().collect();
         (running.chain(waiting).collect(), found)
     }

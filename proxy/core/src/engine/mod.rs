@@ -398,6 +398,13 @@ impl Engine {
             schema: self.schema.progress(),
             lanes: self.progress.clone(),
             store_is_up: self.store_is_up,
+            has_seen_all: InstanceIx::all(self.instances.len())
+                .zip(&self.instances)
+                .all(|(instance, state)| match state.health.standing() {
+                    Standing::Up => !self.catalog.is_out(instance),
+                    Standing::Suspect => false,
+                    Standing::Down => true,
+                }),
         }
     }
 

@@ -37,6 +37,8 @@ pub struct InstanceReport {
     pub quarantine: Option<Arc<str>>,
     /// Entries that it has not applied.
     pub owed: u64,
+    /// Copies to be made or compared there, or the instance itself to be taken in.
+    pub work: u64,
     /// Collections whose copy on it is quarantined.
     pub quarantined_collections: usize,
 }
@@ -46,7 +48,7 @@ pub struct InstanceReport {
 pub struct Report {
     /// One for each instance.
     pub instances: Vec<InstanceReport>,
-    /// Entries that at least one instance has not applied.
+    /// Entries that at least one instance has not applied, and copies to be made or compared.
     pub pending: u64,
     /// Writes on their way into the log.
     pub waiting: usize,
@@ -79,7 +81,10 @@ impl Engine {
             instances: InstanceIx::all(self.instances.len())
                 .map(|instance| self.report_instance(instance))
                 .collect(),
-            pending: u64::try_from(pending).unwrap_or(u64::MAX),
+            pending: u64::try_from(pending).unwrap_or(u64::MAX)
+                + InstanceIx::all(self.instances.len())
+                    .map(|instance| self.work_for(instance))
+                    .sum::<u64>(),
             waiting: self.gates.values().map(super::Gate::waiting).sum::<usize>()
                 + self.appending.len(),
             oldest_pending: active().filter_map(crate::lane::Lane::oldest_pending).min(),
@@ -97,6 +102,7 @@ impl Engine {
             is_forced: state.is_some_and(|state| state.health.is_forced()),
             quarantine: self.catalog.instance(instance).quarantine,
             owed: self.active.iter().map(owed).sum(),
+            work: self.work_for(instance),
             quarantined_collections: self
                 .catalog
                 .collections()

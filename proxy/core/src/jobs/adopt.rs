@@ -96,8 +96,13 @@ struct Round<'a> {
 impl Round<'_> {
     async fn tenant(&mut self, tenant: &str) -> Result<(), Stopped> {
         let port = self.port;
-        port.ensure(self.target, Action::CreateTenant, &Address::default(), tenant)
-            .await?;
+        port.ensure(
+            self.target,
+            Action::CreateTenant,
+            &Address::default(),
+            tenant,
+        )
+        .await?;
         let databases = port.databases(self.target, tenant).await?;
         if let Some(source) = self.source {
             for missing in port.databases(source, tenant).await? {

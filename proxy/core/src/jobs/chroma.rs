@@ -54,11 +54,7 @@ impl Address {
 
     /// A collection on one instance.
     pub(crate) fn copy(collection: &Collection, id: InstanceId) -> Self {
-        Self::named(
-            &collection.tenant,
-            &collection.database,
-            &id.0.to_string(),
-        )
+        Self::named(&collection.tenant, &collection.database, &id.0.to_string())
     }
 }
 
@@ -180,7 +176,8 @@ impl Port {
         if reply.is_success() {
             return Ok(reply.body);
         }
-        let said = String::from_utf8_lossy(reply.body.get(..300).unwrap_or(&reply.body)).into_owned();
+        let said =
+            String::from_utf8_lossy(reply.body.get(..300).unwrap_or(&reply.body)).into_owned();
         Err(Stopped::because(format!(
             "{action:?} was answered {}: {said}",
             reply.status
@@ -221,7 +218,9 @@ impl Port {
             .await?;
         let list: Vec<&serde_json::value::RawValue> =
             serde_json::from_slice(&body).map_err(|_| unreadable("a list of collections"))?;
-        let described = list.iter().map(|one| Described::parse(one.get().as_bytes()));
+        let described = list
+            .iter()
+            .map(|one| Described::parse(one.get().as_bytes()));
         described
             .collect::<Option<_>>()
             .ok_or_else(|| unreadable("a list of collections"))
@@ -294,8 +293,13 @@ impl Port {
         );
         self.ensure(instance, Action::CreateTenant, &Address::default(), tenant)
             .await?;
-        self.ensure(instance, Action::CreateDatabase, &Address::tenant(tenant), database)
-            .await?;
+        self.ensure(
+            instance,
+            Action::CreateDatabase,
+            &Address::tenant(tenant),
+            database,
+        )
+        .await?;
         for recipe in model.recipes() {
             self.remove(instance, Action::DeleteCollection, &named)
                 .await?;

@@ -76,13 +76,19 @@ pub(crate) struct Compared {
 pub(crate) fn compare(source: &[u8], target: &[u8]) -> Option<Compared> {
     let by_id = |record: &Record<'_>| record.id.clone().into_owned();
     let (ours, theirs) = (records(source)?, records(target)?);
-    let mut digests: std::collections::BTreeMap<String, (Option<Digest>, Option<Digest>)> =
-        ours.iter().map(|r| (by_id(r), (Some(r.digest()), None))).collect();
+    let mut digests: std::collections::BTreeMap<String, (Option<Digest>, Option<Digest>)> = ours
+        .iter()
+        .map(|r| (by_id(r), (Some(r.digest()), None)))
+        .collect();
     for record in &theirs {
         digests.entry(by_id(record)).or_default().1 = Some(record.digest());
     }
     let differs = |id: &str| digests.get(id).is_some_and(|(a, b)| a != b);
-    let wrong: Vec<&str> = theirs.iter().map(|r| r.id.as_ref()).filter(|id| differs(id)).collect();
+    let wrong: Vec<&str> = theirs
+        .iter()
+        .map(|r| r.id.as_ref())
+        .filter(|id| differs(id))
+        .collect();
     let lacking: Vec<&Record<'_>> = ours.iter().filter(|r| differs(&r.id)).collect();
     Some(Compared {
         delete: (!wrong.is_empty()).then(|| record::delete_body(&wrong)),
@@ -192,7 +198,8 @@ impl Pair {
                 break;
             }
             ids = self.touched()?;
-            self.port.stage(|stage| stage.doing = "comparing what was touched meanwhile");
+            self.port
+                .stage(|stage| stage.doing = "comparing what was touched meanwhile");
             self.port.reach(self.lane, waits_for).await;
         }
         self.touched()
@@ -262,9 +269,9 @@ async fn make(
     let model = port.describe(source, &named).await?.ok_or_else(gone)?;
     let there = port.describe(target, &named).await?;
     let copy = collection.copies.get(target.at());
-    let goes_on = copy.and_then(|copy| copy.quarantine.as_deref()).is_some_and(|reason| {
-        [BEING_REBUILT, BEING_REPAIRED].contains(&reason)
-    });
+    let goes_on = copy
+        .and_then(|copy| copy.quarantine.as_deref())
+        .is_some_and(|reason| [BEING_REBUILT, BEING_REPAIRED].contains(&reason));
     let is_made = there.is_some_and(|there| {
         goes_on && collection.on(target) == Some(there.id) && there.is_like(&model)
     });
@@ -288,28 +295,31 @@ async fn make(
     Ok(())
 }
 
-/// A collection that had records and has none left keeps its number of dimensions. Chroma 1.5.9
-/// sets it on an `add` that it then refuses because its lengths differ.
+/// A collection that had records and has none left keeps its number of dimensions: a record is
+/// added and deleted. (An `add` that is refused because its lengths differ would set it as well,
+/// but when the collection was read before, Chroma 1.5.9 answers its reads 500 from then on.)
 async fn same_dimension(pair: &Pair, collection: &Collection) -> Result<(), Stopped> {
-    let named = Address::named(
-        &collection.tenant,
-        &collection.database,
-        &collection.name,
-    );
+    let named = Address::named(&collection.tenant, &collection.database, &collection.name);
     let port = &pair.port;
     let dimension = |described: Option<Described>| described.and_then(|d| d.dimension);
     let ours = dimension(port.describe(pair.source.instance, &named).await?);
     let theirs = dimension(port.describe(pair.target.instance, &named).await?);
     if let (Some(dimension), None) = (ours, theirs) {
         let zeros = vec![0; usize::try_from(dimension).unwrap_or(0)];
-        let body = serde_json::json!({ "ids": ["a", "b"], "embeddings": [zeros] });
-        let wire = super::chroma::wire(
-            Action::Add,
-            &pair.target.address,
-            Some(body.to_string().into()),
-        );
-        let wire = wire.ok_or_else(|| Stopped::because("no such route"))?;
-        port.ask(pair.target.instance, wire).await?;
+        let add = serde_json::json!({ "ids": [PASSING], "embeddings": [zeros] });
+        let delete = record::delete_body(&[PASSING]);
+        let bodies = [
+            (Action::Add, add.to_string().into()),
+            (Action::DeleteRecords, delete),
+        ];
+        for (action, body) in bodies {
+            let target = &pair.target;
+            port.must(target.instance, action, &target.address, Some(body))
+                .await?;
+        }
     }
     Ok(())
 }
+
+/// The id of a record that is added and deleted at once.
+const PASSING: &str = "achromat";

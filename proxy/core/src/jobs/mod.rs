@@ -5,11 +5,11 @@
 //! compiler makes. There is no runtime: the engine polls a job when what it waits for has come, and
 //! carries out what it asks for next as effects. Dropping a job ends it.
 
-pub(crate) mod adopt;
+pub mod adopt;
 pub(crate) mod chroma;
-pub(crate) mod copy;
+pub mod copy;
 pub(crate) mod restore;
-pub(crate) mod verify;
+pub mod verify;
 
 use std::{
     collections::BTreeSet,

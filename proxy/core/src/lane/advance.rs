@@ -165,7 +165,12 @@ impl Lane {
             }
             let peer = Self::peer(context, instance);
             let is_distrusted = peer.is_some_and(|peer| peer.is_distrusted);
-            let rank = (is_distrusted, failed, peer.map(|peer| peer.standing), instance);
+            let rank = (
+                is_distrusted,
+                failed,
+                peer.map(|peer| peer.standing),
+                instance,
+            );
             if best.is_none_or(|best| rank < best) {
                 best = Some(rank);
             }
