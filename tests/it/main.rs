@@ -9,5 +9,6 @@ mod framing;
 mod guard;
 mod outages;
 mod readme;
+mod rebuild;
 mod suite;
 mod tidy;

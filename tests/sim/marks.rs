@@ -38,5 +38,8 @@ names! {
     NoAnswer => "a client was told that there was no answer",
     RenameRefused => "a rename onto an existing name was refused",
     Recreated => "a name was deleted and made again",
-    ServedAgain => "a catching-up instance served a read again",
+    JobFailed => "a job failed",
+    Healed => "a copy was used again",
+    Distrusted => "copies were found to differ",
+    Restored => "an instance was taken into service",
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use achromat_core::{
     engine::Settings,
     health::HealthRules,
+    jobs::copy::Pace,
     lane::Rules,
     log::Level,
     planted::Planted,
@@ -96,6 +97,10 @@ impl Plan {
                 interval: ms(1_000),
                 silent_max: 2,
             },
+            pace: Pace {
+                records_per_s: 10_000,
+            },
+            verify_interval: ms(*random.pick(&[2_000, 60_000, 600_000])),
         };
         let levels = Levels {
             records: *random.pick(&[Level::One, Level::One, Level::Majority, Level::All]),

@@ -8,8 +8,8 @@ use achromat_core::{
     body::without_get_or_create,
     engine::{Effect, Engine, Event, Payload, Submission, Wire},
     guard::Guard,
-    health::{Probe, Standing},
-    ids::{Attempt, InstanceIx, LaneId, Position, Ticket},
+    health::{Probe, judge_probe, probe_target},
+    ids::{Attempt, InstanceId, InstanceIx, LaneId, Position, Ticket},
     outcome::Sending,
     reply::{self, Reply},
     time::Instant,
@@ -238,7 +238,27 @@ impl World {
                 instance,
                 question,
             } => self.ask(proxy, ticket, instance, question),
-            Effect::Probe { instance } => self.probe(proxy.number, instance),
+            Effect::Probe { instance, marker } => self.probe(proxy.number, instance, marker),
+            Effect::Ask {
+                job,
+                instance,
+                wire,
+            } => {
+                let body = match wire.body {
+                    Payload::Entry { body, .. } => body.unwrap_or_default(),
+                    Payload::None => Bytes::new(),
+                };
+                let sender = Sender::Job {
+                    proxy: proxy.number,
+                    job,
+                };
+                let deadline = self.plan.timing.write;
+                self.send(sender, instance, (wire.method, wire.target, body), deadline);
+            }
+            Effect::JobFailed { task, reason, .. } => {
+                self.mark(Mark::JobFailed);
+                self.say(|| format!("{task:?} has failed: {reason}"));
+            }
             Effect::Tell {
                 instance,
                 transition,
@@ -307,11 +327,11 @@ impl World {
         self.send(sender, instance, (wire.method, wire.target, body), deadline);
     }
 
-    fn probe(&mut self, proxy: u32, instance: InstanceIx) {
-        let target = "/api/v2/heartbeat".to_owned();
+    fn probe(&mut self, proxy: u32, instance: InstanceIx, marker: Option<InstanceId>) {
+        let target = probe_target(marker);
         let what = (achromat_core::route::Method::Get, target, Bytes::new());
         let deadline = self.plan.timing.probe;
-        self.send(Sender::Probe { proxy }, instance, what, deadline);
+        self.send(Sender::Probe { proxy, marker }, instance, what, deadline);
     }
 
     /// A request of a proxy has ended.
@@ -332,13 +352,17 @@ impl World {
                 };
                 self.put_to(proxy, Message::Event(event));
             }
-            Sender::Probe { proxy } => {
+            Sender::Job { proxy, job } => {
+                let event = Event::Told { job, sending };
+                self.put_to(proxy, Message::Event(event));
+            }
+            Sender::Probe { proxy, marker } => {
                 if sending == (Sending::Closed { reused: true }) {
                     // A connection that was let go says nothing of the server: try the next.
-                    self.probe(proxy, instance);
+                    self.probe(proxy, instance, marker);
                     return;
                 }
-                let probe = probe_of(&sending);
+                let probe = probe_of(marker, &sending);
                 let event = Event::Probed { instance, probe };
                 self.put_to(proxy, Message::Event(event));
                 self.see_instances(proxy);
@@ -357,8 +381,7 @@ impl World {
         let patience = u64::try_from(self.plan.timing.probe.as_micros()).expect("a span");
         let now = self.now;
         if let Some(proxy) = self.proxies.get_mut(&number) {
-            let known = |view: &View| view.standings.iter().all(|s| *s != Standing::Suspect);
-            proxy.serves |= known(&proxy.view) || now >= proxy.born + patience;
+            proxy.serves |= proxy.view.has_seen_all || now >= proxy.born + patience;
         }
     }
 
@@ -417,11 +440,11 @@ impl World {
 }
 
 /// As the shell's `Instances::probe` reads it.
-fn probe_of(sending: &Sending) -> Probe {
+fn probe_of(marker: Option<InstanceId>, sending: &Sending) -> Probe {
     match sending {
-        Sending::Answered(reply) if reply.is_success() => Probe::Answered,
+        Sending::Answered(reply) => judge_probe(marker, reply),
         Sending::NotSent(_) => Probe::Refused,
         Sending::Silent => Probe::Silent,
-        Sending::Answered(_) | Sending::Closed { .. } => Probe::Odd,
+        Sending::Closed { .. } => Probe::Odd,
     }
 }

@@ -40,7 +40,8 @@ impl World {
         instance: InstanceIx,
         question: Question,
     ) {
-        let Some(resolution) = resolution(&proxy.guard, &question.name, &question.body) else {
+        let (name, body) = (&question.name, &question.body);
+        let Some(resolution) = resolution(&proxy.guard, name, body, question.needs_ids) else {
             let body = Ok(question.body);
             self.put(proxy, Message::Event(Event::Resolved { ticket, body }));
             return;

@@ -248,6 +248,11 @@ impl World {
             }
             Err(failure) => failure,
         };
+        if let ReadFailure::Missing(_) = failure
+            && let Ok(Some(id)) = read.with_lookup(&read.catalog, |l| l.asked_id(instance))
+        {
+            self.put(proxy, Message::Event(Event::Missed { instance, id }));
+        }
         let sign = match failure {
             ReadFailure::Refused => Some(Sign::Refused),
             ReadFailure::Silent => Some(Sign::Silent),

@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use achromat_core::{
-    ids::{Attempt, InstanceIx, LaneId, Position, Ticket},
+    ids::{Attempt, InstanceId, InstanceIx, JobId, LaneId, Position, Ticket},
     outcome::Sending,
     reply::Reply,
     route::Method,
@@ -41,6 +41,15 @@ pub enum Sender {
     Probe {
         /// The proxy.
         proxy: u32,
+        /// The marker that is asked for.
+        marker: Option<InstanceId>,
+    },
+    /// A job's request.
+    Job {
+        /// The proxy.
+        proxy: u32,
+        /// The job.
+        job: JobId,
     },
     /// A question before a delete.
     Question {
@@ -116,14 +125,17 @@ pub struct Request {
 impl Request {
     /// Whether it may change what an instance holds.
     pub fn is_write(&self) -> bool {
-        matches!(self.sender, Sender::Entry { .. }) && self.method != Method::Get
+        let is_ours = matches!(self.sender, Sender::Entry { .. } | Sender::Job { .. });
+        let is_get = self.method == Method::Get || self.target.ends_with("/get");
+        is_ours && !is_get
     }
 
     /// The proxy that sent it.
     pub fn proxy(&self) -> Option<u32> {
         Some(match self.sender {
             Sender::Entry { proxy, .. }
-            | Sender::Probe { proxy }
+            | Sender::Probe { proxy, .. }
+            | Sender::Job { proxy, .. }
             | Sender::Question { proxy, .. }
             | Sender::Read { proxy, .. } => proxy,
         })

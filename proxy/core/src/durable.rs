@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     catalog::{Catalog, Change},
     engine::{RestoredLane, Snapshot},
-    ids::{EntryId, InstanceIx, LaneId, Position},
+    ids::{EntryId, InstanceIx, JobId, LaneId, Position},
     log::{Entry, Logged, Verdict},
 };
 
@@ -50,6 +50,15 @@ pub enum Write {
         through: Position,
         /// The instances.
         instances: Vec<InstanceIx>,
+    },
+    /// Cursors and catalog as a job has made them true.
+    Settle {
+        /// The job.
+        job: JobId,
+        /// Where an instance stands in a lane by now.
+        cursors: Vec<(LaneId, InstanceIx, Position)>,
+        /// What the catalog becomes.
+        changes: Vec<Change>,
     },
 }
 
@@ -106,6 +115,17 @@ impl Ledger {
                 }
                 lane.trimmed = lane.trimmed.max(*through);
                 lane.entries = lane.entries.split_off(&through.next());
+            }
+            Write::Settle {
+                cursors, changes, ..
+            } => {
+                for (lane, instance, position) in cursors {
+                    self.lanes
+                        .entry(*lane)
+                        .or_default()
+                        .advance(*instance, *position);
+                }
+                self.change(changes);
             }
         }
         None

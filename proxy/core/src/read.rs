@@ -177,7 +177,13 @@ impl Dispatch {
 
     /// Whether another attempt may be made beside the one that is under way.
     pub fn may_hedge(&self) -> bool {
-        self.under_way.0.is_power_of_two() && self.may_go_on()
+        self.under_way.0.is_power_of_two() && self.may_begin()
+    }
+
+    /// Whether no more than two instances would have closed their connections, should all that are
+    /// under way, and one more, do so.
+    fn may_begin(&self) -> bool {
+        u32::from(self.closed) + self.under_way.0.count_ones() < u32::from(CLOSED_INSTANCES_MAX)
     }
 
     /// Whether the order is used up, so that a hedge must look for others that are eligible by now.
@@ -215,7 +221,7 @@ impl Dispatch {
     }
 
     fn next(&mut self) -> ReadStep {
-        if let Some(instance) = self.may_go_on().then(|| self.order.next()).flatten() {
+        if let Some(instance) = self.may_begin().then(|| self.order.next()).flatten() {
             self.under_way.insert(instance);
             self.tried.insert(instance);
             return ReadStep::Try(instance);
@@ -312,6 +318,17 @@ mod tests {
         assert_eq!(read.step(closed(1)), ReadStep::Exhausted);
         assert!(!read.may_go_on());
         assert_eq!(read.give_up().status, 502);
+    }
+
+    /// The same when it was asked of two at once: the third is left alone.
+    #[test]
+    fn a_hedged_poisonous_read_ends_after_two_instances() {
+        let mut read = dispatch(4);
+        assert_eq!(read.step(ReadEvent::HedgeDue), ReadStep::Try(InstanceIx(1)));
+        assert_eq!(read.step(closed(0)), ReadStep::Wait);
+        assert_eq!(read.step(ReadEvent::HedgeDue), ReadStep::Wait);
+        assert_eq!(read.step(closed(1)), ReadStep::Exhausted);
+        assert!(!read.may_go_on());
     }
 
     /// A hedge adds one attempt; when both are under way nothing more is added.

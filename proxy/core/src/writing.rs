@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use crate::{
     durable::Write,
     engine::Event,
-    ids::{EntryId, InstanceIx, LaneId, Position, Ticket},
+    ids::{EntryId, InstanceIx, JobId, LaneId, Position, Ticket},
     limits::GROUP_MAX,
     log::Entry,
     reply,
@@ -36,6 +36,8 @@ pub enum Then {
     Recorded(LaneId, InstanceIx, Position),
     /// The verdict is recorded.
     Closed(LaneId, Position),
+    /// What a job has made true is recorded.
+    Settled(JobId),
     /// Nothing.
     Nothing,
 }
@@ -59,6 +61,7 @@ impl Order {
                 ..
             } => Then::Recorded(*lane, *instance, *position),
             Write::Close { lane, position, .. } => Then::Closed(*lane, *position),
+            Write::Settle { job, .. } => Then::Settled(*job),
             _ => Then::Nothing,
         };
         Self { write, then }
@@ -238,6 +241,7 @@ impl Writing {
                     position,
                 },
                 Then::Closed(lane, position) => Event::Closed { lane, position },
+                Then::Settled(job) => Event::Settled { job },
                 Then::Nothing => continue,
             };
             self.events.push(event);

@@ -12,6 +12,7 @@ use achromat_core::{
     engine,
     guard::Guard,
     health::HealthRules,
+    jobs::copy::Pace,
     lane,
     limits::INSTANCES_MAX,
     log::Level,
@@ -292,6 +293,13 @@ fn engine(checks: &mut Checks, written: &Written, instances: usize) -> engine::S
             interval: checks.time("health.probe_interval_ms", health.probe_interval_ms),
             silent_max: health.silent_probes_max,
         },
+        pace: Pace {
+            records_per_s: written.copies.records_per_s.max(1),
+        },
+        verify_interval: checks.time(
+            "copies.verify_interval_ms",
+            written.copies.verify_interval_ms,
+        ),
     }
 }
 

@@ -60,6 +60,8 @@ pub struct Oracle {
     trimmed: BTreeMap<LaneId, Position>,
     seen: BTreeMap<(LaneId, InstanceIx), Seen>,
     quarantined: BTreeSet<(CollectionId, InstanceIx)>,
+    distrusted: BTreeSet<(CollectionId, InstanceIx)>,
+    out: BTreeSet<InstanceIx>,
     gone: BTreeSet<CollectionId>,
     acknowledged: Vec<Acknowledged>,
     known: Vec<Known>,
@@ -82,6 +84,8 @@ impl Oracle {
             trimmed: BTreeMap::new(),
             seen: BTreeMap::new(),
             quarantined: BTreeSet::new(),
+            distrusted: BTreeSet::new(),
+            out: InstanceIx::all(instances).collect(),
             gone: BTreeSet::new(),
             acknowledged: Vec::new(),
             known: Vec::new(),
@@ -131,10 +135,11 @@ impl Oracle {
     }
 
     fn is_quarantined(&self, lane: LaneId, instance: InstanceIx) -> bool {
-        match lane {
+        let is_quarantined = match lane {
             LaneId::Schema => false,
             LaneId::Collection(collection) => self.quarantined.contains(&(collection, instance)),
-        }
+        };
+        is_quarantined || self.out.contains(&instance)
     }
 
     /// The collection that an instance has lost by no fault of the proxy.

@@ -50,7 +50,10 @@ impl Oracle {
         if is_right {
             return Ok(());
         }
-        let body: String = String::from_utf8_lossy(&reply.body).chars().take(80).collect();
+        let body: String = String::from_utf8_lossy(&reply.body)
+            .chars()
+            .take(80)
+            .collect();
         Err(format!(
             "{} read {} {body}, which never was so",
             operation.draft.target, reply.status

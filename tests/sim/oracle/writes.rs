@@ -78,10 +78,11 @@ impl Oracle {
         fold: &Fold,
     ) -> Result<(), String> {
         let mut theirs = server.contents();
+        theirs.retain(|(tenant, ..), _| tenant == "default_tenant");
         let who = instance.0;
         for (place, (id, expected)) in fold.contents() {
             let found = theirs.remove(&place);
-            if self.quarantined.contains(&(id, instance)) || self.is_tampered(instance, &place) {
+            if self.is_quarantined(LaneId::Collection(id), instance) || self.is_tampered(instance, &place) {
                 continue;
             }
             let (_, database, name) = &place;

@@ -61,6 +61,14 @@ impl Oracle {
                 marks.push(Mark::Trimmed);
                 self.trim(*lane, *through, instances);
             }
+            Write::Settle {
+                cursors, changes, ..
+            } => {
+                for (lane, instance, position) in cursors {
+                    self.place((*lane, *instance), *position);
+                }
+                self.change(changes, &mut marks);
+            }
         }
         marks
     }
@@ -126,6 +134,16 @@ impl Oracle {
         self.cursors.insert((lane, instance), position);
     }
 
+    /// A job has made an instance stand where a lane stands.
+    fn place(&mut self, (lane, instance): (LaneId, InstanceIx), position: Position) {
+        if position != self.head(lane) {
+            let (who, head) = (instance.0, self.head(lane));
+            self.violate(format!("{lane} is placed at {position} of {head} on {who}"));
+        }
+        self.cursors.insert((lane, instance), position);
+        self.seen.entry((lane, instance)).or_default().last = position;
+    }
+
     /// The first entry between two positions that may not be passed over.
     pub(super) fn first_skipped(
         &self,
@@ -169,6 +187,37 @@ impl Oracle {
                     };
                     if InstanceIx::all(self.instances).any(is_busy) {
                         marks.push(Mark::VoidInFlight);
+                    }
+                }
+                Change::Lost {
+                    collection,
+                    instance,
+                    ..
+                } => {
+                    self.quarantined.insert((*collection, *instance));
+                }
+                Change::Healed {
+                    collection,
+                    instance,
+                } => {
+                    self.quarantined.remove(&(*collection, *instance));
+                    self.distrusted.remove(&(*collection, *instance));
+                    marks.push(Mark::Healed);
+                }
+                Change::Distrusted {
+                    collection,
+                    instance,
+                    ..
+                } => {
+                    self.distrusted.insert((*collection, *instance));
+                    marks.push(Mark::Distrusted);
+                }
+                Change::Instance { instance, record } => {
+                    if record.quarantine.is_some() || record.marker.is_none() {
+                        self.out.insert(*instance);
+                    } else {
+                        self.out.remove(instance);
+                        marks.push(Mark::Restored);
                     }
                 }
                 Change::Forgotten { .. } => marks.push(Mark::Forgotten),
