@@ -82,7 +82,9 @@ impl Oracle {
         let who = instance.0;
         for (place, (id, expected)) in fold.contents() {
             let found = theirs.remove(&place);
-            if self.is_quarantined(LaneId::Collection(id), instance) || self.is_tampered(instance, &place) {
+            if self.is_quarantined(LaneId::Collection(id), instance)
+                || self.is_tampered(instance, &place)
+            {
                 continue;
             }
             let (_, database, name) = &place;
