@@ -84,8 +84,12 @@ impl History {
 }
 
 fn parsed(answer: &Answer) -> (u16, Value) {
-    let body = serde_json::from_slice(&answer.body);
-    (answer.status, body.unwrap_or(Value::Null))
+    if answer == &Answer::CLOSED {
+        return (0, Value::Null);
+    }
+    let text = str::from_utf8(&answer.body).expect("text");
+    let body = serde_json::from_str(text).unwrap_or(json!(text));
+    (answer.status, body)
 }
 
 impl<S> Side<S> {

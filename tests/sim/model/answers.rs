@@ -1,12 +1,20 @@
 //! What the server says, in the shapes in which real Chroma says it.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, LazyLock},
+};
 
-use serde::Serialize;
+use imbl::OrdMap;
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{bodies::Include, fields::Fields, schema::Collection};
+use super::{
+    bodies::Include,
+    fields::{Fields, Kind},
+    schema::Collection,
+};
 
 /// A status and a body of JSON, or an empty one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,14 +122,14 @@ pub(super) struct DatabaseAnswer<'a> {
     pub(super) tenant: &'a str,
 }
 
-/// The configuration and the schema of a collection that was made without any. Other ones are not
-/// modelled: what a request says about them is ignored.
+/// A collection. Its configuration is the one of a collection that was made without any; what a
+/// request says about another one is ignored.
 #[derive(Serialize)]
 pub(super) struct CollectionAnswer<'a> {
     id: Uuid,
     name: &'a str,
     configuration_json: &'a RawValue,
-    schema: &'a RawValue,
+    schema: SchemaAnswer<'a>,
     metadata: Option<&'a Fields>,
     dimension: Option<usize>,
     tenant: &'a str,
@@ -130,15 +138,46 @@ pub(super) struct CollectionAnswer<'a> {
     version: u64,
 }
 
-static CONFIGURATION: LazyLock<Box<RawValue>> =
-    LazyLock::new(|| compact(include_str!("configuration.json")));
+static CONFIGURATION: LazyLock<Box<RawValue>> = LazyLock::new(|| {
+    let text = include_str!("configuration.json");
+    serde_json::from_str(text).expect("JSON")
+});
 
-/// Here `num_threads` is what a machine of two cores says.
-static SCHEMA: LazyLock<Box<RawValue>> = LazyLock::new(|| compact(include_str!("schema.json")));
+/// How the fields of records are indexed: what a collection begins with, and what its writes add.
+#[derive(Serialize)]
+struct SchemaAnswer<'a> {
+    defaults: &'a BTreeMap<Kind, Box<RawValue>>,
+    keys: Keys<'a>,
+}
 
-fn compact(text: &str) -> Box<RawValue> {
-    let value: serde_json::Value = serde_json::from_str(text).expect("JSON");
-    serde_json::value::to_raw_value(&value).expect("JSON again")
+struct Keys<'a>(&'a OrdMap<Arc<str>, BTreeSet<Kind>>);
+
+/// The schema of a new collection. Its `num_threads` is what a machine of two cores says.
+#[derive(Deserialize)]
+struct NewSchema {
+    defaults: BTreeMap<Kind, Box<RawValue>>,
+    keys: BTreeMap<String, Box<RawValue>>,
+}
+
+static NEW_SCHEMA: LazyLock<NewSchema> = LazyLock::new(|| {
+    let text = include_str!("schema.json");
+    serde_json::from_str(text).expect("JSON")
+});
+
+impl Serialize for Keys<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let new = &*NEW_SCHEMA;
+        let mut map = to.serialize_map(None)?;
+        for (key, index) in &new.keys {
+            map.serialize_entry(key, index)?;
+        }
+        for (key, kinds) in self.0 {
+            let index = |kind| (kind, &new.defaults[kind]);
+            let indexes: BTreeMap<_, _> = kinds.iter().map(index).collect();
+            map.serialize_entry(key, &indexes)?;
+        }
+        map.end()
+    }
 }
 
 impl<'a> From<&'a Arc<Collection>> for CollectionAnswer<'a> {
@@ -147,7 +186,10 @@ impl<'a> From<&'a Arc<Collection>> for CollectionAnswer<'a> {
             id: collection.id,
             name: &collection.name,
             configuration_json: &CONFIGURATION,
-            schema: &SCHEMA,
+            schema: SchemaAnswer {
+                defaults: &NEW_SCHEMA.defaults,
+                keys: Keys(collection.records.kinds()),
+            },
             metadata: collection.metadata.as_deref(),
             dimension: collection.dimension,
             tenant: &collection.tenant,

@@ -27,7 +27,31 @@ pub enum Field {
     List(Vec<Field>),
 }
 
+/// How a field is indexed. A list is indexed as its values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Kind {
+    Bool,
+    Int,
+    Float,
+    String,
+    // No field of the model is one of these, but a collection's schema speaks of them.
+    FloatList,
+    SparseVector,
+}
+
 impl Field {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Bool(_) => Kind::Bool,
+            Self::Int(_) => Kind::Int,
+            Self::Float(_) => Kind::Float,
+            Self::Text(_) => Kind::String,
+            // An empty list passes for one of booleans.
+            Self::List(values) => values.first().map_or(Kind::Bool, Self::kind),
+        }
+    }
+
     /// Whether two values are of one kind.
     fn is_like(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)

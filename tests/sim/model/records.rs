@@ -1,10 +1,13 @@
 //! The records of one collection, in the order in which their ids first came.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use imbl::OrdMap;
 
-use super::fields::{Changes, Fields, merge};
+use super::fields::{Changes, Fields, Kind, merge};
 
 /// A record.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +32,9 @@ pub(super) struct Records {
     places: OrdMap<Arc<str>, u64>,
     rows: OrdMap<u64, (Arc<str>, Arc<Record>)>,
     next_place: u64,
+    /// Of which kinds the fields have ever been. Chroma shows them in the collection's schema, so
+    /// that two servers with the same records may still describe them differently.
+    kinds: OrdMap<Arc<str>, BTreeSet<Kind>>,
 }
 
 impl Record {
@@ -92,6 +98,19 @@ impl Records {
         named.collect()
     }
 
+    pub(super) fn kinds(&self) -> &OrdMap<Arc<str>, BTreeSet<Kind>> {
+        &self.kinds
+    }
+
+    fn learn_kinds(&mut self, changes: &Changes) {
+        for (name, value) in changes {
+            if let Some(value) = value {
+                let kinds = self.kinds.entry(Arc::clone(name)).or_default();
+                kinds.insert(value.kind());
+            }
+        }
+    }
+
     /// A new record; one that is there stays as it is.
     pub(super) fn add(&mut self, id: &Arc<str>, change: Change) {
         if self.has(id) {
@@ -103,6 +122,10 @@ impl Records {
             metadata: Fields::new(),
             uri: None,
         };
+        change
+            .metadata
+            .iter()
+            .for_each(|changes| self.learn_kinds(changes));
         record.take(change);
         self.places.insert(Arc::clone(id), self.next_place);
         let row = (Arc::clone(id), Arc::new(record));
@@ -112,6 +135,13 @@ impl Records {
 
     /// Changes a record that is there.
     pub(super) fn update(&mut self, id: &str, change: Change) {
+        if !self.has(id) {
+            return;
+        }
+        change
+            .metadata
+            .iter()
+            .for_each(|changes| self.learn_kinds(changes));
         let row = self
             .places
             .get(id)
