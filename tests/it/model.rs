@@ -22,21 +22,27 @@ fn the_model_answers_like_a_real_server() {
     let folder = folder();
     let chroma = Chroma::start(&folder.path().join("real"));
     let replayed = std::env::var("ACHROMAT_MODEL_SEED").ok();
-    let replayed = replayed.map(|seed| seed.parse().expect("a number"));
+    let replayed: Option<u64> = replayed.map(|seed| seed.parse().expect("a number"));
     let seeds = replayed.map_or(0..HISTORIES, |seed| seed..seed + 1);
     let began = Instant::now();
     let mut statuses = BTreeMap::new();
     for seed in seeds {
         let mut history = History::new(seed, chroma.api());
         for step in 0..STEPS {
-            let (asked, status) = history.step(step);
-            *statuses.entry((asked, status)).or_insert(0) += 1;
+            let (request, status) = history.step(step);
+            if replayed.is_some() {
+                println!(
+                    "{step} {status} {} {} {}",
+                    request.method, request.path, request.body
+                );
+            }
+            *statuses.entry((request.route, status)).or_insert(0) += 1;
         }
         history.compare_contents();
     }
     println!("{:?}", began.elapsed());
-    for ((asked, status), count) in statuses {
-        println!("{count:5} {status} {asked}");
+    for ((route, status), count) in statuses {
+        println!("{count:5} {status} {route}");
     }
 }
 

@@ -44,8 +44,8 @@ impl History {
         }
     }
 
-    /// One more request, which both must answer alike. Returns what it was and its status.
-    pub fn step(&mut self, step: usize) -> (String, u64) {
+    /// One more request, which both must answer alike. Returns it and its status.
+    pub fn step(&mut self, step: usize) -> (Request, u64) {
         let made = self.real.names.len();
         let request = Request::random(&mut self.random, made);
         let real = self.real.ask(&request, made, |api, path, body| {
@@ -67,7 +67,7 @@ impl History {
             "real and model differ at step {step} of seed {}: {request:#?}",
             self.seed
         );
-        (format!("{} {}", request.method, request.route), real.0)
+        (request, real.0)
     }
 
     /// What both hold must be the same.

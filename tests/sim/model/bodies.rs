@@ -49,9 +49,19 @@ pub(super) struct WriteRecords<E, M> {
     pub(super) metadatas: Option<Vec<Option<M>>>,
 }
 
-pub(super) type AddRecords = WriteRecords<Vec<Embedding>, Fields>;
-pub(super) type UpsertRecords = WriteRecords<Vec<Embedding>, Changes>;
-pub(super) type UpdateRecords = WriteRecords<Option<Vec<Option<Embedding>>>, Changes>;
+pub(super) type AddRecords = WriteRecords<Embeddings, Fields>;
+pub(super) type UpsertRecords = WriteRecords<Embeddings, Changes>;
+pub(super) type UpdateRecords = WriteRecords<Option<SomeEmbeddings>, Changes>;
+
+/// Embeddings, all of them numbers or all of them base64.
+#[derive(Deserialize)]
+#[serde(try_from = "Vec<Embedding>")]
+pub(super) struct Embeddings(pub(super) Vec<Embedding>);
+
+/// The same, where some may be missing.
+#[derive(Deserialize)]
+#[serde(try_from = "Vec<Option<Embedding>>")]
+pub(super) struct SomeEmbeddings(pub(super) Vec<Option<Embedding>>);
 
 #[derive(Deserialize)]
 pub(super) struct DeleteRecords {
@@ -119,6 +129,36 @@ pub(super) enum Embedding {
     Base64(String),
 }
 
+impl TryFrom<Vec<Embedding>> for Embeddings {
+    type Error = &'static str;
+
+    fn try_from(embeddings: Vec<Embedding>) -> Result<Self, Self::Error> {
+        check_one_kind(embeddings.iter())?;
+        Ok(Self(embeddings))
+    }
+}
+
+impl TryFrom<Vec<Option<Embedding>>> for SomeEmbeddings {
+    type Error = &'static str;
+
+    fn try_from(embeddings: Vec<Option<Embedding>>) -> Result<Self, Self::Error> {
+        check_one_kind(embeddings.iter().flatten())?;
+        Ok(Self(embeddings))
+    }
+}
+
+fn check_one_kind<'a>(
+    mut embeddings: impl Iterator<Item = &'a Embedding>,
+) -> Result<(), &'static str> {
+    let Some(first) = embeddings.next().map(std::mem::discriminant) else {
+        return Ok(());
+    };
+    if embeddings.all(|embedding| std::mem::discriminant(embedding) == first) {
+        return Ok(());
+    }
+    Err("embeddings of two kinds")
+}
+
 impl<'de> Deserialize<'de> for Embedding {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         struct Reader;
@@ -152,18 +192,6 @@ pub(super) fn read<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Refus
             Refused::invalid(format!("Failed to parse the request body as JSON: {error}"))
         }
     })
-}
-
-/// Refuses a list in which some embeddings are numbers and others base64.
-pub(super) fn check_one_kind<'a>(
-    embeddings: impl Iterator<Item = &'a Embedding>,
-) -> Result<(), Refused> {
-    let mut kinds = embeddings.map(|embedding| matches!(embedding, Embedding::Base64(_)));
-    let first = kinds.next();
-    if kinds.all(|kind| Some(kind) == first) {
-        return Ok(());
-    }
-    Err(Refused::shape("embeddings of two kinds"))
 }
 
 /// Reads embeddings, those in base64 too.

@@ -11,6 +11,9 @@ use super::{
     records::Record,
 };
 
+/// The name of the document among the fields.
+const DOCUMENT: &str = "#document";
+
 /// A condition.
 pub(super) enum Filter {
     All(Vec<Filter>),
@@ -98,23 +101,24 @@ fn on_fields(value: &Value) -> Result<Filter, Refused> {
         "$and" => Ok(Filter::All(list_of(value, on_fields, bad_where)?)),
         "$or" => Ok(Filter::Any(list_of(value, on_fields, bad_where)?)),
         key if key.starts_with('$') => Err(bad_where()),
-        "#document" => on_document_field(value),
+        DOCUMENT => on_document_field(value),
         key => on_field(key, value).ok_or_else(bad_where),
     }
 }
 
 /// The document under its name among the fields.
 fn on_document_field(value: &Value) -> Result<Filter, Refused> {
-    let contains = only_entry(value).filter(|(key, _)| key.starts_with('$') && *key != "$eq");
-    match contains {
-        Some((key, Value::String(text))) if key.ends_with("contains") => {
+    match only_entry(value) {
+        Some((key, Value::String(text)))
+            if ["$contains", "$not_contains"].contains(&key.as_str()) =>
+        {
             Ok(Filter::Contains(key == "$contains", text.clone()))
         }
-        Some((key, Value::String(_))) if key.ends_with("regex") => Err(no_patterns()),
-        Some(_) => Err(bad_where()),
-        None => Err(Refused::invalid(
-            "Cannot filter using metadata key '#document' with type 'Str' because indexing is disabled",
-        )),
+        Some((key, Value::String(_))) if ["$regex", "$not_regex"].contains(&key.as_str()) => {
+            Err(no_patterns())
+        }
+        Some((key, _)) if key.ends_with("contains") => Err(bad_where()),
+        _ => on_field(DOCUMENT, value).ok_or_else(bad_where),
     }
 }
 
@@ -174,6 +178,26 @@ fn one_kind(values: &Value) -> Option<Vec<Field>> {
 }
 
 impl Filter {
+    /// Refuses to compare whole documents with texts, which Chroma has no index for.
+    pub(super) fn check_indexed(&self) -> Result<(), Refused> {
+        if self.compares_documents() {
+            return Err(Refused::invalid(
+                "Cannot filter using metadata key '#document' with type 'Str' because indexing is disabled",
+            ));
+        }
+        Ok(())
+    }
+
+    fn compares_documents(&self) -> bool {
+        let is_text = |value: &Field| matches!(value, Field::Text(_));
+        match self {
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(Self::compares_documents),
+            Self::Compare(key, _, value) => key == DOCUMENT && is_text(value),
+            Self::Among(key, _, values) => key == DOCUMENT && values.iter().any(is_text),
+            Self::Lists(..) | Self::Contains(..) => false,
+        }
+    }
+
     /// Whether a record meets the condition.
     pub(super) fn takes(&self, record: &Record) -> bool {
         let fields = &record.metadata;

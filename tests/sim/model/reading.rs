@@ -6,7 +6,7 @@ use super::{
     Server,
     answers::{Answer, Columns, GetAnswer, Handled, QueryAnswer, Refused},
     bodies::{self, GetRecords, Include, QueryRecords},
-    filter,
+    filter::{self, Filter},
     records::Record,
     schema::{Collection, Page, Place, size},
     writing::{check_dimension, one_length},
@@ -29,6 +29,7 @@ impl Server {
         place.check()?;
         let collection = self.collection(id)?;
         let filter = filter::read(&request.filter)?;
+        filter.as_ref().map_or(Ok(()), Filter::check_indexed)?;
         let page = Page {
             limit: request.limit,
             offset: request.offset,
@@ -56,8 +57,9 @@ impl Server {
             check_dimension(collection.dimension.unwrap_or(dimension), dimension)?;
         }
         let ids = request.ids.as_deref();
-        if filter.is_none() {
-            collection.check_searched(ids.unwrap_or_default())?;
+        match &filter {
+            Some(filter) => filter.check_indexed()?,
+            None => collection.check_searched(ids.unwrap_or_default())?,
         }
         let candidates: Vec<Found<'_>> = collection
             .records

@@ -6,7 +6,8 @@ use super::{
     Server,
     answers::{Answer, Deleted, Handled, Refused},
     bodies::{
-        self, AddRecords, DeleteRecords, Embedding, UpdateRecords, UpsertRecords, WriteRecords,
+        self, AddRecords, DeleteRecords, Embedding, SomeEmbeddings, UpdateRecords, UpsertRecords,
+        WriteRecords,
     },
     fields::{Changes, are_names},
     filter,
@@ -27,7 +28,9 @@ impl From<UpsertRecords> for Write {
     fn from(body: UpsertRecords) -> Self {
         UpdateRecords {
             ids: body.ids,
-            embeddings: Some(body.embeddings.into_iter().map(Some).collect()),
+            embeddings: Some(SomeEmbeddings(
+                body.embeddings.0.into_iter().map(Some).collect(),
+            )),
             documents: body.documents,
             uris: body.uris,
             metadatas: body.metadatas,
@@ -61,7 +64,7 @@ impl From<UpdateRecords> for Write {
     fn from(body: UpdateRecords) -> Self {
         Self {
             ids: body.ids,
-            embeddings: body.embeddings,
+            embeddings: body.embeddings.map(|embeddings| embeddings.0),
             documents: body.documents,
             uris: body.uris,
             metadatas: body.metadatas,
@@ -97,8 +100,6 @@ impl Server {
         write: Write,
         take: fn(&mut Records, &Arc<str>, Change),
     ) -> Result<(), Refused> {
-        let given = write.embeddings.iter().flatten().flatten();
-        bodies::check_one_kind(given)?;
         place.check()?;
         let collection = self.collection_mut(id)?;
         let changes = Changed::read(write)?;
@@ -135,6 +136,7 @@ impl Server {
             // Ids that do not exist count as well, and so do those that stand there twice.
             (ids, None) => ids.unwrap_or_default(),
             (ids, Some(filter)) => {
+                filter.check_indexed()?;
                 let found = collection.records.among(ids.as_deref());
                 let met = found.filter(|(_, record)| filter.takes(record));
                 met.take(size(limit.unwrap_or(u32::MAX)))
