@@ -8,8 +8,12 @@ use super::{
     faults::Fault,
     process::State,
     proxy::Message,
+    store::Told,
     world::{Happening, World},
 };
+
+/// For how long at most a proxy goes on sending after another one has taken over.
+const LEASE_US_MAX: u64 = 200_000;
 
 /// Something that goes on for a while.
 #[derive(Clone, Copy, Debug)]
@@ -69,11 +73,22 @@ impl World {
                 };
                 self.kill(proxy);
             }
-            Fault::Depose if self.proxies.len() == 1 => self.boot(),
+            Fault::Depose if self.store.down_until <= self.now => self.take_over(),
             _ => return,
         }
         self.count(fault);
         self.say(|| format!("{fault} ({}, {span:?})", instance.0));
+    }
+
+    /// A second proxy starts. The first one learns of it when it writes, or when its lease is over.
+    fn take_over(&mut self) {
+        let Some((number, _)) = self.proxies.last_key_value() else {
+            return;
+        };
+        let (number, lease) = (*number, self.of_chaos.below(LEASE_US_MAX));
+        let told = Happening::Tell(number, Told::Deposed);
+        self.after(Duration::from_micros(lease), told);
+        self.boot();
     }
 
     /// Mostly short, sometimes long enough for everything to time out.

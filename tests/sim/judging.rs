@@ -43,7 +43,8 @@ impl World {
         let chaos = self.plan.chaos + self.plan.write_deadline;
         let asking = self.plan.pause_max * u32::try_from(self.plan.operations).expect("a count");
         let latest = chaos + asking + timing * 2 + PATIENCE;
-        if u128::from(self.now) > latest.as_micros() && self.resting == 0 {
+        let latest = latest + INTERVAL * self.resting.min(1) * 60;
+        if u128::from(self.now) > latest.as_micros() {
             let what = owed.unwrap_or_else(|| "a client waits".to_owned());
             self.violate(format!("no rest after {latest:?}: {what}"));
             return;

@@ -58,8 +58,7 @@ pub fn draft(random: &mut Random, known: &[Known], is_first: bool) -> Draft {
         660..=699 => rename(random, known),
         700..=729 => modify(random, known),
         730..=749 => create_database(random),
-        750..=759 => delete_database(),
-        760..=769 => reset(),
+        750..=769 => delete_database(),
         770..=879 => get(random, known),
         880..=919 => count(random, known),
         920..=949 => describe(random, known),
@@ -232,13 +231,6 @@ fn create_database(random: &mut Random) -> Draft {
 
 fn delete_database() -> Draft {
     at_database("other", (About::Write, Method::Delete, ""), String::new())
-}
-
-fn reset() -> Draft {
-    Draft {
-        target: "/api/v2/reset".to_owned(),
-        ..at_database("other", (About::Write, Method::Post, ""), String::new())
-    }
 }
 
 fn get(random: &mut Random, known: &[Known]) -> Draft {

@@ -453,7 +453,7 @@ impl World {
 }
 
 /// For how long at most a request travels on after its proxy has died.
-const ORPHAN_US_MAX: u64 = 800_000;
+const ORPHAN_US_MAX: u64 = 700_000;
 
 fn is_creation(request: &Request) -> bool {
     request.target.ends_with("/collections")

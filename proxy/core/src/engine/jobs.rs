@@ -200,7 +200,7 @@ impl Engine {
             (None, Some(reason)) if reason.as_ref() == NOT_COMPARED => Some(Task::Verify(id)),
             (Some(_), None) => {
                 let lane = self.lanes.get(&id);
-                let is_quiet = lane.is_none_or(|lane| lane.is_quiet(instance));
+                let is_quiet = lane.is_none_or(|lane| lane.is_quiet(instance, self.now));
                 is_quiet.then_some(Task::Rebuild(id, instance))
             }
             _ => None,
@@ -437,6 +437,10 @@ impl Engine {
             .collect();
         for id in waiting {
             if self.try_grant(id) {
+                // It is granted once: the lane may move again before the job goes on.
+                if let Some(running) = self.jobs.running.get_mut(&id) {
+                    running.wait = Wait::Told;
+                }
                 self.unblocked.push_back(id);
             }
         }
