@@ -75,9 +75,12 @@ impl Gate {
         self.waiting.len()
     }
 
-    /// When the first of those that wait is answered at the latest.
+    /// When the first of those that wait is answered at the latest. The one for which an instance is
+    /// being asked is past that.
     pub(super) fn expires_at(&self) -> Option<Instant> {
-        self.waiting.iter().map(|waiting| waiting.answer_by).min()
+        let waiting = self.waiting.iter();
+        let waiting = waiting.filter(|waiting| Some(waiting.ticket) != self.resolving);
+        waiting.map(|waiting| waiting.answer_by).min()
     }
 }
 

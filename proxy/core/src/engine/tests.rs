@@ -691,6 +691,23 @@ fn a_gate_holds_a_lane_until_it_is_at_rest() {
     assert_eq!((world.answers[&100], world.answers[&behind]), (200, 201));
 }
 
+/// A question to an instance may outlast its client's deadline: time goes on all the same, those
+/// behind it are answered, and the delete is done when the answer comes.
+#[test]
+fn a_late_answer_to_a_question_holds_nothing_up() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let ticket = Ticket(100);
+    world.submit_delete(ticket, c);
+    let behind = world.submit(add(c), Level::One);
+    world.pass(10_000);
+    assert_eq!(world.answers[&behind], 503);
+    let body = Ok(Bytes::from_static(b"{\"ids\":[\"x\"]}"));
+    world.step(Event::Resolved { ticket, body });
+    assert_eq!(world.lines(), ["A POST delete"]);
+    assert_eq!(world.answers[&100], 504, "it is not known yet");
+}
+
 /// Of two deletes that must be resolved, the second is looked into only when the first is decided:
 /// otherwise each could leave something over, and both together nothing.
 #[test]
