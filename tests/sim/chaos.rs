@@ -63,7 +63,8 @@ impl World {
                 self.processes[instance.at()].is_full = true;
                 self.after(span, Happening::End(Spell::FullDisk(instance)));
             }
-            Fault::Tamper => self.tamper(instance),
+            // What only one instance has would be lost for ever.
+            Fault::Tamper if self.oracle.is_whole() => self.tamper(instance),
             Fault::Forced => self.force(instance, span),
             Fault::StoreDown => self.store.down_until = self.until(span),
             Fault::StoreFull => self.store.full_until = self.until(span),

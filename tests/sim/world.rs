@@ -122,8 +122,13 @@ pub struct World {
     pub is_healed: bool,
     /// Since when everything seems to be at rest.
     pub resting: u32,
+    /// How much has happened at this moment.
+    at_once: u32,
     violation: Option<String>,
 }
+
+/// Things that may happen at one moment; more are a circle.
+const AT_ONCE_MAX: u32 = 10_000;
 
 impl World {
     /// The world of a seed, before anything has happened.
@@ -153,6 +158,7 @@ impl World {
             trace: Trace::new(options.trace),
             is_healed: false,
             resting: 0,
+            at_once: 0,
             violation: None,
             options: options.clone(),
             plan,
@@ -166,6 +172,10 @@ impl World {
             && let Some(((at, _), happening)) = self.agenda.pop_first()
         {
             assert!(at >= self.now, "time goes on");
+            self.at_once = if at == self.now { self.at_once + 1 } else { 0 };
+            if self.at_once > AT_ONCE_MAX {
+                self.violate(format!("time stands still: {happening:?}"));
+            }
             self.now = at;
             self.happen(happening);
             if let Some(violation) = self.oracle.violation.take() {

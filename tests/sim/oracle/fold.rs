@@ -92,6 +92,13 @@ impl Fold {
                 }
             }
             (Verdict::Found, Some(answer)) if is_success(answer) => {}
+            // What is already so is a success where it may be the entry's own work.
+            (
+                Verdict::Accepted,
+                Some(Answer {
+                    status: 404 | 409, ..
+                }),
+            ) if is_idempotent(verb) => {}
             (Verdict::Refused { .. }, Some(answer)) if !is_success(answer) => {}
             (Verdict::Refused { .. }, None) => {}
             (Verdict::Abandoned | Verdict::Void | Verdict::Open, _) => {}
@@ -165,6 +172,13 @@ impl Fold {
             })
             .collect()
     }
+}
+
+fn is_idempotent(verb: &Verb) -> bool {
+    matches!(
+        verb,
+        Verb::DeleteDatabase { .. } | Verb::CreateDatabase { .. } | Verb::CreateTenant { .. }
+    )
 }
 
 fn is_success(answer: &Answer) -> bool {

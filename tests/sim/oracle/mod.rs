@@ -159,6 +159,12 @@ impl Oracle {
         self.sendings
     }
 
+    /// Whether every instance has everything, so that one of them may lose something.
+    pub fn is_whole(&self) -> bool {
+        let has_gaps = !self.out.is_empty() || !self.quarantined.is_empty();
+        !has_gaps && self.owed().is_none()
+    }
+
     /// What is still owed, if anything is.
     pub fn owed(&self) -> Option<String> {
         self.log.iter().find_map(|(lane, entries)| {

@@ -25,7 +25,7 @@ impl Oracle {
         if operation.draft.about == About::Write {
             return Ok(());
         }
-        if reply.status >= 500 {
+        if reply.status >= 500 || matches!(reply.status, 408 | 429) {
             return match operation.is_closing && self.tampered.is_empty() {
                 true => Err(format!(
                     "all is well, but a read is answered {}",
