@@ -292,6 +292,19 @@ fn stopping() -> Reply {
     problem(503, "Stopping", "Achromat is stopping")
 }
 
+/// A copy that lacks writes, or is not there, can't be the right one.
+fn check_source(collection: &Collection, place: InstanceIx, name: &str) -> Result<(), Reply> {
+    let copy = collection.copies.get(place.at());
+    if copy.is_some_and(|copy| copy.id.is_some() && copy.quarantine.is_none()) {
+        return Ok(());
+    }
+    let detail = format!(
+        "The copy of {} on {name} is not complete, so it can't be the source",
+        collection.name
+    );
+    Err(problem(409, "Not a source", &detail))
+}
+
 impl Admin {
     /// The collections that a body means: one, or all.
     fn collections(&self, which: &Which) -> Result<Vec<Arc<Collection>>, Reply> {
@@ -356,7 +369,7 @@ impl Admin {
             let collections = self.collections(&which)?;
             let after = self.last_finding().await?;
             for collection in &collections {
-                self.check_source(collection, place, source)?;
+                check_source(collection, place, source)?;
                 tracing::info!(
                     collection = collection.name.as_ref(),
                     source,
@@ -370,24 +383,6 @@ impl Admin {
         wanted
             .await
             .map_or_else(|reply| reply, |wanted| json(202, &wanted))
-    }
-
-    /// A copy that lacks writes, or is not there, can't be the right one.
-    fn check_source(
-        &self,
-        collection: &Collection,
-        place: InstanceIx,
-        name: &str,
-    ) -> Result<(), Reply> {
-        let copy = collection.copies.get(place.at());
-        if copy.is_some_and(|copy| copy.id.is_some() && copy.quarantine.is_none()) {
-            return Ok(());
-        }
-        let detail = format!(
-            "The copy of {} on {name} is not complete, so it can't be the source",
-            collection.name
-        );
-        Err(problem(409, "Not a source", &detail))
     }
 
     /// Makes a collection known under the UUIDs that the body gives.

@@ -1,5 +1,10 @@
 //! Commands that talk to an Achromat that runs: `verify`, `repair` and `jobs`.
 
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a JSON value that lacks a field is null"
+)]
+
 use std::{
     collections::BTreeSet,
     process::ExitCode,
