@@ -5,6 +5,7 @@ mod api;
 mod cli;
 mod clients;
 mod faults;
+mod flush;
 mod framing;
 mod guard;
 mod outages;
