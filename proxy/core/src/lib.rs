@@ -13,6 +13,7 @@ pub mod engine;
 pub mod guard;
 pub mod health;
 pub mod ids;
+pub mod key;
 pub mod lane;
 pub mod limits;
 pub mod log;

@@ -5,6 +5,7 @@
 //! durable before something else is an effect of its own, and the other thing comes out only when
 //! an event has confirmed it.
 
+mod keys;
 mod lanes;
 mod report;
 mod restore;
@@ -24,6 +25,7 @@ use imbl::OrdMap;
 
 use self::submit::Gate;
 pub use self::{
+    keys::Join,
     report::{InstanceReport, Report, TroubleReport},
     restore::{RestoredLane, Snapshot},
     submit::{Question, Submission},
@@ -53,6 +55,8 @@ pub struct Settings {
     pub lanes: Rules,
     /// Timing of probes.
     pub health: HealthRules,
+    /// How long settled keys are kept.
+    pub keys_kept: Duration,
 }
 
 /// Something that happened.
@@ -67,6 +71,13 @@ pub enum Event {
         /// The place that the store gave it.
         position: Position,
     },
+    /// The store knew the key of an entry, and has appended nothing.
+    AppendKnown {
+        /// The client that it is for.
+        ticket: Ticket,
+    },
+    /// A client repeats a request under a key that the store knows.
+    Joined(Box<Join>),
     /// The store has not made an entry durable, and never will.
     AppendFailed {
         /// The client that it is for.
@@ -170,7 +181,7 @@ pub enum Payload {
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Make an entry durable, then say [`Event::Appended`].
+    /// Make an entry durable, then say [`Event::Appended`] or [`Event::AppendKnown`].
     Append {
         /// The client that it is for.
         ticket: Ticket,
@@ -207,6 +218,16 @@ pub enum Effect {
         ticket: Ticket,
         /// What it is told.
         reply: Reply,
+    },
+    /// Ask the store for the client's key: what it is told stands there, or will.
+    AskAgain {
+        /// The client.
+        ticket: Ticket,
+    },
+    /// Have the store forget the keys that were logged longer ago than this and are settled.
+    ForgetKeys {
+        /// The time.
+        kept: Duration,
     },
     /// Ask an instance for its heartbeat, then say [`Event::Probed`].
     Probe {
@@ -264,6 +285,7 @@ pub struct Engine {
     /// Instances whose silence is to be taken in.
     silences: VecDeque<InstanceIx>,
     trim_at: Instant,
+    forget_keys_at: Instant,
     troubles: VecDeque<TroubleReport>,
     trouble_count: u64,
     replayed: u64,
@@ -277,6 +299,8 @@ impl Engine {
         match event {
             Event::Submitted(submission) => self.submitted(*submission),
             Event::Appended { ticket, position } => self.appended(ticket, position),
+            Event::AppendKnown { ticket } => self.append_known(ticket),
+            Event::Joined(join) => self.joined(*join),
             Event::AppendFailed { ticket, reply } => self.append_failed(ticket, reply),
             Event::Resolved { ticket, body } => self.resolved(ticket, body),
             Event::Answered {
@@ -327,7 +351,8 @@ impl Engine {
         let lanes = self.wakes.first().map(|(at, _)| *at);
         let health = self.instances.iter().filter_map(|i| i.health.wakes_at());
         let trim = (!self.trimmable.is_empty()).then_some(self.trim_at);
-        health.chain(lanes).chain(trim).min()
+        let others = trim.into_iter().chain([self.forget_keys_at]);
+        health.chain(lanes).chain(others).min()
     }
 
     /// What requests may see now.
@@ -365,6 +390,7 @@ impl Engine {
             self.trim_at = self.now + TRIM_INTERVAL;
             self.trim();
         }
+        self.forget_keys();
     }
 
     fn noticed(&mut self, instance: InstanceIx, sign: Sign) {

@@ -29,6 +29,7 @@ const SETTINGS: Settings = Settings {
         interval: Duration::from_secs(1),
         silent_max: 2,
     },
+    keys_kept: Duration::from_secs(3600),
 };
 
 /// A sending that waits for its answer.
@@ -166,6 +167,7 @@ impl World {
             verb,
             content_type: None,
             body: Bytes::from_static(b"{}"),
+            key: None,
         };
         self.step(Event::Submitted(Box::new(Submission {
             ticket: Ticket(self.tickets),
@@ -186,6 +188,7 @@ impl World {
             },
             content_type: None,
             body: Bytes::from_static(b"{\"limit\":1}"),
+            key: None,
         };
         self.step(Event::Submitted(Box::new(Submission {
             ticket,
@@ -693,6 +696,7 @@ fn a_restart_goes_on_where_it_stopped() {
         verb: add(id),
         content_type: None,
         verdict,
+        key: None,
     };
     let snapshot = Snapshot {
         catalog,
