@@ -7,6 +7,7 @@ mod clients;
 mod faults;
 mod framing;
 mod guard;
+mod keys;
 mod outages;
 mod readme;
 mod suite;

@@ -8,7 +8,7 @@ mod answers;
 
 use std::{sync::Arc, time::Duration};
 
-use achromat_core::{health::Standing, reply::Reply, route::Target};
+use achromat_core::{health::Standing, ids::Key, reply::Reply, route::Target};
 use bytes::Bytes;
 use http::Method;
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,7 @@ enum Call<'a> {
     LogCount,
     TransactionSafety,
     Scalability,
+    Transaction(String),
     ForceHealth(&'a str),
 }
 
@@ -96,6 +97,8 @@ impl Admin {
             ["admin", "wal_count"] => Call::LogCount,
             ["admin", "transaction_safety_status"] => Call::TransactionSafety,
             ["admin", "scalability_status"] => Call::Scalability,
+            // A slash in a key stands as it is: encoded ones are refused everywhere.
+            ["transactions", key @ ..] => Call::Transaction(key.join("/")),
             ["admin", "instances", name, "health"] => Call::ForceHealth(name),
             _ => {
                 let detail = format!("There is nothing at {}", question.target.path);
@@ -129,6 +132,9 @@ impl Admin {
         if let Call::ForceHealth(name) = call {
             return self.force_health(name, body);
         }
+        if let Call::Transaction(key) = call {
+            return self.transaction(&key).await;
+        }
         let Some(report) = self.replicator.report().await else {
             return problem(503, "Stopping", "Achromat is stopping");
         };
@@ -149,7 +155,31 @@ impl Admin {
             Call::LogCount => json(200, &state.log_count()),
             Call::TransactionSafety => json(200, &state.transaction_safety()),
             Call::Scalability => json(200, &state.scalability()),
-            Call::Status | Call::Live | Call::ForceHealth(_) => json(200, &state.status()),
+            Call::Status | Call::Live | Call::Transaction(_) | Call::ForceHealth(_) => {
+                json(200, &state.status())
+            }
+        }
+    }
+
+    /// What became of the write under a key.
+    async fn transaction(&self, text: &str) -> Reply {
+        let record = match Key::parse(text.as_bytes()) {
+            Some(key) => self.replicator.key(&key).await,
+            None => Ok(None),
+        };
+        match record {
+            Ok(Some(record)) => {
+                let view = self.replicator.view();
+                json(200, &answers::Transaction::new(text, &record, &view))
+            }
+            Ok(None) => {
+                let detail = format!("No write is known under the key {text:?}");
+                problem(404, "No such transaction", &detail)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a key can't be looked up");
+                problem(503, "The log can't be read", "Ask again in a moment")
+            }
         }
     }
 
