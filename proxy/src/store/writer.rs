@@ -234,3 +234,6 @@ fn store_failed(error: &StoreError) -> Reply {
         1,
     )
 }
+
+#[cfg(test)]
+mod tests;
