@@ -106,10 +106,7 @@ async fn see_instances(
     instances: &Instances,
     patience: std::time::Duration,
 ) {
-    let is_known = |view: &achromat_core::view::View| {
-        let mut standings = view.standings.iter();
-        standings.all(|s| *s != Standing::Suspect).then_some(())
-    };
+    let is_known = |view: &achromat_core::view::View| view.has_seen_all.then_some(());
     let all_known = replicator.wait_for(patience, is_known).await.is_some();
     let view = replicator.view();
     for (place, instance) in instances.iter() {

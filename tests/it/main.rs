@@ -10,5 +10,6 @@ mod guard;
 mod keys;
 mod outages;
 mod readme;
+mod rebuild;
 mod suite;
 mod tidy;

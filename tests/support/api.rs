@@ -63,6 +63,11 @@ impl Api {
         }
     }
 
+    /// Its URL.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     /// The same, showing a token with every request.
     #[must_use]
     pub fn with_token(self, token: &str) -> Self {

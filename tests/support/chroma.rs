@@ -98,6 +98,12 @@ impl Chroma {
         child.wait().expect("it ends");
     }
 
+    /// Empties its disk, while it does not run.
+    pub fn wipe(&self) {
+        assert!(self.child.is_none(), "it runs");
+        std::fs::remove_dir_all(&self.folder).expect("its folder can be removed");
+    }
+
     /// Stops its process in its tracks: it accepts connections and says nothing.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);

@@ -67,7 +67,9 @@ pub fn contents(api: &Api, databases: &[&str]) -> Result<Contents, String> {
                 collection["configuration_json"],
                 collection["schema"],
             ]);
-            contents.insert(name, (about, records(api, database, uuid)?));
+            let held = records(api, database, uuid)
+                .map_err(|error| format!("{name} at {}: {error}", api.base()))?;
+            contents.insert(name, (about, held));
         }
     }
     Ok(contents)

@@ -56,6 +56,16 @@ pub struct DeleteFacts<'a> {
     pub limit: Option<u32>,
 }
 
+/// The ids that a write of records names; `None` when it names none, or can't be read.
+pub fn named_ids(body: &[u8]) -> Option<Vec<String>> {
+    #[derive(Deserialize)]
+    struct Ids {
+        #[serde(default)]
+        ids: Option<Vec<String>>,
+    }
+    facts::<Ids>(body)?.ids
+}
+
 /// The facts of a body, or nothing when it is not what Chroma takes.
 pub fn facts<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
     serde_json::from_slice(body).ok()

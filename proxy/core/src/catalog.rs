@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use uuid::Uuid;
@@ -18,8 +18,18 @@ use crate::ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, Position};
 pub struct Copy {
     /// The UUID that the instance gave it; none as long as it is not there.
     pub id: Option<InstanceId>,
-    /// Why it is not used there, when it is not.
+    /// Why it is not used there, when it is not: it gets no writes and is made anew.
     pub quarantine: Option<Arc<str>>,
+    /// Why it is not read, when it is not, although it gets all writes: it may differ from the
+    /// others, and an operator must say which of them is right.
+    pub distrust: Option<Arc<str>>,
+}
+
+impl Copy {
+    /// Whether it may be read.
+    pub fn is_served(&self) -> bool {
+        self.id.is_some() && self.quarantine.is_none() && self.distrust.is_none()
+    }
 }
 
 /// A collection, with its copies.
@@ -50,9 +60,7 @@ impl Collection {
 
     /// Whether an instance has a copy that is used.
     pub fn is_served_by(&self, instance: InstanceIx) -> bool {
-        self.copies
-            .get(instance.at())
-            .is_some_and(|copy| copy.id.is_some() && copy.quarantine.is_none())
+        self.copies.get(instance.at()).is_some_and(Copy::is_served)
     }
 
     /// Whether every instance has a copy.
@@ -87,6 +95,11 @@ pub enum Change {
         instance: InstanceIx,
         reason: Arc<str>,
     },
+    Distrusted {
+        collection: CollectionId,
+        instance: InstanceIx,
+        reason: Arc<str>,
+    },
     Renamed {
         collection: CollectionId,
         name: Arc<str>,
@@ -105,6 +118,34 @@ pub enum Change {
     DatabaseGone {
         namespace: Namespace,
     },
+    TenantMade {
+        tenant: Arc<str>,
+    },
+    /// A copy is as it should be again: it is used.
+    Healed {
+        collection: CollectionId,
+        instance: InstanceIx,
+    },
+    /// A copy is not there (any more).
+    Lost {
+        collection: CollectionId,
+        instance: InstanceIx,
+        reason: Arc<str>,
+    },
+    /// What is known of an instance as a whole.
+    Instance {
+        instance: InstanceIx,
+        record: InstanceRecord,
+    },
+}
+
+/// What is known of an instance as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceRecord {
+    /// The UUID of the collection by which its data is known again.
+    pub marker: Option<InstanceId>,
+    /// Why it is not used until it is restored, when it is not.
+    pub quarantine: Option<Arc<str>>,
 }
 
 /// How a path names a collection: real Chroma wants the name on some routes and the UUID on
@@ -125,6 +166,10 @@ pub struct Catalog {
     instance_ids: OrdMap<InstanceId, CollectionId>,
     gone: OrdMap<CollectionId, Arc<Collection>>,
     databases: OrdMap<Namespace, DatabaseId>,
+    tenants: OrdSet<Arc<str>>,
+    instances: OrdMap<InstanceIx, InstanceRecord>,
+    /// The living collections of which an instance has no copy that is used.
+    unserved: OrdMap<InstanceIx, OrdSet<CollectionId>>,
 }
 
 impl Catalog {
@@ -137,6 +182,7 @@ impl Catalog {
                 instance,
                 id,
             } => {
+                self.forget_copy(*collection, *instance);
                 self.update(*collection, |c| c.copy_mut(*instance).id = Some(*id));
                 if self.collections.contains_key(collection) {
                     self.instance_ids.insert(*id, *collection);
@@ -149,6 +195,13 @@ impl Catalog {
             } => self.update(*collection, |c| {
                 c.copy_mut(*instance).quarantine = Some(Arc::clone(reason));
             }),
+            Change::Distrusted {
+                collection,
+                instance,
+                reason,
+            } => self.update(*collection, |c| {
+                c.copy_mut(*instance).distrust = Some(Arc::clone(reason));
+            }),
             Change::Renamed { collection, name } => self.rename(*collection, name),
             Change::Gone { collection, at } => self.bury(*collection, *at),
             Change::Forgotten { collection } => {
@@ -159,6 +212,33 @@ impl Catalog {
             }
             Change::DatabaseGone { namespace } => {
                 self.databases.remove(namespace);
+            }
+            Change::TenantMade { tenant } => {
+                self.tenants.insert(Arc::clone(tenant));
+            }
+            Change::Healed {
+                collection,
+                instance,
+            } => self.update(*collection, |c| {
+                let copy = c.copy_mut(*instance);
+                (copy.quarantine, copy.distrust) = (None, None);
+            }),
+            Change::Lost {
+                collection,
+                instance,
+                reason,
+            } => {
+                self.forget_copy(*collection, *instance);
+                self.update(*collection, |c| {
+                    *c.copy_mut(*instance) = Copy {
+                        id: None,
+                        quarantine: Some(Arc::clone(reason)),
+                        distrust: None,
+                    };
+                });
+            }
+            Change::Instance { instance, record } => {
+                self.instances.insert(*instance, record.clone());
             }
         }
     }
@@ -178,6 +258,7 @@ impl Catalog {
         for id in collection.copies.iter().filter_map(|copy| copy.id) {
             self.instance_ids.insert(id, collection.id);
         }
+        self.index_served(collection);
         self.collections
             .insert(collection.id, Arc::clone(collection));
     }
@@ -189,6 +270,35 @@ impl Catalog {
         };
         if let Some(place) = place {
             change(Arc::make_mut(place));
+            let changed = Arc::clone(place);
+            if changed.gone_at.is_none() {
+                self.index_served(&changed);
+            }
+        }
+    }
+
+    /// Keeps the index of copies that are not used.
+    fn index_served(&mut self, collection: &Collection) {
+        for instance in InstanceIx::all(collection.copies.len()) {
+            let unserved = self.unserved.entry(instance).or_default();
+            if collection.is_served_by(instance) {
+                unserved.remove(&collection.id);
+            } else {
+                unserved.insert(collection.id);
+            }
+        }
+    }
+
+    /// Takes a copy's UUID out of the index, before it is replaced by another.
+    fn forget_copy(&mut self, collection: CollectionId, instance: InstanceIx) {
+        let old = self
+            .collections
+            .get(&collection)
+            .and_then(|c| c.on(instance));
+        if let Some(old) = old
+            && self.instance_ids.get(&old) == Some(&collection)
+        {
+            self.instance_ids.remove(&old);
         }
     }
 
@@ -206,6 +316,11 @@ impl Catalog {
             return;
         };
         self.collections.remove(&id);
+        for instance in InstanceIx::all(old.copies.len()) {
+            if let Some(unserved) = self.unserved.get_mut(&instance) {
+                unserved.remove(&id);
+            }
+        }
         for copy in old.copies.iter().filter_map(|copy| copy.id) {
             if self.instance_ids.get(&copy) == Some(&id) {
                 self.instance_ids.remove(&copy);
@@ -328,6 +443,40 @@ impl Catalog {
             .copied()
     }
 
+    /// The living collections of which an instance has no copy that is used.
+    pub fn unserved(&self, instance: InstanceIx) -> impl Iterator<Item = CollectionId> {
+        let unserved = self.unserved.get(&instance);
+        unserved.into_iter().flatten().copied()
+    }
+
+    /// Whether an instance has a copy that is used of every living collection.
+    pub fn is_whole(&self, instance: InstanceIx) -> bool {
+        self.unserved.get(&instance).is_none_or(OrdSet::is_empty)
+    }
+
+    /// What is known of an instance as a whole.
+    pub fn instance(&self, instance: InstanceIx) -> InstanceRecord {
+        self.instances.get(&instance).cloned().unwrap_or_default()
+    }
+
+    /// Whether an instance is not used at all until a job has seen to it.
+    pub fn is_out(&self, instance: InstanceIx) -> bool {
+        let record = self.instances.get(&instance);
+        record.is_none_or(|record| record.marker.is_none() || record.quarantine.is_some())
+    }
+
+    /// All that is known of instances as a whole.
+    pub fn instances(&self) -> impl Iterator<Item = (InstanceIx, &InstanceRecord)> {
+        self.instances
+            .iter()
+            .map(|(instance, record)| (*instance, record))
+    }
+
+    /// All tenants that Achromat made.
+    pub fn tenants(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.tenants.iter()
+    }
+
     /// All databases that Achromat made.
     pub fn databases(&self) -> impl Iterator<Item = &Namespace> {
         self.databases.keys()
@@ -349,7 +498,7 @@ mod tests {
             copies: copies
                 .map(|id| Copy {
                     id: (id > 0).then(|| InstanceId(Uuid::from_u128(id))),
-                    quarantine: None,
+                    ..Copy::default()
                 })
                 .into(),
         }))

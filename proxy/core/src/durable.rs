@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::{
     catalog::{Catalog, Change},
     engine::{RestoredLane, Snapshot},
-    ids::{CollectionId, EntryId, InstanceIx, Key, LaneId, Position},
+    ids::{CollectionId, EntryId, InstanceIx, JobId, Key, LaneId, Position},
     key::{KeyOutcome, KeyRecord, Keyed, Settled},
     log::{Entry, Logged, Verdict},
     time::WallTime,
@@ -61,6 +61,15 @@ pub enum Write {
     ForgetKeys {
         /// The time.
         logged_before: WallTime,
+    },
+    /// Cursors and catalog as a job has made them true.
+    Settle {
+        /// The job.
+        job: JobId,
+        /// Where an instance stands in a lane by now.
+        cursors: Vec<(LaneId, InstanceIx, Position)>,
+        /// What the catalog becomes.
+        changes: Vec<Change>,
     },
 }
 
@@ -135,6 +144,17 @@ impl Ledger {
             Write::ForgetKeys { logged_before } => self
                 .keys
                 .retain(|_, key| key.outcome.is_none() || key.logged_at >= *logged_before),
+            Write::Settle {
+                cursors, changes, ..
+            } => {
+                for (lane, instance, position) in cursors {
+                    self.lanes
+                        .entry(*lane)
+                        .or_default()
+                        .advance(*instance, *position);
+                }
+                self.change(changes);
+            }
         }
         None
     }

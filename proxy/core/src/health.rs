@@ -13,7 +13,13 @@
 
 use std::time::Duration;
 
-use crate::time::Instant;
+use crate::{
+    body::Named,
+    ids::InstanceId,
+    jobs::restore::{MARKER, OWN},
+    reply::Reply,
+    time::Instant,
+};
 
 /// How far an instance is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +65,33 @@ pub enum Probe {
     Silent,
     /// Something else was answered.
     Odd,
+    /// Its heartbeat is fine, but its marker is gone or is another one: its data was lost, or was
+    /// put there from elsewhere.
+    Lost,
+}
+
+/// What a probe asks: for the collection of ours that tells an instance's data from any other, or
+/// for the heartbeat as long as there is none. Chroma's heartbeat is green whatever has become of
+/// the data.
+pub fn probe_target(marker: Option<InstanceId>) -> String {
+    match marker {
+        None => "/api/v2/heartbeat".to_owned(),
+        Some(_) => format!("/api/v2/tenants/{OWN}/databases/{OWN}/collections/{MARKER}"),
+    }
+}
+
+/// What the answer to a probe means.
+pub fn judge_probe(marker: Option<InstanceId>, reply: &Reply) -> Probe {
+    match (marker, reply.status) {
+        (None, 200..=299) => Probe::Answered,
+        (Some(_), 404) => Probe::Lost,
+        (Some(marker), 200..=299) => match Named::parse(&reply.body) {
+            Some(found) if found.id == marker.0 => Probe::Answered,
+            Some(_) => Probe::Lost,
+            None => Probe::Odd,
+        },
+        _ => Probe::Odd,
+    }
 }
 
 /// How probes are timed.
@@ -145,7 +178,7 @@ impl Health {
             0
         };
         let standing = match probe {
-            Probe::Answered => Standing::Up,
+            Probe::Answered | Probe::Lost => Standing::Up,
             Probe::Refused => {
                 self.was_refused = true;
                 Standing::Down

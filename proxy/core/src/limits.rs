@@ -55,3 +55,34 @@ pub const KEYS_FORGET_INTERVAL: Duration = Duration::from_mins(1);
 
 /// How often entries that everybody has done are deleted from the log.
 pub const TRIM_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Records that are compared, or copied from one instance to another, at once.
+pub const COPY_BATCH_RECORDS_MAX: usize = 200;
+
+/// Bytes of such a batch; a larger one is halved. Chroma takes bodies of 40 MiB.
+pub const COPY_BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Rounds of comparing what was touched meanwhile, before a hold is asked for all the same.
+pub const COPY_ROUNDS_MAX: usize = 20;
+
+/// Touched records that may be left for the step in which writes wait.
+pub const HOLD_RECORDS_MAX: usize = 200;
+
+/// How long writes may wait for a job; one that takes longer is ended.
+pub const HOLD_MAX: Duration = Duration::from_secs(5);
+
+/// The same for writes of tenants, databases and collections, while an instance is taken into
+/// service: it is told which there are.
+pub const INSTANCE_HOLD_MAX: Duration = Duration::from_secs(60);
+
+/// How long a job waits for instances to have everything.
+pub const REACH_MAX: Duration = Duration::from_secs(60);
+
+/// Ids that are named for each kind of difference.
+pub const DIFFERENCES_NAMED_MAX: usize = 100;
+
+/// Jobs at once.
+pub const JOBS_MAX: usize = 2;
+
+/// Findings of jobs kept for the operator.
+pub const FINDINGS_KEPT_MAX: usize = 100;

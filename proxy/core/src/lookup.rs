@@ -130,6 +130,12 @@ impl<'a> Lookup<'a> {
         self.route.render(&captures, &self.tail, self.query)
     }
 
+    /// The UUID by which an instance is asked for a collection; none when it is asked by name.
+    pub fn asked_id(&self, instance: InstanceIx) -> Option<InstanceId> {
+        let by_name = self.route.action == Action::GetCollection;
+        self.collection.as_ref().filter(|_| !by_name)?.on(instance)
+    }
+
     /// Whether a success is passed on as it comes, byte by byte.
     pub fn streams(&self) -> bool {
         matches!(self.shape, Shape::Stream)

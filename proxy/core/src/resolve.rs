@@ -21,7 +21,7 @@ pub struct Resolution {
     pub find: Bytes,
     /// Whether the number of all records must be known too.
     pub needs_count: bool,
-    has_limit: bool,
+    becomes_ids: bool,
 }
 
 #[derive(Serialize)]
@@ -44,8 +44,9 @@ struct Ids<'a> {
 }
 
 /// What must be asked for a delete of a collection; `None` when its body is not one that Chroma
-/// takes, so that Chroma may say so, or when it can't hit anything.
-pub fn resolution(guard: &Guard, name: &str, body: &[u8]) -> Option<Resolution> {
+/// takes, so that Chroma may say so, or when it can't hit anything. `needs_ids` wants it to name
+/// what it deletes even when it has no limit.
+pub fn resolution(guard: &Guard, name: &str, body: &[u8], needs_ids: bool) -> Option<Resolution> {
     let facts: DeleteFacts<'_> = body::facts(body)?;
     let ids = body::facts::<Ids<'_>>(body)?.ids;
     let given = |raw: Option<&RawValue>| raw.is_some_and(|raw| raw.get() != "null");
@@ -63,7 +64,7 @@ pub fn resolution(guard: &Guard, name: &str, body: &[u8]) -> Option<Resolution> 
     Some(Resolution {
         find: serde_json::to_vec(&find).ok()?.into(),
         needs_count: guard.rule_for(name).is_some(),
-        has_limit: facts.limit.is_some(),
+        becomes_ids: needs_ids || facts.limit.is_some(),
     })
 }
 
@@ -111,7 +112,7 @@ impl Resolution {
         }
         // What hits nothing is logged as it is: at its place in the log it hits nothing anywhere,
         // and if it has a key, a repeat of it must not hit what came later.
-        if self.has_limit && hit > 0 {
+        if self.becomes_ids && hit > 0 {
             Ok(format!(r#"{{"ids":{}}}"#, ids.get()).into())
         } else {
             Ok(client_body.clone())
@@ -126,7 +127,7 @@ mod tests {
     fn settle(name: &str, delete: &str, found: &str, count: u64) -> Result<String, u16> {
         let guard = Guard::new(["global"]);
         let body = Bytes::from(delete.to_owned());
-        let Some(resolution) = resolution(&guard, name, &body) else {
+        let Some(resolution) = resolution(&guard, name, &body, false) else {
             return Ok("as it is".to_owned());
         };
         resolution
@@ -184,7 +185,7 @@ mod tests {
     fn the_question_is_the_deletes_own_filter() {
         let guard = Guard::default();
         let body = br#"{"where": {"a": 1.50}, "where_document":null, "limit": 2}"#;
-        let find = resolution(&guard, "notes", body).unwrap().find;
+        let find = resolution(&guard, "notes", body, false).unwrap().find;
         let expected = r#"{"where":{"a": 1.50},"limit":2,"include":[]}"#;
         assert_eq!(find, expected);
     }

@@ -37,6 +37,8 @@ pub struct View {
     pub lanes: OrdMap<CollectionId, Progress>,
     /// Whether the store takes writes.
     pub store_is_up: bool,
+    /// Whether of every instance it is known that it is in service, or that it can't be reached.
+    pub has_seen_all: bool,
 }
 
 impl View {
@@ -59,7 +61,9 @@ impl View {
         self.standing(instance) != Standing::Down
             && match scope {
                 Scope::Any => true,
-                Scope::Schema => self.schema.is_current(instance),
+                Scope::Schema => {
+                    self.schema.is_current(instance) && self.catalog.is_whole(instance)
+                }
                 Scope::Description(collection) => {
                     self.schema.is_current(instance) && collection.is_served_by(instance)
                 }

@@ -57,10 +57,27 @@ pub struct WriteRules<'a> {
 pub struct Permit {
     pub(crate) entry: Entry,
     pub(crate) level: Level,
+    /// An instance must be asked before it is logged.
     pub(crate) must_resolve: bool,
+    /// What is logged must name the records that it deletes.
+    pub(crate) needs_ids: bool,
 }
 
 impl Permit {
+    /// Has the write name the records that it touches, if it does not do so by itself.
+    pub(crate) fn name_ids(&mut self) {
+        let deletes = matches!(
+            self.entry.verb,
+            Verb::Record {
+                act: RecordAct::Delete,
+                ..
+            }
+        );
+        if deletes && body::named_ids(&self.entry.body).is_none() {
+            (self.must_resolve, self.needs_ids) = (true, true);
+        }
+    }
+
     /// The entry that it permits.
     pub fn entry(&self) -> &Entry {
         &self.entry
@@ -79,6 +96,7 @@ impl Permit {
             entry,
             level,
             must_resolve,
+            needs_ids: false,
         }
     }
 }
@@ -112,6 +130,7 @@ pub fn permit(
         entry,
         level,
         must_resolve,
+        needs_ids: false,
     })
 }
 
@@ -270,7 +289,7 @@ mod tests {
         for (number, database, name) in [(1, "d", "global"), (2, "d", "notes"), (3, "e", "notes")] {
             let copy = |offset: u128| Copy {
                 id: Some(InstanceId(Uuid::from_u128(number + offset))),
-                quarantine: None,
+                ..Copy::default()
             };
             catalog.apply(&Change::Made(Arc::new(Collection {
                 id: CollectionId(Uuid::from_u128(number)),

@@ -333,7 +333,9 @@ impl State<'_> {
         let report = self.report.instances.get(place.at());
         match self.view.standing(place) {
             _ if report.is_some_and(|report| report.quarantine.is_some()) => "quarantined",
-            Standing::Up if report.is_some_and(|report| report.owed > 0) => "catching-up",
+            Standing::Up if report.is_some_and(|report| report.owed + report.work > 0) => {
+                "catching-up"
+            }
             standing => standing.as_str(),
         }
     }
@@ -357,7 +359,8 @@ impl State<'_> {
     /// Whether some instance in service is being brought up to date.
     fn is_replaying(&self) -> bool {
         InstanceIx::all(self.instances.len()).any(|place| {
-            let owed = self.report.instances.get(place.at()).map_or(0, |i| i.owed);
+            let report = self.report.instances.get(place.at());
+            let owed = report.map_or(0, |i| i.owed + i.work);
             owed > 0 && self.view.standing(place) != Standing::Down
         })
     }

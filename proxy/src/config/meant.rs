@@ -12,6 +12,7 @@ use achromat_core::{
     engine,
     guard::Guard,
     health::HealthRules,
+    jobs::copy::Pace,
     lane,
     limits::INSTANCES_MAX,
     log::Level,
@@ -298,6 +299,13 @@ fn engine(checks: &mut Checks, written: &Written, instances: usize) -> engine::S
             silent_max: health.silent_probes_max,
         },
         keys_kept: checks.time_up_to("writes.keys_kept_ms", writes.keys_kept_ms, KEYS_KEPT_MS_MAX),
+        pace: Pace {
+            records_per_s: written.copies.records_per_s.max(1),
+        },
+        verify_interval: checks.time(
+            "copies.verify_interval_ms",
+            written.copies.verify_interval_ms,
+        ),
     }
 }
 

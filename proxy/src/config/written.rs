@@ -37,6 +37,8 @@ section! {
         reads: Reads = Reads::default(),
         /// Writes.
         writes: Writes = Writes::default(),
+        /// How copies of collections are compared and made anew.
+        copies: Copies = Copies::default(),
         /// How instances are watched.
         health: Health = Health::default(),
         /// Bounds of what is served.
@@ -120,6 +122,16 @@ section! {
         all_wait_ms: u64 = 2_000,
         /// How long the outcome of a write with a key (`Idempotency-Key`) is kept for those who repeat it.
         keys_kept_ms: u64 = 86_400_000,
+    }
+}
+
+section! {
+    /// How copies of collections are compared and made anew.
+    Copies {
+        /// Records compared, or copied from one instance to another, in a second.
+        records_per_s: u32 = 5_000,
+        /// From the comparison of one collection's copies to that of the next one's.
+        verify_interval_ms: u64 = 60_000,
     }
 }
 

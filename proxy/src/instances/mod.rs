@@ -11,8 +11,8 @@ use std::{sync::Arc, time::Duration};
 
 use achromat_core::{
     engine::{Payload, Wire},
-    health::Probe,
-    ids::InstanceIx,
+    health::{self, Probe},
+    ids::{InstanceId, InstanceIx},
     limits::REPLY_BYTES_MAX,
     outcome::Sending,
     reply::Reply,
@@ -187,26 +187,22 @@ impl Instances {
             .unwrap_or(Err(ExchangeError::Silent))
     }
 
-    /// Asks for the heartbeat.
-    pub async fn probe(&self, instance: InstanceIx) -> Probe {
+    /// Asks for the marker, or for the heartbeat of an instance that has none yet.
+    pub async fn probe(&self, instance: InstanceIx, marker: Option<InstanceId>) -> Probe {
+        let target = health::probe_target(marker);
         for _ in 0..STALE_CONNECTIONS_MAX {
-            match self.probe_once(instance).await {
+            let deadline = self.timing.probe;
+            let asked = self.ask(instance, Method::Get, &target, None, deadline);
+            match asked.await {
                 // A connection that was let go says nothing of the server: try the next.
                 Err(ExchangeError::Closed { reused: true }) => {}
-                Ok(reply) if reply.is_success() => return Probe::Answered,
+                Ok(reply) => return health::judge_probe(marker, &reply),
                 Err(ExchangeError::NotSent(_)) => return Probe::Refused,
                 Err(ExchangeError::Silent) => return Probe::Silent,
-                Ok(_) | Err(ExchangeError::Closed { .. } | ExchangeError::Garbled(_)) => break,
+                Err(ExchangeError::Closed { .. } | ExchangeError::Garbled(_)) => break,
             }
         }
         Probe::Odd
-    }
-
-    async fn probe_once(&self, instance: InstanceIx) -> Result<Reply, ExchangeError> {
-        let target = "/api/v2/heartbeat";
-        let deadline = self.timing.probe;
-        self.ask(instance, Method::Get, target, None, deadline)
-            .await
     }
 }
 

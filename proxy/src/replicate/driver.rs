@@ -246,10 +246,30 @@ impl Driver {
                     Event::Resolved { ticket, body }
                 });
             }
-            Effect::Probe { instance } => {
+            Effect::Ask {
+                job,
+                instance,
+                wire,
+            } => {
                 let instances = Arc::clone(&self.parts.instances);
                 self.spawn(async move {
-                    let probe = instances.probe(instance).await;
+                    let body = match &wire.body {
+                        Payload::Entry { body, .. } => body.clone().unwrap_or_default(),
+                        Payload::None => Bytes::new(),
+                    };
+                    let sending = instances.send(instance, &wire, body).await;
+                    Event::Told { job, sending }
+                });
+            }
+            Effect::JobFailed {
+                task,
+                tries,
+                reason,
+            } => tracing::warn!(?task, tries, reason, "a job has failed and is tried again"),
+            Effect::Probe { instance, marker } => {
+                let instances = Arc::clone(&self.parts.instances);
+                self.spawn(async move {
+                    let probe = instances.probe(instance, marker).await;
                     Event::Probed { instance, probe }
                 });
             }

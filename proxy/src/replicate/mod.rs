@@ -13,7 +13,8 @@ use achromat_core::{
     engine::{Event, Report, Settings},
     guard::Guard,
     health::{Sign, Standing},
-    ids::{InstanceIx, Key},
+    ids::{InstanceId, InstanceIx, Key},
+    jobs::Task,
     key::KeyRecord,
     log::Level,
     reply::{self, Reply},
@@ -206,6 +207,16 @@ impl Replicator {
     /// Tells what a request met.
     pub fn notice(&self, instance: InstanceIx, sign: Sign) {
         self.say(Message::Event(Event::Noticed { instance, sign }));
+    }
+
+    /// Tells that an instance did not have a collection that was read.
+    pub fn missed(&self, instance: InstanceIx, id: InstanceId) {
+        self.say(Message::Event(Event::Missed { instance, id }));
+    }
+
+    /// Has something done beside the lanes.
+    pub fn want(&self, task: Task) {
+        self.say(Message::Event(Event::Wanted(task)));
     }
 
     /// Tells how an operator wants an instance to be held.

@@ -23,7 +23,8 @@ pub(super) async fn resolve(
     instance: InstanceIx,
     question: Question,
 ) -> Result<Bytes, Reply> {
-    let Some(resolution) = resolution(guard, &question.name, &question.body) else {
+    let Some(resolution) = resolution(guard, &question.name, &question.body, question.needs_ids)
+    else {
         return Ok(question.body);
     };
     let find = Some(resolution.find.clone());

@@ -122,7 +122,7 @@ impl<'a, 't> Read<'a, 't> {
                 Some((instance, result)) = under_way.next() => match result {
                     Ok(answer) => return answer,
                     Err(failure) => {
-                        self.notice(instance, &failure);
+                        self.notice(instance, &failure, lookup.as_deref());
                         step = dispatch.step(ReadEvent::Failed(instance, failure));
                     }
                 },
@@ -177,12 +177,18 @@ impl<'a, 't> Read<'a, 't> {
         }
     }
 
-    fn notice(&self, instance: InstanceIx, failure: &ReadFailure) {
+    fn notice(&self, instance: InstanceIx, failure: &ReadFailure, lookup: Option<&Lookup<'_>>) {
         let sign = match failure {
             ReadFailure::Refused => Sign::Refused,
             ReadFailure::Silent => Sign::Silent,
             ReadFailure::Closed => Sign::Closed,
-            ReadFailure::ServerError(_) | ReadFailure::Missing(_) => return,
+            ReadFailure::Missing(_) => {
+                if let Some(id) = lookup.and_then(|lookup| lookup.asked_id(instance)) {
+                    self.app.replicator.missed(instance, id);
+                }
+                return;
+            }
+            ReadFailure::ServerError(_) => return,
         };
         self.app.replicator.notice(instance, sign);
     }

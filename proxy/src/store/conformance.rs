@@ -129,7 +129,7 @@ fn made(number: u128) -> Change {
         copies: [
             Copy {
                 id: Some(InstanceId(Uuid::from_u128(number + 0xa0))),
-                quarantine: None,
+                ..Copy::default()
             },
             Copy::default(),
         ]

@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 use achromat_core::{
     durable::{Appended, Write},
     engine::Event,
-    ids::{EntryId, InstanceIx, LaneId, Position, Ticket},
+    ids::{EntryId, InstanceIx, JobId, LaneId, Position, Ticket},
     reply::{self, Reply},
 };
 use tokio::sync::mpsc;
@@ -43,6 +43,8 @@ pub enum Then {
     Recorded(LaneId, InstanceIx, Position),
     /// The verdict is recorded.
     Closed(LaneId, Position),
+    /// What a job has made true is recorded.
+    Settled(JobId),
     /// Nothing.
     Nothing,
 }
@@ -66,6 +68,7 @@ impl Order {
                 ..
             } => Then::Recorded(*lane, *instance, *position),
             Write::Close { lane, position, .. } => Then::Closed(*lane, *position),
+            Write::Settle { job, .. } => Then::Settled(*job),
             _ => Then::Nothing,
         };
         Self { write, then }
@@ -200,6 +203,7 @@ impl<S: Store + ?Sized> Writer<S> {
                     position,
                 }),
                 Then::Closed(lane, position) => self.say(Event::Closed { lane, position }),
+                Then::Settled(job) => self.say(Event::Settled { job }),
                 Then::Nothing => {}
             }
         }

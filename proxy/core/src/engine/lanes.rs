@@ -7,7 +7,7 @@ use crate::{
     catalog::Change,
     durable::Write,
     health::Sign,
-    ids::{Attempt, InstanceIx, LaneId, Position},
+    ids::{Attempt, InstanceId, InstanceIx, LaneId, Position},
     key::Settled,
     lane::{self, Context, Lane, Peer},
     limits::REPLICATION_IN_FLIGHT_MAX,
@@ -27,10 +27,11 @@ impl Engine {
         InstanceIx::all(self.instances.len())
             .zip(&self.instances)
             .map(|(instance, state)| Peer {
-                standing: state.standing(),
+                standing: state.health.standing(),
                 is_ready: id == LaneId::Schema || copy(instance).is_some_and(|c| c.id.is_some()),
-                is_quarantined: state.quarantine.is_some()
+                is_quarantined: self.catalog.is_out(instance)
                     || copy(instance).is_some_and(|c| c.quarantine.is_some()),
+                is_distrusted: copy(instance).is_some_and(|c| c.distrust.is_some()),
             })
             .collect()
     }
@@ -71,6 +72,7 @@ impl Engine {
         }
         self.with_lane(id, Lane::advance);
         self.settle(id);
+        self.lane_moved(id);
         self.pass_gate(id);
         self.wake_for_gate(id);
     }
@@ -337,6 +339,8 @@ impl Engine {
                 }
             } else if let Some(instance) = self.silences.pop_front() {
                 self.noticed(instance, Sign::Silent);
+            } else if self.next_unblocked() {
+                // It went on as far as it could.
             } else {
                 break;
             }
@@ -348,6 +352,26 @@ impl Engine {
             lane.recorded(instance, position);
         }
         self.advance(id);
+    }
+
+    /// A read was told that an instance lacks a collection. When no change of collections is under
+    /// way there, it does.
+    pub(super) fn missed(&mut self, instance: InstanceIx, id: InstanceId) {
+        let head = self.schema.head();
+        let is_settled = self.schema.open() == 0 && self.schema.has_applied(instance, head);
+        let Some(collection) = self.catalog.of_instance_id(id).filter(|_| is_settled) else {
+            return;
+        };
+        if collection.is_served_by(instance) && collection.on(instance) == Some(id) {
+            let collection = collection.id;
+            self.change(vec![Change::Quarantined {
+                collection,
+                instance,
+                reason: "it is missing there".into(),
+            }]);
+            self.advance(LaneId::Collection(collection));
+            self.schedule();
+        }
     }
 
     fn quarantine(&mut self, id: LaneId, instance: InstanceIx, position: Position, reason: String) {

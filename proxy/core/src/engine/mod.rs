@@ -5,6 +5,7 @@
 //! durable before something else is an effect of its own, and the other thing comes out only when
 //! an event has confirmed it.
 
+mod jobs;
 mod keys;
 mod lanes;
 mod report;
@@ -25,16 +26,18 @@ use imbl::OrdMap;
 
 use self::submit::Gate;
 pub use self::{
+    jobs::{Found, JobReport},
     keys::Join,
     report::{InstanceReport, Report, TroubleReport},
     restore::{RestoredLane, Snapshot},
     submit::{Question, Submission},
 };
 use crate::{
-    catalog::Catalog,
+    catalog::{Catalog, Change},
     durable::Write,
     health::{Health, HealthRules, Probe, Sign, Standing, Transition},
-    ids::{Attempt, CollectionId, InstanceIx, LaneId, Position, Ticket},
+    ids::{Attempt, CollectionId, InstanceId, InstanceIx, JobId, LaneId, Position, Ticket},
+    jobs::{Task, copy::Pace},
     lane::{Lane, Rules},
     limits::{REPLICATION_IN_FLIGHT_MAX, TRIM_INTERVAL, TROUBLES_KEPT_MAX},
     log::Entry,
@@ -57,6 +60,10 @@ pub struct Settings {
     pub health: HealthRules,
     /// How long settled keys are kept.
     pub keys_kept: Duration,
+    /// How fast copies are compared and made.
+    pub pace: Pace,
+    /// From the comparison of one collection's copies to that of the next one's.
+    pub verify_interval: Duration,
 }
 
 /// Something that happened.
@@ -118,6 +125,27 @@ pub enum Event {
         lane: LaneId,
         /// The entry.
         position: Position,
+    },
+    /// An instance's answer to what a job asked.
+    Told {
+        /// The job.
+        job: JobId,
+        /// How the sending ended.
+        sending: Sending,
+    },
+    /// The store has made durable what a job has made true.
+    Settled {
+        /// The job.
+        job: JobId,
+    },
+    /// An operator wants something done.
+    Wanted(Task),
+    /// A read was told that an instance does not have a collection.
+    Missed {
+        /// The instance.
+        instance: InstanceIx,
+        /// The collection's UUID there.
+        id: InstanceId,
     },
     /// A request met something.
     Noticed {
@@ -210,7 +238,17 @@ pub enum Effect {
         /// What is sent.
         wire: Wire,
     },
-    /// Make this durable, then say [`Event::Recorded`] of a record, [`Event::Closed`] of a close.
+    /// Send this for a job, then say [`Event::Told`].
+    Ask {
+        /// The job.
+        job: JobId,
+        /// The instance.
+        instance: InstanceIx,
+        /// What is sent.
+        wire: Wire,
+    },
+    /// Make this durable, then say [`Event::Recorded`] of a record, [`Event::Closed`] of a close,
+    /// [`Event::Settled`] of what a job has made true.
     Write(Write),
     /// Answer a client.
     Answer {
@@ -229,10 +267,22 @@ pub enum Effect {
         /// The time.
         kept: Duration,
     },
-    /// Ask an instance for its heartbeat, then say [`Event::Probed`].
+    /// Ask an instance for its marker, or for its heartbeat when it has none yet, and say
+    /// [`Event::Probed`].
     Probe {
         /// The instance.
         instance: InstanceIx,
+        /// The UUID of its marker.
+        marker: Option<InstanceId>,
+    },
+    /// Tell the operator that a job has failed and will be tried again.
+    JobFailed {
+        /// The job.
+        task: Task,
+        /// How often it has failed.
+        tries: u32,
+        /// Why.
+        reason: String,
     },
     /// Tell the operator that an instance's standing has changed.
     Tell {
@@ -251,14 +301,14 @@ struct Instance {
     budget: usize,
     /// The lanes that wait for that budget.
     starved: BTreeSet<LaneId>,
-    /// Why it can't be used at all until it is rebuilt.
-    quarantine: Option<Arc<str>>,
 }
 
 /// An entry on its way into the store.
 struct Appending {
     entry: Entry,
     client: crate::lane::Client,
+    /// An instance was asked before what it touches.
+    was_resolved: bool,
 }
 
 /// The whole state.
@@ -284,6 +334,9 @@ pub struct Engine {
     unsent: VecDeque<(LaneId, InstanceIx, Attempt, Outcome)>,
     /// Instances whose silence is to be taken in.
     silences: VecDeque<InstanceIx>,
+    /// Jobs whose wait is over.
+    unblocked: VecDeque<JobId>,
+    jobs: jobs::Jobs,
     trim_at: Instant,
     forget_keys_at: Instant,
     troubles: VecDeque<TroubleReport>,
@@ -320,13 +373,14 @@ impl Engine {
                 }
                 self.advance(lane);
             }
+            Event::Told { job, sending } => self.told(job, sending),
+            Event::Settled { job } => self.settled(job),
+            Event::Wanted(task) => self.ask_for(task),
+            Event::Missed { instance, id } => self.missed(instance, id),
             Event::Noticed { instance, sign } => {
                 self.noticed(instance, sign);
             }
-            Event::Probed { instance, probe } => {
-                let (rules, now) = (self.settings.health, self.now);
-                self.health(instance, |health| health.probed(probe, &rules, now));
-            }
+            Event::Probed { instance, probe } => self.probed(instance, probe),
             Event::Forced {
                 instance,
                 standing,
@@ -352,17 +406,30 @@ impl Engine {
         let health = self.instances.iter().filter_map(|i| i.health.wakes_at());
         let trim = (!self.trimmable.is_empty()).then_some(self.trim_at);
         let others = trim.into_iter().chain([self.forget_keys_at]);
-        health.chain(lanes).chain(others).min()
+        health
+            .chain(lanes)
+            .chain(others)
+            .chain(self.jobs.wakes_at())
+            .min()
     }
 
     /// What requests may see now.
     pub fn view(&self) -> View {
         View {
             catalog: self.catalog.clone(),
-            standings: self.instances.iter().map(Instance::standing).collect(),
+            standings: InstanceIx::all(self.instances.len())
+                .map(|instance| self.standing(instance))
+                .collect(),
             schema: self.schema.progress(),
             lanes: self.progress.clone(),
             store_is_up: self.store_is_up,
+            has_seen_all: InstanceIx::all(self.instances.len())
+                .zip(&self.instances)
+                .all(|(instance, state)| match state.health.standing() {
+                    Standing::Up => !self.catalog.is_out(instance),
+                    Standing::Suspect => false,
+                    Standing::Down => true,
+                }),
         }
     }
 
@@ -376,7 +443,8 @@ impl Engine {
                 transition
             });
             if is_due {
-                self.effects.push(Effect::Probe { instance });
+                let marker = self.catalog.instance(instance).marker;
+                self.effects.push(Effect::Probe { instance, marker });
             }
         }
         while let Some((at, lane)) = self.wakes.first().copied()
@@ -386,6 +454,7 @@ impl Engine {
             self.wake_of.remove(&lane);
             self.advance(lane);
         }
+        self.tick_jobs();
         if self.trim_at <= self.now {
             self.trim_at = self.now + TRIM_INTERVAL;
             self.trim();
@@ -396,6 +465,24 @@ impl Engine {
     fn noticed(&mut self, instance: InstanceIx, sign: Sign) {
         let now = self.now;
         self.health(instance, |health| health.noticed(sign, now));
+    }
+
+    fn probed(&mut self, instance: InstanceIx, probe: Probe) {
+        if probe == Probe::Lost && !self.catalog.is_out(instance) {
+            self.exclude(instance, "it has lost its data");
+        }
+        let (rules, now) = (self.settings.health, self.now);
+        self.health(instance, |health| health.probed(probe, &rules, now));
+    }
+
+    /// Takes an instance out of service until a job has made it whole again.
+    fn exclude(&mut self, instance: InstanceIx, reason: &str) {
+        let mut record = self.catalog.instance(instance);
+        record.quarantine = Some(reason.into());
+        self.change(vec![Change::Instance { instance, record }]);
+        for id in self.active.clone() {
+            self.advance(id);
+        }
     }
 
     /// Changes what is known of an instance, and goes on wherever that matters.
@@ -425,6 +512,16 @@ impl Engine {
             }
             self.advance(id);
         }
+        self.schedule();
+    }
+
+    /// How far an instance is used.
+    fn standing(&self, instance: InstanceIx) -> Standing {
+        if self.catalog.is_out(instance) {
+            return Standing::Down;
+        }
+        let state = self.instances.get(instance.at());
+        state.map_or(Standing::Down, |state| state.health.standing())
     }
 
     fn lane(&self, id: LaneId) -> Option<&Lane> {
@@ -457,15 +554,6 @@ impl Instance {
             health: Health::new(now),
             budget: REPLICATION_IN_FLIGHT_MAX,
             starved: BTreeSet::new(),
-            quarantine: None,
-        }
-    }
-
-    fn standing(&self) -> Standing {
-        if self.quarantine.is_some() {
-            Standing::Down
-        } else {
-            self.health.standing()
         }
     }
 }

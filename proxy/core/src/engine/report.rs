@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::Engine;
+use super::{Engine, Found, JobReport};
 use crate::{
     health::Standing,
     ids::{InstanceIx, LaneId, Position},
-    time::WallTime,
+    time::{Instant, WallTime},
 };
 
 /// Something that went wrong with an entry.
@@ -37,6 +37,8 @@ pub struct InstanceReport {
     pub quarantine: Option<Arc<str>>,
     /// Entries that it has not applied.
     pub owed: u64,
+    /// Copies to be made or compared there, or the instance itself to be taken in.
+    pub work: u64,
     /// Collections whose copy on it is quarantined.
     pub quarantined_collections: usize,
 }
@@ -46,7 +48,7 @@ pub struct InstanceReport {
 pub struct Report {
     /// One for each instance.
     pub instances: Vec<InstanceReport>,
-    /// Entries that at least one instance has not applied.
+    /// Entries that at least one instance has not applied, and copies to be made or compared.
     pub pending: u64,
     /// Writes on their way into the log.
     pub waiting: usize,
@@ -58,6 +60,12 @@ pub struct Report {
     pub trouble_count: u64,
     /// The latest failures.
     pub troubles: Vec<TroubleReport>,
+    /// Work that goes on beside the lanes, or waits to be begun again.
+    pub jobs: Vec<JobReport>,
+    /// What such work has found.
+    pub found: Vec<Found>,
+    /// Now.
+    pub now: Instant,
 }
 
 impl Engine {
@@ -65,11 +73,18 @@ impl Engine {
     pub fn report(&self) -> Report {
         let active = || self.active.iter().filter_map(|id| self.lane(*id));
         let pending: usize = active().map(crate::lane::Lane::pending).sum();
+        let (jobs, found) = self.report_jobs();
         Report {
+            jobs,
+            found,
+            now: self.now,
             instances: InstanceIx::all(self.instances.len())
                 .map(|instance| self.report_instance(instance))
                 .collect(),
-            pending: u64::try_from(pending).unwrap_or(u64::MAX),
+            pending: u64::try_from(pending).unwrap_or(u64::MAX)
+                + InstanceIx::all(self.instances.len())
+                    .map(|instance| self.work_for(instance))
+                    .sum::<u64>(),
             waiting: self.gates.values().map(super::Gate::waiting).sum::<usize>()
                 + self.appending.len(),
             oldest_pending: active().filter_map(crate::lane::Lane::oldest_pending).min(),
@@ -83,10 +98,11 @@ impl Engine {
         let state = self.instances.get(instance.at());
         let owed = |id: &LaneId| self.lane(*id).map_or(0, |lane| lane.owed_to(instance));
         InstanceReport {
-            standing: state.map_or(Standing::Down, super::Instance::standing),
+            standing: self.standing(instance),
             is_forced: state.is_some_and(|state| state.health.is_forced()),
-            quarantine: state.and_then(|state| state.quarantine.clone()),
+            quarantine: self.catalog.instance(instance).quarantine,
             owed: self.active.iter().map(owed).sum(),
+            work: self.work_for(instance),
             quarantined_collections: self
                 .catalog
                 .collections()

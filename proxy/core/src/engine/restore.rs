@@ -72,6 +72,7 @@ impl Engine {
         for id in engine.active.clone() {
             engine.advance(id);
         }
+        engine.let_jobs_settle();
         engine.drain();
         engine
     }
@@ -96,6 +97,8 @@ impl Engine {
             wake_of: BTreeMap::new(),
             unsent: VecDeque::new(),
             silences: VecDeque::new(),
+            unblocked: VecDeque::new(),
+            jobs: super::jobs::Jobs::default(),
             trim_at: now,
             forget_keys_at: now,
             troubles: VecDeque::new(),
@@ -138,7 +141,7 @@ impl Engine {
     /// was added or taken away while the log went on, and must be rebuilt.
     fn exclude_those_too_far_behind(&mut self, restored: &RestoredLane) {
         for (instance, cursor) in InstanceIx::all(self.instances.len()).zip(&restored.cursors) {
-            if cursor.unwrap_or_default() >= restored.trimmed {
+            if cursor.unwrap_or_default() >= restored.trimmed || self.catalog.is_out(instance) {
                 continue;
             }
             let reason = "the log does not reach back to where it stopped";
@@ -153,12 +156,6 @@ impl Engine {
                     self.change(vec![change]);
                 }
             }
-        }
-    }
-
-    fn exclude(&mut self, instance: InstanceIx, reason: &str) {
-        if let Some(state) = self.instances.get_mut(instance.at()) {
-            state.quarantine = Some(reason.into());
         }
     }
 }

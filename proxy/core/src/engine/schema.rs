@@ -250,6 +250,9 @@ impl Engine {
                 collection: *collection,
                 at,
             }],
+            Verb::CreateTenant { name: Some(name) } => vec![Change::TenantMade {
+                tenant: Arc::clone(name),
+            }],
             Verb::CreateDatabase {
                 tenant,
                 name: Some(name),

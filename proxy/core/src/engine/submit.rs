@@ -46,6 +46,8 @@ pub struct Question {
     pub id: InstanceId,
     /// The delete's body.
     pub body: Bytes,
+    /// Whether it must name what it deletes, even when it has no limit.
+    pub needs_ids: bool,
 }
 
 /// What waits before a lane.
@@ -56,11 +58,17 @@ pub(super) struct Gate {
     appending: usize,
     /// The submission for which an instance is being asked.
     resolving: Option<Ticket>,
+    /// A job lets nothing through.
+    pub(super) held: bool,
 }
 
 impl Gate {
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.appending == 0 && self.resolving.is_none()
+        self.waiting.is_empty() && self.has_nothing_under_way() && !self.held
+    }
+
+    pub(super) fn has_nothing_under_way(&self) -> bool {
+        self.appending == 0 && self.resolving.is_none()
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -74,12 +82,15 @@ impl Gate {
 }
 
 impl Engine {
-    pub(super) fn submitted(&mut self, submission: Submission) {
+    pub(super) fn submitted(&mut self, mut submission: Submission) {
         if let Err(reply) = self.admit(&submission) {
             self.answer(submission.ticket, reply);
             return;
         }
         let lane = submission.permit.entry.verb.lane();
+        if self.is_watched(lane) {
+            submission.permit.name_ids();
+        }
         self.gates
             .entry(lane)
             .or_default()
@@ -87,6 +98,15 @@ impl Engine {
             .push_back(submission);
         self.pass_gate(lane);
         self.wake_for_gate(lane);
+    }
+
+    /// Has writes that wait name the records that they touch.
+    pub(super) fn resolve_what_waits(&mut self, lane: LaneId) {
+        if let Some(gate) = self.gates.get_mut(&lane) {
+            for waiting in &mut gate.waiting {
+                waiting.permit.name_ids();
+            }
+        }
     }
 
     /// Whether a write may enter at all. Nothing has happened to one that may not.
@@ -98,7 +118,8 @@ impl Engine {
         if self
             .instances
             .iter()
-            .all(|i| i.standing() == Standing::Down)
+            .zip(InstanceIx::all(self.instances.len()))
+            .all(|(_, instance)| self.standing(instance) == Standing::Down)
         {
             let message = "No instance is in service; nothing was done";
             return Err(reply::unavailable(message, 1));
@@ -119,6 +140,7 @@ impl Engine {
         self.expire(lane);
         while let Some(gate) = self.gates.get_mut(&lane)
             && gate.resolving.is_none()
+            && !gate.held
             && let Some(next) = gate.waiting.front()
         {
             if next.permit.must_resolve {
@@ -173,6 +195,7 @@ impl Engine {
                 name: collection.name.clone(),
                 id: collection.on(instance)?,
                 body: next.permit.entry.body.clone(),
+                needs_ids: next.permit.needs_ids,
             })
         });
         let ticket = next.ticket;
@@ -245,7 +268,13 @@ impl Engine {
     fn append(&mut self, submission: Submission) {
         let Submission {
             ticket,
-            permit: Permit { entry, level, .. },
+            permit:
+                Permit {
+                    entry,
+                    level,
+                    must_resolve,
+                    ..
+                },
             answer_by,
         } = submission;
         let client = Client {
@@ -257,13 +286,24 @@ impl Engine {
             ticket,
             entry: entry.clone(),
         });
-        self.appending.insert(ticket, Appending { entry, client });
+        let appending = Appending {
+            entry,
+            client,
+            was_resolved: must_resolve,
+        };
+        self.appending.insert(ticket, appending);
     }
 
     pub(super) fn appended(&mut self, ticket: Ticket, position: Position) {
-        let Some(Appending { entry, client }) = self.appending.remove(&ticket) else {
+        let Some(Appending {
+            entry,
+            client,
+            was_resolved,
+        }) = self.appending.remove(&ticket)
+        else {
             return;
         };
+        self.touched(&entry, was_resolved);
         let (id, now) = (entry.verb.lane(), self.now);
         match self.lane_mut(id).filter(|lane| !lane.is_void()) {
             Some(lane) => {

@@ -34,7 +34,27 @@ const SETTINGS: Settings = Settings {
         silent_max: 2,
     },
     keys_kept: Duration::from_secs(3600),
+    pace: Pace {
+        records_per_s: 1_000_000,
+    },
+    verify_interval: Duration::from_hours(1),
 };
+
+/// Both instances are known, and hold what they should.
+fn marked() -> Catalog {
+    let mut catalog = Catalog::default();
+    for instance in [A, B] {
+        let marker = InstanceId(Uuid::from_u128(0xff00 + u128::from(instance.0)));
+        catalog.apply(&Change::Instance {
+            instance,
+            record: crate::catalog::InstanceRecord {
+                marker: Some(marker),
+                quarantine: None,
+            },
+        });
+    }
+    catalog
+}
 
 /// A sending that waits for its answer.
 #[derive(Debug, Clone)]
@@ -63,7 +83,14 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut world = Self {
-            engine: Engine::restore(SETTINGS, Snapshot::default(), Instant(0)),
+            engine: Engine::restore(
+                SETTINGS,
+                Snapshot {
+                    catalog: marked(),
+                    ..Snapshot::default()
+                },
+                Instant(0),
+            ),
             now: Instant(0),
             ledger: Ledger::default(),
             asked_again: Vec::new(),
@@ -705,10 +732,10 @@ fn what_is_resolved_is_resolved_one_by_one() {
 #[test]
 fn a_restart_goes_on_where_it_stopped() {
     let id = CollectionId(Uuid::from_u128(1));
-    let mut catalog = Catalog::default();
+    let mut catalog = marked();
     let copies = [0xa01, 0xb01].map(|uuid| crate::catalog::Copy {
-        id: Some(crate::ids::InstanceId(Uuid::from_u128(uuid))),
-        quarantine: None,
+        id: Some(InstanceId(Uuid::from_u128(uuid))),
+        ..crate::catalog::Copy::default()
     });
     catalog.apply(&Change::Made(Arc::new(crate::catalog::Collection {
         id,

@@ -167,13 +167,19 @@ impl Lane {
             if !suits || !self.may_retry(instance, context) {
                 continue;
             }
-            let standing = Self::peer(context, instance).map(|peer| peer.standing);
-            let rank = (failed, standing, instance);
+            let peer = Self::peer(context, instance);
+            let is_distrusted = peer.is_some_and(|peer| peer.is_distrusted);
+            let rank = (
+                is_distrusted,
+                failed,
+                peer.map(|peer| peer.standing),
+                instance,
+            );
             if best.is_none_or(|best| rank < best) {
                 best = Some(rank);
             }
         }
-        best.map(|(_, _, instance)| instance)
+        best.map(|(.., instance)| instance)
     }
 
     fn send(

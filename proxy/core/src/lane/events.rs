@@ -311,6 +311,18 @@ impl Lane {
         }
     }
 
+    /// A job has made an instance equal to one that has applied everything up to a position.
+    pub fn placed(&mut self, instance: InstanceIx, position: Position) {
+        if let Some(track) = self.track_mut(instance) {
+            assert!(
+                track.applied <= position,
+                "I06: an instance never goes back in a lane"
+            );
+            (track.applied, track.recorded) = (position, position);
+            track.trouble = None;
+        }
+    }
+
     /// A verdict that no instance stands for has become durable.
     pub fn closed(&mut self, position: Position) {
         if let Some(slot) = self.slot_mut(position) {

@@ -42,6 +42,8 @@ pub struct Peer {
     pub is_ready: bool,
     /// Whether its copy is quarantined: it is sent nothing, and the log is not kept for it.
     pub is_quarantined: bool,
+    /// Whether its copy may differ from the others: it decides nothing while another one can.
+    pub is_distrusted: bool,
 }
 
 /// Timing and bounds of lanes.
@@ -345,6 +347,25 @@ impl Lane {
     pub fn owed_to(&self, instance: InstanceIx) -> u64 {
         self.track(instance)
             .map_or(0, |track| self.head().since(track.applied))
+    }
+
+    /// Whether an instance has applied everything up to a position.
+    pub fn has_applied(&self, instance: InstanceIx, position: Position) -> bool {
+        self.track(instance)
+            .is_some_and(|track| track.applied >= position)
+    }
+
+    /// The same, recorded, with nothing under way to it.
+    pub fn has_recorded(&self, instance: InstanceIx, position: Position) -> bool {
+        self.track(instance)
+            .is_some_and(|track| track.recorded >= position && track.flight.is_none())
+    }
+
+    /// Whether nothing that was sent to an instance can still be carried out.
+    pub fn is_quiet(&self, instance: InstanceIx) -> bool {
+        self.track(instance).is_none_or(|track| {
+            track.flight.is_none() && !track.trouble.is_some_and(|trouble| trouble.is_settling)
+        })
     }
 
     /// Whether any sending or recording is under way, or any client waits.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use achromat_core::{
-    catalog::{Catalog, Change, Collection, Copy},
+    catalog::{Catalog, Change, Collection, Copy, InstanceRecord},
     engine::{RestoredLane, Snapshot},
     ids::{CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, Key, LaneId, Position},
     log::{Logged, Verdict},
@@ -72,6 +72,7 @@ async fn catalog(connection: &mut SqliteConnection, names: &InstanceNames) -> Re
             let id: Option<&[u8]> = row.get("instance_id");
             copy.id = id.map(uuid).transpose()?.map(InstanceId);
             copy.quarantine = row.get::<Option<&str>, _>("quarantine").map(Arc::from);
+            copy.distrust = row.get::<Option<&str>, _>("distrust").map(Arc::from);
         }
     }
     let mut catalog = Catalog::default();
@@ -89,6 +90,21 @@ async fn catalog(connection: &mut SqliteConnection, names: &InstanceNames) -> Re
             gone_at: row.get::<Option<i64>, _>("gone_at").map(position),
             copies: copies.into(),
         })));
+    }
+    for row in rows(&mut *connection, "SELECT * FROM instances").await? {
+        let Some(instance) = place(names, &row) else {
+            continue;
+        };
+        let marker: Option<&[u8]> = row.get("marker");
+        let record = InstanceRecord {
+            marker: marker.map(uuid).transpose()?.map(InstanceId),
+            quarantine: row.get::<Option<&str>, _>("quarantine").map(Arc::from),
+        };
+        catalog.apply(&Change::Instance { instance, record });
+    }
+    for row in rows(&mut *connection, "SELECT * FROM tenants").await? {
+        let tenant = row.get::<&str, _>("tenant").into();
+        catalog.apply(&Change::TenantMade { tenant });
     }
     for row in rows(connection, "SELECT * FROM databases").await? {
         catalog.apply(&Change::DatabaseMade {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use achromat_core::{
-    catalog::{Change, Collection, Copy},
+    catalog::{Change, Collection, Copy, InstanceRecord},
     durable::{Appended, Write},
-    ids::{Epoch, InstanceIx, LaneId, Position},
+    ids::{CollectionId, Epoch, InstanceId, InstanceIx, LaneId, Position},
     log::{Entry, Verdict},
 };
 use sqlx::SqliteConnection;
@@ -117,6 +117,16 @@ pub(super) async fn write(
         }
         Write::ForgetKeys { logged_before } => {
             keys::forget(connection, *logged_before).await?;
+            Ok(None)
+        }
+        Write::Settle {
+            cursors, changes, ..
+        } => {
+            for (lane, instance, position) in cursors {
+                let instance = name(names, *instance)?;
+                advance(connection, epoch, *lane, instance, *position).await?;
+            }
+            change(connection, names, changes).await?;
             Ok(None)
         }
     }
@@ -232,40 +242,10 @@ async fn change(
     for change in changes {
         match change {
             Change::Made(collection) => make(connection, names, collection).await?,
-            Change::Copied {
-                collection,
-                instance,
-                id,
-            } => {
-                sqlx::query(
-                    "INSERT INTO copies (collection, instance, instance_id) VALUES (?, ?, ?)
-                     ON CONFLICT (collection, instance) DO UPDATE SET instance_id = excluded.instance_id",
-                )
-                .bind(collection.0.as_bytes().as_slice())
-                .bind(name(names, *instance)?)
-                .bind(id.0.as_bytes().as_slice())
-                .execute(&mut *connection)
-                .await?;
-            }
-            Change::Quarantined {
-                collection,
-                instance,
-                reason,
-            } => {
-                sqlx::query(
-                    "INSERT INTO copies (collection, instance, quarantine) VALUES (?, ?, ?)
-                     ON CONFLICT (collection, instance) DO UPDATE SET quarantine = excluded.quarantine",
-                )
-                .bind(collection.0.as_bytes().as_slice())
-                .bind(name(names, *instance)?)
-                .bind(reason.as_ref())
-                .execute(&mut *connection)
-                .await?;
-            }
             Change::Renamed { collection, name } => {
                 sqlx::query("UPDATE collections SET name = ? WHERE collection = ?")
                     .bind(name.as_ref())
-                    .bind(collection.0.as_bytes().as_slice())
+                    .bind(key(*collection).as_slice())
                     .execute(&mut *connection)
                     .await?;
             }
@@ -274,26 +254,167 @@ async fn change(
                 bury(connection, collection.0, *at).await?;
             }
             Change::Forgotten { collection } => forget(connection, collection.0).await?,
-            Change::DatabaseMade { namespace, id } => {
-                sqlx::query(
-                    "INSERT INTO databases (tenant, name, database) VALUES (?, ?, ?)
-                     ON CONFLICT (tenant, name) DO UPDATE SET database = excluded.database",
-                )
-                .bind(namespace.0.as_ref())
-                .bind(namespace.1.as_ref())
-                .bind(id.0.as_bytes().as_slice())
-                .execute(&mut *connection)
-                .await?;
+            Change::DatabaseMade { .. }
+            | Change::DatabaseGone { .. }
+            | Change::TenantMade { .. } => change_namespace(connection, change).await?,
+            Change::Instance { instance, record } => {
+                let instance = name(names, *instance)?;
+                know_instance(connection, instance, record).await?;
             }
-            Change::DatabaseGone { namespace } => {
-                sqlx::query("DELETE FROM databases WHERE tenant = ? AND name = ?")
-                    .bind(namespace.0.as_ref())
-                    .bind(namespace.1.as_ref())
-                    .execute(&mut *connection)
-                    .await?;
-            }
+            Change::Copied { .. }
+            | Change::Quarantined { .. }
+            | Change::Distrusted { .. }
+            | Change::Healed { .. }
+            | Change::Lost { .. } => change_copy(connection, names, change).await?,
         }
     }
+    Ok(())
+}
+
+fn key(collection: CollectionId) -> [u8; 16] {
+    collection.0.into_bytes()
+}
+
+async fn change_namespace(connection: &mut SqliteConnection, change: &Change) -> Result<()> {
+    let query = match change {
+        Change::DatabaseMade { namespace, id } => sqlx::query(
+            "INSERT INTO databases (tenant, name, database) VALUES (?, ?, ?)
+             ON CONFLICT (tenant, name) DO UPDATE SET database = excluded.database",
+        )
+        .bind(namespace.0.as_ref())
+        .bind(namespace.1.as_ref())
+        .bind(id.0.as_bytes().to_vec()),
+        Change::DatabaseGone { namespace } => {
+            sqlx::query("DELETE FROM databases WHERE tenant = ? AND name = ?")
+                .bind(namespace.0.as_ref())
+                .bind(namespace.1.as_ref())
+        }
+        Change::TenantMade { tenant } => {
+            sqlx::query("INSERT OR IGNORE INTO tenants (tenant) VALUES (?)").bind(tenant.as_ref())
+        }
+        _ => return Ok(()),
+    };
+    query.execute(connection).await?;
+    Ok(())
+}
+
+async fn know_instance(
+    connection: &mut SqliteConnection,
+    instance: &str,
+    record: &InstanceRecord,
+) -> Result<()> {
+    sqlx::query("INSERT OR REPLACE INTO instances (instance, marker, quarantine) VALUES (?, ?, ?)")
+        .bind(instance)
+        .bind(record.marker.map(|id| id.0.into_bytes().to_vec()))
+        .bind(record.quarantine.as_deref())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// What becomes of a copy's columns; `None` leaves one as it is.
+#[derive(Default)]
+struct Columns<'a> {
+    id: Option<Option<InstanceId>>,
+    quarantine: Option<Option<&'a str>>,
+    distrust: Option<Option<&'a str>>,
+}
+
+async fn change_copy(
+    connection: &mut SqliteConnection,
+    names: &InstanceNames,
+    change: &Change,
+) -> Result<()> {
+    let nothing = Columns::default();
+    let (collection, instance, columns) = match change {
+        Change::Copied {
+            collection,
+            instance,
+            id,
+        } => {
+            let id = Some(Some(*id));
+            (collection, instance, Columns { id, ..nothing })
+        }
+        Change::Quarantined {
+            collection,
+            instance,
+            reason,
+        } => {
+            let quarantine = Some(Some(reason.as_ref()));
+            let columns = Columns {
+                quarantine,
+                ..nothing
+            };
+            (collection, instance, columns)
+        }
+        Change::Distrusted {
+            collection,
+            instance,
+            reason,
+        } => {
+            let distrust = Some(Some(reason.as_ref()));
+            (
+                collection,
+                instance,
+                Columns {
+                    distrust,
+                    ..nothing
+                },
+            )
+        }
+        Change::Healed {
+            collection,
+            instance,
+        } => {
+            let columns = Columns {
+                quarantine: Some(None),
+                distrust: Some(None),
+                ..nothing
+            };
+            (collection, instance, columns)
+        }
+        Change::Lost {
+            collection,
+            instance,
+            reason,
+        } => {
+            let columns = Columns {
+                id: Some(None),
+                quarantine: Some(Some(reason.as_ref())),
+                distrust: Some(None),
+            };
+            (collection, instance, columns)
+        }
+        _ => return Ok(()),
+    };
+    set_copy(connection, *collection, name(names, *instance)?, columns).await
+}
+
+async fn set_copy(
+    connection: &mut SqliteConnection,
+    collection: CollectionId,
+    instance: &str,
+    columns: Columns<'_>,
+) -> Result<()> {
+    let id = columns.id.flatten().map(|id| id.0.into_bytes().to_vec());
+    sqlx::query(
+        "INSERT INTO copies (collection, instance, instance_id, quarantine, distrust)
+         VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (collection, instance) DO UPDATE SET
+             instance_id = CASE WHEN ?6 THEN ?3 ELSE instance_id END,
+             quarantine = CASE WHEN ?7 THEN ?4 ELSE quarantine END,
+             distrust = CASE WHEN ?8 THEN ?5 ELSE distrust END",
+    )
+    .bind(key(collection).as_slice())
+    .bind(instance)
+    .bind(id)
+    .bind(columns.quarantine.flatten())
+    .bind(columns.distrust.flatten())
+    .bind(columns.id.is_some())
+    .bind(columns.quarantine.is_some())
+    .bind(columns.distrust.is_some())
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -318,17 +439,19 @@ async fn make(
         let Copy {
             id: copy_id,
             quarantine,
+            distrust,
         } = copy;
-        if copy_id.is_none() && quarantine.is_none() {
+        if *copy == Copy::default() {
             continue;
         }
         sqlx::query(
-            "INSERT OR REPLACE INTO copies (collection, instance, instance_id, quarantine) VALUES (?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO copies (collection, instance, instance_id, quarantine, distrust) VALUES (?, ?, ?, ?, ?)",
         )
         .bind(id.as_slice())
         .bind(name(names, instance)?)
         .bind(copy_id.map(|id| id.0.into_bytes().to_vec()))
         .bind(quarantine.as_deref())
+        .bind(distrust.as_deref())
         .execute(&mut *connection)
         .await?;
     }

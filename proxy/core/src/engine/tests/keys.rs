@@ -37,7 +37,13 @@ impl World {
     }
 
     fn restart(&mut self) {
-        let snapshot = self.ledger.snapshot(2);
+        let mut snapshot = self.ledger.snapshot(2);
+        for instance in [A, B] {
+            let record = marked().instance(instance);
+            snapshot
+                .catalog
+                .apply(&Change::Instance { instance, record });
+        }
         self.engine = Engine::restore(SETTINGS, snapshot, self.now);
         self.sent.clear();
         self.unconfirmed.clear();

@@ -1,0 +1,670 @@
+//! The jobs: which are due, what they wait for, and what they may do.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{Effect, Engine};
+use crate::{
+    backoff, body,
+    catalog::Collection,
+    durable::Write,
+    health::Standing,
+    ids::{CollectionId, InstanceIx, JobId, LaneId, Position},
+    jobs::{
+        Demand, Finding, Grant, Job, Places, Polled, Stage, Stopped, Task,
+        adopt::{NOT_COMPARED, adopt},
+        copy::{BEING_REBUILT, BEING_REPAIRED, rebuild},
+        restore::restore,
+        verify::verify,
+    },
+    lane::Lane,
+    limits::{FINDINGS_KEPT_MAX, JOBS_MAX, REACH_MAX},
+    log::{Entry, RecordAct, Verb},
+    outcome::Sending,
+    time::Instant,
+};
+
+/// What a job waits for.
+#[derive(Debug)]
+enum Wait {
+    Told,
+    Rest(LaneId, Places),
+    Reach(LaneId, Places, Position),
+    Settled,
+    Until(Instant),
+}
+
+struct Running {
+    job: Job,
+    wait: Wait,
+    /// When it is ended, should it still wait then.
+    until: Option<Instant>,
+    /// Its answer from an instance is under way.
+    asks: bool,
+    holds: Option<(LaneId, Instant)>,
+    watches: Option<LaneId>,
+    since: Instant,
+}
+
+struct Retry {
+    tries: u32,
+    at: Instant,
+    reason: String,
+}
+
+/// A job for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobReport {
+    /// What it does.
+    pub task: Task,
+    /// How far it is; none when it waits to be begun again.
+    pub stage: Option<Stage>,
+    /// When it was begun, or will be begun again.
+    pub at: Instant,
+    /// How often it has failed, and why the last time.
+    pub failed: (u32, String),
+}
+
+/// What a job has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What it did.
+    pub task: Task,
+    /// When it ended.
+    pub at: Instant,
+    /// What it found.
+    pub finding: Finding,
+}
+
+/// All jobs.
+#[derive(Default)]
+pub(super) struct Jobs {
+    running: BTreeMap<JobId, Running>,
+    retries: BTreeMap<Task, Retry>,
+    /// What an operator has asked for.
+    asked: VecDeque<Task>,
+    found: VecDeque<Found>,
+    given: u64,
+    verified: Option<CollectionId>,
+    verify_at: Instant,
+}
+
+impl Jobs {
+    fn is_running(&self, task: &Task) -> bool {
+        self.running
+            .values()
+            .any(|running| running.job.task == *task)
+    }
+
+    fn watcher(&self, lane: LaneId) -> Option<&Running> {
+        let mut all = self.running.values();
+        all.find(|running| running.watches == Some(lane))
+    }
+
+    /// When one of them has something to do.
+    pub(super) fn wakes_at(&self) -> Option<Instant> {
+        let running = self.running.values().flat_map(|running| {
+            let pause = match running.wait {
+                Wait::Until(at) => Some(at),
+                _ => None,
+            };
+            let hold = running.holds.map(|(_, until)| until);
+            [pause, running.until, hold]
+        });
+        running.flatten().min()
+    }
+}
+
+impl Engine {
+    /// Begins what is due. Failures are tried again later and later.
+    pub(super) fn schedule(&mut self) {
+        let mut due = self.due();
+        while self.jobs.running.len() < JOBS_MAX
+            && let Some(task) = due.pop_front()
+        {
+            let waits = self
+                .jobs
+                .retries
+                .get(&task)
+                .is_some_and(|r| r.at > self.now);
+            let excluded = self
+                .jobs
+                .running
+                .values()
+                .any(|r| r.job.task.excludes(&task));
+            if !waits && !excluded {
+                self.jobs.asked.retain(|asked| *asked != task);
+                self.begin(task);
+            }
+        }
+    }
+
+    /// All that should be done, the most urgent first.
+    fn due(&self) -> VecDeque<Task> {
+        let up = |instance: &InstanceIx| self.is_reachable(*instance);
+        let all = || InstanceIx::all(self.instances.len()).filter(up);
+        let mut due = VecDeque::new();
+        for instance in all() {
+            let record = self.catalog.instance(instance);
+            if record.marker.is_none() && !self.awaits_an_earlier(instance) {
+                due.push_back(Task::Adopt(instance));
+            } else if record.marker.is_some() && record.quarantine.is_some() {
+                due.push_back(Task::Restore(instance));
+            }
+        }
+        for instance in all().filter(|instance| !self.catalog.is_out(*instance)) {
+            let unserved = self.catalog.unserved(instance);
+            due.extend(unserved.filter_map(|id| self.task_for(id, instance)));
+        }
+        due.extend(self.jobs.asked.iter().cloned());
+        due.extend(self.background());
+        due
+    }
+
+    /// Whether an instance before this one is unknown as well, and may be reached any moment: what
+    /// the first of them holds is what counts.
+    fn awaits_an_earlier(&self, instance: InstanceIx) -> bool {
+        InstanceIx::all(instance.at())
+            .zip(&self.instances)
+            .any(|(earlier, state)| {
+                self.catalog.instance(earlier).marker.is_none()
+                    && state.health.standing() != Standing::Down
+            })
+    }
+
+    /// How many pieces of work are to be done for an instance beside what its lanes owe it: copies
+    /// to be made or compared, or the instance itself to be taken in.
+    pub(super) fn work_for(&self, instance: InstanceIx) -> u64 {
+        if self.catalog.is_out(instance) {
+            return 1;
+        }
+        let is_due = |id: &CollectionId| {
+            let copy = self
+                .catalog
+                .get(*id)
+                .and_then(|c| c.copies.get(instance.at()));
+            copy.is_some_and(|copy| match (&copy.quarantine, &copy.distrust) {
+                (Some(_), None) => true,
+                (None, Some(reason)) => reason.as_ref() == NOT_COMPARED,
+                _ => false,
+            })
+        };
+        let due = self.catalog.unserved(instance).filter(is_due).count();
+        u64::try_from(due).unwrap_or(u64::MAX)
+    }
+
+    /// What makes a copy that is not used one that is.
+    fn task_for(&self, id: CollectionId, instance: InstanceIx) -> Option<Task> {
+        let collection = self.catalog.get(id)?;
+        let copy = collection.copies.get(instance.at())?;
+        match (&copy.quarantine, &copy.distrust) {
+            (None, Some(reason)) if reason.as_ref() == NOT_COMPARED => Some(Task::Verify(id)),
+            (Some(_), None) => {
+                let lane = self.lanes.get(&id);
+                let is_quiet = lane.is_none_or(|lane| lane.is_quiet(instance));
+                is_quiet.then_some(Task::Rebuild(id, instance))
+            }
+            _ => None,
+        }
+    }
+
+    /// The next collection that is compared without being asked.
+    fn background(&self) -> Option<Task> {
+        if self.jobs.verify_at > self.now || !self.jobs.running.is_empty() {
+            return None;
+        }
+        let last = self.jobs.verified;
+        let ids = || self.catalog.collections().map(|collection| collection.id);
+        let next = ids().find(|id| Some(*id) > last).or_else(|| ids().next())?;
+        Some(Task::Verify(next))
+    }
+
+    fn is_reachable(&self, instance: InstanceIx) -> bool {
+        let state = self.instances.get(instance.at());
+        state.is_some_and(|state| state.health.standing() == Standing::Up)
+    }
+
+    /// An instance that has every acknowledged write of the schema lane.
+    fn schema_source(&self, but: InstanceIx) -> Option<InstanceIx> {
+        let progress = self.schema.progress();
+        InstanceIx::all(self.instances.len()).find(|instance| {
+            *instance != but
+                && self.is_reachable(*instance)
+                && !self.catalog.is_out(*instance)
+                && progress.is_current(*instance)
+        })
+    }
+
+    /// The instances in service whose copy gets all writes, those that are read first.
+    fn holders(&self, collection: &Collection) -> Places {
+        let usable = |instance: &InstanceIx| {
+            let copy = collection.copies.get(instance.at());
+            self.is_reachable(*instance)
+                && !self.catalog.is_out(*instance)
+                && copy.is_some_and(|copy| copy.id.is_some() && copy.quarantine.is_none())
+        };
+        let mut holders: Places = InstanceIx::all(self.instances.len())
+            .filter(usable)
+            .collect();
+        holders.sort_by_key(|instance| !collection.is_served_by(*instance));
+        holders
+    }
+
+    fn begin(&mut self, task: Task) {
+        let pace = self.settings.pace;
+        let job = match task.clone() {
+            Task::Adopt(target) => {
+                let source = self.schema_source(target);
+                let count = self.instances.len();
+                let is_first = self.catalog.is_empty() && self.schema.head() == Position(0);
+                (source.is_some() || is_first)
+                    .then(|| Job::new(task, |port| Box::pin(adopt(port, source, target, count))))
+            }
+            Task::Restore(target) => self
+                .schema_source(target)
+                .map(|source| Job::new(task, |port| Box::pin(restore(port, source, target)))),
+            Task::Rebuild(id, target) => self
+                .catalog
+                .get(id)
+                .and_then(|c| {
+                    let holders = self.holders(c);
+                    holders
+                        .into_iter()
+                        .find(|i| c.is_served_by(*i) && *i != target)
+                })
+                .map(|source| {
+                    Job::new(task, |port| {
+                        Box::pin(rebuild(port, id, source, target, pace))
+                    })
+                }),
+            Task::Verify(id) => {
+                self.jobs.verified = Some(id);
+                self.jobs.verify_at = self.now + self.settings.verify_interval;
+                let places = self.catalog.get(id).map(|c| self.holders(c));
+                places
+                    .filter(|places| places.len() > 1)
+                    .map(|places| Job::new(task, |port| Box::pin(verify(port, id, places, pace))))
+            }
+        };
+        if let Some(job) = job {
+            self.jobs.given += 1;
+            let id = JobId(self.jobs.given);
+            let running = Running {
+                job,
+                wait: Wait::Told,
+                until: None,
+                asks: false,
+                holds: None,
+                watches: None,
+                since: self.now,
+            };
+            self.jobs.running.insert(id, running);
+            self.go_on(id);
+        }
+    }
+
+    /// Lets a job go on until it waits for something that is not there yet.
+    fn go_on(&mut self, id: JobId) {
+        loop {
+            let (catalog, now) = (self.catalog.clone(), self.now);
+            let Some(running) = self.jobs.running.get_mut(&id) else {
+                return;
+            };
+            match running.job.poll(catalog, now) {
+                Polled::Ended(result) => {
+                    self.end(id, result);
+                    return;
+                }
+                Polled::Demands(demand) => {
+                    if !self.demanded(id, demand) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins what a job demands; returns whether that is done already.
+    fn demanded(&mut self, id: JobId, demand: Demand) -> bool {
+        let now = self.now;
+        let Some(running) = self.jobs.running.get_mut(&id) else {
+            return false;
+        };
+        running.until = None;
+        match demand {
+            Demand::Ask(instance, wire) => {
+                running.wait = Wait::Told;
+                running.asks = true;
+                self.effects.push(Effect::Ask {
+                    job: id,
+                    instance,
+                    wire,
+                });
+                false
+            }
+            Demand::Pause(span) => {
+                running.wait = Wait::Until(now + span);
+                false
+            }
+            Demand::Settle(cursors, changes) => {
+                running.wait = Wait::Settled;
+                self.effects.push(Effect::Write(Write::Settle {
+                    job: id,
+                    cursors: cursors.clone(),
+                    changes: changes.clone(),
+                }));
+                self.settled_by_job(&cursors, &changes);
+                false
+            }
+            Demand::Watch(lane) => {
+                running.watches = Some(lane);
+                running.job.grant(Grant::Done);
+                self.resolve_what_waits(lane);
+                true
+            }
+            Demand::Release(lane) => {
+                running.holds = None;
+                running.job.grant(Grant::Done);
+                self.open_gate(lane);
+                true
+            }
+            Demand::Reach(lane, places) => {
+                let head = self.lane(lane).map(Lane::head).unwrap_or_default();
+                if let Some(running) = self.jobs.running.get_mut(&id) {
+                    running.until = Some(now + REACH_MAX);
+                    running.wait = Wait::Reach(lane, places, head);
+                }
+                self.try_grant(id)
+            }
+            Demand::Hold(lane, places) => {
+                let until = now + running.job.task.hold_max();
+                running.holds = Some((lane, until));
+                running.wait = Wait::Rest(lane, places);
+                self.gates.entry(lane).or_default().held = true;
+                self.try_grant(id)
+            }
+        }
+    }
+
+    /// Grants what a job waits for from a lane, if it has come.
+    fn try_grant(&self, id: JobId) -> bool {
+        let Some(running) = self.jobs.running.get(&id) else {
+            return false;
+        };
+        let granted = match &running.wait {
+            Wait::Rest(lane, places) => self.rests(*lane, places),
+            Wait::Reach(lane, places, head) => {
+                let has_reached = |place: &InstanceIx| {
+                    self.lane(*lane)
+                        .is_none_or(|lane| lane.has_applied(*place, *head))
+                };
+                places.iter().all(has_reached).then_some(*head)
+            }
+            Wait::Told | Wait::Settled | Wait::Until(_) => None,
+        };
+        if let Some(head) = granted {
+            running.job.grant(Grant::Head(head));
+        }
+        granted.is_some()
+    }
+
+    /// The head of a lane in which nothing is under way and these instances have everything.
+    fn rests(&self, id: LaneId, places: &Places) -> Option<Position> {
+        let is_idle = self
+            .gates
+            .get(&id)
+            .is_none_or(super::Gate::has_nothing_under_way);
+        let Some(lane) = self.lane(id) else {
+            return is_idle.then_some(Position(0));
+        };
+        let head = lane.head();
+        let at_rest = |place: &InstanceIx| lane.has_recorded(*place, head);
+        (is_idle && lane.open() == 0 && places.iter().all(at_rest)).then_some(head)
+    }
+
+    /// A lane has moved: a job may have waited for that.
+    pub(super) fn lane_moved(&mut self, lane: LaneId) {
+        if self.jobs.running.is_empty() {
+            return;
+        }
+        let waits = |wait: &Wait| match wait {
+            Wait::Rest(waited, _) | Wait::Reach(waited, ..) => *waited == lane,
+            _ => false,
+        };
+        let running = self.jobs.running.iter();
+        let waiting: Vec<JobId> = running
+            .filter(|(_, running)| waits(&running.wait))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            if self.try_grant(id) {
+                self.unblocked.push_back(id);
+            }
+        }
+    }
+
+    /// Lets a job go on whose wait is over.
+    pub(super) fn next_unblocked(&mut self) -> bool {
+        let Some(id) = self.unblocked.pop_front() else {
+            return false;
+        };
+        if let Some(running) = self.jobs.running.get_mut(&id) {
+            running.wait = Wait::Told;
+            running.until = None;
+        }
+        self.go_on(id);
+        true
+    }
+
+    pub(super) fn told(&mut self, id: JobId, sending: Sending) {
+        if let Some(running) = self.jobs.running.get_mut(&id)
+            && running.asks
+        {
+            running.asks = false;
+            running.job.grant(Grant::Told(sending));
+            self.go_on(id);
+        }
+    }
+
+    pub(super) fn settled(&mut self, id: JobId) {
+        if let Some(running) = self.jobs.running.get_mut(&id)
+            && matches!(running.wait, Wait::Settled)
+        {
+            running.job.grant(Grant::Done);
+            self.go_on(id);
+        }
+    }
+
+    /// Takes in what a job has made true.
+    fn settled_by_job(
+        &mut self,
+        cursors: &[crate::jobs::Cursor],
+        changes: &[crate::catalog::Change],
+    ) {
+        for change in changes {
+            self.catalog.apply(change);
+        }
+        for (lane, instance, position) in cursors {
+            if let Some(lane) = self.lane_mut(*lane) {
+                lane.placed(*instance, *position);
+            }
+        }
+        self.follow_changes(changes);
+        for (lane, ..) in cursors {
+            self.advance(*lane);
+        }
+    }
+
+    /// Lets time pass for the jobs.
+    pub(super) fn tick_jobs(&mut self) {
+        let now = self.now;
+        let mut over = Vec::new();
+        for (id, running) in &self.jobs.running {
+            let hold_over = running.holds.is_some_and(|(_, until)| until <= now);
+            if hold_over || running.until.is_some_and(|until| until <= now) {
+                over.push(*id);
+            } else if let Wait::Until(at) = running.wait
+                && at <= now
+            {
+                running.job.grant(Grant::Done);
+                self.unblocked.push_back(*id);
+            }
+        }
+        for id in over {
+            let must_settle = self
+                .jobs
+                .running
+                .get(&id)
+                .is_some_and(|running| running.asks);
+            let reason = "it took too long, and writes go first".to_owned();
+            self.end(
+                id,
+                Err(Stopped {
+                    reason,
+                    must_settle,
+                }),
+            );
+        }
+        self.schedule();
+    }
+
+    fn end(&mut self, id: JobId, result: Result<Finding, Stopped>) {
+        let Some(running) = self.jobs.running.remove(&id) else {
+            return;
+        };
+        let task = running.job.task.clone();
+        match result {
+            Ok(finding) => {
+                self.jobs.retries.remove(&task);
+                self.jobs.found.retain(|found| found.task != task);
+                if self.jobs.found.len() >= FINDINGS_KEPT_MAX {
+                    self.jobs.found.pop_front();
+                }
+                let at = self.now;
+                self.jobs.found.push_back(Found { task, at, finding });
+            }
+            Err(stopped) => self.retry_later(task, stopped),
+        }
+        if let Some((lane, _)) = running.holds {
+            self.open_gate(lane);
+        }
+        self.schedule();
+    }
+
+    fn retry_later(&mut self, task: Task, stopped: Stopped) {
+        let tries = self.jobs.retries.get(&task).map_or(0, |retry| retry.tries) + 1;
+        let pause = if stopped.must_settle {
+            self.settings.lanes.settle
+        } else {
+            backoff::pause(tries, u64::from(tries))
+        };
+        let at = self.now + pause;
+        self.effects.push(Effect::JobFailed {
+            task: task.clone(),
+            tries,
+            reason: stopped.reason.clone(),
+        });
+        let retry = Retry {
+            tries,
+            at,
+            reason: stopped.reason,
+        };
+        self.jobs.retries.insert(task, retry);
+    }
+
+    /// After a start: a request of a job that was under way may still be carried out.
+    pub(super) fn let_jobs_settle(&mut self) {
+        self.jobs.verify_at = self.now + self.settings.verify_interval;
+        let at = self.now + self.settings.lanes.settle;
+        let being_made = |c: &&std::sync::Arc<Collection>, instance: InstanceIx| {
+            let copy = c.copies.get(instance.at());
+            let reason = copy.and_then(|copy| copy.quarantine.as_deref());
+            reason.is_some_and(|reason| [BEING_REBUILT, BEING_REPAIRED].contains(&reason))
+        };
+        let mut tasks = Vec::new();
+        for instance in InstanceIx::all(self.instances.len()) {
+            if self.catalog.instance(instance).quarantine.is_some() {
+                tasks.push(Task::Restore(instance));
+            }
+            let made = self
+                .catalog
+                .collections()
+                .filter(|c| being_made(c, instance));
+            tasks.extend(made.map(|c| Task::Rebuild(c.id, instance)));
+        }
+        for task in tasks {
+            let retry = Retry {
+                tries: 0,
+                at,
+                reason: "Achromat was restarted".to_owned(),
+            };
+            self.jobs.retries.insert(task, retry);
+        }
+    }
+
+    fn open_gate(&mut self, lane: LaneId) {
+        if let Some(gate) = self.gates.get_mut(&lane) {
+            gate.held = false;
+        }
+        self.pass_gate(lane);
+        self.advance(lane);
+    }
+
+    /// What an entry touches is told to the job that watches its lane.
+    pub(super) fn touched(&self, entry: &Entry, was_resolved: bool) {
+        if let Some(watcher) = self.jobs.watcher(entry.verb.lane()) {
+            watcher.job.touch(touched_ids(entry, was_resolved));
+        }
+    }
+
+    /// Whether writes of a lane must name the records that they touch.
+    pub(super) fn is_watched(&self, lane: LaneId) -> bool {
+        !self.jobs.running.is_empty() && self.jobs.watcher(lane).is_some()
+    }
+
+    pub(super) fn ask_for(&mut self, task: Task) {
+        self.jobs.retries.remove(&task);
+        if !self.jobs.is_running(&task) && !self.jobs.asked.contains(&task) {
+            self.jobs.asked.push_back(task);
+        }
+        self.schedule();
+    }
+
+    /// The jobs that go on or wait, and what has been found.
+    pub(super) fn report_jobs(&self) -> (Vec<JobReport>, Vec<Found>) {
+        let retry = |task: &Task| {
+            let retry = self.jobs.retries.get(task);
+            retry.map_or((0, String::new()), |r| (r.tries, r.reason.clone()))
+        };
+        let running = self.jobs.running.values().map(|running| JobReport {
+            task: running.job.task.clone(),
+            stage: Some(running.job.stage()),
+            at: running.since,
+            failed: retry(&running.job.task),
+        });
+        let waiting = self.jobs.retries.iter();
+        let waiting =
+            waiting
+                .filter(|(task, _)| !self.jobs.is_running(task))
+                .map(|(task, retry)| JobReport {
+                    task: task.clone(),
+                    stage: None,
+                    at: retry.at,
+                    failed: (retry.tries, retry.reason.clone()),
+                });
+        let found = self.jobs.found.iter().cloned().collect();
+        (running.chain(waiting).collect(), found)
+    }
+}
+
+/// The ids of the records that an entry touches; `None` when only an instance can tell. What was
+/// resolved and does not name ids touches nothing: it was found to hit nothing, or is refused.
+fn touched_ids(entry: &Entry, was_resolved: bool) -> Option<Vec<String>> {
+    let Verb::Record { act, .. } = entry.verb else {
+        return Some(Vec::new());
+    };
+    match body::named_ids(&entry.body) {
+        Some(ids) => Some(ids),
+        None if act == RecordAct::Delete && !was_resolved => None,
+        None => Some(Vec::new()),
+    }
+}

@@ -1,0 +1,205 @@
+//! Taking over what an instance already holds when it is met for the first time.
+//!
+//! A collection whose name nobody knows becomes known, under the instance's own UUID; the others
+//! get it by being rebuilt. One whose name is known becomes a copy that is not read until it was
+//! compared. Nothing that an instance holds is changed here.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use smallvec::SmallVec;
+
+use super::{
+    Finding, Port, Stopped,
+    chroma::{Address, Described},
+    restore::{OWN, mark, tenants},
+};
+use crate::{
+    catalog::{Catalog, Change, Collection, Copy, InstanceRecord},
+    ids::{CollectionId, DatabaseId, InstanceIx, LaneId, Position},
+    route::Action,
+};
+
+/// Why a copy that was found is not read yet. It is compared by itself.
+pub(crate) const NOT_COMPARED: &str = "it was not compared with the others yet";
+
+/// What was found on an instance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Adopted {
+    /// Collections that nobody knew, by name.
+    pub new: Vec<String>,
+    /// Collections that others have too, to be compared.
+    pub known: Vec<String>,
+    /// Collections that this instance lacks, to be built there.
+    pub lacking: Vec<String>,
+    /// Collections that are made differently here.
+    pub unlike: Vec<String>,
+}
+
+/// Looks at everything that `target` holds. `source` is an instance in service, if there is one.
+pub(crate) async fn adopt(
+    port: Port,
+    source: Option<InstanceIx>,
+    target: InstanceIx,
+    count: usize,
+) -> Result<Finding, Stopped> {
+    port.stage(|stage| stage.doing = "looking at what is there");
+    let held: SmallVec<[InstanceIx; 1]> = source.into_iter().collect();
+    let head = port.hold(LaneId::Schema, &held).await;
+    let mut round = Round {
+        port: &port,
+        catalog: port.catalog(),
+        source,
+        target,
+        count,
+        head,
+        found: BTreeSet::new(),
+        changes: Vec::new(),
+        adopted: Adopted::default(),
+    };
+    for tenant in tenants(&round.catalog) {
+        round.tenant(&tenant).await?;
+    }
+    round.what_is_lacking();
+    let Round {
+        mut changes,
+        adopted,
+        ..
+    } = round;
+    let marker = mark(&port, target).await?;
+    changes.push(Change::Instance {
+        instance: target,
+        record: InstanceRecord {
+            marker: Some(marker),
+            quarantine: None,
+        },
+    });
+    port.settle(vec![(LaneId::Schema, target, head)], changes)
+        .await;
+    port.release(LaneId::Schema).await;
+    Ok(Finding::Adopted(adopted))
+}
+
+struct Round<'a> {
+    port: &'a Port,
+    catalog: Catalog,
+    source: Option<InstanceIx>,
+    target: InstanceIx,
+    /// How many instances there are.
+    count: usize,
+    head: Position,
+    /// The known collections that were found.
+    found: BTreeSet<CollectionId>,
+    changes: Vec<Change>,
+    adopted: Adopted,
+}
+
+impl Round<'_> {
+    async fn tenant(&mut self, tenant: &str) -> Result<(), Stopped> {
+        let port = self.port;
+        port.ensure(
+            self.target,
+            Action::CreateTenant,
+            &Address::default(),
+            tenant,
+        )
+        .await?;
+        let databases = port.databases(self.target, tenant).await?;
+        if let Some(source) = self.source {
+            for missing in port.databases(source, tenant).await? {
+                if databases.iter().all(|here| here.name != missing.name) {
+                    let within = Address::tenant(tenant);
+                    port.ensure(self.target, Action::CreateDatabase, &within, &missing.name)
+                        .await?;
+                }
+            }
+        }
+        for database in databases.iter().filter(|_| tenant != OWN) {
+            if self.catalog.database(tenant, &database.name).is_none() {
+                self.changes.push(Change::DatabaseMade {
+                    namespace: (tenant.into(), database.name.as_str().into()),
+                    id: DatabaseId(database.id),
+                });
+            }
+            self.database(tenant, &database.name).await?;
+        }
+        Ok(())
+    }
+
+    async fn database(&mut self, tenant: &str, database: &str) -> Result<(), Stopped> {
+        for found in self.port.list(self.target, tenant, database).await? {
+            match self.catalog.named(tenant, database, &found.name).cloned() {
+                Some(known) => self.known(&known, found).await?,
+                None => self.new(tenant, database, found),
+            }
+        }
+        Ok(())
+    }
+
+    fn new(&mut self, tenant: &str, database: &str, found: Described) {
+        self.adopted.new.push(found.name.clone());
+        let copies = InstanceIx::all(self.count).map(|instance| {
+            let is_here = instance == self.target;
+            Copy {
+                id: is_here.then_some(found.id),
+                quarantine: (!is_here).then(|| "it is missing there".into()),
+                distrust: None,
+            }
+        });
+        self.changes.push(Change::Made(Arc::new(Collection {
+            id: CollectionId(found.id.0),
+            tenant: tenant.into(),
+            database: database.into(),
+            name: found.name.as_str().into(),
+            made_at: self.head,
+            gone_at: None,
+            copies: copies.collect(),
+        })));
+    }
+
+    async fn known(&mut self, known: &Collection, found: Described) -> Result<(), Stopped> {
+        let named = Address::named(&known.tenant, &known.database, &known.name);
+        let model = match self.source {
+            Some(source) => self.port.describe(source, &named).await?,
+            None => None,
+        };
+        let is_like = model.is_none_or(|model| model.is_like(&found));
+        let (list, reason) = if is_like {
+            (&mut self.adopted.known, NOT_COMPARED)
+        } else {
+            (&mut self.adopted.unlike, "it is made differently there")
+        };
+        list.push(found.name.clone());
+        self.found.insert(known.id);
+        let (collection, instance) = (known.id, self.target);
+        self.changes.extend([
+            Change::Copied {
+                collection,
+                instance,
+                id: found.id,
+            },
+            Change::Healed {
+                collection,
+                instance,
+            },
+            Change::Distrusted {
+                collection,
+                instance,
+                reason: reason.into(),
+            },
+        ]);
+        Ok(())
+    }
+
+    fn what_is_lacking(&mut self) {
+        for collection in self.catalog.collections() {
+            if !self.found.contains(&collection.id) {
+                self.adopted.lacking.push(collection.name.to_string());
+                self.changes.push(Change::Lost {
+                    collection: collection.id,
+                    instance: self.target,
+                    reason: "it is missing there".into(),
+                });
+            }
+        }
+    }
+}

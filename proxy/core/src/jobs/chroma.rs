@@ -1,0 +1,325 @@
+//! The requests that jobs send to instances, and what they read out of the answers.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Port, Stopped};
+use crate::{
+    body::Named,
+    catalog::Collection,
+    engine::{Payload, Wire},
+    ids::{InstanceId, InstanceIx},
+    reply::Reply,
+    route::{Action, Captures, route_of},
+};
+
+/// Where a request goes: a tenant, a database, a collection, as far as the route wants them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Address {
+    captures: Captures<'static>,
+    query: Option<&'static str>,
+}
+
+fn owned(text: &str) -> Option<Cow<'static, str>> {
+    Some(Cow::Owned(text.to_owned()))
+}
+
+impl Address {
+    pub(crate) fn tenant(tenant: &str) -> Self {
+        let captures = Captures {
+            tenant: owned(tenant),
+            ..Captures::default()
+        };
+        Self {
+            captures,
+            query: None,
+        }
+    }
+
+    pub(crate) fn database(tenant: &str, database: &str) -> Self {
+        let mut address = Self::tenant(tenant);
+        address.captures.database = owned(database);
+        address
+    }
+
+    pub(crate) fn named(tenant: &str, database: &str, name: &str) -> Self {
+        let mut address = Self::database(tenant, database);
+        address.captures.collection = owned(name);
+        address
+    }
+
+    /// A collection on one instance.
+    pub(crate) fn copy(collection: &Collection, id: InstanceId) -> Self {
+        Self::named(&collection.tenant, &collection.database, &id.0.to_string())
+    }
+}
+
+/// A request.
+pub(crate) fn wire(action: Action, address: &Address, body: Option<Bytes>) -> Option<Wire> {
+    let route = route_of(action)?;
+    Some(Wire {
+        method: route.method,
+        target: route.render(&address.captures, "", address.query),
+        content_type: body.is_some().then(|| "application/json".into()),
+        body: match body {
+            None => Payload::None,
+            Some(body) => Payload::Entry {
+                body: Some(body),
+                must_create: false,
+            },
+        },
+    })
+}
+
+fn json_body(value: &Value) -> Bytes {
+    value.to_string().into()
+}
+
+/// A collection as an instance describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Described {
+    pub(crate) id: InstanceId,
+    pub(crate) name: String,
+    pub(crate) dimension: Option<u64>,
+    metadata: Value,
+    configuration: Value,
+    schema: Value,
+}
+
+impl Described {
+    fn parse(body: &[u8]) -> Option<Self> {
+        let named = Named::parse(body)?;
+        let mut whole: Value = serde_json::from_slice(body).ok()?;
+        let mut take = |field: &str| whole.get_mut(field).map_or(Value::Null, Value::take);
+        Some(Self {
+            id: InstanceId(named.id),
+            name: named.name,
+            dimension: named.dimension,
+            metadata: take("metadata"),
+            configuration: take("configuration_json"),
+            schema: take("schema"),
+        })
+    }
+
+    /// Whether two collections are made alike. What Chroma finds out about their records in the
+    /// background (which keys there are) is left out.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let defaults = |d: &Self| d.schema.get("defaults").cloned();
+        self.name == other.name
+            && self.metadata == other.metadata
+            && self.configuration == other.configuration
+            && defaults(self) == defaults(other)
+            && self.special_keys() == other.special_keys()
+    }
+
+    /// The parts of the schema about embeddings and documents themselves.
+    fn special_keys(&self) -> Vec<(&String, &Value)> {
+        let keys = self.schema.get("keys").and_then(Value::as_object);
+        let mut special: Vec<_> = keys
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| key.starts_with('#'))
+            .collect();
+        special.sort_by_key(|(key, _)| *key);
+        special
+    }
+
+    /// The bodies by which one like it may be made, to be tried in this order: Chroma 1.5.9 takes
+    /// a configuration and a schema together only when one of them is the default.
+    fn recipes(&self) -> [Bytes; 3] {
+        let (name, metadata) = (&self.name, &self.metadata);
+        let (configuration, schema) = (&self.configuration, &self.schema);
+        [
+            json!({ "name": name, "metadata": metadata, "configuration": configuration, "schema": schema }),
+            json!({ "name": name, "metadata": metadata, "configuration": configuration }),
+            json!({ "name": name, "metadata": metadata, "schema": schema }),
+        ]
+        .map(|body| json_body(&body))
+    }
+}
+
+/// A database in a list.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Listed {
+    pub(crate) id: Uuid,
+    pub(crate) name: String,
+}
+
+/// Collections are listed in pages of this many.
+const PAGE: &str = "limit=1000000";
+
+impl Port {
+    async fn request(
+        &self,
+        instance: InstanceIx,
+        action: Action,
+        address: &Address,
+        body: Option<Bytes>,
+    ) -> Result<Reply, Stopped> {
+        let wire = wire(action, address, body).ok_or_else(|| Stopped::because("no such route"))?;
+        self.ask(instance, wire).await
+    }
+
+    /// The same, when only success will do.
+    pub(crate) async fn must(
+        &self,
+        instance: InstanceIx,
+        action: Action,
+        address: &Address,
+        body: Option<Bytes>,
+    ) -> Result<Bytes, Stopped> {
+        let reply = self.request(instance, action, address, body).await?;
+        if reply.is_success() {
+            return Ok(reply.body);
+        }
+        let said =
+            String::from_utf8_lossy(reply.body.get(..300).unwrap_or(&reply.body)).into_owned();
+        Err(Stopped::because(format!(
+            "{action:?} was answered {}: {said}",
+            reply.status
+        )))
+    }
+
+    /// What an instance says of a collection of this name, if it has one.
+    pub(crate) async fn describe(
+        &self,
+        instance: InstanceIx,
+        address: &Address,
+    ) -> Result<Option<Described>, Stopped> {
+        let reply = self
+            .request(instance, Action::GetCollection, address, None)
+            .await?;
+        match reply.status {
+            404 => Ok(None),
+            200..=299 => Described::parse(&reply.body)
+                .map(Some)
+                .ok_or_else(|| unreadable("a collection's description")),
+            status => Err(Stopped::because(format!(
+                "GetCollection was answered {status}"
+            ))),
+        }
+    }
+
+    /// All collections of a database, as an instance lists them.
+    pub(crate) async fn list(
+        &self,
+        instance: InstanceIx,
+        tenant: &str,
+        database: &str,
+    ) -> Result<Vec<Described>, Stopped> {
+        let mut address = Address::database(tenant, database);
+        address.query = Some(PAGE);
+        let body = self
+            .must(instance, Action::ListCollections, &address, None)
+            .await?;
+        let list: Vec<&serde_json::value::RawValue> =
+            serde_json::from_slice(&body).map_err(|_| unreadable("a list of collections"))?;
+        let described = list
+            .iter()
+            .map(|one| Described::parse(one.get().as_bytes()));
+        described
+            .collect::<Option<_>>()
+            .ok_or_else(|| unreadable("a list of collections"))
+    }
+
+    /// The databases of a tenant; none when there is no such tenant.
+    pub(crate) async fn databases(
+        &self,
+        instance: InstanceIx,
+        tenant: &str,
+    ) -> Result<Vec<Listed>, Stopped> {
+        let mut address = Address::tenant(tenant);
+        address.query = Some(PAGE);
+        let reply = self
+            .request(instance, Action::ListDatabases, &address, None)
+            .await?;
+        if !reply.is_success() {
+            return Ok(Vec::new());
+        }
+        serde_json::from_slice(&reply.body).map_err(|_| unreadable("a list of databases"))
+    }
+
+    /// Makes something by its name; that it is there already will do.
+    pub(crate) async fn ensure(
+        &self,
+        instance: InstanceIx,
+        action: Action,
+        address: &Address,
+        name: &str,
+    ) -> Result<(), Stopped> {
+        let body = json_body(&json!({ "name": name }));
+        let reply = self.request(instance, action, address, Some(body)).await?;
+        if reply.is_success() || reply.status == 409 {
+            return Ok(());
+        }
+        Err(Stopped::because(format!(
+            "{action:?} {name} was answered {}",
+            reply.status
+        )))
+    }
+
+    /// Deletes something by its name; that it is gone already will do.
+    pub(crate) async fn remove(
+        &self,
+        instance: InstanceIx,
+        action: Action,
+        address: &Address,
+    ) -> Result<(), Stopped> {
+        let reply = self.request(instance, action, address, None).await?;
+        if reply.is_success() || reply.status == 404 {
+            return Ok(());
+        }
+        Err(Stopped::because(format!(
+            "{action:?} was answered {}",
+            reply.status
+        )))
+    }
+
+    /// Makes a collection like another one, empty, in the place of whatever has its name.
+    pub(crate) async fn make_like(
+        &self,
+        instance: InstanceIx,
+        model: &Described,
+        tenant: &str,
+        database: &str,
+    ) -> Result<InstanceId, Stopped> {
+        let (within, named) = (
+            Address::database(tenant, database),
+            Address::named(tenant, database, &model.name),
+        );
+        self.ensure(instance, Action::CreateTenant, &Address::default(), tenant)
+            .await?;
+        self.ensure(
+            instance,
+            Action::CreateDatabase,
+            &Address::tenant(tenant),
+            database,
+        )
+        .await?;
+        for recipe in model.recipes() {
+            self.remove(instance, Action::DeleteCollection, &named)
+                .await?;
+            let reply = self
+                .request(instance, Action::CreateCollection, &within, Some(recipe))
+                .await?;
+            if let Some(made) = Described::parse(&reply.body)
+                && reply.is_success()
+                && made.is_like(model)
+            {
+                return Ok(made.id);
+            }
+        }
+        Err(Stopped::because(format!(
+            "no collection like {} could be made",
+            model.name
+        )))
+    }
+}
+
+pub(crate) fn unreadable(what: &str) -> Stopped {
+    Stopped::because(format!("{what} can't be read"))
+}

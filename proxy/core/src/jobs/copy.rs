@@ -1,0 +1,325 @@
+//! Making one instance's copy of a collection equal to another's, while writes go on.
+//!
+//! 1. From the start on, the ids that writes touch are collected (*watch*).
+//! 2. All records are compared, a batch at a time, and what differs is deleted and added anew.
+//! 3. What was touched meanwhile is compared again, in rounds, until little is touched.
+//! 4. No further write is let into the lane (*hold*); the last touched records are compared; it is
+//!    made durable that the copy stands where the lane stands; writes go on.
+//!
+//! So the pause is as long as the last few records take. Everything but the hold may be
+//! interrupted and begun again: what is equal already is not written again.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    Finding, Port, Stopped,
+    chroma::{Address, Described, unreadable},
+};
+use crate::{
+    catalog::{Change, Collection},
+    ids::{CollectionId, InstanceId, InstanceIx, LaneId},
+    limits::{COPY_BATCH_BYTES_MAX, COPY_BATCH_RECORDS_MAX, COPY_ROUNDS_MAX, HOLD_RECORDS_MAX},
+    record::{self, Digest, Record, records},
+    route::Action,
+};
+
+/// Why a copy that is being made is not used. A job that finds this goes on where it was.
+pub(crate) const BEING_REBUILT: &str = "it is being rebuilt";
+
+/// Why a copy that is being mended is not used.
+pub(crate) const BEING_REPAIRED: &str = "it is being repaired";
+
+/// How fast records may be compared and written, so that live traffic goes first.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Records in a second.
+    pub records_per_s: u32,
+}
+
+/// A collection on one instance.
+#[derive(Clone, Debug)]
+pub(crate) struct Side {
+    pub(crate) instance: InstanceIx,
+    pub(crate) address: Address,
+}
+
+impl Side {
+    pub(crate) fn new(collection: &Collection, instance: InstanceIx, id: InstanceId) -> Self {
+        Self {
+            instance,
+            address: Address::copy(collection, id),
+        }
+    }
+
+    pub(crate) fn of(collection: &Collection, instance: InstanceIx) -> Result<Self, Stopped> {
+        let id = collection
+            .on(instance)
+            .ok_or_else(|| Stopped::because("the collection is not there"))?;
+        Ok(Self::new(collection, instance, id))
+    }
+}
+
+/// How two copies of some records compare.
+#[derive(Debug, Default)]
+pub(crate) struct Compared {
+    /// For each id that one of them has: its digest in the source, and in the target.
+    pub(crate) digests: Vec<(String, Option<Digest>, Option<Digest>)>,
+    /// The body of a `delete` of what the target must not have as it is.
+    delete: Option<Bytes>,
+    /// The body of an `add` of what the target lacks then.
+    add: Option<Bytes>,
+}
+
+/// Compares two answers to the same `get`.
+pub(crate) fn compare(source: &[u8], target: &[u8]) -> Option<Compared> {
+    let by_id = |record: &Record<'_>| record.id.clone().into_owned();
+    let (ours, theirs) = (records(source)?, records(target)?);
+    let mut digests: std::collections::BTreeMap<String, (Option<Digest>, Option<Digest>)> = ours
+        .iter()
+        .map(|r| (by_id(r), (Some(r.digest()), None)))
+        .collect();
+    for record in &theirs {
+        digests.entry(by_id(record)).or_default().1 = Some(record.digest());
+    }
+    let differs = |id: &str| digests.get(id).is_some_and(|(a, b)| a != b);
+    let wrong: Vec<&str> = theirs
+        .iter()
+        .map(|r| r.id.as_ref())
+        .filter(|id| differs(id))
+        .collect();
+    let lacking: Vec<&Record<'_>> = ours.iter().filter(|r| differs(&r.id)).collect();
+    Some(Compared {
+        delete: (!wrong.is_empty()).then(|| record::delete_body(&wrong)),
+        add: match lacking.is_empty() {
+            true => None,
+            false => Some(record::add_body(lacking.into_iter())?),
+        },
+        digests: digests.into_iter().map(|(id, (a, b))| (id, a, b)).collect(),
+    })
+}
+
+/// Two copies of one collection.
+pub(crate) struct Pair {
+    pub(crate) port: Port,
+    pub(crate) lane: LaneId,
+    pub(crate) source: Side,
+    pub(crate) target: Side,
+    pub(crate) pace: Pace,
+}
+
+impl Pair {
+    /// The ids of all records that one side has.
+    pub(crate) async fn ids(&self, side: &Side) -> Result<Vec<String>, Stopped> {
+        let body = Bytes::from_static(br#"{"include":[]}"#);
+        let answer = self
+            .port
+            .must(side.instance, Action::Get, &side.address, Some(body))
+            .await?;
+        record::ids(&answer).ok_or_else(|| unreadable("a list of ids"))
+    }
+
+    async fn fetch(&self, side: &Side, ids: &[&str]) -> Result<Bytes, Stopped> {
+        let body = Some(record::get_body(ids));
+        self.port
+            .must(side.instance, Action::Get, &side.address, body)
+            .await
+    }
+
+    /// Compares these records, a batch at a time, and hands each batch over.
+    pub(crate) async fn each_batch(
+        &self,
+        ids: &[&str],
+        mut take: impl FnMut(&Compared),
+        mends: bool,
+    ) -> Result<(), Stopped> {
+        let (mut rest, mut size) = (ids, COPY_BATCH_RECORDS_MAX);
+        while !rest.is_empty() {
+            let (batch, later) = rest.split_at(size.min(rest.len()));
+            let source = self.fetch(&self.source, batch).await?;
+            if source.len() > COPY_BATCH_BYTES_MAX && batch.len() > 1 {
+                size = batch.len() / 2;
+                continue;
+            }
+            let target = self.fetch(&self.target, batch).await?;
+            let compared =
+                compare(&source, &target).ok_or_else(|| unreadable("a batch of records"))?;
+            take(&compared);
+            if mends {
+                self.mend(&compared).await?;
+            }
+            let count = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+            self.port.stage(|stage| stage.records += u64::from(count));
+            let pause = Duration::from_secs(1) * count / self.pace.records_per_s.max(1);
+            self.port.pause(pause).await;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    async fn mend(&self, compared: &Compared) -> Result<(), Stopped> {
+        let (instance, address) = (self.target.instance, &self.target.address);
+        for (action, body) in [
+            (Action::DeleteRecords, &compared.delete),
+            (Action::Add, &compared.add),
+        ] {
+            if let Some(body) = body {
+                let length = u64::try_from(body.len()).unwrap_or(0);
+                self.port.stage(|stage| stage.bytes += length);
+                self.port
+                    .must(instance, action, address, Some(body.clone()))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares everything, and then what was touched meanwhile, until little is. Returns the ids
+    /// that are left for the hold. `waits_for` must have everything before each round.
+    pub(crate) async fn approach(
+        &self,
+        waits_for: &[InstanceIx],
+        mut take: impl FnMut(&Compared),
+        mends: bool,
+    ) -> Result<BTreeSet<String>, Stopped> {
+        self.port.reach(self.lane, waits_for).await;
+        let mut ids: BTreeSet<String> = self.ids(&self.source).await?.into_iter().collect();
+        ids.extend(self.ids(&self.target).await?);
+        let total = u64::try_from(ids.len()).unwrap_or(u64::MAX);
+        self.port.stage(|stage| {
+            stage.doing = "comparing all records";
+            stage.records_total = total;
+        });
+        for _ in 0..COPY_ROUNDS_MAX {
+            let round: Vec<&str> = ids.iter().map(String::as_str).collect();
+            self.each_batch(&round, &mut take, mends).await?;
+            if self.port.touched_count() <= HOLD_RECORDS_MAX {
+                break;
+            }
+            ids = self.touched()?;
+            self.port
+                .stage(|stage| stage.doing = "comparing what was touched meanwhile");
+            self.port.reach(self.lane, waits_for).await;
+        }
+        self.touched()
+    }
+
+    pub(crate) fn touched(&self) -> Result<BTreeSet<String>, Stopped> {
+        let touched = self.port.touched();
+        if touched.unknown {
+            return Err(Stopped::because(
+                "a write touched records that it did not name",
+            ));
+        }
+        Ok(touched.ids)
+    }
+}
+
+/// Makes the copy on `target` equal to the one on `source`, and uses it again.
+pub(crate) async fn rebuild(
+    port: Port,
+    id: CollectionId,
+    source: InstanceIx,
+    target: InstanceIx,
+    pace: Pace,
+) -> Result<Finding, Stopped> {
+    make(&port, id, source, target).await?;
+    let gone = || Stopped::because("the collection is gone");
+    let collection = port.catalog().get(id).cloned().ok_or_else(gone)?;
+    let pair = Pair {
+        lane: LaneId::Collection(id),
+        source: Side::of(&collection, source)?,
+        target: Side::of(&collection, target)?,
+        port,
+        pace,
+    };
+    let (port, lane) = (&pair.port, pair.lane);
+    port.watch(lane).await;
+    let mut left = pair.approach(&[source], |_| (), true).await?;
+    port.stage(|stage| stage.doing = "taking the last step");
+    let head = port.hold(lane, &[source]).await;
+    left.extend(pair.touched()?);
+    let last: Vec<&str> = left.iter().map(String::as_str).collect();
+    pair.each_batch(&last, |_| (), true).await?;
+    same_dimension(&pair, &collection).await?;
+    let healed = Change::Healed {
+        collection: id,
+        instance: target,
+    };
+    port.settle(vec![(lane, target, head)], vec![healed]).await;
+    port.release(lane).await;
+    Ok(Finding::Done)
+}
+
+/// Makes the collection anew on the target, unless that was done before. Nothing changes what
+/// collections there are, or what they are made like, meanwhile.
+async fn make(
+    port: &Port,
+    id: CollectionId,
+    source: InstanceIx,
+    target: InstanceIx,
+) -> Result<(), Stopped> {
+    port.stage(|stage| stage.doing = "making the collection");
+    port.hold(LaneId::Schema, &[source, target]).await;
+    let gone = || Stopped::because("the collection is gone");
+    let collection = port.catalog().get(id).cloned().ok_or_else(gone)?;
+    let (tenant, database) = (&collection.tenant, &collection.database);
+    let named = Address::named(tenant, database, &collection.name);
+    let model = port.describe(source, &named).await?.ok_or_else(gone)?;
+    let there = port.describe(target, &named).await?;
+    let copy = collection.copies.get(target.at());
+    let goes_on = copy
+        .and_then(|copy| copy.quarantine.as_deref())
+        .is_some_and(|reason| [BEING_REBUILT, BEING_REPAIRED].contains(&reason));
+    let is_made = there.is_some_and(|there| {
+        goes_on && collection.on(target) == Some(there.id) && there.is_like(&model)
+    });
+    if !is_made {
+        let made = port.make_like(target, &model, tenant, database).await?;
+        let changes = vec![
+            Change::Copied {
+                collection: id,
+                instance: target,
+                id: made,
+            },
+            Change::Quarantined {
+                collection: id,
+                instance: target,
+                reason: BEING_REBUILT.into(),
+            },
+        ];
+        port.settle(Vec::new(), changes).await;
+    }
+    port.release(LaneId::Schema).await;
+    Ok(())
+}
+
+/// A collection that had records and has none left keeps its number of dimensions: a record is
+/// added and deleted. (An `add` that is refused because its lengths differ would set it as well,
+/// but when the collection was read before, Chroma 1.5.9 answers its reads 500 from then on.)
+async fn same_dimension(pair: &Pair, collection: &Collection) -> Result<(), Stopped> {
+    let named = Address::named(&collection.tenant, &collection.database, &collection.name);
+    let port = &pair.port;
+    let dimension = |described: Option<Described>| described.and_then(|d| d.dimension);
+    let ours = dimension(port.describe(pair.source.instance, &named).await?);
+    let theirs = dimension(port.describe(pair.target.instance, &named).await?);
+    if let (Some(dimension), None) = (ours, theirs) {
+        let zeros = vec![0; usize::try_from(dimension).unwrap_or(0)];
+        let add = serde_json::json!({ "ids": [PASSING], "embeddings": [zeros] });
+        let delete = record::delete_body(&[PASSING]);
+        let bodies = [
+            (Action::Add, add.to_string().into()),
+            (Action::DeleteRecords, delete),
+        ];
+        for (action, body) in bodies {
+            let target = &pair.target;
+            port.must(target.instance, action, &target.address, Some(body))
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// The id of a record that is added and deleted at once.
+const PASSING: &str = "achromat";

@@ -1,0 +1,336 @@
+//! Work that goes on beside the lanes: making a copy of a collection anew, comparing copies, taking
+//! an instance back into service.
+//!
+//! A job asks one thing after the other, so it is written as an `async fn`: a state machine that the
+//! compiler makes. There is no runtime: the engine polls a job when what it waits for has come, and
+//! carries out what it asks for next as effects. Dropping a job ends it.
+
+pub mod adopt;
+pub(crate) mod chroma;
+pub mod copy;
+pub(crate) mod restore;
+pub mod verify;
+
+use std::{
+    collections::BTreeSet,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use smallvec::SmallVec;
+
+use crate::{
+    catalog::{Catalog, Change},
+    engine::Wire,
+    ids::{CollectionId, InstanceIx, LaneId, Position},
+    limits::{HOLD_MAX, INSTANCE_HOLD_MAX},
+    outcome::{Failure, Sending},
+    reply::Reply,
+    time::Instant,
+};
+
+/// Instances that a job has to do with.
+pub(crate) type Places = SmallVec<[InstanceIx; 2]>;
+
+/// Where an instance stands in a lane.
+pub(crate) type Cursor = (LaneId, InstanceIx, Position);
+
+/// What a job does.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Task {
+    /// Takes over what an instance already holds that is met for the first time.
+    Adopt(InstanceIx),
+    /// Takes an instance back into service that has lost its data, or was away for too long.
+    Restore(InstanceIx),
+    /// Makes an instance's copy of a collection equal to a healthy one.
+    Rebuild(CollectionId, InstanceIx),
+    /// Compares a collection's copies.
+    Verify(CollectionId),
+}
+
+impl Task {
+    fn collection(&self) -> Option<CollectionId> {
+        match self {
+            Self::Rebuild(id, _) | Self::Verify(id) => Some(*id),
+            Self::Adopt(_) | Self::Restore(_) => None,
+        }
+    }
+
+    /// Whether two tasks may not go on at once.
+    pub(crate) fn excludes(&self, other: &Self) -> bool {
+        match (self.collection(), other.collection()) {
+            (Some(ours), Some(theirs)) => ours == theirs,
+            _ => true,
+        }
+    }
+
+    /// How long writes may wait for it.
+    pub(crate) fn hold_max(&self) -> Duration {
+        match self {
+            Self::Adopt(_) | Self::Restore(_) => INSTANCE_HOLD_MAX,
+            Self::Rebuild(..) | Self::Verify(_) => HOLD_MAX,
+        }
+    }
+}
+
+/// How far a job is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stage {
+    /// What it is doing, for people.
+    pub doing: &'static str,
+    /// Records looked at so far.
+    pub records: u64,
+    /// Records to be looked at, as far as is known.
+    pub records_total: u64,
+    /// Bytes that were written to an instance.
+    pub bytes: u64,
+}
+
+/// What a job has found out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Finding {
+    /// Nothing to tell.
+    #[default]
+    Done,
+    /// How copies compare.
+    Compared(verify::Comparison),
+    /// What was taken over.
+    Adopted(adopt::Adopted),
+}
+
+/// Why a job has ended before its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stopped {
+    pub(crate) reason: String,
+    /// A request of it may still be carried out.
+    pub(crate) must_settle: bool,
+}
+
+impl Stopped {
+    pub(crate) fn because(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            must_settle: false,
+        }
+    }
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self {
+            reason: failure.reason(),
+            must_settle: failure == Failure::Silent,
+        }
+    }
+}
+
+/// What a job asks for.
+#[derive(Debug)]
+pub(crate) enum Demand {
+    /// Send this to an instance and tell how it ended.
+    Ask(InstanceIx, Wire),
+    /// Let no further write into a lane, and say when everything before is decided, and is recorded
+    /// for these instances.
+    Hold(LaneId, Places),
+    /// Let writes into the lane again.
+    Release(LaneId),
+    /// Collect the ids of the records that writes touch from now on.
+    Watch(LaneId),
+    /// Say when these instances have everything that stands in a lane now.
+    Reach(LaneId, Places),
+    /// Make this durable.
+    Settle(Vec<Cursor>, Vec<Change>),
+    /// Let some time pass.
+    Pause(Duration),
+}
+
+/// What a job gets.
+#[derive(Debug)]
+pub(crate) enum Grant {
+    /// It is done.
+    Done,
+    /// How a sending ended.
+    Told(Sending),
+    /// The last position of the lane.
+    Head(Position),
+}
+
+/// The records that writes have touched.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Touched {
+    pub(crate) ids: BTreeSet<String>,
+    /// A write has touched records of which only an instance can say which they are.
+    pub(crate) unknown: bool,
+}
+
+#[derive(Debug, Default)]
+struct Desk {
+    demand: Option<Demand>,
+    grant: Option<Grant>,
+    touched: Touched,
+    catalog: Catalog,
+    now: Instant,
+    stage: Stage,
+}
+
+/// Where a job and the engine meet.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Port(Arc<Mutex<Desk>>);
+
+impl Port {
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        // Nothing is left half done on it by a panic.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // The job's side.
+
+    async fn demand(&self, demand: Demand) -> Option<Grant> {
+        self.desk().demand = Some(demand);
+        let grant = std::future::poll_fn(|_| match self.desk().grant.take() {
+            Some(grant) => Poll::Ready(grant),
+            None => Poll::Pending,
+        });
+        Some(grant.await)
+    }
+
+    /// Asks an instance. What is not a 5xx is an answer.
+    pub(crate) async fn ask(&self, instance: InstanceIx, wire: Wire) -> Result<Reply, Stopped> {
+        let Some(Grant::Told(sending)) = self.demand(Demand::Ask(instance, wire)).await else {
+            return Err(Stopped::because("the answer did not come"));
+        };
+        match sending {
+            Sending::Answered(reply) if reply.status < 500 => Ok(reply),
+            Sending::Answered(reply) => Err(Failure::ServerError(reply).into()),
+            Sending::NotSent(why) => Err(Failure::NotSent(why).into()),
+            Sending::Closed { reused } => Err(Failure::Closed { reused }.into()),
+            Sending::Silent => Err(Failure::Silent.into()),
+        }
+    }
+
+    pub(crate) async fn hold(&self, lane: LaneId, on: &[InstanceIx]) -> Position {
+        self.head(Demand::Hold(lane, on.into())).await
+    }
+
+    pub(crate) async fn reach(&self, lane: LaneId, on: &[InstanceIx]) -> Position {
+        self.head(Demand::Reach(lane, on.into())).await
+    }
+
+    async fn head(&self, demand: Demand) -> Position {
+        match self.demand(demand).await {
+            Some(Grant::Head(head)) => head,
+            _ => Position::default(),
+        }
+    }
+
+    pub(crate) async fn release(&self, lane: LaneId) {
+        self.demand(Demand::Release(lane)).await;
+    }
+
+    pub(crate) async fn watch(&self, lane: LaneId) {
+        self.desk().touched = Touched::default();
+        self.demand(Demand::Watch(lane)).await;
+    }
+
+    pub(crate) async fn settle(&self, cursors: Vec<Cursor>, changes: Vec<Change>) {
+        self.demand(Demand::Settle(cursors, changes)).await;
+    }
+
+    pub(crate) async fn pause(&self, span: Duration) {
+        if span > Duration::ZERO {
+            self.demand(Demand::Pause(span)).await;
+        }
+    }
+
+    /// What was touched since this was last asked for.
+    pub(crate) fn touched(&self) -> Touched {
+        std::mem::take(&mut self.desk().touched)
+    }
+
+    pub(crate) fn touched_count(&self) -> usize {
+        self.desk().touched.ids.len()
+    }
+
+    pub(crate) fn catalog(&self) -> Catalog {
+        self.desk().catalog.clone()
+    }
+
+    pub(crate) fn stage(&self, change: impl FnOnce(&mut Stage)) {
+        change(&mut self.desk().stage);
+    }
+
+    // The engine's side.
+
+    fn show(&self, catalog: Catalog, now: Instant) {
+        let mut desk = self.desk();
+        desk.catalog = catalog;
+        desk.now = now;
+    }
+
+    fn take_demand(&self) -> Option<Demand> {
+        self.desk().demand.take()
+    }
+
+    fn grant(&self, grant: Grant) {
+        self.desk().grant = Some(grant);
+    }
+}
+
+type Work = Pin<Box<dyn Future<Output = Result<Finding, Stopped>> + Send>>;
+
+/// A job under way.
+pub(crate) struct Job {
+    pub(crate) task: Task,
+    port: Port,
+    work: Work,
+}
+
+/// What has become of a job when it was polled.
+pub(crate) enum Polled {
+    /// It asks for something.
+    Demands(Demand),
+    /// It has ended.
+    Ended(Result<Finding, Stopped>),
+}
+
+impl Job {
+    pub(crate) fn new(task: Task, work: impl FnOnce(Port) -> Work) -> Self {
+        let port = Port::default();
+        Self {
+            task,
+            work: work(port.clone()),
+            port,
+        }
+    }
+
+    /// Lets the job go on until it asks for something.
+    pub(crate) fn poll(&mut self, catalog: Catalog, now: Instant) -> Polled {
+        self.port.show(catalog, now);
+        let mut context = Context::from_waker(Waker::noop());
+        match self.work.as_mut().poll(&mut context) {
+            Poll::Ready(result) => Polled::Ended(result),
+            Poll::Pending => match self.port.take_demand() {
+                Some(demand) => Polled::Demands(demand),
+                None => Polled::Ended(Err(Stopped::because("it waits for nothing"))),
+            },
+        }
+    }
+
+    pub(crate) fn grant(&self, grant: Grant) {
+        self.port.grant(grant);
+    }
+
+    pub(crate) fn touch(&self, ids: Option<Vec<String>>) {
+        let mut desk = self.port.desk();
+        match ids {
+            Some(ids) => desk.touched.ids.extend(ids),
+            None => desk.touched.unknown = true,
+        }
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        self.port.desk().stage.clone()
+    }
+}
