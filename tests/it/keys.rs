@@ -285,15 +285,12 @@ fn a_killed_proxy_remembers_its_keys() {
     thread::scope(|scope| {
         let asking = scope.spawn(|| {
             let path = format!("$D/collections/{id}/add");
-            Api::at(api_port(&cluster))
-                .under("open")
-                .try_call("POST", &path, &body)
+            api.under("open").try_call("POST", &path, &body)
         });
         wait_transaction(&api, "open", &["attempting"]);
-        kill(cluster.proxy.pid());
+        cluster.proxy.kill();
         assert!(asking.join().expect("an end").is_err(), "nobody was told");
     });
-    cluster.proxy.kill();
     for instance in &cluster.instances {
         instance.thaw();
     }
@@ -325,15 +322,6 @@ fn a_killed_proxy_remembers_its_keys() {
     cluster.proxy.up();
     check(&api);
     assert_eq!(held_by_all(&cluster, "notes").len(), 4);
-}
-
-fn api_port(cluster: &Cluster) -> u16 {
-    cluster.proxy.port
-}
-
-fn kill(pid: u32) {
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("an id")).expect("an id");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
 }
 
 /// kill -9 at any moment of a stream of deletes, each of which would hit another record if it were

@@ -86,3 +86,6 @@ pub const JOBS_MAX: usize = 2;
 
 /// Findings of jobs kept for the operator.
 pub const FINDINGS_KEPT_MAX: usize = 100;
+
+/// How often a job is tried that an operator asked for and waits for.
+pub const ASKED_TRIES_MAX: u32 = 5;

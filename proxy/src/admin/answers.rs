@@ -64,6 +64,7 @@ pub(super) struct Status<'a> {
     summary: Summary,
     load_balancer: LoadBalancer,
     instances: Vec<Instance<'a>>,
+    jobs: super::jobs::Jobs<'a>,
     wal: LogStatus,
     write_ahead_log: LogStatus,
 }
@@ -100,6 +101,8 @@ struct Instance<'a> {
     requests_in_flight: u64,
     pending_writes: u64,
     quarantined_collections: usize,
+    /// Copies to be made or compared there.
+    copies_due: u64,
 }
 
 #[derive(Clone, Serialize)]
@@ -147,6 +150,8 @@ struct Mapping<'a> {
     instances: BTreeMap<&'a str, Option<String>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     quarantined: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    distrusted: BTreeMap<&'a str, &'a str>,
 }
 
 #[derive(Serialize)]
@@ -285,6 +290,7 @@ impl State<'_> {
                 read_replica_ratio: self.facts.replica_ratio,
             },
             instances: self.instance_list().instances,
+            jobs: self.jobs(),
             wal: self.log(),
             write_ahead_log: self.log(),
         }
@@ -326,6 +332,7 @@ impl State<'_> {
             requests_in_flight: figures.in_flight,
             pending_writes: report.map_or(0, |report| report.owed),
             quarantined_collections: report.map_or(0, |report| report.quarantined_collections),
+            copies_due: report.map_or(0, |report| report.work),
         }
     }
 
@@ -419,6 +426,12 @@ impl State<'_> {
                 .filter_map(|(place, name)| {
                     let copy = collection.copies.get(place.at())?;
                     Some((name, copy.quarantine.as_deref()?))
+                })
+                .collect(),
+            distrusted: names()
+                .filter_map(|(place, name)| {
+                    let copy = collection.copies.get(place.at())?;
+                    Some((name, copy.distrust.as_deref()?))
                 })
                 .collect(),
         }

@@ -13,7 +13,7 @@ use achromat_core::{
     engine::{Event, Report, Settings},
     guard::Guard,
     health::{Sign, Standing},
-    ids::{InstanceId, InstanceIx, Key},
+    ids::{CollectionId, InstanceId, InstanceIx, Key},
     jobs::Task,
     key::KeyRecord,
     log::Level,
@@ -212,6 +212,11 @@ impl Replicator {
     /// Tells that an instance did not have a collection that was read.
     pub fn missed(&self, instance: InstanceIx, id: InstanceId) {
         self.say(Message::Event(Event::Missed { instance, id }));
+    }
+
+    /// Has all other copies of a collection made equal to one.
+    pub fn repair(&self, collection: CollectionId, source: InstanceIx) {
+        self.say(Message::Event(Event::Repair { collection, source }));
     }
 
     /// Has something done beside the lanes.

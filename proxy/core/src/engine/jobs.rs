@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{Effect, Engine};
 use crate::{
     backoff, body,
-    catalog::Collection,
+    catalog::{Change, Collection},
     durable::Write,
     health::Standing,
     ids::{CollectionId, InstanceIx, JobId, LaneId, Position},
@@ -13,11 +13,12 @@ use crate::{
         Demand, Finding, Grant, Job, Places, Polled, Stage, Stopped, Task,
         adopt::{NOT_COMPARED, adopt},
         copy::{BEING_REBUILT, BEING_REPAIRED, rebuild},
+        mapping::{map, unmap},
         restore::restore,
         verify::verify,
     },
     lane::Lane,
-    limits::{FINDINGS_KEPT_MAX, JOBS_MAX, REACH_MAX},
+    limits::{ASKED_TRIES_MAX, FINDINGS_KEPT_MAX, JOBS_MAX, REACH_MAX},
     log::{Entry, RecordAct, Verb},
     outcome::Sending,
     time::Instant,
@@ -67,6 +68,8 @@ pub struct JobReport {
 /// What a job has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
+    /// Findings are numbered, from 1.
+    pub number: u64,
     /// What it did.
     pub task: Task,
     /// When it ended.
@@ -83,6 +86,7 @@ pub(super) struct Jobs {
     /// What an operator has asked for.
     asked: VecDeque<Task>,
     found: VecDeque<Found>,
+    found_count: u64,
     given: u64,
     verified: Option<CollectionId>,
     verify_at: Instant,
@@ -132,7 +136,6 @@ impl Engine {
                 .values()
                 .any(|r| r.job.task.excludes(&task));
             if !waits && !excluded {
-                self.jobs.asked.retain(|asked| *asked != task);
                 self.begin(task);
             }
         }
@@ -200,7 +203,7 @@ impl Engine {
             (None, Some(reason)) if reason.as_ref() == NOT_COMPARED => Some(Task::Verify(id)),
             (Some(_), None) => {
                 let lane = self.lanes.get(&id);
-                let is_quiet = lane.is_none_or(|lane| lane.is_quiet(instance));
+                let is_quiet = lane.is_none_or(|lane| lane.is_quiet(instance, self.now));
                 is_quiet.then_some(Task::Rebuild(id, instance))
             }
             _ => None,
@@ -249,57 +252,81 @@ impl Engine {
         holders
     }
 
+    /// Begins a job, if what it needs is there. What an operator asked for is answered either way.
     fn begin(&mut self, task: Task) {
-        let pace = self.settings.pace;
-        let job = match task.clone() {
+        let was_asked = self.jobs.asked.contains(&task);
+        if let Task::Verify(id) = task {
+            self.jobs.verified = Some(id);
+            self.jobs.verify_at = self.now + self.settings.verify_interval;
+        }
+        let Some(job) = self.job_for(task.clone()) else {
+            if was_asked {
+                let reason = "the instances that it needs are not in service".to_owned();
+                self.found(task, Finding::Refused(reason));
+            }
+            return;
+        };
+        self.jobs.given += 1;
+        let id = JobId(self.jobs.given);
+        let running = Running {
+            job,
+            wait: Wait::Told,
+            until: None,
+            asks: false,
+            holds: None,
+            watches: None,
+            since: self.now,
+        };
+        self.jobs.running.insert(id, running);
+        self.go_on(id);
+    }
+
+    fn job_for(&self, task: Task) -> Option<Job> {
+        let (pace, count) = (self.settings.pace, self.instances.len());
+        match task.clone() {
             Task::Adopt(target) => {
                 let source = self.schema_source(target);
-                let count = self.instances.len();
                 let is_first = self.catalog.is_empty() && self.schema.head() == Position(0);
                 (source.is_some() || is_first)
                     .then(|| Job::new(task, |port| Box::pin(adopt(port, source, target, count))))
             }
-            Task::Restore(target) => self
-                .schema_source(target)
-                .map(|source| Job::new(task, |port| Box::pin(restore(port, source, target)))),
-            Task::Rebuild(id, target) => self
-                .catalog
-                .get(id)
-                .and_then(|c| {
-                    let holders = self.holders(c);
-                    holders
-                        .into_iter()
-                        .find(|i| c.is_served_by(*i) && *i != target)
-                })
-                .map(|source| {
-                    Job::new(task, |port| {
-                        Box::pin(rebuild(port, id, source, target, pace))
-                    })
-                }),
-            Task::Verify(id) => {
-                self.jobs.verified = Some(id);
-                self.jobs.verify_at = self.now + self.settings.verify_interval;
-                let places = self.catalog.get(id).map(|c| self.holders(c));
-                places
-                    .filter(|places| places.len() > 1)
-                    .map(|places| Job::new(task, |port| Box::pin(verify(port, id, places, pace))))
+            Task::Restore(target) => {
+                let source = self.schema_source(target)?;
+                Some(Job::new(task, |port| {
+                    Box::pin(restore(port, source, target))
+                }))
             }
-        };
-        if let Some(job) = job {
-            self.jobs.given += 1;
-            let id = JobId(self.jobs.given);
-            let running = Running {
-                job,
-                wait: Wait::Told,
-                until: None,
-                asks: false,
-                holds: None,
-                watches: None,
-                since: self.now,
-            };
-            self.jobs.running.insert(id, running);
-            self.go_on(id);
+            Task::Rebuild(id, target) => {
+                let collection = self.catalog.get(id)?;
+                let mut holders = self.holders(collection).into_iter();
+                let source = holders.find(|i| collection.is_served_by(*i) && *i != target)?;
+                Some(Job::new(task, |port| {
+                    Box::pin(rebuild(port, id, source, target, pace))
+                }))
+            }
+            Task::Verify(id) => {
+                let places = self.holders(self.catalog.get(id)?);
+                (places.len() > 1)
+                    .then(|| Job::new(task, |port| Box::pin(verify(port, id, places, pace))))
+            }
+            Task::Map(mapping) => Some(Job::new(task, |port| Box::pin(map(port, mapping, count)))),
+            Task::Unmap(id) => Some(Job::new(task, |port| Box::pin(unmap(port, id)))),
         }
+    }
+
+    fn found(&mut self, task: Task, finding: Finding) {
+        self.jobs.asked.retain(|asked| *asked != task);
+        self.jobs.found.retain(|found| found.task != task);
+        if self.jobs.found.len() >= FINDINGS_KEPT_MAX {
+            self.jobs.found.pop_front();
+        }
+        self.jobs.found_count += 1;
+        self.jobs.found.push_back(Found {
+            number: self.jobs.found_count,
+            task,
+            at: self.now,
+            finding,
+        });
     }
 
     /// Lets a job go on until it waits for something that is not there yet.
@@ -475,11 +502,7 @@ impl Engine {
     }
 
     /// Takes in what a job has made true.
-    fn settled_by_job(
-        &mut self,
-        cursors: &[crate::jobs::Cursor],
-        changes: &[crate::catalog::Change],
-    ) {
+    fn settled_by_job(&mut self, cursors: &[crate::jobs::Cursor], changes: &[Change]) {
         for change in changes {
             self.catalog.apply(change);
         }
@@ -535,12 +558,7 @@ impl Engine {
         match result {
             Ok(finding) => {
                 self.jobs.retries.remove(&task);
-                self.jobs.found.retain(|found| found.task != task);
-                if self.jobs.found.len() >= FINDINGS_KEPT_MAX {
-                    self.jobs.found.pop_front();
-                }
-                let at = self.now;
-                self.jobs.found.push_back(Found { task, at, finding });
+                self.found(task, finding);
             }
             Err(stopped) => self.retry_later(task, stopped),
         }
@@ -558,6 +576,11 @@ impl Engine {
             backoff::pause(tries, u64::from(tries))
         };
         let at = self.now + pause;
+        if tries >= ASKED_TRIES_MAX && self.jobs.asked.contains(&task) {
+            self.jobs.retries.remove(&task);
+            self.found(task, Finding::Refused(stopped.reason));
+            return;
+        }
         self.effects.push(Effect::JobFailed {
             task: task.clone(),
             tries,
@@ -626,6 +649,30 @@ impl Engine {
         if !self.jobs.is_running(&task) && !self.jobs.asked.contains(&task) {
             self.jobs.asked.push_back(task);
         }
+        self.schedule();
+    }
+
+    /// Has all other copies of a collection made equal to one of them.
+    pub(super) fn repair(&mut self, collection: CollectionId, source: InstanceIx) {
+        let Some(copies) = self.catalog.get(collection).map(|c| c.copies.clone()) else {
+            return;
+        };
+        let mut changes = Vec::new();
+        for instance in InstanceIx::all(copies.len()) {
+            changes.push(Change::Healed {
+                collection,
+                instance,
+            });
+            if instance != source {
+                changes.push(Change::Quarantined {
+                    collection,
+                    instance,
+                    reason: BEING_REPAIRED.into(),
+                });
+            }
+        }
+        self.change(changes);
+        self.advance(LaneId::Collection(collection));
         self.schedule();
     }
 

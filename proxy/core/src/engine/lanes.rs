@@ -242,15 +242,28 @@ impl Engine {
         attempt: Attempt,
         sending: Sending,
     ) {
-        let Some((awaited, verb, before)) = self.lane(id).and_then(|lane| {
-            let awaited = lane.awaited(instance, attempt)?;
+        let Some(awaited) = self
+            .lane(id)
+            .and_then(|lane| lane.awaited(instance, attempt))
+        else {
+            return;
+        };
+        let known = self.lane(id).and_then(|lane| {
             let slot = lane.slot(awaited.position)?;
             let before = Before {
                 maybe_here: slot.may_be_done_on(instance),
                 elsewhere: slot.verdict == Verdict::Accepted,
             };
-            Some((awaited, slot.verb.clone(), before))
-        }) else {
+            Some((slot.verb.clone(), before))
+        });
+        let Some((verb, before)) = known else {
+            let is_silent = sending == Sending::Silent;
+            self.with_lane(id, |lane, context| {
+                lane.ended_late(instance, is_silent, context);
+            });
+            if awaited.replicates {
+                self.return_budget(instance);
+            }
             return;
         };
         let sign = match &sending {

@@ -140,6 +140,13 @@ pub enum Event {
     },
     /// An operator wants something done.
     Wanted(Task),
+    /// An operator says which copy of a collection is right: the others are made equal to it.
+    Repair {
+        /// The collection.
+        collection: CollectionId,
+        /// The instance whose copy is right.
+        source: InstanceIx,
+    },
     /// A read was told that an instance does not have a collection.
     Missed {
         /// The instance.
@@ -376,6 +383,7 @@ impl Engine {
             Event::Told { job, sending } => self.told(job, sending),
             Event::Settled { job } => self.settled(job),
             Event::Wanted(task) => self.ask_for(task),
+            Event::Repair { collection, source } => self.repair(collection, source),
             Event::Missed { instance, id } => self.missed(instance, id),
             Event::Noticed { instance, sign } => {
                 self.noticed(instance, sign);

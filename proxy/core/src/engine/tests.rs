@@ -786,6 +786,27 @@ fn a_restart_goes_on_where_it_stopped() {
     assert_eq!(world.engine.report().pending, 0);
 }
 
+/// A sending to a copy that is quarantined meanwhile ends, although its entry is not kept for it:
+/// then the copy can be made anew.
+#[test]
+fn a_sending_outlives_its_entry() {
+    let mut world = World::new();
+    let id = world.collection(1, "abc");
+    world.submit(add(id), Level::One);
+    world.reply("A POST add", 201);
+    assert_eq!(world.lines(), ["B POST add"]);
+    world.step(Event::Repair {
+        collection: id,
+        source: A,
+    });
+    assert!(world.engine.report().jobs.is_empty(), "it is not quiet yet");
+    world.reply("B POST add", 201);
+    world.now = world.now + Duration::from_secs(1);
+    world.step(Event::Tick);
+    let jobs = world.engine.report().jobs;
+    assert_eq!(jobs[0].task, Task::Rebuild(id, B));
+}
+
 /// A database that Achromat made has an id of Achromat's own; with it go its collections.
 #[test]
 fn a_database_takes_its_collections_with_it() {

@@ -285,6 +285,19 @@ impl Lane {
         slot.last_failure = Some(failure);
     }
 
+    /// A sending has ended whose entry nobody keeps any more: the instance was quarantined
+    /// meanwhile. One that was never answered may still be carried out.
+    pub fn ended_late(&mut self, instance: InstanceIx, is_silent: bool, context: &Context<'_>) {
+        self.land(instance);
+        if let Some(track) = self.track_mut(instance).filter(|_| is_silent) {
+            track.trouble = Some(Trouble {
+                tries: 1,
+                retry_at: context.now + context.rules.settle,
+                is_settling: true,
+            });
+        }
+    }
+
     fn land(&mut self, instance: InstanceIx) {
         if let Some(track) = self.track_mut(instance) {
             track.flight = None;

@@ -362,10 +362,10 @@ impl Lane {
     }
 
     /// Whether nothing that was sent to an instance can still be carried out.
-    pub fn is_quiet(&self, instance: InstanceIx) -> bool {
-        self.track(instance).is_none_or(|track| {
-            track.flight.is_none() && !track.trouble.is_some_and(|trouble| trouble.is_settling)
-        })
+    pub fn is_quiet(&self, instance: InstanceIx, now: Instant) -> bool {
+        let settles = |trouble: Trouble| trouble.is_settling && trouble.retry_at > now;
+        self.track(instance)
+            .is_none_or(|track| track.flight.is_none() && !track.trouble.is_some_and(settles))
     }
 
     /// Whether any sending or recording is under way, or any client waits.
