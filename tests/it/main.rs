@@ -8,6 +8,7 @@ mod faults;
 mod flush;
 mod framing;
 mod guard;
+mod keys;
 mod outages;
 mod readme;
 mod rebuild;

@@ -14,6 +14,7 @@ pub mod guard;
 pub mod health;
 pub mod ids;
 pub mod jobs;
+pub mod key;
 pub mod lane;
 pub mod limits;
 pub mod log;

@@ -47,6 +47,12 @@ pub const TROUBLES_KEPT_MAX: usize = 100;
 /// Entries of one lane whose bodies are kept in memory for instances that lag a little.
 pub const LANE_BODIES_KEPT_MAX: usize = 64;
 
+/// Characters of the key under which a client may repeat a write.
+pub const KEY_CHARACTERS_MAX: usize = 255;
+
+/// How often keys that are old enough are deleted.
+pub const KEYS_FORGET_INTERVAL: Duration = Duration::from_mins(1);
+
 /// How often entries that everybody has done are deleted from the log.
 pub const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -9,7 +9,7 @@ mod jobs;
 
 use std::{sync::Arc, time::Duration};
 
-use achromat_core::{guard::Guard, health::Standing, reply::Reply, route::Target};
+use achromat_core::{guard::Guard, health::Standing, ids::Key, reply::Reply, route::Target};
 use bytes::Bytes;
 use http::Method;
 use serde::{Deserialize, Serialize};
@@ -71,6 +71,7 @@ enum Call<'a> {
     TransactionSafety,
     Scalability,
     Jobs,
+    Transaction(String),
     ForceHealth(&'a str),
     Verify,
     Repair,
@@ -120,6 +121,8 @@ impl Admin {
             ["admin", "wal_count"] => Call::LogCount,
             ["admin", "transaction_safety_status"] => Call::TransactionSafety,
             ["admin", "scalability_status"] => Call::Scalability,
+            // A slash in a key stands as it is: encoded ones are refused everywhere.
+            ["transactions", key @ ..] => Call::Transaction(key.join("/")),
             ["admin", "instances", name, "health"] => Call::ForceHealth(name),
             ["admin", "jobs"] => Call::Jobs,
             ["admin", "verify"] => Call::Verify,
@@ -155,6 +158,7 @@ impl Admin {
             Call::Repair => return self.repair(body).await,
             Call::Map => return self.map(body).await,
             Call::Unmap(name) => return self.unmap(name).await,
+            Call::Transaction(key) => return self.transaction(&key).await,
             _ => {}
         }
         let Some(report) = self.replicator.report().await else {
@@ -179,6 +183,28 @@ impl Admin {
             Call::Scalability => json(200, &state.scalability()),
             Call::Jobs => json(200, &state.jobs()),
             _ => json(200, &state.status()),
+        }
+    }
+
+    /// What became of the write under a key.
+    async fn transaction(&self, text: &str) -> Reply {
+        let record = match Key::parse(text.as_bytes()) {
+            Some(key) => self.replicator.key(&key).await,
+            None => Ok(None),
+        };
+        match record {
+            Ok(Some(record)) => {
+                let view = self.replicator.view();
+                json(200, &answers::Transaction::new(text, &record, &view))
+            }
+            Ok(None) => {
+                let detail = format!("No write is known under the key {text:?}");
+                problem(404, "No such transaction", &detail)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a key can't be looked up");
+                problem(503, "The log can't be read", "Ask again in a moment")
+            }
         }
     }
 

@@ -10,7 +10,7 @@
 use std::{sync::Arc, time::Duration};
 
 use achromat_core::{
-    durable::Write,
+    durable::{Appended, Write},
     engine::Event,
     ids::{EntryId, InstanceIx, JobId, LaneId, Position, Ticket},
     reply::{self, Reply},
@@ -125,9 +125,9 @@ impl<S: Store + ?Sized> Writer<S> {
         loop {
             let writes: Vec<Write> = group.iter().map(|order| order.write.clone()).collect();
             match self.store.commit(&writes).await {
-                Ok(positions) => {
+                Ok(appended) => {
                     self.tell_store_is(true);
-                    self.tell(group, positions);
+                    self.tell(group, appended);
                     return Ok(());
                 }
                 Err(error @ StoreError::Deposed { .. }) => return Err(error),
@@ -137,9 +137,9 @@ impl<S: Store + ?Sized> Writer<S> {
                     }
                     self.tell_store_is(false);
                     if matches!(error, StoreError::Unknown(_))
-                        && let Some(positions) = self.positions_if_done(group).await
+                        && let Some(appended) = self.appended_if_done(group).await
                     {
-                        self.tell(group, positions);
+                        self.tell(group, appended);
                         return Ok(());
                     }
                     self.fail_appends(group, &error);
@@ -149,13 +149,16 @@ impl<S: Store + ?Sized> Writer<S> {
         }
     }
 
-    /// Finds out whether a group was committed after all: it was when one of its appends was.
-    async fn positions_if_done(&self, group: &[Order]) -> Option<Vec<Position>> {
-        let mut positions = Vec::new();
+    /// Finds out whether a group was committed after all: it was when one of its appends was. One
+    /// that is not there all the same had a key that was known.
+    async fn appended_if_done(&self, group: &[Order]) -> Option<Vec<Appended>> {
+        let mut appended = Vec::new();
         for entry in group.iter().filter_map(appended_entry) {
-            positions.push(self.find(entry).await?);
+            let position = self.find(entry).await;
+            appended.push(position.map_or(Appended::Known, Appended::At));
         }
-        (!positions.is_empty()).then_some(positions)
+        let is_done = appended.iter().any(|one| *one != Appended::Known);
+        is_done.then_some(appended)
     }
 
     async fn find(&self, entry: EntryId) -> Option<Position> {
@@ -185,15 +188,15 @@ impl<S: Store + ?Sized> Writer<S> {
         });
     }
 
-    fn tell(&self, group: &mut Vec<Order>, positions: Vec<Position>) {
-        let mut positions = positions.into_iter();
+    fn tell(&self, group: &mut Vec<Order>, appended: Vec<Appended>) {
+        let mut appended = appended.into_iter();
         for order in group.drain(..) {
             match order.then {
-                Then::Appended(ticket) => {
-                    if let Some(position) = positions.next() {
-                        self.say(Event::Appended { ticket, position });
-                    }
-                }
+                Then::Appended(ticket) => match appended.next() {
+                    Some(Appended::At(position)) => self.say(Event::Appended { ticket, position }),
+                    Some(Appended::Known) => self.say(Event::AppendKnown { ticket }),
+                    None => {}
+                },
                 Then::Recorded(lane, instance, position) => self.say(Event::Recorded {
                     lane,
                     instance,
@@ -235,3 +238,6 @@ fn store_failed(error: &StoreError) -> Reply {
         1,
     )
 }
+
+#[cfg(test)]
+mod tests;

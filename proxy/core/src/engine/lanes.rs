@@ -8,6 +8,7 @@ use crate::{
     durable::Write,
     health::Sign,
     ids::{Attempt, InstanceId, InstanceIx, LaneId, Position},
+    key::Settled,
     lane::{self, Context, Lane, Peer},
     limits::REPLICATION_IN_FLIGHT_MAX,
     log::Verdict,
@@ -140,12 +141,14 @@ impl Engine {
                 instance,
                 position,
                 verdict,
+                settled,
             } => {
                 self.effects.push(Effect::Write(Write::Record {
                     lane: id,
                     instance,
                     position,
                     verdict,
+                    settled,
                     changes: Vec::new(),
                 }));
             }
@@ -153,8 +156,10 @@ impl Engine {
                 position,
                 verdict,
                 reason,
-            } => self.close(id, position, verdict, reason),
+                settled,
+            } => self.close(id, position, verdict, reason, settled),
             lane::Effect::Answer { ticket, reply } => self.answer(ticket, reply),
+            lane::Effect::AskAgain { ticket } => self.effects.push(Effect::AskAgain { ticket }),
             lane::Effect::Disagrees {
                 instance,
                 position,
@@ -190,7 +195,14 @@ impl Engine {
         Some(self.lane(id)?.slot(position)?.logged_at)
     }
 
-    fn close(&mut self, id: LaneId, position: Position, verdict: Verdict, reason: String) {
+    fn close(
+        &mut self,
+        id: LaneId,
+        position: Position,
+        verdict: Verdict,
+        reason: String,
+        settled: Option<Box<Settled>>,
+    ) {
         let logged_at = self.logged_at(id, position);
         self.warn(trouble(id, None, position, logged_at, 0, reason.clone()));
         self.effects.push(Effect::Write(Write::Close {
@@ -198,6 +210,7 @@ impl Engine {
             position,
             verdict,
             reason,
+            settled,
         }));
     }
 

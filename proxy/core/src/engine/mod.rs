@@ -6,6 +6,7 @@
 //! an event has confirmed it.
 
 mod jobs;
+mod keys;
 mod lanes;
 mod report;
 mod restore;
@@ -26,6 +27,7 @@ use imbl::OrdMap;
 use self::submit::Gate;
 pub use self::{
     jobs::{Found, JobReport},
+    keys::Join,
     report::{InstanceReport, Report, TroubleReport},
     restore::{RestoredLane, Snapshot},
     submit::{Question, Submission},
@@ -56,6 +58,8 @@ pub struct Settings {
     pub lanes: Rules,
     /// Timing of probes.
     pub health: HealthRules,
+    /// How long settled keys are kept.
+    pub keys_kept: Duration,
     /// How fast copies are compared and made.
     pub pace: Pace,
     /// From the comparison of one collection's copies to that of the next one's.
@@ -74,6 +78,13 @@ pub enum Event {
         /// The place that the store gave it.
         position: Position,
     },
+    /// The store knew the key of an entry, and has appended nothing.
+    AppendKnown {
+        /// The client that it is for.
+        ticket: Ticket,
+    },
+    /// A client repeats a request under a key that the store knows.
+    Joined(Box<Join>),
     /// The store has not made an entry durable, and never will.
     AppendFailed {
         /// The client that it is for.
@@ -205,7 +216,7 @@ pub enum Payload {
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Make an entry durable, then say [`Event::Appended`].
+    /// Make an entry durable, then say [`Event::Appended`] or [`Event::AppendKnown`].
     Append {
         /// The client that it is for.
         ticket: Ticket,
@@ -252,6 +263,16 @@ pub enum Effect {
         ticket: Ticket,
         /// What it is told.
         reply: Reply,
+    },
+    /// Ask the store for the client's key: what it is told stands there, or will.
+    AskAgain {
+        /// The client.
+        ticket: Ticket,
+    },
+    /// Have the store forget the keys that were logged longer ago than this and are settled.
+    ForgetKeys {
+        /// The time.
+        kept: Duration,
     },
     /// Ask an instance for its marker, or for its heartbeat when it has none yet, and say
     /// [`Event::Probed`].
@@ -324,6 +345,7 @@ pub struct Engine {
     unblocked: VecDeque<JobId>,
     jobs: jobs::Jobs,
     trim_at: Instant,
+    forget_keys_at: Instant,
     troubles: VecDeque<TroubleReport>,
     trouble_count: u64,
     replayed: u64,
@@ -337,6 +359,8 @@ impl Engine {
         match event {
             Event::Submitted(submission) => self.submitted(*submission),
             Event::Appended { ticket, position } => self.appended(ticket, position),
+            Event::AppendKnown { ticket } => self.append_known(ticket),
+            Event::Joined(join) => self.joined(*join),
             Event::AppendFailed { ticket, reply } => self.append_failed(ticket, reply),
             Event::Resolved { ticket, body } => self.resolved(ticket, body),
             Event::Answered {
@@ -389,9 +413,10 @@ impl Engine {
         let lanes = self.wakes.first().map(|(at, _)| *at);
         let health = self.instances.iter().filter_map(|i| i.health.wakes_at());
         let trim = (!self.trimmable.is_empty()).then_some(self.trim_at);
+        let others = trim.into_iter().chain([self.forget_keys_at]);
         health
             .chain(lanes)
-            .chain(trim)
+            .chain(others)
             .chain(self.jobs.wakes_at())
             .min()
     }
@@ -442,6 +467,7 @@ impl Engine {
             self.trim_at = self.now + TRIM_INTERVAL;
             self.trim();
         }
+        self.forget_keys();
     }
 
     fn noticed(&mut self, instance: InstanceIx, sign: Sign) {
