@@ -11,10 +11,13 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     catalog::{Change, Prefer},
-    durable::{Appended, Ledger},
-    ids::{DatabaseId, EntryId},
+    durable::{Appended, Ledger, Write},
+    ids::{DatabaseId, EntryId, InstanceId},
+    jobs::Task,
     key::Keyed,
     log::{Level, RecordAct, Verb, Verdict},
+    outcome::Sending,
+    reply::Reply,
     view::Scope,
     write::Permit,
 };
