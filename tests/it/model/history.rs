@@ -48,8 +48,8 @@ impl History {
     pub fn step(&mut self, step: usize) -> (Request, u64) {
         let request = Request::random(&mut self.random, self.real.names.len());
         let status = self.ask_both(step, &request);
-        if let Some(read) = request.read_after() {
-            self.ask_both(step, &read);
+        for more in request.mending(status) {
+            self.ask_both(step, &more);
         }
         (request, status)
     }
