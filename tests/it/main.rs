@@ -9,6 +9,7 @@ mod flush;
 mod framing;
 mod guard;
 mod keys;
+mod model;
 mod outages;
 mod readme;
 mod rebuild;

@@ -7,5 +7,7 @@ pub mod cluster;
 pub mod load;
 pub mod proxy;
 pub mod records;
+#[path = "../sim/mod.rs"]
+pub mod sim;
 pub mod tools;
 pub mod wait;

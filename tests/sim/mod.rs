@@ -1,0 +1,3 @@
+//! What the simulator is made of.
+
+pub mod model;

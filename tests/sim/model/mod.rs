@@ -1,0 +1,106 @@
+//! A single-node Chroma server as a pure function of its seed and of the requests it was sent.
+//!
+//! It answers what a real server answers: `tests/it/model.rs` sends random histories to both and
+//! compares. It never does IO, has no clock, and mints its ids from its seed. A copy shares all
+//! that it holds with the original, so that crashes and backups cost nothing.
+//!
+//! Not modelled: configurations other than the default one, regular expressions, sparse vectors,
+//! the fields `chroma:…` in metadata, sizes of bodies, and three mistakes of Chroma 1.5.9 that
+//! `tests/it/model/requests.rs` describes. Searching is exact here.
+
+mod answers;
+mod bodies;
+mod fields;
+mod filter;
+mod minting;
+mod reading;
+mod records;
+mod routing;
+mod schema;
+mod writing;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use achromat_core::route::Target;
+use imbl::{OrdMap, OrdSet};
+use uuid::Uuid;
+
+pub use self::{answers::Answer, fields::Field, fields::Fields, records::Record};
+use self::{
+    minting::Minting,
+    schema::{Collection, Database},
+};
+
+/// A server.
+#[derive(Clone)]
+pub struct Server {
+    minting: Minting,
+    reset_allowed: bool,
+    tenants: OrdSet<Arc<str>>,
+    /// By tenant, which need not exist, and by name.
+    databases: OrdMap<Arc<str>, OrdMap<Arc<str>, Database>>,
+    /// In the order in which a real server lists them.
+    collections: OrdMap<Uuid, Arc<Collection>>,
+}
+
+/// A collection and all its records, without anything that differs between equal servers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Contents {
+    /// The collection's own metadata.
+    pub metadata: Option<Arc<Fields>>,
+    /// The length of its embeddings, once a write has set it.
+    pub dimension: Option<usize>,
+    /// Its records by their ids.
+    pub records: BTreeMap<Arc<str>, Arc<Record>>,
+}
+
+impl Server {
+    /// An empty server, with the tenant and the database that every server has.
+    pub fn new(seed: u64) -> Self {
+        let mut server = Self {
+            minting: Minting::from_seed(seed),
+            reset_allowed: true,
+            tenants: OrdSet::new(),
+            databases: OrdMap::new(),
+            collections: OrdMap::new(),
+        };
+        server.wipe();
+        server
+    }
+
+    /// The same, with or without leave to wipe itself.
+    #[must_use]
+    pub fn with_reset(mut self, allowed: bool) -> Self {
+        self.reset_allowed = allowed;
+        self
+    }
+
+    /// Answers a request, whose body is JSON. The target is a path with an optional query.
+    ///
+    /// Requests that make a real server panic, so that it closes the connection, are answered with
+    /// [`Answer::CLOSED`].
+    pub fn handle(&mut self, method: &str, target: &str, body: &[u8]) -> Answer {
+        let Ok(target) = Target::parse(target.as_bytes()) else {
+            return Answer::bare(400);
+        };
+        let segments: Vec<&str> = target.segments.iter().map(AsRef::as_ref).collect();
+        let query = target.query.unwrap_or_default();
+        self.route(method, &segments, query, body)
+            .unwrap_or_else(|refused| refused.answer())
+    }
+
+    /// All collections with all their records, by tenant, database and name.
+    pub fn contents(&self) -> BTreeMap<(String, String, String), Contents> {
+        let named = |collection: &Arc<Collection>| {
+            let place = [&collection.tenant, &collection.database, &collection.name];
+            let [tenant, database, name] = place.map(|part| part.as_ref().to_owned());
+            let contents = Contents {
+                metadata: collection.metadata.clone(),
+                dimension: collection.dimension,
+                records: collection.records.by_id(),
+            };
+            ((tenant, database, name), contents)
+        };
+        self.collections.values().map(named).collect()
+    }
+}
