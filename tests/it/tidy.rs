@@ -58,7 +58,7 @@ fn outsiders_stay_in_their_rooms() {
             "use pingora_",
             &["proxy/src/serve/", "proxy/src/instances/"],
         ),
-        ("clap::", &["proxy/src/cli/"]),
+        ("clap::", &["proxy/src/cli/", "tests/bin/"]),
         ("indicatif::", &["proxy/src/dev/", "tests/support/"]),
         ("now_v7", &["proxy/src/clock.rs"]),
         ("new_v4", &["proxy/src/clock.rs"]),
