@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         return achromat::cli::main(arguments);
     }
     match command().get_matches().subcommand() {
-        Some(("chaos", matches)) => run_chaos(options(matches)),
+        Some(("chaos", matches)) => run_chaos(options(matches), matches.get_flag("time-line")),
         _ => ExitCode::from(2),
     }
 }
@@ -33,6 +33,7 @@ fn command() -> Command {
                 .value_parser(value_parser!(u64))
                 .help("What the faults and the clients' choices follow from [default: by chance]"),
         )
+        .arg(flag("time-line", "Tell what was done when"))
         .arg(flag("wipes", "Let instances lose their data"))
         .arg(flag("blackouts", "Let all instances be broken at once"));
     Command::new("achromat-tests")
@@ -70,9 +71,12 @@ fn options(matches: &ArgMatches) -> Options {
     }
 }
 
-fn run_chaos(options: Options) -> ExitCode {
+fn run_chaos(options: Options, tells: bool) -> ExitCode {
     println!("{}", options.command());
     let summary = chaos::run(options);
+    for line in summary.time_line.iter().filter(|_| tells) {
+        println!("{line}");
+    }
     println!("{summary}");
     if summary.is_sound() {
         ExitCode::SUCCESS

@@ -127,7 +127,7 @@ impl Churn {
         let or_get = self.asker.random.random_range(0..2) == 0;
         let body =
             json!({ "name": name, "metadata": { "marker": marker }, "get_or_create": or_get });
-        let asked = self.ask(&name, Sort::Write, "POST", "$D/collections", &body);
+        let asked = self.ask(&name, Sort::SchemaWrite, "POST", "$D/collections", &body);
         match asked.outcome {
             Outcome::Done => {
                 self.forget(&name);
@@ -147,7 +147,13 @@ impl Churn {
         let new = self.fresh_name();
         let id = self.ids[name].clone();
         let path = format!("$D/collections/{id}");
-        let asked = self.ask(name, Sort::Write, "PUT", &path, &json!({ "new_name": new }));
+        let asked = self.ask(
+            name,
+            Sort::SchemaWrite,
+            "PUT",
+            &path,
+            &json!({ "new_name": new }),
+        );
         self.names
             .told
             .insert(new.clone(), self.names.told[name].clone());
@@ -171,7 +177,7 @@ impl Churn {
 
     fn delete(&mut self, name: &str) {
         let path = format!("$D/collections/{name}");
-        let asked = self.ask(name, Sort::Write, "DELETE", &path, &Value::Null);
+        let asked = self.ask(name, Sort::SchemaWrite, "DELETE", &path, &Value::Null);
         match asked.outcome {
             Outcome::Done => {
                 self.forget(name);

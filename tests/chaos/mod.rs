@@ -19,7 +19,7 @@ pub mod supervisor;
 pub mod world;
 
 use std::{
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, atomic::Ordering::Relaxed},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -119,7 +119,7 @@ pub fn run(options: Options) -> Summary {
     let plan = schedule::plan(options.seed, length, options.instances, options.wipes);
     supervisor.run(plan, length);
     supervisor.heal();
-    world.stop.store(true, Ordering::Relaxed);
+    world.signals.stop.store(true, Relaxed);
     join(clients);
     let churned: Vec<Names> = join(churns);
     let converged = checker::converge(&supervisor);
@@ -162,7 +162,7 @@ fn make_world(supervisor: &Supervisor) -> World {
     World::new(
         supervisor.proxy.port,
         Arc::clone(&supervisor.chronicle),
-        Arc::clone(&supervisor.lives),
+        Arc::clone(&supervisor.signals),
         (0..COLLECTIONS).map(make).collect(),
     )
 }

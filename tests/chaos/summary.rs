@@ -35,6 +35,8 @@ pub struct Summary {
     /// The first violations, with what belongs to them.
     pub violations: Vec<String>,
     pub violation_count: usize,
+    /// What was done when.
+    pub time_line: Vec<String>,
 }
 
 impl Summary {
@@ -62,6 +64,7 @@ impl Summary {
             converged,
             violations,
             violation_count,
+            time_line: world.chronicle.lines(),
         }
     }
 
@@ -89,17 +92,22 @@ impl Display for Summary {
             refused,
             excused,
             failures,
+            narrowed,
             worst_write,
+            worst_schema_write,
             worst_read,
         } = &self.tally;
         writeln!(
             f,
             "requests    {writes} writes, {refused} to be refused, {reads} reads"
         )?;
-        writeln!(f, "failures    {failures}, and {excused} with an excuse")?;
         writeln!(
             f,
-            "worst       write {worst_write:?}, read {worst_read:?}, with a sound instance"
+            "failures    {failures}; {excused} with an excuse, {narrowed} of limited deletes"
+        )?;
+        writeln!(
+            f,
+            "worst       write {worst_write:.3?}, of collections {worst_schema_write:.3?}, read {worst_read:.3?}"
         )?;
         for (name, traffic) in NAMES.iter().zip(&self.traffic) {
             let Traffic {
@@ -112,7 +120,7 @@ impl Display for Summary {
                 "instance {name}  {requests} requests, {writes} writes of records, {broken} broken off"
             )?;
         }
-        writeln!(f, "converged   in {:?}", self.converged)?;
+        writeln!(f, "converged   in {:.3?}", self.converged)?;
         writeln!(f, "violations  {}", self.violation_count)?;
         write!(f, "again with  {}", self.options.command())
     }

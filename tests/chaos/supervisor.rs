@@ -2,14 +2,12 @@
 //!
 //! It never breaks the last sound instance, unless blackouts are allowed: a fault waits until
 //! another instance is sound. An instance is sound again when its faults have ended and Achromat
-//! says that it is up and owed nothing.
+//! says that it is up and owed nothing; for that moment the clients are held, since a steady load
+//! always owes something.
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     thread,
     time::Duration,
 };
@@ -20,6 +18,7 @@ use super::{
     chronicle::Chronicle,
     relay::{Link, Relay},
     schedule::{Kind, Planned},
+    world::Signals,
 };
 use crate::{api::Api, chroma::Chroma, cluster::NAMES, proxy::Proxy};
 
@@ -28,6 +27,16 @@ const BEAT: Duration = Duration::from_millis(20);
 
 /// Within this time after its last fault an instance must have caught up.
 const RECOVERY_MAX: Duration = Duration::from_secs(60);
+
+/// An instance that is owed no more than this is looked at more closely.
+const NEAR_WRITES_MAX: u64 = 12;
+
+/// The longest that clients are held for that.
+const HOLD_MAX: Duration = Duration::from_millis(500);
+
+/// Faults are heaped on an instance for so long; then it is left alone until it is sound, or one
+/// instance would get them all.
+const COMBINED_MAX: Duration = Duration::from_secs(5);
 
 /// A fault under way.
 #[derive(Clone, Copy, Debug)]
@@ -41,14 +50,15 @@ pub struct Supervisor {
     pub instances: Vec<Chroma>,
     pub relays: Vec<Relay>,
     pub proxy: Proxy,
-    /// Goes up each time that Achromat is killed, so that clients connect anew.
-    pub lives: Arc<AtomicU64>,
+    pub signals: Arc<Signals>,
     /// How many faults of each kind there were.
     pub counts: BTreeMap<Kind, u32>,
     pub(super) chronicle: Arc<Chronicle>,
     pub(super) blackouts: bool,
     active: Vec<Active>,
     waiting: Vec<Planned>,
+    /// For each instance, when it was last sound.
+    suffering: Vec<Duration>,
     /// For each instance, since when it has no fault and is not sound yet.
     recovering: Vec<Option<Duration>>,
 }
@@ -63,16 +73,18 @@ impl Supervisor {
         blackouts: bool,
     ) -> Self {
         let recovering = vec![None; instances.len()];
+        let suffering = vec![Duration::ZERO; instances.len()];
         Self {
             instances,
             relays,
             proxy,
-            lives: Arc::default(),
+            signals: Arc::default(),
             counts: BTreeMap::new(),
             chronicle,
             blackouts,
             active: Vec::new(),
             waiting: Vec::new(),
+            suffering,
             recovering,
         }
     }
@@ -123,10 +135,14 @@ impl Supervisor {
         if self.active.iter().any(stands_in_the_way) {
             return false;
         }
+        if fault.kind == Kind::AchromatCrash {
+            return true;
+        }
         let mut others = (0..self.instances.len()).filter(|i| *i != fault.instance);
-        fault.kind == Kind::AchromatCrash
-            || self.blackouts
-            || others.any(|instance| self.chronicle.is_sound(instance))
+        let suffers_long = !self.chronicle.is_sound(fault.instance)
+            && self.chronicle.now() > self.suffering[fault.instance] + COMBINED_MAX;
+        let leaves_one = others.any(|instance| self.chronicle.is_sound(instance));
+        !suffers_long && (self.blackouts || leaves_one)
     }
 
     fn begin(&mut self, fault: Planned) {
@@ -137,13 +153,16 @@ impl Supervisor {
                 let note = format!("{:?} for {lasts:?}", fault.kind);
                 self.chronicle.note(&note);
                 self.chronicle.achromat_is_away();
-                self.lives.fetch_add(1, Ordering::Relaxed);
+                self.signals.lives.fetch_add(1, Relaxed);
                 self.proxy.kill();
             }
             (kind, link) => {
                 let how =
                     link.map_or_else(|| format!("{kind:?}"), |link| format!("{kind:?} {link:?}"));
                 self.chronicle.note(&format!("{name}: {how} for {lasts:?}"));
+                if self.chronicle.is_sound(fault.instance) {
+                    self.suffering[fault.instance] = self.chronicle.now();
+                }
                 self.chronicle.instance_suffers(fault.instance);
                 self.recovering[fault.instance] = None;
                 self.break_instance(fault);
@@ -225,6 +244,24 @@ impl Supervisor {
         }
     }
 
+    /// What Achromat tells of its instances while the clients are held for a moment, once every
+    /// recovering one has caught up or that moment is over.
+    fn look_while_held(&self, api: &Api) -> Vec<Value> {
+        let until = self.chronicle.now() + HOLD_MAX;
+        self.signals.hold.store(true, Relaxed);
+        let told = loop {
+            let told = told_instances(api).unwrap_or_default();
+            let mut recovering = told.iter().zip(&self.recovering);
+            let are_all = recovering.all(|(told, since)| since.is_none() || has_caught_up(told));
+            if are_all || self.chronicle.now() > until {
+                break told;
+            }
+            thread::sleep(BEAT);
+        };
+        self.signals.hold.store(false, Relaxed);
+        told
+    }
+
     fn is_broken(&self, instance: usize) -> bool {
         let breaks =
             |a: &Active| a.fault.instance == instance && a.fault.kind != Kind::AchromatCrash;
@@ -240,15 +277,19 @@ impl Supervisor {
         if is_away || self.recovering.iter().all(Option::is_none) {
             return;
         }
-        let Some(told) = told_instances(&self.proxy.api()) else {
+        let api = self.proxy.api();
+        let Some(mut told) = told_instances(&api) else {
             return;
         };
+        let recovering = |(told, since): (&Value, &Option<_>)| since.is_some() && is_near(told);
+        if told.iter().zip(&self.recovering).any(recovering) {
+            told = self.look_while_held(&api);
+        }
         for (instance, told) in told.iter().enumerate() {
             let Some(since) = self.recovering[instance] else {
                 continue;
             };
-            let has_caught_up = told["state"] == "up" && told["pending_writes"] == 0;
-            if has_caught_up && told["quarantined_collections"] == 0 {
+            if has_caught_up(told) {
                 self.chronicle.instance_is_sound(instance);
                 self.chronicle.note(&format!("{}: sound", NAMES[instance]));
                 self.recovering[instance] = None;
@@ -261,6 +302,15 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// Whether an instance may have caught up but for what the clients do at the moment.
+fn is_near(told: &Value) -> bool {
+    told["healthy"] == true && told["pending_writes"].as_u64() <= Some(NEAR_WRITES_MAX)
+}
+
+fn has_caught_up(told: &Value) -> bool {
+    told["state"] == "up" && told["pending_writes"] == 0 && told["quarantined_collections"] == 0
 }
 
 /// What Achromat tells of its instances.
