@@ -2,6 +2,7 @@
 
 mod admin;
 mod api;
+mod chaos;
 mod cli;
 mod clients;
 mod faults;

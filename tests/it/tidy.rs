@@ -58,7 +58,7 @@ fn outsiders_stay_in_their_rooms() {
             "use pingora_",
             &["proxy/src/serve/", "proxy/src/instances/"],
         ),
-        ("clap::", &["proxy/src/cli/"]),
+        ("clap::", &["proxy/src/cli/", "tests/bin/"]),
         (
             "indicatif::",
             &["proxy/src/dev/", "proxy/src/cli/", "tests/support/"],
