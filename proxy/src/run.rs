@@ -88,7 +88,12 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         requests_max: config.serve.limits.requests_max,
         started: Instant::now(),
     };
-    let admin = Admin::new(facts, Arc::clone(&instances), replicator.clone());
+    let admin = Admin::new(
+        facts,
+        Arc::clone(&instances),
+        replicator.clone(),
+        Arc::clone(&guard),
+    );
     let app = App::new(config.serve, guard, instances, replicator, admin);
     let listening = app.listen(socket).map_err(listen)?;
     tracing::info!(%address, "serving");

@@ -2,11 +2,14 @@
 
 mod admin;
 mod api;
+mod chaos;
 mod cli;
 mod clients;
 mod faults;
+mod flush;
 mod framing;
 mod guard;
+mod keys;
 mod model;
 mod outages;
 mod readme;

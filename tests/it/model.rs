@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use self::history::History;
 
 /// Each history begins on an empty server.
-const HISTORIES: u64 = 40;
-const STEPS: usize = 90;
+const HISTORIES: u64 = 60;
+const STEPS: usize = 120;
 
 /// No answer and no record tells the model from a real server. `ACHROMAT_MODEL_SEED` replays the
 /// one history that is told when this fails.

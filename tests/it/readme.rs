@@ -72,12 +72,13 @@ fn the_first_session_is_as_the_readme_says() {
             expected,
             "{errors}"
         );
-        let known = if round == "first" {
-            vec![]
+        let known: &[&str] = if round == "first" {
+            &[]
         } else {
-            vec!["notes".to_owned()]
+            &["notes", "orders"]
         };
         assert_eq!(before, known, "data is taken up again");
+        repeat_under_a_key(&api);
         let servers: Vec<u64> = api.get("/status").ok()["instances"]
             .as_array()
             .expect("instances")
@@ -109,6 +110,55 @@ fn the_first_session_is_as_the_readme_says() {
             assert!(gone.is_err(), "a server was left running");
         }
     }
+}
+
+/// The calls with a key do what is said of them, however often they are made.
+fn repeat_under_a_key(api: &Api) {
+    let block = block("### Repeat without doing twice", "sh").replace("\\\n", " ");
+    let calls: Vec<_> = block.lines().map(words).collect();
+    let [make, ask] = calls.as_slice() else {
+        panic!("two calls: {calls:?}");
+    };
+    let answers: Vec<_> = [make, make, ask]
+        .iter()
+        .map(|call| curl(api, call))
+        .collect();
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0]["name"], "orders");
+    assert_eq!(answers[2]["state"], "completed");
+}
+
+/// The words of a command, of which some stand in single quotes.
+fn words(line: &str) -> Vec<String> {
+    let parts = line.split('\'').enumerate();
+    parts
+        .flat_map(|(at, part)| match at % 2 {
+            0 => part.split_whitespace().map(str::to_owned).collect(),
+            _ => vec![part.to_owned()],
+        })
+        .collect()
+}
+
+/// What a `curl` as the README writes it would show.
+fn curl(api: &Api, call: &[String]) -> serde_json::Value {
+    let (mut api, mut method, mut path, mut body) = (api.clone(), "GET", "", String::new());
+    let mut words = call.iter().map(String::as_str);
+    assert_eq!(words.next(), Some("curl"));
+    while let Some(word) = words.next() {
+        match word {
+            "-X" => method = words.next().expect("a method"),
+            "-d" => words.next().expect("a body").clone_into(&mut body),
+            "-H" => {
+                let header = words.next().expect("a header");
+                let (name, value) = header.split_once(": ").expect("a name and a value");
+                if name != "Content-Type" {
+                    api = api.with_header(name, value);
+                }
+            }
+            url => path = url.strip_prefix("http://127.0.0.1:8000").expect("a URL"),
+        }
+    }
+    api.call(method, path, &body.into()).ok()
 }
 
 /// Every command of the README exists, with the flags that it is shown with.

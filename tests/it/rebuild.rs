@@ -6,6 +6,7 @@ use achromat_tests::{
     chroma::Chroma,
     cluster::{Cluster, folder},
     load::Load,
+    proxy::achromat,
     records::records,
 };
 use serde_json::{Value, json};
@@ -132,4 +133,106 @@ fn count(api: &Api, name: &str) -> u64 {
     let id = about["id"].as_str().expect("an id").to_owned();
     let count = api.get(&format!("$D/collections/{id}/count")).ok();
     count.as_u64().expect("a count")
+}
+
+/// Runs a command against the cluster's Achromat; returns its exit code and what it printed.
+fn command(cluster: &Cluster, words: &[&str]) -> (Option<i32>, String) {
+    let output = achromat(words)
+        .args(["--url", cluster.api().base()])
+        .output()
+        .expect("it runs");
+    let told = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(told).expect("text"))
+}
+
+/// One flipped value among many records is found by `verify` under a load, named, and mended by
+/// `repair`; nothing else is written.
+#[test]
+fn one_flipped_value_is_found_and_mended() {
+    let cluster = Cluster::start();
+    let api = cluster.api();
+    let id = api.create("notes");
+    for part in 0..10 {
+        let ids: Vec<_> = (part * 1000..part * 1000 + 1000).collect();
+        let body = json!({
+            "ids": ids.iter().map(|n| format!("r{n}")).collect::<Vec<_>>(),
+            "embeddings": ids.iter().map(|n| json!([n, 1])).collect::<Vec<_>>(),
+            "metadatas": ids.iter().map(|n| json!({ "n": n })).collect::<Vec<_>>(),
+        });
+        api.records(&id, "upsert", &body).ok();
+    }
+    let before = cluster.settle();
+    assert_eq!(command(&cluster, &["verify"]).0, Some(0));
+    let behind = cluster.instances[1].api();
+    let theirs = behind.get("$D/collections/notes").ok()["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let flipped = json!({ "ids": ["r777"], "metadatas": [{ "n": 778 }] });
+    behind.records(&theirs, "update", &flipped).ok();
+    let load = Load::start(&api, &id, 3);
+    load.wait_writes(10);
+    let (code, told) = command(&cluster, &["verify", "--collection", "notes"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("1 different: r777"), "{told}");
+    for _ in 0..20 {
+        let found = api.records(&id, "get", &json!({ "ids": ["r777"] })).ok();
+        assert_eq!(found["metadatas"][0]["n"], 777, "what differs is not read");
+    }
+    let (code, told) = command(&cluster, &["repair", "--collection", "notes"]);
+    assert_eq!(code, Some(2), "without a source it is refused: {told}");
+    let (code, _) = command(
+        &cluster,
+        &["repair", "--collection", "notes", "--source", "z"],
+    );
+    assert_eq!(code, Some(1));
+    let words = ["repair", "--collection", "notes", "--source", "a"];
+    let (code, told) = command(&cluster, &words);
+    assert_eq!(code, Some(0), "{told}");
+    let (tally, expected) = load.stop();
+    assert!(tally.failures.is_empty(), "{:#?}", tally.failures);
+    assert_eq!(command(&cluster, &["verify"]).0, Some(0));
+    let after = cluster.settle();
+    let name = format!("{DATABASE} notes");
+    assert_eq!(after[&name].1["r777"], before[&name].1["r777"]);
+    assert_eq!(expected.check(&after[&name].1), Ok(()));
+    let unknown = api.post("/admin/verify", &json!({ "collection": "nothing" }));
+    assert_eq!(unknown.status, 404);
+}
+
+/// P3: a mapping that was deleted by mistake is restored, but only as the instances confirm it.
+#[test]
+fn a_mapping_is_deleted_and_restored() {
+    let cluster = Cluster::start();
+    let api = cluster.api();
+    let id = api.create("notes");
+    fill(&api, &id, 3);
+    api.create("global");
+    cluster.settle();
+    let own = |place: usize| {
+        let about = cluster.instances[place]
+            .api()
+            .get("$D/collections/notes")
+            .ok();
+        about["id"].as_str().expect("an id").to_owned()
+    };
+    let (a, b) = (own(0), own(1));
+    api.delete("/collection/mappings/global").refused(403);
+    assert_eq!(api.delete("/collection/mappings/nothing").status, 404);
+    assert_eq!(api.delete("/collection/mappings/notes").status, 200);
+    assert_eq!(api.names(), ["global"]);
+    let map = |primary: &str, replica: &str| {
+        api.post(
+            "/admin/create_mapping",
+            &json!({ "collection_name": "notes", "primary_id": primary, "replica_id": replica }),
+        )
+    };
+    let missing = "00000000-0000-4000-8000-000000000000";
+    assert_eq!(map(&a, missing).status, 409);
+    assert_eq!(map(&b, &a).status, 409);
+    assert_eq!(api.names(), ["global"], "nothing is changed by a refusal");
+    assert_eq!(map(&a, &b).status, 200);
+    assert_eq!(api.get(&format!("$D/collections/{a}/count")).ok(), json!(3));
+    fill(&api, &a, 5);
+    assert_eq!(cluster.settle()[&format!("{DATABASE} notes")].1.len(), 5);
 }

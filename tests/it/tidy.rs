@@ -58,8 +58,11 @@ fn outsiders_stay_in_their_rooms() {
             "use pingora_",
             &["proxy/src/serve/", "proxy/src/instances/"],
         ),
-        ("clap::", &["proxy/src/cli/"]),
-        ("indicatif::", &["proxy/src/dev/", "tests/support/"]),
+        ("clap::", &["proxy/src/cli/", "tests/bin/"]),
+        (
+            "indicatif::",
+            &["proxy/src/dev/", "proxy/src/cli/", "tests/support/"],
+        ),
         ("now_v7", &["proxy/src/clock.rs"]),
         ("new_v4", &["proxy/src/clock.rs"]),
         ("SystemTime", &["proxy/src/clock.rs"]),
@@ -97,8 +100,13 @@ fn core_does_nothing() {
         let lines = code(&text)
             .lines()
             .filter(|line| !line.trim_start().starts_with("//"));
+        // A job is a state machine that is written as an `async fn`; the engine alone polls it.
+        let is_job = name.starts_with("proxy/core/src/jobs/");
         for line in lines {
             for word in forbidden {
+                if is_job && word == "async fn" {
+                    continue;
+                }
                 assert!(!line.contains(word), "{name} says {word}: {line}");
             }
         }

@@ -6,13 +6,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use achromat_core::{
     body::without_get_or_create,
+    durable::Write,
     engine::{Effect, Engine, Event, Payload, Submission, Wire},
     guard::Guard,
     health::{Probe, judge_probe, probe_target},
     ids::{Attempt, InstanceId, InstanceIx, LaneId, Position, Ticket},
     outcome::Sending,
     reply::{self, Reply},
-    time::Instant,
+    time::{Instant, WallTime},
     view::View,
     write::Permit,
     writing::{Order, Writing},
@@ -255,6 +256,18 @@ impl World {
                 let deadline = self.plan.timing.write;
                 self.send(sender, instance, (wire.method, wire.target, body), deadline);
             }
+            Effect::AskAgain { ticket } => {
+                // As the shell tells a write without a key.
+                if let Some(operation) = proxy.waiting.remove(&ticket) {
+                    let reply = reply::outcome_unknown("its collection was deleted meanwhile");
+                    self.answer(operation, Some(reply));
+                }
+            }
+            Effect::ForgetKeys { .. } => {
+                let logged_before = WallTime(0);
+                let write = Write::ForgetKeys { logged_before };
+                proxy.writing.take(Order::other(write));
+            }
             Effect::JobFailed { task, reason, .. } => {
                 self.mark(Mark::JobFailed);
                 self.say(|| format!("{task:?} has failed: {reason}"));
@@ -418,7 +431,7 @@ impl World {
             self.take_in(&mut proxy, message);
         }
         for effect in proxy.engine.effects() {
-            if let Effect::Answer { .. } = effect {
+            if matches!(effect, Effect::Answer { .. } | Effect::AskAgain { .. }) {
                 self.carry_out(&mut proxy, effect);
             }
         }

@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use achromat_core::{
-    durable::{Ledger, Write},
+    durable::{Appended, Ledger, Write},
     engine::Event,
     ids::{EntryId, Position},
     writing::{Commit, Step},
@@ -160,11 +160,15 @@ impl World {
         })
     }
 
-    fn write_through(&mut self, proxy: u32, writes: &[Write]) -> Vec<Position> {
-        let mut positions = Vec::new();
+    fn write_through(&mut self, proxy: u32, writes: &[Write]) -> Vec<Appended> {
+        let mut all = Vec::new();
         for write in writes {
-            let position = self.store.ledger.write(write);
-            positions.extend(position);
+            let appended = self.store.ledger.write(write);
+            all.extend(appended);
+            let position = appended.and_then(|appended| match appended {
+                Appended::At(position) => Some(position),
+                Appended::Known => None,
+            });
             self.say(|| format!("proxy {proxy} writes {}", shown(write, position)));
             let is_new = proxy == self.store.epoch;
             let marks = self.oracle.written(write, position, is_new, self.now);
@@ -172,7 +176,7 @@ impl World {
                 self.mark(mark);
             }
         }
-        positions
+        all
     }
 
     pub(super) fn tell_writer(&mut self, number: u32, told: Told) {

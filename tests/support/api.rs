@@ -18,7 +18,7 @@ pub struct Answer {
 pub struct Api {
     base: String,
     agent: Agent,
-    token: Option<String>,
+    headers: Vec<(String, String)>,
 }
 
 /// The default tenant and database.
@@ -59,7 +59,7 @@ impl Api {
         Self {
             base: format!("http://127.0.0.1:{port}"),
             agent: config.into(),
-            token: None,
+            headers: Vec::new(),
         }
     }
 
@@ -70,9 +70,21 @@ impl Api {
 
     /// The same, showing a token with every request.
     #[must_use]
-    pub fn with_token(mut self, token: &str) -> Self {
-        self.token = Some(format!("Bearer {token}"));
+    pub fn with_token(self, token: &str) -> Self {
+        self.with_header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// The same, with one more header on every request.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// The same, with every request under a key.
+    #[must_use]
+    pub fn under(&self, key: &str) -> Self {
+        self.clone().with_header("idempotency-key", key)
     }
 
     /// One request; a string body is sent as it is, `Null` is none.
@@ -82,8 +94,8 @@ impl Api {
             .method(method)
             .uri(format!("{}{path}", self.base))
             .header("content-type", "application/json");
-        if let Some(token) = &self.token {
-            request = request.header("authorization", token);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
         }
         let bytes = match body {
             Value::Null => Vec::new(),

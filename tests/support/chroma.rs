@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use crate::{api::Api, tools, wait::eventually};
 
@@ -112,6 +112,18 @@ impl Chroma {
     /// Lets it go on.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
+    }
+
+    /// How large its files may grow from now on, in bytes; beyond that its writes fail as they do
+    /// on a full disk. It needs no privilege: only the soft limit is changed.
+    pub fn limit_files(&self, bytes_max: Option<u64>) {
+        let child = self.child.as_ref().expect("it runs");
+        let limit = Rlimit {
+            current: bytes_max,
+            maximum: None,
+        };
+        let set = prlimit(Some(Pid::from_child(child)), Resource::Fsize, limit);
+        set.expect("its limit can be changed");
     }
 
     /// Whether it runs.

@@ -2,6 +2,8 @@
 //! that look at each instance's own data.
 
 pub mod api;
+#[path = "../chaos/mod.rs"]
+pub mod chaos;
 pub mod chroma;
 pub mod cluster;
 pub mod load;

@@ -52,14 +52,23 @@ pub struct Proxy {
 impl Proxy {
     /// A proxy in front of these servers, with its log in `folder`, and further flags.
     pub fn start(folder: &Path, instances: &[(&str, &Chroma)], flags: &[&str]) -> Self {
+        let urls: Vec<_> = instances
+            .iter()
+            .map(|(name, chroma)| (*name, chroma.url()))
+            .collect();
+        Self::before(folder, &urls, flags)
+    }
+
+    /// The same in front of whatever is at these URLs.
+    pub fn before(folder: &Path, instances: &[(&str, String)], flags: &[&str]) -> Self {
         let port = free_port();
         let mut arguments = vec![
             "serve".to_owned(),
             format!("--listen=127.0.0.1:{port}"),
             format!("--store=sqlite:{}", folder.join("log.sqlite").display()),
         ];
-        for (name, chroma) in instances {
-            arguments.push(format!("--instance={name}={}", chroma.url()));
+        for (name, url) in instances {
+            arguments.push(format!("--instance={name}={url}"));
         }
         arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let mut proxy = Self {

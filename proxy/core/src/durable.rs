@@ -7,14 +7,16 @@ use bytes::Bytes;
 use crate::{
     catalog::{Catalog, Change},
     engine::{RestoredLane, Snapshot},
-    ids::{EntryId, InstanceIx, JobId, LaneId, Position},
+    ids::{CollectionId, EntryId, InstanceIx, JobId, Key, LaneId, Position},
+    key::{KeyOutcome, KeyRecord, Keyed, Settled},
     log::{Entry, Logged, Verdict},
+    time::WallTime,
 };
 
 /// One thing to be made durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Write {
-    /// A new entry, which gets the next position of its lane.
+    /// A new entry, which gets the next position of its lane; unless it has a key that is known.
     Append(Entry),
     /// An instance has applied an entry.
     Record {
@@ -26,6 +28,8 @@ pub enum Write {
         position: Position,
         /// The entry's verdict, when that is new.
         verdict: Option<Verdict>,
+        /// What is remembered under the entry's key, when it has one and the verdict is new.
+        settled: Option<Box<Settled>>,
         /// What the catalog becomes by it.
         changes: Vec<Change>,
     },
@@ -39,6 +43,8 @@ pub enum Write {
         verdict: Verdict,
         /// Why, for the operator.
         reason: String,
+        /// What is remembered under the entry's key, when it has one.
+        settled: Option<Box<Settled>>,
     },
     /// The catalog changes by itself.
     Change(Vec<Change>),
@@ -51,6 +57,11 @@ pub enum Write {
         /// The instances.
         instances: Vec<InstanceIx>,
     },
+    /// Keys of entries that were logged before this time may be deleted, once they are settled.
+    ForgetKeys {
+        /// The time.
+        logged_before: WallTime,
+    },
     /// Cursors and catalog as a job has made them true.
     Settle {
         /// The job.
@@ -60,6 +71,15 @@ pub enum Write {
         /// What the catalog becomes.
         changes: Vec<Change>,
     },
+}
+
+/// What became of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    /// The entry has this position.
+    At(Position),
+    /// The entry's key is known: nothing was appended.
+    Known,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -75,11 +95,12 @@ struct LaneData {
 pub struct Ledger {
     catalog: Catalog,
     lanes: BTreeMap<LaneId, LaneData>,
+    keys: BTreeMap<Key, KeyRecord>,
 }
 
 impl Ledger {
-    /// Takes one write in. Returns the position of an append.
-    pub fn write(&mut self, write: &Write) -> Option<Position> {
+    /// Takes one write in. Says what became of an append.
+    pub fn write(&mut self, write: &Write) -> Option<Appended> {
         match write {
             Write::Append(entry) => return Some(self.append(entry)),
             Write::Record {
@@ -87,8 +108,10 @@ impl Ledger {
                 instance,
                 position,
                 verdict,
+                settled,
                 changes,
             } => {
+                self.settle(*lane, *position, settled.as_deref());
                 let lane = self.lanes.entry(*lane).or_default();
                 lane.judge(*position, *verdict);
                 lane.advance(*instance, *position);
@@ -98,8 +121,10 @@ impl Ledger {
                 lane,
                 position,
                 verdict,
+                settled,
                 ..
             } => {
+                self.settle(*lane, *position, settled.as_deref());
                 let lane = self.lanes.entry(*lane).or_default();
                 lane.judge(*position, Some(*verdict));
             }
@@ -116,6 +141,9 @@ impl Ledger {
                 lane.trimmed = lane.trimmed.max(*through);
                 lane.entries = lane.entries.split_off(&through.next());
             }
+            Write::ForgetKeys { logged_before } => self
+                .keys
+                .retain(|_, key| key.outcome.is_none() || key.logged_at >= *logged_before),
             Write::Settle {
                 cursors, changes, ..
             } => {
@@ -131,22 +159,61 @@ impl Ledger {
         None
     }
 
-    fn append(&mut self, entry: &Entry) -> Position {
-        let lane = self.lanes.entry(entry.verb.lane()).or_default();
-        lane.head = lane.head.next();
+    fn append(&mut self, entry: &Entry) -> Appended {
+        let id = entry.verb.lane();
+        let head = self.lanes.get(&id).map(|lane| lane.head);
+        let position = head.unwrap_or_default().next();
+        if let Some(keyed) = &entry.key {
+            let Keyed { key, fingerprint } = keyed.clone();
+            let known = self.keys.get(&key);
+            if known.is_some_and(|known| !known.yields_to(fingerprint)) {
+                return Appended::Known;
+            }
+            let record = KeyRecord {
+                fingerprint,
+                lane: id,
+                position,
+                logged_at: entry.logged_at,
+                outcome: None,
+            };
+            self.keys.insert(key, record);
+        }
+        let lane = self.lanes.entry(id).or_default();
+        lane.head = position;
         lane.entries
-            .insert(lane.head, (entry.clone(), Verdict::Open));
-        lane.head
+            .insert(position, (entry.clone(), Verdict::Open));
+        Appended::At(position)
+    }
+
+    /// The first outcome of an entry is remembered under its key.
+    fn settle(&mut self, lane: LaneId, position: Position, settled: Option<&Settled>) {
+        if let Some(Settled { key, outcome }) = settled
+            && let Some(record) = self.keys.get_mut(key)
+            && (record.lane, record.position) == (lane, position)
+            && record.outcome.is_none()
+        {
+            record.outcome = Some(outcome.clone());
+        }
     }
 
     fn change(&mut self, changes: &[Change]) {
         for change in changes {
             self.catalog.apply(change);
-            if let Change::Gone { collection, .. } = change
-                && let Some(lane) = self.lanes.get_mut(&LaneId::Collection(*collection))
-            {
-                lane.entries.clear();
-                lane.trimmed = lane.head;
+            if let Change::Gone { collection, .. } = change {
+                self.bury(*collection);
+            }
+        }
+    }
+
+    fn bury(&mut self, collection: CollectionId) {
+        let id = LaneId::Collection(collection);
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.entries.clear();
+            lane.trimmed = lane.head;
+        }
+        for key in self.keys.values_mut() {
+            if key.lane == id && key.outcome.is_none() {
+                key.outcome = Some(KeyOutcome::void(collection));
             }
         }
     }
@@ -180,6 +247,7 @@ impl Ledger {
                     verb: entry.verb.clone(),
                     content_type: entry.content_type.clone(),
                     verdict: *verdict,
+                    key: open_key(entry, *verdict),
                 })
         })
     }
@@ -191,11 +259,21 @@ impl Ledger {
             .map(|(position, _)| *position)
     }
 
+    /// What is remembered under a key.
+    pub fn key(&self, key: &Key) -> Option<KeyRecord> {
+        self.keys.get(key).cloned()
+    }
+
     /// The body of an entry, if it is there.
     pub fn body(&self, lane: LaneId, position: Position) -> Option<Bytes> {
         let (entry, _) = self.lanes.get(&lane)?.entries.get(&position)?;
         Some(entry.body.clone())
     }
+}
+
+fn open_key(entry: &Entry, verdict: Verdict) -> Option<Key> {
+    let keyed = entry.key.as_ref().filter(|_| verdict == Verdict::Open);
+    keyed.map(|keyed| keyed.key.clone())
 }
 
 impl LaneData {

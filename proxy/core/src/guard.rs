@@ -80,6 +80,11 @@ impl Guard {
         self.check("renaming it", collection)
     }
 
+    /// Whether a collection may be made unknown.
+    pub fn unmap(&self, collection: &Collection) -> Result<(), Denial> {
+        self.check("unmapping it", collection)
+    }
+
     /// Whether records may be deleted that are all the records there are.
     pub fn empty(&self, collection: &Collection) -> Result<(), Denial> {
         self.check("deleting its last records", collection)

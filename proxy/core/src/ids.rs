@@ -1,9 +1,11 @@
 //! One type for each id and number that crosses a function, so that none is mistaken for another.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use crate::limits::KEY_CHARACTERS_MAX;
 
 /// The id that clients see, stable for the collection's life. The proxy owns it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,6 +26,26 @@ pub struct DatabaseId(pub Uuid);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EntryId(pub Uuid);
+
+/// What a client calls one write, so that it may repeat the request and have it done once.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key(Arc<str>);
+
+impl Key {
+    /// A key as a client or the store gives it: 1 to [`KEY_CHARACTERS_MAX`] visible ASCII
+    /// characters.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let is_key = (1..=KEY_CHARACTERS_MAX).contains(&bytes.len())
+            && bytes.iter().all(u8::is_ascii_graphic);
+        let text = std::str::from_utf8(bytes).ok().filter(|_| is_key)?;
+        Some(Self(text.into()))
+    }
+
+    /// The key as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 /// An instance's place in the configuration, from 0; the first is the primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

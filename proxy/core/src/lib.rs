@@ -1,7 +1,7 @@
 //! What Achromat decides.
 //!
 //! This crate turns requests into operations, operations into log entries, and events into
-//! effects. It never does IO: no clock, no randomness, no environment, no threads, no async, no
+//! effects. It never does IO: no clock, no randomness, no environment, no threads, no runtime, no
 //! `HashMap` whose order could show. Time and fresh ids are arguments, so that a simulator runs
 //! exactly what production runs.
 
@@ -14,6 +14,7 @@ pub mod guard;
 pub mod health;
 pub mod ids;
 pub mod jobs;
+pub mod key;
 pub mod lane;
 pub mod limits;
 pub mod log;

@@ -51,6 +51,12 @@ pub const TROUBLES_KEPT_MAX: usize = 100;
 /// Entries of one lane whose bodies are kept in memory for instances that lag a little.
 pub const LANE_BODIES_KEPT_MAX: usize = 64;
 
+/// Characters of the key under which a client may repeat a write.
+pub const KEY_CHARACTERS_MAX: usize = 255;
+
+/// How often keys that are old enough are deleted.
+pub const KEYS_FORGET_INTERVAL: Duration = Duration::from_mins(1);
+
 /// How often entries that everybody has done are deleted from the log.
 pub const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -86,3 +92,6 @@ pub const JOBS_MAX: usize = 2;
 
 /// Findings of jobs kept for the operator.
 pub const FINDINGS_KEPT_MAX: usize = 100;
+
+/// How often a job is tried that an operator asked for and waits for.
+pub const ASKED_TRIES_MAX: u32 = 5;

@@ -6,7 +6,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{CollectionId, DatabaseId, EntryId, LaneId, Position},
+    ids::{CollectionId, DatabaseId, EntryId, Key, LaneId, Position},
+    key::Keyed,
     time::WallTime,
 };
 
@@ -119,6 +120,8 @@ pub struct Entry {
     pub content_type: Option<Arc<str>>,
     /// The body that the client sent, byte for byte.
     pub body: Bytes,
+    /// The key under which the client may repeat it.
+    pub key: Option<Keyed>,
 }
 
 /// What became of an entry.
@@ -188,4 +191,6 @@ pub struct Logged {
     pub content_type: Option<Arc<str>>,
     /// What became of it, as far as is recorded.
     pub verdict: Verdict,
+    /// Its key, while it is open.
+    pub key: Option<Key>,
 }

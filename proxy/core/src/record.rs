@@ -141,7 +141,7 @@ fn canonical(form: &mut Sha256, value: &Value) {
 }
 
 /// The body of an `add` of these records.
-pub fn add_body<'a>(records: impl Iterator<Item = &'a Record<'a>> + Clone) -> Option<Bytes> {
+pub fn add_body(records: &[&Record<'_>]) -> Option<Bytes> {
     #[derive(Serialize)]
     struct Add<'a> {
         ids: Vec<&'a str>,
@@ -151,11 +151,11 @@ pub fn add_body<'a>(records: impl Iterator<Item = &'a Record<'a>> + Clone) -> Op
         uris: Vec<Option<&'a RawValue>>,
     }
     let column = |index: usize| {
-        let parts = records.clone().map(|record| record.parts.get(index));
+        let parts = records.iter().map(|record| record.parts.get(index));
         parts.map(|part| part.copied().flatten()).collect()
     };
     let add = Add {
-        ids: records.clone().map(|record| record.id.as_ref()).collect(),
+        ids: records.iter().map(|record| record.id.as_ref()).collect(),
         embeddings: column(0),
         documents: column(1),
         metadatas: column(2),
@@ -226,7 +226,8 @@ mod tests {
     #[test]
     fn copies_are_to_the_byte() {
         let all = records(WHOLE.as_bytes()).expect("records");
-        let body = add_body(all.iter()).expect("a body");
+        let all: Vec<_> = all.iter().collect();
+        let body = add_body(&all).expect("a body");
         assert_eq!(
             std::str::from_utf8(&body).expect("text"),
             r#"{"ids":["a","b"],"embeddings":[[1.0,0.1],[2.0,3.0]],"documents":["x",null],"metadatas":[{"n":9007199254740993,"f":1.0},null],"uris":[null,null]}"#

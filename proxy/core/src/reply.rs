@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::{ids::InstanceId, route::Method};
+use crate::{
+    ids::{InstanceId, Key},
+    route::Method,
+};
 
 /// A whole answer: Chroma's, or one of ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +55,15 @@ impl Reply {
 /// 400 for a request that is refused before it is looked at.
 pub fn malformed(message: &str) -> Reply {
     Reply::error(400, "InvalidArgumentError", message)
+}
+
+/// 422 for a key under which another request was made.
+pub fn key_reused(key: &Key) -> Reply {
+    let message = format!(
+        "Another request was made under the key {}; a key belongs to one request, so choose a new one",
+        key.as_str()
+    );
+    Reply::error(422, "KeyReused", &message)
 }
 
 /// 404 for a route that Chroma does not have.

@@ -110,10 +110,12 @@ impl Resolution {
                 return Err(reply::denied(&denial.to_string()));
             }
         }
-        match (self.becomes_ids, hit) {
-            (false, _) => Ok(client_body.clone()),
-            (true, 0) => Err(Reply::json(200, r#"{"deleted":0}"#)),
-            (true, _) => Ok(format!(r#"{{"ids":{}}}"#, ids.get()).into()),
+        // What hits nothing is logged as it is: at its place in the log it hits nothing anywhere,
+        // and if it has a key, a repeat of it must not hit what came later.
+        if self.becomes_ids && hit > 0 {
+            Ok(format!(r#"{{"ids":{}}}"#, ids.get()).into())
+        } else {
+            Ok(client_body.clone())
         }
     }
 }
@@ -140,13 +142,14 @@ mod tests {
             .map_err(|reply| reply.status)
     }
 
-    /// A limit becomes ids; nothing found is nothing to log.
+    /// A limit becomes ids, unless it hits nothing.
     #[test]
     fn a_limit_becomes_ids() {
         let delete = r#"{"where":{"a":1},"limit":2}"#;
         let found = settle("notes", delete, r#"{"ids":["x", "y"]}"#, 9);
         assert_eq!(found.unwrap(), r#"{"ids":["x", "y"]}"#);
-        assert_eq!(settle("notes", delete, r#"{"ids":[]}"#, 9), Err(200));
+        let nothing = settle("notes", delete, r#"{"ids":[]}"#, 9);
+        assert_eq!(nothing.unwrap(), delete);
         assert_eq!(settle("notes", delete, "garbage", 9), Err(503));
         assert_eq!(
             settle("notes", r#"{"limit":2}"#, "", 9).unwrap(),

@@ -24,6 +24,7 @@ impl Add<Duration> for Instant {
     }
 }
 
-/// Milliseconds since 1970, for people and for the log. Nothing is decided by it: it may jump.
+/// Milliseconds since 1970, for people and for the log. It may jump, so nothing is decided by
+/// it but when a key is old enough to be forgotten.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WallTime(pub u64);

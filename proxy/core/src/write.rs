@@ -12,6 +12,7 @@ use crate::{
     catalog::{Catalog, Collection, Prefer},
     guard::{Denial, Guard},
     ids::{CollectionId, DatabaseId, EntryId},
+    key::Keyed,
     log::{Entry, Level, RecordAct, Verb},
     reply::{self, Reply},
     route::{Action, Captures},
@@ -82,6 +83,13 @@ impl Permit {
         &self.entry
     }
 
+    /// The same write under a key, by which it is done once however often it is asked for.
+    #[must_use]
+    pub fn under(mut self, keyed: Keyed) -> Self {
+        self.entry.key = Some(keyed);
+        self
+    }
+
     #[cfg(test)]
     pub(crate) fn for_test(entry: Entry, level: Level, must_resolve: bool) -> Self {
         Self {
@@ -116,6 +124,7 @@ pub fn permit(
         verb,
         content_type: content_type.map(Arc::from),
         body,
+        key: None,
     };
     Ok(Permit {
         entry,

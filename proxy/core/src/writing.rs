@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use crate::{
-    durable::Write,
+    durable::{Appended, Write},
     engine::Event,
     ids::{EntryId, InstanceIx, JobId, LaneId, Position, Ticket},
     limits::GROUP_MAX,
@@ -91,8 +91,8 @@ pub enum Step {
 /// How a commit ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Commit {
-    /// All of it is durable; the positions of the appends, in order.
-    Done(Vec<Position>),
+    /// All of it is durable; what became of the appends, in order.
+    Done(Vec<Appended>),
     /// None of it has happened or will.
     NotDone,
     /// All of it may have happened, or none.
@@ -103,8 +103,8 @@ pub enum Commit {
 enum Phase {
     Idle,
     Committing,
-    /// Looking for the appends of the group; these were found.
-    Seeking(Vec<Position>),
+    /// Looking for the appends of the group, of these the store has told.
+    Seeking(Vec<Appended>),
     Resting,
 }
 
@@ -173,9 +173,9 @@ impl Writing {
     /// The group was committed, or was not.
     pub fn committed(&mut self, commit: Commit) {
         match commit {
-            Commit::Done(positions) => {
+            Commit::Done(appended) => {
                 self.store_is(true);
-                self.tell(positions);
+                self.tell(appended);
             }
             Commit::Unknown if self.group.iter().any(|order| order.entry().is_some()) => {
                 self.store_is(false);
@@ -188,20 +188,22 @@ impl Writing {
         }
     }
 
-    /// The entry that was asked for stands here, or nowhere.
+    /// The entry that was asked for stands here, or nowhere. The group was committed when one of
+    /// its appends was; one that is not there all the same had a key that was known.
     pub fn found(&mut self, position: Option<Position>) {
         let Phase::Seeking(found) = &mut self.phase else {
             return;
         };
-        let Some(position) = position else {
-            self.fail_appends();
-            return;
-        };
-        found.push(position);
+        found.push(position.map_or(Appended::Known, Appended::At));
         let sought = self.group.iter().filter_map(Order::entry).count();
-        if found.len() == sought {
-            let found = std::mem::take(found);
+        if found.len() < sought {
+            return;
+        }
+        let found = std::mem::take(found);
+        if found.iter().any(|one| *one != Appended::Known) {
             self.tell(found);
+        } else {
+            self.fail_appends();
         }
     }
 
@@ -226,13 +228,14 @@ impl Writing {
         });
     }
 
-    fn tell(&mut self, positions: Vec<Position>) {
+    fn tell(&mut self, appended: Vec<Appended>) {
         self.phase = Phase::Idle;
-        let mut positions = positions.into_iter();
+        let mut appended = appended.into_iter();
         for order in self.group.drain(..) {
             let event = match order.then {
-                Then::Appended(ticket) => match positions.next() {
-                    Some(position) => Event::Appended { ticket, position },
+                Then::Appended(ticket) => match appended.next() {
+                    Some(Appended::At(position)) => Event::Appended { ticket, position },
+                    Some(Appended::Known) => Event::AppendKnown { ticket },
                     None => continue,
                 },
                 Then::Recorded(lane, instance, position) => Event::Recorded {

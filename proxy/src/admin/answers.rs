@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 
 use achromat_core::{
-    catalog::Collection, engine::Report, health::Standing, ids::InstanceIx, reply::Reply,
+    catalog::Collection,
+    engine::Report,
+    health::Standing,
+    ids::{InstanceIx, LaneId},
+    key::KeyRecord,
+    reply::Reply,
     view::View,
 };
 use serde::Serialize;
@@ -59,6 +64,7 @@ pub(super) struct Status<'a> {
     summary: Summary,
     load_balancer: LoadBalancer,
     instances: Vec<Instance<'a>>,
+    jobs: super::jobs::Jobs<'a>,
     wal: LogStatus,
     write_ahead_log: LogStatus,
 }
@@ -95,6 +101,8 @@ struct Instance<'a> {
     requests_in_flight: u64,
     pending_writes: u64,
     quarantined_collections: usize,
+    /// Copies to be made or compared there.
+    copies_due: u64,
 }
 
 #[derive(Clone, Serialize)]
@@ -142,6 +150,8 @@ struct Mapping<'a> {
     instances: BTreeMap<&'a str, Option<String>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     quarantined: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    distrusted: BTreeMap<&'a str, &'a str>,
 }
 
 #[derive(Serialize)]
@@ -177,6 +187,37 @@ pub(super) struct TransactionSafety {
     enabled: bool,
     pending_recovery_operations: u64,
     store_is_up: bool,
+}
+
+/// What became of the write under a key.
+#[derive(Serialize)]
+pub(super) struct Transaction<'a> {
+    key: &'a str,
+    /// `attempting`, `completed`, `recovered`, `failed` or `abandoned`.
+    state: &'static str,
+    lane: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    collection_name: Option<&'a str>,
+    position: u64,
+    /// When the write was logged, in milliseconds since 1970.
+    logged_at_ms: u64,
+    /// The HTTP status that repeats are answered, once that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+}
+
+impl<'a> Transaction<'a> {
+    pub(super) fn new(key: &'a str, record: &KeyRecord, view: &'a View) -> Self {
+        Self {
+            key,
+            state: record.state(),
+            lane: record.lane.to_string(),
+            collection_name: lane_name(view, record.lane),
+            position: record.position.0,
+            logged_at_ms: record.logged_at.0,
+            status: record.outcome.as_ref().map(|outcome| outcome.status),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -249,6 +290,7 @@ impl State<'_> {
                 read_replica_ratio: self.facts.replica_ratio,
             },
             instances: self.instance_list().instances,
+            jobs: self.jobs(),
             wal: self.log(),
             write_ahead_log: self.log(),
         }
@@ -290,6 +332,7 @@ impl State<'_> {
             requests_in_flight: figures.in_flight,
             pending_writes: report.map_or(0, |report| report.owed),
             quarantined_collections: report.map_or(0, |report| report.quarantined_collections),
+            copies_due: report.map_or(0, |report| report.work),
         }
     }
 
@@ -385,6 +428,12 @@ impl State<'_> {
                     Some((name, copy.quarantine.as_deref()?))
                 })
                 .collect(),
+            distrusted: names()
+                .filter_map(|(place, name)| {
+                    let copy = collection.copies.get(place.at())?;
+                    Some((name, copy.distrust.as_deref()?))
+                })
+                .collect(),
         }
     }
 
@@ -395,7 +444,7 @@ impl State<'_> {
             recent_errors: troubles
                 .map(|trouble| LogError {
                     lane: trouble.lane.to_string(),
-                    collection_name: self.lane_name(trouble.lane),
+                    collection_name: lane_name(self.view, trouble.lane),
                     position: trouble.position.0,
                     instance: trouble.instance.map(|place| self.instances.name(place)),
                     attempts: trouble.tries,
@@ -403,15 +452,6 @@ impl State<'_> {
                     error: &trouble.reason,
                 })
                 .collect(),
-        }
-    }
-
-    fn lane_name(&self, lane: achromat_core::ids::LaneId) -> Option<&str> {
-        match lane {
-            achromat_core::ids::LaneId::Schema => None,
-            achromat_core::ids::LaneId::Collection(id) => {
-                self.view.catalog.get_even_gone(id).map(|c| c.name.as_ref())
-            }
         }
     }
 
@@ -435,6 +475,13 @@ impl State<'_> {
             collections: self.view.catalog.len(),
             proxies: 1,
         }
+    }
+}
+
+fn lane_name(view: &View, lane: LaneId) -> Option<&str> {
+    match lane {
+        LaneId::Schema => None,
+        LaneId::Collection(id) => view.catalog.get_even_gone(id).map(|c| c.name.as_ref()),
     }
 }
 

@@ -5,10 +5,11 @@
 //! moment; nothing is kept. Errors are problem documents (RFC 9457).
 
 mod answers;
+mod jobs;
 
 use std::{sync::Arc, time::Duration};
 
-use achromat_core::{health::Standing, reply::Reply, route::Target};
+use achromat_core::{guard::Guard, health::Standing, ids::Key, reply::Reply, route::Target};
 use bytes::Bytes;
 use http::Method;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,7 @@ pub struct Admin {
     facts: Facts,
     instances: Arc<Instances>,
     replicator: Replicator,
+    guard: Arc<Guard>,
 }
 
 /// A question.
@@ -68,16 +70,39 @@ enum Call<'a> {
     LogCount,
     TransactionSafety,
     Scalability,
+    Jobs,
+    Transaction(String),
     ForceHealth(&'a str),
+    Verify,
+    Repair,
+    Map,
+    Unmap(&'a str),
+}
+
+impl Call<'_> {
+    /// The methods that it is asked with, as `Allow` says them.
+    fn methods(&self) -> &'static str {
+        match self {
+            Self::ForceHealth(_) | Self::Verify | Self::Repair | Self::Map => "POST",
+            Self::Unmap(_) => "DELETE",
+            _ => "GET,HEAD",
+        }
+    }
 }
 
 impl Admin {
     /// All that there is to ask.
-    pub fn new(facts: Facts, instances: Arc<Instances>, replicator: Replicator) -> Self {
+    pub fn new(
+        facts: Facts,
+        instances: Arc<Instances>,
+        replicator: Replicator,
+        guard: Arc<Guard>,
+    ) -> Self {
         Self {
             facts,
             instances,
             replicator,
+            guard,
         }
     }
 
@@ -96,26 +121,29 @@ impl Admin {
             ["admin", "wal_count"] => Call::LogCount,
             ["admin", "transaction_safety_status"] => Call::TransactionSafety,
             ["admin", "scalability_status"] => Call::Scalability,
+            // A slash in a key stands as it is: encoded ones are refused everywhere.
+            ["transactions", key @ ..] => Call::Transaction(key.join("/")),
             ["admin", "instances", name, "health"] => Call::ForceHealth(name),
+            ["admin", "jobs"] => Call::Jobs,
+            ["admin", "verify"] => Call::Verify,
+            ["admin", "repair"] => Call::Repair,
+            ["admin", "create_mapping"] => Call::Map,
+            ["collection", "mappings", name] => Call::Unmap(name),
             _ => {
                 let detail = format!("There is nothing at {}", question.target.path);
                 return problem(404, "Not found", &detail);
             }
         };
-        let changes = matches!(call, Call::ForceHealth(_));
-        let is_asked_well = if changes {
-            question.method == Method::POST
-        } else {
-            matches!(*question.method, Method::GET | Method::HEAD)
-        };
+        let allow = call.methods();
+        let is_asked_well = allow.split(',').any(|method| question.method == method);
         if !is_asked_well {
-            let allow = if changes { "POST" } else { "GET,HEAD" };
             let detail = format!("{} takes {allow} only", question.target.path);
             return Reply {
                 allow: Some(allow.to_owned()),
                 ..problem(405, "Method not allowed", &detail)
             };
         }
+        let changes = !matches!(allow, "GET,HEAD");
         if changes && let Err(refusal) = self.authorise(&question) {
             return refusal;
         }
@@ -123,11 +151,15 @@ impl Admin {
     }
 
     async fn call(&self, call: Call<'_>, body: &Bytes) -> Reply {
-        if let Call::Live = call {
-            return json(200, &answers::Simple { status: "ok" });
-        }
-        if let Call::ForceHealth(name) = call {
-            return self.force_health(name, body);
+        match call {
+            Call::Live => return json(200, &answers::Simple { status: "ok" }),
+            Call::ForceHealth(name) => return self.force_health(name, body),
+            Call::Verify => return self.verify(body).await,
+            Call::Repair => return self.repair(body).await,
+            Call::Map => return self.map(body).await,
+            Call::Unmap(name) => return self.unmap(name).await,
+            Call::Transaction(key) => return self.transaction(&key).await,
+            _ => {}
         }
         let Some(report) = self.replicator.report().await else {
             return problem(503, "Stopping", "Achromat is stopping");
@@ -149,7 +181,30 @@ impl Admin {
             Call::LogCount => json(200, &state.log_count()),
             Call::TransactionSafety => json(200, &state.transaction_safety()),
             Call::Scalability => json(200, &state.scalability()),
-            Call::Status | Call::Live | Call::ForceHealth(_) => json(200, &state.status()),
+            Call::Jobs => json(200, &state.jobs()),
+            _ => json(200, &state.status()),
+        }
+    }
+
+    /// What became of the write under a key.
+    async fn transaction(&self, text: &str) -> Reply {
+        let record = match Key::parse(text.as_bytes()) {
+            Some(key) => self.replicator.key(&key).await,
+            None => Ok(None),
+        };
+        match record {
+            Ok(Some(record)) => {
+                let view = self.replicator.view();
+                json(200, &answers::Transaction::new(text, &record, &view))
+            }
+            Ok(None) => {
+                let detail = format!("No write is known under the key {text:?}");
+                problem(404, "No such transaction", &detail)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "a key can't be looked up");
+                problem(503, "The log can't be read", "Ask again in a moment")
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 mod arguments;
 mod check;
 mod dev;
+mod remote;
 mod serve;
 mod show;
 
@@ -43,6 +44,9 @@ fn command() -> Command {
         .subcommand(dev::command())
         .subcommand(check::command())
         .subcommand(show::command())
+        .subcommand(remote::verify_command())
+        .subcommand(remote::repair_command())
+        .subcommand(remote::jobs_command())
 }
 
 fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -51,6 +55,9 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("dev", matches)) => dev::run(matches),
         Some(("check", matches)) => check::run(matches),
         Some(("config", matches)) => show::run(matches),
+        Some(("verify", matches)) => remote::verify(matches),
+        Some(("repair", matches)) => remote::repair(matches),
+        Some(("jobs", matches)) => remote::jobs(matches),
         _ => anyhow::bail!("no such command"),
     }
 }

@@ -92,6 +92,9 @@ const IDLE_CONNECTION: Duration = Duration::from_mins(1);
 /// Longest time that makes sense anywhere.
 const TIME_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 
+/// Longest time for which keys can be kept: each costs the store some 200 bytes.
+const KEYS_KEPT_MS_MAX: u64 = 30 * TIME_MS_MAX;
+
 #[derive(Default)]
 struct Checks(Vec<Problem>);
 
@@ -104,10 +107,14 @@ impl Checks {
     }
 
     fn time(&mut self, key: &str, ms: u64) -> Duration {
-        if !(1..=TIME_MS_MAX).contains(&ms) {
+        self.time_up_to(key, ms, TIME_MS_MAX)
+    }
+
+    fn time_up_to(&mut self, key: &str, ms: u64, ms_max: u64) -> Duration {
+        if !(1..=ms_max).contains(&ms) {
             self.wrong(
                 key,
-                format!("{ms} is not between 1 and {TIME_MS_MAX} milliseconds"),
+                format!("{ms} is not between 1 and {ms_max} milliseconds"),
             );
         }
         Duration::from_millis(ms)
@@ -293,6 +300,7 @@ fn engine(checks: &mut Checks, written: &Written, instances: usize) -> engine::S
             interval: checks.time("health.probe_interval_ms", health.probe_interval_ms),
             silent_max: health.silent_probes_max,
         },
+        keys_kept: checks.time_up_to("writes.keys_kept_ms", writes.keys_kept_ms, KEYS_KEPT_MS_MAX),
         pace: Pace {
             records_per_s: written.copies.records_per_s.max(1),
         },

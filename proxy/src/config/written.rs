@@ -120,6 +120,8 @@ section! {
         schema_level: LevelName = LevelName::All,
         /// How long the level `all` waits for instances beyond the first.
         all_wait_ms: u64 = 2_000,
+        /// How long the outcome of a write with a key (`Idempotency-Key`) is kept for those who repeat it.
+        keys_kept_ms: u64 = 86_400_000,
     }
 }
 

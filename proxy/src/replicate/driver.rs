@@ -4,11 +4,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use achromat_core::{
     body::without_get_or_create,
-    engine::{Effect, Engine, Event, Payload, Submission, TroubleReport, Wire},
+    durable::Write,
+    engine::{Effect, Engine, Event, Join, Payload, Submission, TroubleReport, Wire},
     health::{Standing, Transition},
     ids::{InstanceIx, LaneId, Position, Ticket},
     outcome::Sending,
-    reply::Reply,
+    time::WallTime,
     view::View,
     writing::Order,
 };
@@ -20,8 +21,11 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Message, Parts, resolver};
-use crate::store::{Store, StoreError, Writer, WriterHandle};
+use super::{Message, Parts, Told, resolver};
+use crate::{
+    clock::wall_time,
+    store::{Store, StoreError, Writer, WriterHandle},
+};
 
 /// Messages that are taken in together.
 const BATCH_MAX: usize = 256;
@@ -43,7 +47,7 @@ pub(super) struct Driver {
     view: Arc<ArcSwap<View>>,
     changes: watch::Sender<()>,
     tickets: u64,
-    waiting: BTreeMap<Ticket, oneshot::Sender<Reply>>,
+    waiting: BTreeMap<Ticket, oneshot::Sender<Told>>,
     sendings: JoinSet<()>,
     stop_at: Option<Instant>,
 }
@@ -156,9 +160,7 @@ impl Driver {
                 deadline,
                 reply,
             } => {
-                self.tickets += 1;
-                let ticket = Ticket(self.tickets);
-                self.waiting.insert(ticket, reply);
+                let ticket = self.ticket(reply);
                 let submission = Submission {
                     ticket,
                     permit: *permit,
@@ -167,11 +169,39 @@ impl Driver {
                 self.engine
                     .step(Event::Submitted(Box::new(submission)), now);
             }
+            Message::Join {
+                record,
+                level,
+                deadline,
+                reply,
+            } => {
+                let join = Join {
+                    ticket: self.ticket(reply),
+                    record: *record,
+                    level,
+                    answer_by: now + deadline,
+                };
+                self.engine.step(Event::Joined(Box::new(join)), now);
+            }
             Message::Report(reply) => {
                 // Whoever asked may have gone.
                 let _gone = reply.send(self.engine.report());
             }
             Message::Stop => self.stop_at = Some(Instant::now() + STOP_PATIENCE),
+        }
+    }
+
+    fn ticket(&mut self, reply: oneshot::Sender<Told>) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.waiting.insert(ticket, reply);
+        ticket
+    }
+
+    fn answer(&mut self, ticket: Ticket, told: Told) {
+        if let Some(waiting) = self.waiting.remove(&ticket) {
+            // A client that has gone is not told.
+            let _gone = waiting.send(told);
         }
     }
 
@@ -193,12 +223,9 @@ impl Driver {
         match effect {
             Effect::Append { ticket, entry } => self.writer.order(Order::append(ticket, entry)),
             Effect::Write(write) => self.writer.order(Order::other(write)),
-            Effect::Answer { ticket, reply } => {
-                if let Some(waiting) = self.waiting.remove(&ticket) {
-                    // A client that has gone is not told.
-                    let _gone = waiting.send(reply);
-                }
-            }
+            Effect::Answer { ticket, reply } => self.answer(ticket, Told::Reply(reply)),
+            Effect::AskAgain { ticket } => self.answer(ticket, Told::AskAgain),
+            Effect::ForgetKeys { kept } => self.forget_keys(kept),
             Effect::Send {
                 lane,
                 instance,
@@ -253,6 +280,13 @@ impl Driver {
             } => self.tell(instance, transition),
             Effect::Warn(trouble) => self.warn(&trouble),
         }
+    }
+
+    fn forget_keys(&self, kept: Duration) {
+        let kept_ms = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
+        let logged_before = WallTime(wall_time().0.saturating_sub(kept_ms));
+        self.writer
+            .order(Order::other(Write::ForgetKeys { logged_before }));
     }
 
     fn send(

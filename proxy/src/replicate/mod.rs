@@ -13,8 +13,10 @@ use achromat_core::{
     engine::{Event, Report, Settings},
     guard::Guard,
     health::{Sign, Standing},
-    ids::{InstanceId, InstanceIx},
+    ids::{CollectionId, InstanceId, InstanceIx, Key},
     jobs::Task,
+    key::KeyRecord,
+    log::Level,
     reply::{self, Reply},
     view::View,
     write::Permit,
@@ -38,10 +40,26 @@ enum Message {
     Submit {
         permit: Box<Permit>,
         deadline: Duration,
-        reply: oneshot::Sender<Reply>,
+        reply: oneshot::Sender<Told>,
+    },
+    Join {
+        record: Box<KeyRecord>,
+        level: Level,
+        deadline: Duration,
+        reply: oneshot::Sender<Told>,
     },
     Report(oneshot::Sender<Report>),
     Stop,
+}
+
+/// What a write comes to.
+#[derive(Debug)]
+pub enum Told {
+    /// The client is answered this.
+    Reply(Reply),
+    /// The write was not done, because its key is known: what the client is answered stands in the
+    /// store, or will.
+    AskAgain,
 }
 
 /// What the driver works with.
@@ -62,6 +80,7 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct Replicator {
     messages: mpsc::UnboundedSender<Message>,
+    store: Arc<dyn Store>,
     view: Arc<ArcSwap<View>>,
     changes: watch::Receiver<()>,
 }
@@ -75,9 +94,11 @@ pub struct Running {
 /// Loads the log and goes on where it stopped.
 pub async fn start(parts: Parts) -> Result<Running, StoreError> {
     let (messages, inbox) = mpsc::unbounded_channel();
+    let store = Arc::clone(&parts.store);
     let (driver, view, changes) = Driver::load(parts, messages.clone(), inbox).await?;
     let replicator = Replicator {
         messages,
+        store,
         view,
         changes,
     };
@@ -120,17 +141,40 @@ impl Replicator {
     }
 
     /// Has a write logged and carried out. The client is answered after `deadline` at the latest.
-    pub async fn submit(&self, permit: Permit, deadline: Duration) -> Reply {
+    pub async fn submit(&self, permit: Permit, deadline: Duration) -> Told {
         let (reply, answer) = oneshot::channel();
         self.say(Message::Submit {
             permit: Box::new(permit),
             deadline,
             reply,
         });
+        Self::told(answer).await
+    }
+
+    /// Waits for the entry that is remembered under a client's key, as long as the one that
+    /// submitted it would.
+    pub async fn join(&self, record: KeyRecord, level: Level, deadline: Duration) -> Told {
+        let (reply, answer) = oneshot::channel();
+        self.say(Message::Join {
+            record: Box::new(record),
+            level,
+            deadline,
+            reply,
+        });
+        Self::told(answer).await
+    }
+
+    async fn told(answer: oneshot::Receiver<Told>) -> Told {
         // The driver keeps the deadline; a driver that stops drops the ticket.
         answer.await.unwrap_or_else(|_| {
-            reply::outcome_unknown("Achromat is stopping and has not seen the end of it")
+            let reason = "Achromat is stopping and has not seen the end of it";
+            Told::Reply(reply::outcome_unknown(reason))
         })
+    }
+
+    /// What is remembered under a key.
+    pub async fn key(&self, key: &Key) -> Result<Option<KeyRecord>, StoreError> {
+        self.store.key(key).await
     }
 
     /// What requests may see now.
@@ -168,6 +212,11 @@ impl Replicator {
     /// Tells that an instance did not have a collection that was read.
     pub fn missed(&self, instance: InstanceIx, id: InstanceId) {
         self.say(Message::Event(Event::Missed { instance, id }));
+    }
+
+    /// Has all other copies of a collection made equal to one.
+    pub fn repair(&self, collection: CollectionId, source: InstanceIx) {
+        self.say(Message::Event(Event::Repair { collection, source }));
     }
 
     /// Has something done beside the lanes.

@@ -1,7 +1,11 @@
 //! A request as it comes in: its head is checked from the raw bytes, its body is read within its
 //! limit.
 
-use achromat_core::reply::{self, Reply};
+use achromat_core::{
+    ids::Key,
+    key::{KEY_HEADERS, choose},
+    reply::{self, Reply},
+};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use pingora_core::protocols::http::ServerSession;
@@ -89,6 +93,15 @@ impl Intake {
 
     fn content_length(&self) -> Option<usize> {
         self.header(&header::CONTENT_LENGTH)?.parse().ok()
+    }
+
+    /// The key under which the client may repeat the request.
+    pub(super) fn key(&self) -> Result<Option<Key>, Reply> {
+        let values = KEY_HEADERS.into_iter().flat_map(|name| {
+            let values = self.headers.get_all(name).iter();
+            values.map(move |value| (name, value.as_bytes()))
+        });
+        choose(values)
     }
 
     pub(super) fn header(&self, name: &header::HeaderName) -> Option<&str> {

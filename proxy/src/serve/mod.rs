@@ -172,7 +172,7 @@ impl App {
                     .await
             }
             Class::Write | Class::Destructive => {
-                let reply = self.write(&intake, route, &captures, body).await;
+                let reply = self.write(&intake, route, &captures, &target, body).await;
                 respond(session, &reply, false).await
             }
         }

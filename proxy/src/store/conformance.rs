@@ -4,8 +4,11 @@ use std::{path::PathBuf, sync::Arc};
 
 use achromat_core::{
     catalog::{Change, Collection, Copy},
-    ids::{CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, LaneId, Position},
+    durable::Appended,
+    ids::{CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, Key, LaneId, Position},
+    key::{Fingerprint, KeyOutcome, KeyState, Keyed, Settled},
     log::{Entry, RecordAct, Verb, Verdict},
+    reply::Reply,
     time::WallTime,
 };
 use bytes::Bytes;
@@ -63,6 +66,44 @@ fn entry(number: u128, collection: u128) -> Entry {
         },
         content_type: Some("application/json".into()),
         body: Bytes::from(format!("body {number}")),
+        key: None,
+    }
+}
+
+fn at(position: u64) -> Appended {
+    Appended::At(Position(position))
+}
+
+fn key(name: &str) -> Key {
+    Key::parse(name.as_bytes()).unwrap()
+}
+
+/// An append under a key, by a request that is known by a number.
+fn keyed(number: u128, collection: u128, name: &str, request: u8) -> Write {
+    Write::Append(Entry {
+        key: Some(Keyed {
+            key: key(name),
+            fingerprint: Fingerprint([request; 32]),
+        }),
+        ..entry(number, collection)
+    })
+}
+
+fn outcome(state: KeyState, status: u16, body: &str) -> KeyOutcome {
+    KeyOutcome::new(state, Reply::json(status, body.to_owned()))
+}
+
+/// A verdict that no instance stands for, with what is remembered under the entry's key.
+fn close(number: u128, position: u64, name: &str, outcome: KeyOutcome) -> Write {
+    Write::Close {
+        lane: lane(number),
+        position: Position(position),
+        verdict: Verdict::Abandoned,
+        reason: "because".into(),
+        settled: Some(Box::new(Settled {
+            key: key(name),
+            outcome,
+        })),
     }
 }
 
@@ -72,6 +113,7 @@ fn record(number: u128, instance: InstanceIx, position: u64, changes: Vec<Change
         instance,
         position: Position(position),
         verdict: Some(Verdict::Accepted),
+        settled: None,
         changes,
     }
 }
@@ -101,12 +143,12 @@ async fn positions_are_given_in_order() {
     for place in Place::all() {
         let store = place.open().await;
         let writes = [1, 2, 1].map(|lane| Write::Append(entry(rand::random(), lane)));
-        let positions = store.commit(&writes).await.unwrap();
-        assert_eq!(positions, [1, 1, 2].map(Position));
+        let appended = store.commit(&writes).await.unwrap();
+        assert_eq!(appended, [1, 1, 2].map(at));
         drop(store);
         let store = place.open().await;
-        let positions = store.commit(&[Write::Append(entry(9, 1))]).await.unwrap();
-        assert_eq!(positions, [Position(3)]);
+        let appended = store.commit(&[Write::Append(entry(9, 1))]).await.unwrap();
+        assert_eq!(appended, [at(3)]);
         assert_eq!(
             store.find(EntryId(Uuid::from_u128(9))).await.unwrap(),
             Some(Position(3))
@@ -140,6 +182,7 @@ async fn what_was_committed_is_loaded() {
                     position: Position(2),
                     verdict: Verdict::Refused { trace: true },
                     reason: "because".into(),
+                    settled: None,
                 },
             ])
             .await
@@ -250,8 +293,8 @@ async fn a_deleted_collection_takes_its_lane_with_it() {
         let lanes: Vec<_> = snapshot.entries.iter().map(|entry| entry.lane).collect();
         assert_eq!(lanes, [lane(2)]);
         assert_eq!(store.body(lane(1), Position(1)).await.unwrap(), None);
-        let position = store.commit(&[Write::Append(entry(3, 1))]).await.unwrap();
-        assert_eq!(position, [Position(2)], "a position is never given again");
+        let appended = store.commit(&[Write::Append(entry(3, 1))]).await.unwrap();
+        assert_eq!(appended, [at(2)], "a position is never given again");
     }
 }
 
@@ -305,6 +348,170 @@ async fn cursors_never_go_back() {
     }
 }
 
+/// A key is given to one append; another under it appends nothing and takes no position, in the
+/// same commit, in a later one and after the store was opened again.
+#[tokio::test]
+async fn a_key_is_one_entry() {
+    for place in Place::all() {
+        let store = place.open().await;
+        let group = [
+            keyed(1, 1, "k", 1),
+            keyed(2, 1, "k", 1),
+            Write::Append(entry(3, 1)),
+        ];
+        let appended = store.commit(&group).await.unwrap();
+        assert_eq!(appended, [at(1), Appended::Known, at(2)]);
+        let group = [keyed(4, 2, "k", 2), keyed(5, 1, "K", 2)];
+        let appended = store.commit(&group).await.unwrap();
+        assert_eq!(appended, [Appended::Known, at(3)]);
+        drop(store);
+        let store = place.open().await;
+        let appended = store.commit(&[keyed(6, 1, "k", 1)]).await.unwrap();
+        assert_eq!(appended, [Appended::Known]);
+        let record = store.key(&key("k")).await.unwrap().unwrap();
+        assert_eq!((record.lane, record.position), (lane(1), Position(1)));
+        assert_eq!(record.fingerprint, Fingerprint([1; 32]));
+        assert_eq!(
+            (record.logged_at, record.outcome),
+            (entry(1, 1).logged_at, None)
+        );
+        assert_eq!(store.key(&key("other")).await.unwrap(), None);
+        for (number, position) in [(1, Some(Position(1))), (2, None), (4, None), (6, None)] {
+            let found = store.find(EntryId(Uuid::from_u128(number))).await.unwrap();
+            assert_eq!(found, position, "{number}");
+        }
+        let snapshot = store.load().await.unwrap();
+        let keys: Vec<_> = snapshot.entries.iter().map(|e| e.key.clone()).collect();
+        assert_eq!(keys, [Some(key("k")), None, Some(key("K"))]);
+        assert_eq!(snapshot.lanes.len(), 1, "no lane was made for nothing");
+    }
+}
+
+/// The first outcome stands with the verdict, is kept when the entry is trimmed, and a write that
+/// is made again changes nothing.
+#[tokio::test]
+async fn the_first_outcome_stays() {
+    for place in Place::all() {
+        let store = place.open().await;
+        let done = outcome(KeyState::Completed, 201, "done");
+        let mut recorded = record(1, A, 1, vec![]);
+        if let Write::Record { settled, .. } = &mut recorded {
+            *settled = Some(Box::new(Settled {
+                key: key("k"),
+                outcome: done.clone(),
+            }));
+        }
+        store.commit(&[keyed(1, 1, "k", 1)]).await.unwrap();
+        store.commit(std::slice::from_ref(&recorded)).await.unwrap();
+        let later = close(1, 1, "k", outcome(KeyState::Abandoned, 500, "later"));
+        let elsewhere = close(2, 1, "k", outcome(KeyState::Failed, 400, "elsewhere"));
+        let trim = Write::Trim {
+            lane: lane(1),
+            through: Position(1),
+            instances: vec![A, B],
+        };
+        store
+            .commit(&[recorded, elsewhere, later, trim])
+            .await
+            .unwrap();
+        drop(store);
+        let store = place.open().await;
+        assert!(store.load().await.unwrap().entries.is_empty());
+        let record = store.key(&key("k")).await.unwrap().unwrap();
+        assert_eq!(record.outcome, Some(done));
+        assert_eq!(record.state(), "completed");
+        let appended = store.commit(&[keyed(2, 1, "k", 1)]).await.unwrap();
+        assert_eq!(appended, [Appended::Known]);
+    }
+}
+
+/// What is open when its collection is deleted ends with it, as a refusal; what was settled, and
+/// what is in other lanes, stays as it is.
+#[tokio::test]
+async fn a_deleted_collection_settles_its_keys() {
+    for place in Place::all() {
+        let store = place.open().await;
+        let settled = outcome(KeyState::Completed, 201, "done");
+        let gone = Change::Gone {
+            collection: collection_id(1),
+            at: Position(2),
+        };
+        store
+            .commit(&[
+                Write::Change(vec![made(1), made(2)]),
+                keyed(1, 1, "open", 1),
+                keyed(2, 1, "settled", 2),
+                keyed(3, 2, "other", 3),
+                close(1, 2, "settled", settled.clone()),
+                Write::Change(vec![gone]),
+            ])
+            .await
+            .unwrap();
+        let found = async |name| store.key(&key(name)).await.unwrap().unwrap().outcome;
+        let void = KeyOutcome::void(collection_id(1));
+        assert_eq!((void.state, void.status), (KeyState::Failed, 404));
+        assert_eq!(found("open").await, Some(void));
+        assert_eq!(found("settled").await, Some(settled));
+        assert_eq!(found("other").await, None);
+    }
+}
+
+/// A key whose entry was withdrawn, and so did nothing, is given to the same request again, and to
+/// no other.
+#[tokio::test]
+async fn a_withdrawn_key_is_given_again() {
+    for place in Place::all() {
+        let store = place.open().await;
+        let withdrawn = outcome(KeyState::Withdrawn, 503, "nothing was done");
+        let old = close(1, 1, "k", withdrawn);
+        store
+            .commit(&[keyed(1, 1, "k", 1), old.clone()])
+            .await
+            .unwrap();
+        let record = store.key(&key("k")).await.unwrap().unwrap();
+        assert_eq!(record.state(), "abandoned");
+        let appended = store
+            .commit(&[
+                keyed(2, 1, "k", 2),
+                keyed(3, 1, "k", 1),
+                keyed(4, 1, "k", 1),
+                old,
+            ])
+            .await
+            .unwrap();
+        assert_eq!(appended, [Appended::Known, at(2), Appended::Known]);
+        let record = store.key(&key("k")).await.unwrap().unwrap();
+        assert_eq!((record.position, record.outcome), (Position(2), None));
+    }
+}
+
+/// Keys are forgotten by their age, once they are settled; then they can be given again.
+#[tokio::test]
+async fn old_keys_are_forgotten() {
+    for place in Place::all() {
+        let store = place.open().await;
+        let done = || outcome(KeyState::Completed, 201, "");
+        let logged_before = |ms| Write::ForgetKeys {
+            logged_before: WallTime(entry(1, 1).logged_at.0 + ms),
+        };
+        store
+            .commit(&[
+                keyed(1, 1, "settled", 1),
+                keyed(2, 1, "open", 2),
+                close(1, 1, "settled", done()),
+                logged_before(0),
+            ])
+            .await
+            .unwrap();
+        assert!(store.key(&key("settled")).await.unwrap().is_some());
+        store.commit(&[logged_before(1)]).await.unwrap();
+        assert_eq!(store.key(&key("settled")).await.unwrap(), None);
+        assert!(store.key(&key("open")).await.unwrap().is_some());
+        let appended = store.commit(&[keyed(3, 1, "settled", 9)]).await.unwrap();
+        assert_eq!(appended, [at(3)]);
+    }
+}
+
 /// A handle that is not the newest changes nothing.
 #[tokio::test]
 async fn an_old_owner_is_refused() {
@@ -355,7 +562,7 @@ async fn a_file_refuses_an_old_epoch() {
     );
     assert_eq!(
         new.commit(&[Write::Append(entry(1, 1))]).await.unwrap(),
-        [Position(1)]
+        [at(1)]
     );
 }
 

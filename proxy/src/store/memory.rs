@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use achromat_core::{
-    durable::{Ledger, Write},
+    durable::{Appended, Ledger, Write},
     engine::Snapshot,
-    ids::{EntryId, Epoch, LaneId, Position},
+    ids::{EntryId, Epoch, Key, LaneId, Position},
+    key::KeyRecord,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -63,7 +64,7 @@ impl Store for MemoryStore {
         Ok(self.shared.state().ledger.snapshot(self.instances))
     }
 
-    async fn commit(&self, writes: &[Write]) -> Result<Vec<Position>, StoreError> {
+    async fn commit(&self, writes: &[Write]) -> Result<Vec<Appended>, StoreError> {
         let mut state = self.shared.state();
         if state.epoch != self.epoch {
             return Err(StoreError::Deposed {
@@ -79,6 +80,10 @@ impl Store for MemoryStore {
 
     async fn find(&self, entry: EntryId) -> Result<Option<Position>, StoreError> {
         Ok(self.shared.state().ledger.find(entry))
+    }
+
+    async fn key(&self, key: &Key) -> Result<Option<KeyRecord>, StoreError> {
+        Ok(self.shared.state().ledger.key(key))
     }
 
     async fn body(&self, lane: LaneId, position: Position) -> Result<Option<Bytes>, StoreError> {

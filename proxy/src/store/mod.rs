@@ -11,9 +11,10 @@ mod writer;
 use std::{path::PathBuf, sync::Arc};
 
 use achromat_core::{
-    durable::Write,
+    durable::{Appended, Write},
     engine::Snapshot,
-    ids::{EntryId, Epoch, LaneId, Position},
+    ids::{EntryId, Epoch, Key, LaneId, Position},
+    key::KeyRecord,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -69,6 +70,11 @@ pub enum StoreError {
 ///   has happened or will.
 /// - Each [`Write::Append`] gets the position after its lane's last one, in the order of the slice.
 ///   Positions are given once and never again, be the entry trimmed or its lane deleted.
+/// - An append whose key is known appends nothing and takes no position, unless the entry that the
+///   key stands for was withdrawn and the request is the same: then the key stands for the new one.
+/// - A key is remembered together with its entry; its outcome together with the entry's verdict,
+///   or with the deletion of the lane in which it was open. The first outcome of an entry stays. Keys
+///   are kept when entries are trimmed, and those that are open are never forgotten.
 /// - A write that was made durable may be committed again, in the same order, and changes nothing
 ///   more; except appends, which are told apart by [`find`](Store::find).
 /// - Cursors never go back.
@@ -81,11 +87,14 @@ pub trait Store: Send + Sync + 'static {
     /// All but the bodies.
     async fn load(&self) -> Result<Snapshot, StoreError>;
 
-    /// Makes all of it durable, or none of it. Returns the positions of the appends, in order.
-    async fn commit(&self, writes: &[Write]) -> Result<Vec<Position>, StoreError>;
+    /// Makes all of it durable, or none of it. Says what became of the appends, in order.
+    async fn commit(&self, writes: &[Write]) -> Result<Vec<Appended>, StoreError>;
 
     /// Where an entry stands, if it was made durable and not trimmed since.
     async fn find(&self, entry: EntryId) -> Result<Option<Position>, StoreError>;
+
+    /// What is remembered under a key.
+    async fn key(&self, key: &Key) -> Result<Option<KeyRecord>, StoreError>;
 
     /// The body of an entry, if it was not trimmed.
     async fn body(&self, lane: LaneId, position: Position) -> Result<Option<Bytes>, StoreError>;

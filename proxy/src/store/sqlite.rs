@@ -1,5 +1,6 @@
 //! The log in one SQLite file: WAL mode, `synchronous=FULL`, one writer, held exclusively.
 
+mod keys;
 mod load;
 mod statements;
 
@@ -11,9 +12,10 @@ use std::{
 };
 
 use achromat_core::{
-    durable::Write,
+    durable::{Appended, Write},
     engine::Snapshot,
-    ids::{EntryId, Epoch, LaneId, Position},
+    ids::{EntryId, Epoch, Key, LaneId, Position},
+    key::KeyRecord,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -100,13 +102,13 @@ impl SqliteStore {
         &self,
         state: &mut WriterState,
         writes: &[Write],
-    ) -> Result<Vec<Position>, StoreError> {
+    ) -> Result<Vec<Appended>, StoreError> {
         let WriterState { connection, heads } = state;
         let mut transaction = connection
             .begin_with("BEGIN IMMEDIATE")
             .await
             .map_err(StoreError::NotDone)?;
-        let mut positions = Vec::new();
+        let mut appended = Vec::new();
         let work = async {
             let theirs = statements::epoch(&mut transaction).await?;
             if theirs != self.epoch {
@@ -115,9 +117,8 @@ impl SqliteStore {
             for write in writes {
                 let names = &self.names;
                 let epoch = self.epoch;
-                let position =
-                    statements::write(&mut transaction, names, epoch, heads, write).await?;
-                positions.extend(position);
+                appended
+                    .extend(statements::write(&mut transaction, names, epoch, heads, write).await?);
             }
             Ok::<_, sqlx::Error>(None)
         };
@@ -129,7 +130,7 @@ impl SqliteStore {
             }),
             None => {
                 transaction.commit().await.map_err(StoreError::Unknown)?;
-                Ok(positions)
+                Ok(appended)
             }
         }
     }
@@ -159,7 +160,7 @@ impl Store for SqliteStore {
         load::snapshot(&mut writer.connection, &self.names).await
     }
 
-    async fn commit(&self, writes: &[Write]) -> Result<Vec<Position>, StoreError> {
+    async fn commit(&self, writes: &[Write]) -> Result<Vec<Appended>, StoreError> {
         let mut writer = self.writer.lock().await;
         let result = self.try_commit(&mut writer, writes).await;
         if result.is_err() {
@@ -177,6 +178,10 @@ impl Store for SqliteStore {
             .await
             .map_err(StoreError::NotDone)?;
         Ok(found.map(statements::position))
+    }
+
+    async fn key(&self, key: &Key) -> Result<Option<KeyRecord>, StoreError> {
+        keys::find(&self.readers, key).await
     }
 
     async fn body(&self, lane: LaneId, position: Position) -> Result<Option<Bytes>, StoreError> {

@@ -46,28 +46,36 @@ impl History {
 
     /// One more request, which both must answer alike. Returns it and its status.
     pub fn step(&mut self, step: usize) -> (Request, u64) {
+        let request = Request::random(&mut self.random, self.real.names.len());
+        let status = self.ask_both(step, &request);
+        for more in request.mending(status) {
+            self.ask_both(step, &more);
+        }
+        (request, status)
+    }
+
+    fn ask_both(&mut self, step: usize, request: &Request) -> u64 {
         let made = self.real.names.len();
-        let request = Request::random(&mut self.random, made);
-        let real = self.real.ask(&request, made, |api, path, body| {
+        let method = &request.method;
+        let real = self.real.ask(request, made, |api, path, body| {
             let body = Value::String(body.to_owned());
             // A server that panics closes the connection, and lives on.
-            let answer = api.try_call(&request.method, path, &body);
+            let answer = api.try_call(method, path, &body);
             answer.map_or((0, Value::Null), |answer| (answer.status, answer.body))
         });
-        let model = self.model.ask(&request, made, |server, path, body| {
-            parsed(&server.handle(&request.method, path, body.as_bytes()))
+        let model = self.model.ask(request, made, |server, path, body| {
+            parsed(&server.handle(method, path, body.as_bytes()))
         });
-        assert_eq!(
-            real.1, model.1,
-            "real and model differ at step {step} of seed {}: {request:#?}\nreal {real:?}\nmodel {model:?}",
-            self.seed
+        let seed = self.seed;
+        assert!(
+            real == model,
+            "step {step} of seed {seed} differs: {request:#?}\nreal  {} {}\nmodel {} {}",
+            real.0,
+            real.1,
+            model.0,
+            model.1
         );
-        assert_eq!(
-            real, model,
-            "real and model differ at step {step} of seed {}: {request:#?}",
-            self.seed
-        );
-        (request, real.0)
+        real.0
     }
 
     /// What both hold must be the same.
@@ -77,7 +85,7 @@ impl History {
         let difference = records::difference(&real, &model);
         assert_eq!(
             difference, None,
-            "seed {}: real {real:?}\nmodel {model:?}",
+            "the contents of seed {} differ: real {real:#?}\nmodel {model:#?}",
             self.seed
         );
     }
@@ -147,7 +155,7 @@ impl<S> Side<S> {
                 for (id, name) in &self.names {
                     *text = text.replace(id, name);
                 }
-                *text = gist(text).to_owned();
+                *text = gist(text);
             }
             _ => {}
         }
@@ -162,16 +170,23 @@ fn mask_database(fields: &mut serde_json::Map<String, Value>) {
     }
 }
 
-/// Errors without what a parser says of the place, or in no certain order.
-fn gist(text: &str) -> &str {
+/// Errors without what a parser says of the place, and in a certain order.
+fn gist(text: &str) -> String {
     let vague = [
         "Failed to parse the request body as JSON",
         "Failed to deserialize the JSON body into the target type",
         "Invalid base64 string",
         "Validation error: name: Validation error: length",
     ];
-    let start = vague.iter().find(|start| text.starts_with(**start));
-    start.map_or(text, |start| *start)
+    if let Some(start) = vague.iter().find(|start| text.starts_with(**start)) {
+        return (*start).to_owned();
+    }
+    let Some(complaints) = text.strip_prefix("Validation error: ") else {
+        return text.to_owned();
+    };
+    let mut complaints: Vec<&str> = complaints.lines().collect();
+    complaints.sort_unstable();
+    complaints.join("; ")
 }
 
 impl Compared {

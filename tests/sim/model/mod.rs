@@ -3,6 +3,10 @@
 //! It answers what a real server answers: `tests/it/model.rs` sends random histories to both and
 //! compares. It never does IO, has no clock, and mints its ids from its seed. A copy shares all
 //! that it holds with the original, so that crashes and backups cost nothing.
+//!
+//! Not modelled: configurations other than the default one, regular expressions, sparse vectors,
+//! the fields `chroma:…` in metadata, sizes of bodies, and three mistakes of Chroma 1.5.9 that
+//! `tests/it/model/requests.rs` describes. Searching is exact here.
 
 mod answers;
 mod bodies;

@@ -31,6 +31,7 @@ impl Oracle {
                 position,
                 verdict,
                 changes,
+                ..
             } => {
                 self.record((*lane, *instance, *position), *verdict);
                 if *verdict == Some(Verdict::Found) {
@@ -43,6 +44,7 @@ impl Oracle {
                 position,
                 verdict,
                 reason,
+                ..
             } => {
                 let is_withdrawn = reason.starts_with("no instance took it");
                 self.close((*lane, *position), *verdict, is_withdrawn);
@@ -52,6 +54,7 @@ impl Oracle {
                     Mark::Abandoned
                 });
             }
+            Write::ForgetKeys { .. } => {}
             Write::Change(changes) => self.change(changes, &mut marks),
             Write::Trim {
                 lane,

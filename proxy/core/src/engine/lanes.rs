@@ -8,6 +8,7 @@ use crate::{
     durable::Write,
     health::Sign,
     ids::{Attempt, InstanceId, InstanceIx, LaneId, Position},
+    key::Settled,
     lane::{self, Context, Lane, Peer},
     limits::REPLICATION_IN_FLIGHT_MAX,
     log::Verdict,
@@ -144,12 +145,14 @@ impl Engine {
                 instance,
                 position,
                 verdict,
+                settled,
             } => {
                 self.effects.push(Effect::Write(Write::Record {
                     lane: id,
                     instance,
                     position,
                     verdict,
+                    settled,
                     changes: Vec::new(),
                 }));
             }
@@ -157,8 +160,10 @@ impl Engine {
                 position,
                 verdict,
                 reason,
-            } => self.close(id, position, verdict, reason),
+                settled,
+            } => self.close(id, position, verdict, reason, settled),
             lane::Effect::Answer { ticket, reply } => self.answer(ticket, reply),
+            lane::Effect::AskAgain { ticket } => self.effects.push(Effect::AskAgain { ticket }),
             lane::Effect::Disagrees {
                 instance,
                 position,
@@ -194,7 +199,14 @@ impl Engine {
         Some(self.lane(id)?.slot(position)?.logged_at)
     }
 
-    fn close(&mut self, id: LaneId, position: Position, verdict: Verdict, reason: String) {
+    fn close(
+        &mut self,
+        id: LaneId,
+        position: Position,
+        verdict: Verdict,
+        reason: String,
+        settled: Option<Box<Settled>>,
+    ) {
         let logged_at = self.logged_at(id, position);
         self.warn(trouble(id, None, position, logged_at, 0, reason.clone()));
         self.effects.push(Effect::Write(Write::Close {
@@ -202,6 +214,7 @@ impl Engine {
             position,
             verdict,
             reason,
+            settled,
         }));
     }
 
@@ -233,15 +246,28 @@ impl Engine {
         attempt: Attempt,
         sending: Sending,
     ) {
-        let Some((awaited, verb, before)) = self.lane(id).and_then(|lane| {
-            let awaited = lane.awaited(instance, attempt)?;
+        let Some(awaited) = self
+            .lane(id)
+            .and_then(|lane| lane.awaited(instance, attempt))
+        else {
+            return;
+        };
+        let known = self.lane(id).and_then(|lane| {
             let slot = lane.slot(awaited.position)?;
             let before = Before {
                 maybe_here: slot.may_be_done_on(instance),
                 elsewhere: slot.verdict == Verdict::Accepted,
             };
-            Some((awaited, slot.verb.clone(), before))
-        }) else {
+            Some((slot.verb.clone(), before))
+        });
+        let Some((verb, before)) = known else {
+            let is_silent = sending == Sending::Silent;
+            self.with_lane(id, |lane, context| {
+                lane.ended_late(instance, is_silent, context);
+            });
+            if awaited.replicates {
+                self.return_budget(instance);
+            }
             return;
         };
         let sign = match &sending {

@@ -6,7 +6,9 @@
 //! an event has confirmed it.
 
 mod jobs;
+mod keys;
 mod lanes;
+mod messages;
 mod report;
 mod restore;
 mod schema;
@@ -16,34 +18,31 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::Arc,
     time::Duration,
 };
 
-use bytes::Bytes;
 use imbl::OrdMap;
 
 use self::submit::Gate;
 pub use self::{
     jobs::{Found, JobReport},
+    keys::Join,
+    messages::{Effect, Event, Payload, Wire},
     report::{InstanceReport, Report, TroubleReport},
     restore::{RestoredLane, Snapshot},
     submit::{Question, Submission},
 };
 use crate::{
     catalog::{Catalog, Change},
-    durable::Write,
     health::{Health, HealthRules, Probe, Sign, Standing, Transition},
-    ids::{Attempt, CollectionId, InstanceId, InstanceIx, JobId, LaneId, Position, Ticket},
-    jobs::{Task, copy::Pace},
+    ids::{Attempt, CollectionId, InstanceIx, JobId, LaneId, Position, Ticket},
+    jobs::copy::Pace,
     lane::{Lane, Rules},
     limits::{REPLICATION_IN_FLIGHT_MAX, TRIM_INTERVAL, TROUBLES_KEPT_MAX},
     log::Entry,
-    outcome::{Outcome, Sending},
+    outcome::Outcome,
     planted::Bug,
     progress::Progress,
-    reply::Reply,
-    route::Method,
     time::{Instant, WallTime},
     view::View,
 };
@@ -57,222 +56,12 @@ pub struct Settings {
     pub lanes: Rules,
     /// Timing of probes.
     pub health: HealthRules,
+    /// How long settled keys are kept.
+    pub keys_kept: Duration,
     /// How fast copies are compared and made.
     pub pace: Pace,
     /// From the comparison of one collection's copies to that of the next one's.
     pub verify_interval: Duration,
-}
-
-/// Something that happened.
-#[derive(Debug)]
-pub enum Event {
-    /// A client wants a write done.
-    Submitted(Box<Submission>),
-    /// The store has made an entry durable.
-    Appended {
-        /// The client that it is for.
-        ticket: Ticket,
-        /// The place that the store gave it.
-        position: Position,
-    },
-    /// The store has not made an entry durable, and never will.
-    AppendFailed {
-        /// The client that it is for.
-        ticket: Ticket,
-        /// What the client is told.
-        reply: Reply,
-    },
-    /// A question to an instance, on which a submission waits, is settled.
-    Resolved {
-        /// The client that waits.
-        ticket: Ticket,
-        /// The body that is logged instead of the client's, or what the client is told.
-        body: Result<Bytes, Reply>,
-    },
-    /// A sending has ended.
-    Answered {
-        /// Its lane.
-        lane: LaneId,
-        /// The instance.
-        instance: InstanceIx,
-        /// Which sending.
-        attempt: Attempt,
-        /// How it ended.
-        sending: Sending,
-    },
-    /// The store has recorded that an instance has applied an entry.
-    Recorded {
-        /// The lane.
-        lane: LaneId,
-        /// The instance.
-        instance: InstanceIx,
-        /// The entry.
-        position: Position,
-    },
-    /// The store has recorded a verdict that no instance stands for.
-    Closed {
-        /// The lane.
-        lane: LaneId,
-        /// The entry.
-        position: Position,
-    },
-    /// An instance's answer to what a job asked.
-    Told {
-        /// The job.
-        job: JobId,
-        /// How the sending ended.
-        sending: Sending,
-    },
-    /// The store has made durable what a job has made true.
-    Settled {
-        /// The job.
-        job: JobId,
-    },
-    /// An operator wants something done.
-    Wanted(Task),
-    /// A read was told that an instance does not have a collection.
-    Missed {
-        /// The instance.
-        instance: InstanceIx,
-        /// The collection's UUID there.
-        id: InstanceId,
-    },
-    /// A request met something.
-    Noticed {
-        /// The instance.
-        instance: InstanceIx,
-        /// What it met.
-        sign: Sign,
-    },
-    /// A probe has ended.
-    Probed {
-        /// The instance.
-        instance: InstanceIx,
-        /// What it found.
-        probe: Probe,
-    },
-    /// An operator has said how an instance is to be held.
-    Forced {
-        /// The instance.
-        instance: InstanceIx,
-        /// The word.
-        standing: Standing,
-        /// For how long.
-        span: Duration,
-    },
-    /// The store takes writes, or does not.
-    StoreIs {
-        /// Whether it does.
-        up: bool,
-    },
-    /// Time has passed.
-    Tick,
-}
-
-/// What an instance is sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wire {
-    /// The method.
-    pub method: Method,
-    /// The canonical target.
-    pub target: String,
-    /// The body.
-    pub body: Payload,
-    /// The `Content-Type` of the body.
-    pub content_type: Option<Arc<str>>,
-}
-
-/// The body of what an instance is sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Payload {
-    /// There is none.
-    None,
-    /// The entry's.
-    Entry {
-        /// The body, when it is in memory; otherwise the store has it.
-        body: Option<Bytes>,
-        /// Whether `get_or_create` must be taken out of it.
-        must_create: bool,
-    },
-}
-
-/// Something to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Make an entry durable, then say [`Event::Appended`].
-    Append {
-        /// The client that it is for.
-        ticket: Ticket,
-        /// The entry.
-        entry: Entry,
-    },
-    /// Ask an instance, then say [`Event::Resolved`].
-    Resolve {
-        /// The client that waits.
-        ticket: Ticket,
-        /// The instance, which has every entry of the lane.
-        instance: InstanceIx,
-        /// What is to be found out.
-        question: Question,
-    },
-    /// Send an entry to an instance, then say [`Event::Answered`].
-    Send {
-        /// The lane.
-        lane: LaneId,
-        /// The instance.
-        instance: InstanceIx,
-        /// The entry.
-        position: Position,
-        /// To be named in the answer.
-        attempt: Attempt,
-        /// What is sent.
-        wire: Wire,
-    },
-    /// Send this for a job, then say [`Event::Told`].
-    Ask {
-        /// The job.
-        job: JobId,
-        /// The instance.
-        instance: InstanceIx,
-        /// What is sent.
-        wire: Wire,
-    },
-    /// Make this durable, then say [`Event::Recorded`] of a record, [`Event::Closed`] of a close,
-    /// [`Event::Settled`] of what a job has made true.
-    Write(Write),
-    /// Answer a client.
-    Answer {
-        /// The client.
-        ticket: Ticket,
-        /// What it is told.
-        reply: Reply,
-    },
-    /// Ask an instance for its marker, or for its heartbeat when it has none yet, and say
-    /// [`Event::Probed`].
-    Probe {
-        /// The instance.
-        instance: InstanceIx,
-        /// The UUID of its marker.
-        marker: Option<InstanceId>,
-    },
-    /// Tell the operator that a job has failed and will be tried again.
-    JobFailed {
-        /// The job.
-        task: Task,
-        /// How often it has failed.
-        tries: u32,
-        /// Why.
-        reason: String,
-    },
-    /// Tell the operator that an instance's standing has changed.
-    Tell {
-        /// The instance.
-        instance: InstanceIx,
-        /// The change.
-        transition: Transition,
-    },
-    /// Tell the operator of trouble.
-    Warn(TroubleReport),
 }
 
 struct Instance {
@@ -318,6 +107,7 @@ pub struct Engine {
     unblocked: VecDeque<JobId>,
     jobs: jobs::Jobs,
     trim_at: Instant,
+    forget_keys_at: Instant,
     troubles: VecDeque<TroubleReport>,
     trouble_count: u64,
     replayed: u64,
@@ -331,6 +121,8 @@ impl Engine {
         match event {
             Event::Submitted(submission) => self.submitted(*submission),
             Event::Appended { ticket, position } => self.appended(ticket, position),
+            Event::AppendKnown { ticket } => self.append_known(ticket),
+            Event::Joined(join) => self.joined(*join),
             Event::AppendFailed { ticket, reply } => self.append_failed(ticket, reply),
             Event::Resolved { ticket, body } => self.resolved(ticket, body),
             Event::Answered {
@@ -353,6 +145,7 @@ impl Engine {
             Event::Told { job, sending } => self.told(job, sending),
             Event::Settled { job } => self.settled(job),
             Event::Wanted(task) => self.ask_for(task),
+            Event::Repair { collection, source } => self.repair(collection, source),
             Event::Missed { instance, id } => self.missed(instance, id),
             Event::Noticed { instance, sign } => {
                 self.noticed(instance, sign);
@@ -382,9 +175,10 @@ impl Engine {
         let lanes = self.wakes.first().map(|(at, _)| *at);
         let health = self.instances.iter().filter_map(|i| i.health.wakes_at());
         let trim = (!self.trimmable.is_empty()).then_some(self.trim_at);
+        let others = trim.into_iter().chain([self.forget_keys_at]);
         health
             .chain(lanes)
-            .chain(trim)
+            .chain(others)
             .chain(self.jobs.wakes_at())
             .min()
     }
@@ -435,6 +229,7 @@ impl Engine {
             self.trim_at = self.now + TRIM_INTERVAL;
             self.trim();
         }
+        self.forget_keys();
     }
 
     fn noticed(&mut self, instance: InstanceIx, sign: Sign) {

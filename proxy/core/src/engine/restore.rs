@@ -54,11 +54,13 @@ impl Engine {
         }
         for entry in snapshot.entries {
             let id = entry.lane;
-            if let Some(lane) = engine.lane_mut(id)
-                && entry.position > lane.head()
-            {
-                lane.restored(entry, now);
-                engine.active.insert(id);
+            match engine.lane_mut(id) {
+                Some(lane) if entry.position > lane.head() => {
+                    lane.restored(entry, now);
+                    engine.active.insert(id);
+                }
+                Some(_) => {}
+                None => engine.void_restored(entry),
             }
         }
         for RestoredLane { id, head, .. } in snapshot.lanes {
@@ -99,6 +101,7 @@ impl Engine {
             unblocked: VecDeque::new(),
             jobs: super::jobs::Jobs::default(),
             trim_at: now,
+            forget_keys_at: now,
             troubles: VecDeque::new(),
             trouble_count: 0,
             replayed: 0,

@@ -14,6 +14,7 @@ use crate::{
     durable::Write,
     health::Standing,
     ids::{InstanceId, InstanceIx, LaneId, Position, Ticket},
+    key::Keyed,
     lane::{Client, Lane},
     limits::LANE_OPEN_MAX,
     planted::Bug,
@@ -316,18 +317,22 @@ impl Engine {
                 lane.appended(entry, position, client, now);
                 self.advance(id);
             }
-            None => self.void_append(id, ticket, position),
+            None => self.void_append(id, ticket, position, entry.key),
         }
         self.append_ended(id);
     }
 
     /// The collection was deleted while the entry was on its way into the store.
-    fn void_append(&mut self, id: LaneId, ticket: Ticket, position: Position) {
-        if let LaneId::Collection(collection) = id {
-            self.answer(
-                ticket,
-                reply::no_such_collection_id(&collection.to_string()),
-            );
+    fn void_append(&mut self, id: LaneId, ticket: Ticket, position: Position, key: Option<Keyed>) {
+        match (id, key) {
+            (LaneId::Schema, _) => {}
+            (LaneId::Collection(collection), Some(keyed)) => {
+                self.void_keyed(collection, position, keyed, ticket);
+            }
+            (LaneId::Collection(collection), None) => {
+                let reply = reply::no_such_collection_id(&collection.to_string());
+                self.answer(ticket, reply);
+            }
         }
         self.effects.push(Effect::Write(Write::Trim {
             lane: id,
@@ -343,7 +348,7 @@ impl Engine {
         self.answer(ticket, reply);
     }
 
-    fn append_ended(&mut self, lane: LaneId) {
+    pub(super) fn append_ended(&mut self, lane: LaneId) {
         if let Some(gate) = self.gates.get_mut(&lane) {
             gate.appending = gate.appending.saturating_sub(1);
         }

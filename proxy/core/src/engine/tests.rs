@@ -1,6 +1,8 @@
 //! The engine's rules, one by one, against two scripted instances and a store that always works.
 //! Every order of events is the simulator's business.
 
+mod keys;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -9,9 +11,14 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     catalog::{Change, Prefer},
-    ids::{DatabaseId, EntryId},
+    durable::{Appended, Ledger, Write},
+    ids::{DatabaseId, EntryId, InstanceId},
+    jobs::Task,
+    key::Keyed,
     log::{Level, RecordAct, Verb, Verdict},
+    outcome::Sending,
     planted::Planted,
+    reply::Reply,
     view::Scope,
     write::Permit,
 };
@@ -31,6 +38,7 @@ const SETTINGS: Settings = Settings {
         interval: Duration::from_secs(1),
         silent_max: 2,
     },
+    keys_kept: Duration::from_secs(3600),
     pace: Pace {
         records_per_s: 1_000_000,
     },
@@ -65,12 +73,14 @@ struct Sent {
 struct World {
     engine: Engine,
     now: Instant,
-    heads: BTreeMap<LaneId, Position>,
+    ledger: Ledger,
     sent: Vec<Sent>,
     answers: BTreeMap<u64, u16>,
     /// Whether records are confirmed at once.
     confirms: bool,
-    unconfirmed: Vec<Event>,
+    unconfirmed: Vec<(Write, Option<Event>)>,
+    /// Clients for which the store is to be asked again.
+    asked_again: Vec<u64>,
     closed: Vec<Verdict>,
     tickets: u64,
 }
@@ -87,7 +97,8 @@ impl World {
                 Instant(0),
             ),
             now: Instant(0),
-            heads: BTreeMap::new(),
+            ledger: Ledger::default(),
+            asked_again: Vec::new(),
             sent: Vec::new(),
             answers: BTreeMap::new(),
             confirms: true,
@@ -107,6 +118,10 @@ impl World {
 
     fn step(&mut self, event: Event) {
         self.engine.step(event, self.now);
+        self.carry_out_all();
+    }
+
+    fn carry_out_all(&mut self) {
         loop {
             let effects = self.engine.effects();
             if effects.is_empty() {
@@ -121,38 +136,14 @@ impl World {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Append { ticket, entry } => {
-                let head = self.heads.entry(entry.verb.lane()).or_default();
-                *head = head.next();
-                let position = *head;
-                self.engine
-                    .step(Event::Appended { ticket, position }, self.now);
-            }
-            Effect::Write(Write::Record {
-                lane,
-                instance,
-                position,
-                ..
-            }) => {
-                let event = Event::Recorded {
-                    lane,
-                    instance,
-                    position,
+                let event = match self.ledger.write(&Write::Append(entry)).unwrap() {
+                    Appended::At(position) => Event::Appended { ticket, position },
+                    Appended::Known => Event::AppendKnown { ticket },
                 };
-                if self.confirms {
-                    self.engine.step(event, self.now);
-                } else {
-                    self.unconfirmed.push(event);
-                }
+                self.engine.step(event, self.now);
             }
-            Effect::Write(Write::Close {
-                lane,
-                position,
-                verdict,
-                ..
-            }) => {
-                self.closed.push(verdict);
-                self.engine.step(Event::Closed { lane, position }, self.now);
-            }
+            Effect::Write(write) => self.write(write),
+            Effect::AskAgain { ticket } => self.asked_again.push(ticket.0),
             Effect::Send {
                 lane,
                 instance,
@@ -176,10 +167,51 @@ impl World {
         }
     }
 
-    fn confirm(&mut self) {
-        for event in std::mem::take(&mut self.unconfirmed) {
-            self.step(event);
+    fn write(&mut self, write: Write) {
+        let event = match &write {
+            Write::Record {
+                lane,
+                instance,
+                position,
+                ..
+            } => Some(Event::Recorded {
+                lane: *lane,
+                instance: *instance,
+                position: *position,
+            }),
+            Write::Close {
+                lane,
+                position,
+                verdict,
+                ..
+            } => {
+                self.closed.push(*verdict);
+                Some(Event::Closed {
+                    lane: *lane,
+                    position: *position,
+                })
+            }
+            _ => None,
+        };
+        if self.confirms {
+            self.made_durable(&write, event);
+        } else {
+            self.unconfirmed.push((write, event));
         }
+    }
+
+    fn made_durable(&mut self, write: &Write, event: Option<Event>) {
+        self.ledger.write(write);
+        if let Some(event) = event {
+            self.engine.step(event, self.now);
+        }
+    }
+
+    fn confirm(&mut self) {
+        for (write, event) in std::mem::take(&mut self.unconfirmed) {
+            self.made_durable(&write, event);
+        }
+        self.carry_out_all();
     }
 
     fn pass(&mut self, ms: u64) {
@@ -188,6 +220,10 @@ impl World {
     }
 
     fn submit(&mut self, verb: Verb, level: Level) -> u64 {
+        self.submit_under(None, verb, level)
+    }
+
+    fn submit_under(&mut self, key: Option<Keyed>, verb: Verb, level: Level) -> u64 {
         self.tickets += 1;
         let entry = Entry {
             id: EntryId(Uuid::from_u128(u128::from(self.tickets))),
@@ -195,6 +231,7 @@ impl World {
             verb,
             content_type: None,
             body: Bytes::from_static(b"{}"),
+            key,
         };
         self.step(Event::Submitted(Box::new(Submission {
             ticket: Ticket(self.tickets),
@@ -215,6 +252,7 @@ impl World {
             },
             content_type: None,
             body: Bytes::from_static(b"{\"limit\":1}"),
+            key: None,
         };
         self.step(Event::Submitted(Box::new(Submission {
             ticket,
@@ -760,6 +798,7 @@ fn a_restart_goes_on_where_it_stopped() {
         verb: add(id),
         content_type: None,
         verdict,
+        key: None,
     };
     let snapshot = Snapshot {
         catalog,
@@ -793,6 +832,27 @@ fn a_restart_goes_on_where_it_stopped() {
     world.reply("B POST add", 201);
     assert_eq!(world.eligible(id), [true, true]);
     assert_eq!(world.engine.report().pending, 0);
+}
+
+/// A sending to a copy that is quarantined meanwhile ends, although its entry is not kept for it:
+/// then the copy can be made anew.
+#[test]
+fn a_sending_outlives_its_entry() {
+    let mut world = World::new();
+    let id = world.collection(1, "abc");
+    world.submit(add(id), Level::One);
+    world.reply("A POST add", 201);
+    assert_eq!(world.lines(), ["B POST add"]);
+    world.step(Event::Repair {
+        collection: id,
+        source: A,
+    });
+    assert!(world.engine.report().jobs.is_empty(), "it is not quiet yet");
+    world.reply("B POST add", 201);
+    world.now = world.now + Duration::from_secs(1);
+    world.step(Event::Tick);
+    let jobs = world.engine.report().jobs;
+    assert_eq!(jobs[0].task, Task::Rebuild(id, B));
 }
 
 /// A database that Achromat made has an id of Achromat's own; with it go its collections.

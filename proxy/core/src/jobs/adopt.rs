@@ -129,13 +129,13 @@ impl Round<'_> {
         for found in self.port.list(self.target, tenant, database).await? {
             match self.catalog.named(tenant, database, &found.name).cloned() {
                 Some(known) => self.known(&known, found).await?,
-                None => self.new(tenant, database, found),
+                None => self.strange(tenant, database, &found),
             }
         }
         Ok(())
     }
 
-    fn new(&mut self, tenant: &str, database: &str, found: Described) {
+    fn strange(&mut self, tenant: &str, database: &str, found: &Described) {
         self.adopted.new.push(found.name.clone());
         let copies = InstanceIx::all(self.count).map(|instance| {
             let is_here = instance == self.target;

@@ -24,14 +24,14 @@ pub(crate) struct Address {
     query: Option<&'static str>,
 }
 
-fn owned(text: &str) -> Option<Cow<'static, str>> {
-    Some(Cow::Owned(text.to_owned()))
+fn owned(text: &str) -> Cow<'static, str> {
+    Cow::Owned(text.to_owned())
 }
 
 impl Address {
     pub(crate) fn tenant(tenant: &str) -> Self {
         let captures = Captures {
-            tenant: owned(tenant),
+            tenant: Some(owned(tenant)),
             ..Captures::default()
         };
         Self {
@@ -42,13 +42,13 @@ impl Address {
 
     pub(crate) fn database(tenant: &str, database: &str) -> Self {
         let mut address = Self::tenant(tenant);
-        address.captures.database = owned(database);
+        address.captures.database = Some(owned(database));
         address
     }
 
     pub(crate) fn named(tenant: &str, database: &str, name: &str) -> Self {
         let mut address = Self::database(tenant, database);
-        address.captures.collection = owned(name);
+        address.captures.collection = Some(owned(name));
         address
     }
 

@@ -92,9 +92,10 @@ pub(crate) fn compare(source: &[u8], target: &[u8]) -> Option<Compared> {
     let lacking: Vec<&Record<'_>> = ours.iter().filter(|r| differs(&r.id)).collect();
     Some(Compared {
         delete: (!wrong.is_empty()).then(|| record::delete_body(&wrong)),
-        add: match lacking.is_empty() {
-            true => None,
-            false => Some(record::add_body(lacking.into_iter())?),
+        add: if lacking.is_empty() {
+            None
+        } else {
+            Some(record::add_body(&lacking)?)
         },
         digests: digests.into_iter().map(|(id, (a, b))| (id, a, b)).collect(),
     })

@@ -8,6 +8,7 @@
 pub mod adopt;
 pub(crate) mod chroma;
 pub mod copy;
+pub mod mapping;
 pub(crate) mod restore;
 pub mod verify;
 
@@ -48,13 +49,17 @@ pub enum Task {
     Rebuild(CollectionId, InstanceIx),
     /// Compares a collection's copies.
     Verify(CollectionId),
+    /// Makes a collection known under the UUIDs that an operator gives.
+    Map(mapping::Mapping),
+    /// Makes a collection unknown; its copies stay where they are.
+    Unmap(CollectionId),
 }
 
 impl Task {
     fn collection(&self) -> Option<CollectionId> {
         match self {
             Self::Rebuild(id, _) | Self::Verify(id) => Some(*id),
-            Self::Adopt(_) | Self::Restore(_) => None,
+            Self::Adopt(_) | Self::Restore(_) | Self::Map(_) | Self::Unmap(_) => None,
         }
     }
 
@@ -70,7 +75,7 @@ impl Task {
     pub(crate) fn hold_max(&self) -> Duration {
         match self {
             Self::Adopt(_) | Self::Restore(_) => INSTANCE_HOLD_MAX,
-            Self::Rebuild(..) | Self::Verify(_) => HOLD_MAX,
+            Self::Rebuild(..) | Self::Verify(_) | Self::Map(_) | Self::Unmap(_) => HOLD_MAX,
         }
     }
 }
@@ -98,6 +103,8 @@ pub enum Finding {
     Compared(verify::Comparison),
     /// What was taken over.
     Adopted(adopt::Adopted),
+    /// What was asked for can't be done.
+    Refused(String),
 }
 
 /// Why a job has ended before its end.

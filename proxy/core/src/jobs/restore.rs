@@ -44,7 +44,7 @@ pub(crate) async fn mark(port: &Port, instance: InstanceIx) -> Result<InstanceId
 /// All tenants that anything is known of.
 pub(crate) fn tenants(catalog: &Catalog) -> BTreeSet<String> {
     let mut tenants = BTreeSet::from([DEFAULT_TENANT.to_owned()]);
-    tenants.extend(catalog.tenants().map(|tenant| tenant.to_string()));
+    tenants.extend(catalog.tenants().map(ToString::to_string));
     tenants.extend(catalog.databases().map(|(tenant, _)| tenant.to_string()));
     tenants.extend(catalog.collections().map(|c| c.tenant.to_string()));
     tenants

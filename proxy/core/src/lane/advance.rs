@@ -1,6 +1,10 @@
 //! What is sent next, and to whom.
 
-use super::{Context, Effect, Flight, Lane, Peer, Phase, Trouble, bit};
+use super::{
+    Context, Effect, Flight, Lane, Peer, Phase, Trouble,
+    answers::{closing_reply, settled},
+    bit,
+};
 use crate::{
     health::Standing,
     ids::{Attempt, InstanceIx, Position},
@@ -274,10 +278,12 @@ impl Lane {
     ) {
         if let Some(slot) = self.slot_mut(position) {
             slot.verdict = verdict;
+            slot.reply = Some(closing_reply(slot));
             context.effects.push(Effect::Close {
                 position,
                 verdict,
                 reason,
+                settled: settled(slot),
             });
         }
     }
@@ -297,7 +303,7 @@ impl Lane {
                 .slots
                 .front()
                 .is_some_and(|slot| slot.verdict_is_recorded)
-            && !self.clients.contains_key(&self.base.next())
+            && !self.is_awaited(self.base.next())
         {
             self.slots.pop_front();
             self.base = self.base.next();
@@ -312,7 +318,7 @@ impl Lane {
     }
 
     pub(super) fn drop_body(&mut self, position: Position) {
-        let is_awaited = self.clients.contains_key(&position);
+        let is_awaited = self.is_awaited(position);
         if let Some(slot) = self.slot_mut(position)
             && !is_awaited
             && slot.verdict != Verdict::Open

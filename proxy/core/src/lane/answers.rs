@@ -4,6 +4,7 @@ use super::{Client, Context, Effect, Lane, Phase, Slot, bit};
 use crate::{
     health::Standing,
     ids::{InstanceIx, Position},
+    key::{KeyOutcome, KeyState, Settled},
     limits::{
         ALL_LEVEL_LAG_MAX, CLOSED_INSTANCES_MAX, FAILED_ATTEMPTS_BEFORE_ANSWER,
         LANE_BODIES_KEPT_MAX,
@@ -17,6 +18,8 @@ use crate::{
 enum Word {
     Nothing,
     Answer(Reply),
+    /// What is said under the entry's key is known when it is in the store.
+    AskAgain,
     /// The entry was never sent: close it, and answer when that is durable.
     GiveUp,
 }
@@ -26,7 +29,7 @@ impl Lane {
         let waiting: Vec<_> = self
             .clients
             .iter()
-            .map(|(p, client)| (*p, *client))
+            .map(|((position, _), client)| (*position, *client))
             .collect();
         for (position, client) in waiting {
             let Some(slot) = self.slot(position) else {
@@ -35,6 +38,11 @@ impl Lane {
             match self.word(slot, position, client, context) {
                 Word::Nothing => {}
                 Word::Answer(reply) => self.answer(position, client, reply, context),
+                Word::AskAgain => {
+                    let ticket = client.ticket;
+                    self.clients.remove(&(position, ticket));
+                    context.effects.push(Effect::AskAgain { ticket });
+                }
                 Word::GiveUp => {
                     let reason = "no instance took it before its client's deadline".to_owned();
                     self.close(position, Verdict::Abandoned, reason, context);
@@ -51,13 +59,16 @@ impl Lane {
         reply: Reply,
         context: &mut Context<'_>,
     ) {
-        let verdict = self.slot(position).map(|slot| slot.verdict);
+        let verdict = self.slot_mut(position).map(|slot| {
+            slot.is_late |= slot.verdict == Verdict::Open;
+            slot.verdict
+        });
         let is_done = matches!(verdict, Some(Verdict::Accepted | Verdict::Found));
         assert!(
             !reply.is_success() || is_done,
             "I03: success means that it was done"
         );
-        self.clients.remove(&position);
+        self.clients.remove(&(position, client.ticket));
         if is_done {
             self.acknowledged = self.acknowledged.max(position);
         }
@@ -89,14 +100,12 @@ impl Lane {
             Verdict::Refused { .. } if slot.verdict_is_recorded => {
                 Word::Answer(slot.reply.clone().unwrap_or_else(|| outcome_unknown(slot)))
             }
-            Verdict::Abandoned if slot.verdict_is_recorded && slot.maybe_on != 0 => {
-                Word::Answer(failure_reply(slot))
+            Verdict::Abandoned if slot.verdict_is_recorded => {
+                let reply = slot.reply.clone();
+                Word::Answer(reply.unwrap_or_else(|| closing_reply(slot)))
             }
-            Verdict::Abandoned if slot.verdict_is_recorded => Word::Answer(reply::unavailable(
-                "No instance took the write in time; it was withdrawn and nothing was done",
-                1,
-            )),
             Verdict::Void if self.is_in_flight(position) => Word::Nothing,
+            Verdict::Void if slot.key.is_some() => Word::AskAgain,
             Verdict::Void => Word::Answer(void_reply(slot)),
             Verdict::Refused { .. } | Verdict::Abandoned => Word::Nothing,
             Verdict::Open => self.word_if_open(slot, position, client, context),
@@ -135,8 +144,13 @@ impl Lane {
                 !awaits || has_waited
             }
         };
+        // I15: what is told under a key is what a repeat is told, so it is durable first.
+        let may_tell = slot.key.is_none() || slot.verdict_is_recorded;
         match &slot.reply {
-            Some(reply) if is_enough => Word::Answer(reply.clone()),
+            Some(reply) if is_enough && may_tell => Word::Answer(reply.clone()),
+            _ if context.now >= client.answer_by && !may_tell => Word::Answer(
+                reply::outcome_unknown("it was done, but that could not be recorded in time"),
+            ),
             _ if context.now >= client.answer_by => Word::Answer(reply::level_not_reached(done)),
             _ => {
                 context.effects.push(Effect::Wake {
@@ -217,6 +231,33 @@ fn outcome_unknown(slot: &Slot) -> Reply {
         Failure::reason,
     );
     reply::outcome_unknown(&reason)
+}
+
+/// What is told of an entry that is given up.
+pub(super) fn closing_reply(slot: &Slot) -> Reply {
+    if slot.maybe_on == 0 {
+        let message = "No instance took the write in time; it was withdrawn and nothing was done";
+        reply::unavailable(message, 1)
+    } else {
+        failure_reply(slot)
+    }
+}
+
+/// What is remembered of a decided entry under its key.
+pub(super) fn settled(slot: &Slot) -> Option<Box<Settled>> {
+    let key = slot.key.clone()?;
+    let state = match slot.verdict {
+        Verdict::Accepted | Verdict::Found if slot.is_late => KeyState::Recovered,
+        Verdict::Accepted | Verdict::Found => KeyState::Completed,
+        Verdict::Refused { .. } => KeyState::Failed,
+        Verdict::Abandoned if slot.maybe_on == 0 => KeyState::Withdrawn,
+        Verdict::Abandoned => KeyState::Abandoned,
+        // The store remembers what becomes of all keys of a lane that ends.
+        Verdict::Open | Verdict::Void => return None,
+    };
+    let reply = slot.reply.clone().unwrap_or_else(|| outcome_unknown(slot));
+    let outcome = KeyOutcome::new(state, reply);
+    Some(Box::new(Settled { key, outcome }))
 }
 
 fn failure_reply(slot: &Slot) -> Reply {

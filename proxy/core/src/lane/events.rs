@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Client, Context, Effect, Lane, Phase, Slot, Trouble, bit};
+use super::{Client, Context, Effect, Lane, Phase, Slot, Trouble, answers::settled, bit};
 use crate::{
     backoff,
     health::Transition,
@@ -22,8 +22,18 @@ impl Lane {
         let mut slot = Slot::new(entry.verb, entry.logged_at, Verdict::Open, now);
         slot.content_type = entry.content_type;
         slot.body = Some(entry.body);
+        slot.key = entry.key.map(|keyed| keyed.key);
         self.slots.push_back(slot);
-        self.clients.insert(position, client);
+        self.clients.insert((position, client.ticket), client);
+    }
+
+    /// One more client waits for an entry, under its key. `reply` is what the store remembers of
+    /// it, which the lane itself does not know any more after a restart.
+    pub fn joined(&mut self, position: Position, client: Client, reply: Option<Reply>) {
+        if let Some(slot) = self.slot_mut(position) {
+            slot.reply = slot.reply.take().or(reply);
+            self.clients.insert((position, client.ticket), client);
+        }
     }
 
     /// An entry found in the log at the start. Whatever is open may have been sent before, and
@@ -41,6 +51,8 @@ impl Lane {
         let mut slot = Slot::new(entry.verb, entry.logged_at, entry.verdict, now);
         slot.content_type = entry.content_type;
         slot.maybe_on = u16::MAX;
+        slot.key = entry.key;
+        slot.is_late = true;
         self.slots.push_back(slot);
         self.move_decided();
     }
@@ -177,7 +189,9 @@ impl Lane {
         let Some(slot) = self.slot_mut(position) else {
             return;
         };
-        let verdict = (!slot.verdict_is_recorded).then_some(slot.verdict);
+        let is_new = !slot.verdict_is_recorded;
+        let verdict = is_new.then_some(slot.verdict);
+        let settled = if is_new { settled(slot) } else { None };
         let Some(track) = self.track_mut(instance) else {
             return;
         };
@@ -197,6 +211,7 @@ impl Lane {
             instance,
             position,
             verdict,
+            settled,
         });
     }
 
@@ -287,6 +302,19 @@ impl Lane {
         slot.last_failure = Some(failure);
     }
 
+    /// A sending has ended whose entry nobody keeps any more: the instance was quarantined
+    /// meanwhile. One that was never answered may still be carried out.
+    pub fn ended_late(&mut self, instance: InstanceIx, is_silent: bool, context: &Context<'_>) {
+        self.land(instance);
+        if let Some(track) = self.track_mut(instance).filter(|_| is_silent) {
+            track.trouble = Some(Trouble {
+                tries: 1,
+                retry_at: context.now + context.rules.settle,
+                settles: Some(context.rules.settle),
+            });
+        }
+    }
+
     fn land(&mut self, instance: InstanceIx) {
         if let Some(track) = self.track_mut(instance) {
             track.flight = None;
@@ -372,8 +400,8 @@ impl Lane {
         for slot in &mut self.slots {
             if slot.verdict == Verdict::Open {
                 slot.verdict = Verdict::Void;
+                slot.verdict_is_recorded = true;
             }
-            slot.verdict_is_recorded = true;
         }
         self.move_decided();
     }

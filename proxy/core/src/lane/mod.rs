@@ -24,7 +24,8 @@ use smallvec::SmallVec;
 
 use crate::{
     health::Standing,
-    ids::{Attempt, InstanceIx, LaneId, Position, Ticket},
+    ids::{Attempt, InstanceIx, Key, LaneId, Position, Ticket},
+    key::Settled,
     log::{Level, Verb, Verdict},
     outcome::Failure,
     planted::Planted,
@@ -99,6 +100,8 @@ pub enum Effect {
         position: Position,
         /// The entry's verdict, when that is not recorded yet.
         verdict: Option<Verdict>,
+        /// What is to be remembered under the entry's key, when it has one and the verdict is new.
+        settled: Option<Box<Settled>>,
     },
     /// Make a verdict durable that no instance stands for.
     Close {
@@ -108,6 +111,8 @@ pub enum Effect {
         verdict: Verdict,
         /// Why, for the operator.
         reason: String,
+        /// What is to be remembered under the entry's key, when it has one.
+        settled: Option<Box<Settled>>,
     },
     /// Answer a client.
     Answer {
@@ -115,6 +120,11 @@ pub enum Effect {
         ticket: Ticket,
         /// What it is told.
         reply: Reply,
+    },
+    /// The store will know what a client is told under its key.
+    AskAgain {
+        /// The client.
+        ticket: Ticket,
     },
     /// An instance did otherwise than the one that decided the entry: it is not the same any more.
     Disagrees {
@@ -173,6 +183,10 @@ pub(crate) struct Slot {
     pub(crate) body: Option<Bytes>,
     pub(crate) logged_at: WallTime,
     pub(crate) verdict: Verdict,
+    /// The key under which its client may repeat it.
+    key: Option<Key>,
+    /// Whether a client was told that its outcome is unknown, or may have been before a restart.
+    is_late: bool,
     /// The instances that may have carried it out without our knowing.
     maybe_on: u16,
     verdict_is_recorded: bool,
@@ -201,6 +215,8 @@ impl Slot {
             body: None,
             logged_at,
             verdict,
+            key: None,
+            is_late: false,
             maybe_on: 0,
             verdict_is_recorded: verdict != Verdict::Open,
             since,
@@ -269,7 +285,8 @@ pub struct Lane {
     base: Position,
     trimmed: Position,
     slots: VecDeque<Slot>,
-    clients: BTreeMap<Position, Client>,
+    /// Several may wait for one entry, under its key.
+    clients: BTreeMap<(Position, Ticket), Client>,
     tracks: SmallVec<[Track; 2]>,
     acknowledged: Position,
     attempts: u64,
@@ -358,6 +375,11 @@ impl Lane {
     /// Whether any sending or recording is under way, or any client waits.
     pub fn is_busy(&self) -> bool {
         !self.clients.is_empty() || self.tracks.iter().any(|track| track.flight.is_some())
+    }
+
+    fn is_awaited(&self, position: Position) -> bool {
+        let all = (position, Ticket(0))..=(position, Ticket(u64::MAX));
+        self.clients.range(all).next().is_some()
     }
 
     /// Whether there is something to trim; it is then held to be trimmed.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use achromat_core::{
     catalog::{Catalog, Change, Collection, Copy, InstanceRecord},
     engine::{RestoredLane, Snapshot},
-    ids::{CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, LaneId, Position},
+    ids::{CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, Key, LaneId, Position},
     log::{Logged, Verdict},
     time::WallTime,
 };
@@ -50,7 +50,7 @@ fn place(names: &InstanceNames, row: &SqliteRow) -> Option<InstanceIx> {
         .map(|(instance, _)| instance)
 }
 
-fn lane_id(row: &SqliteRow) -> Result<LaneId> {
+pub(super) fn lane_id(row: &SqliteRow) -> Result<LaneId> {
     let id = id_at(row, "lane")?;
     Ok(if id.is_nil() {
         LaneId::Schema
@@ -152,8 +152,12 @@ async fn lanes(
 }
 
 async fn entries(connection: &mut SqliteConnection) -> Result<Vec<Logged>> {
-    let sql = "SELECT lane, position, entry, logged_at_ms, verb, content_type, verdict
-               FROM entries ORDER BY lane, position";
+    let sql = "SELECT entries.lane, entries.position, entry, entries.logged_at_ms, verb,
+                      entries.content_type, verdict, keys.key
+               FROM entries LEFT JOIN keys
+                 ON keys.lane = entries.lane AND keys.position = entries.position
+                   AND keys.state IS NULL
+               ORDER BY entries.lane, entries.position";
     rows(connection, sql).await?.iter().map(logged).collect()
 }
 
@@ -169,7 +173,15 @@ fn logged(row: &SqliteRow) -> Result<Logged> {
         verb,
         content_type: row.get::<Option<&str>, _>("content_type").map(Arc::from),
         verdict: verdict(row.get("verdict"))?,
+        key: key(row.get("key"))?,
     })
+}
+
+fn key(text: Option<&str>) -> Result<Option<Key>> {
+    let parse = |text: &str| {
+        Key::parse(text.as_bytes()).ok_or_else(|| StoreError::Unreadable(format!("a key {text:?}")))
+    };
+    text.map(parse).transpose()
 }
 
 fn verdict(word: Option<&str>) -> Result<Verdict> {

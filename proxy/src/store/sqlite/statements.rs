@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use achromat_core::{
     catalog::{Change, Collection, Copy, InstanceRecord},
-    durable::Write,
+    durable::{Appended, Write},
     ids::{CollectionId, Epoch, InstanceId, InstanceIx, LaneId, Position},
     log::{Entry, Verdict},
 };
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::super::InstanceNames;
+use super::{super::InstanceNames, keys};
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
 
@@ -62,14 +62,14 @@ pub(super) async fn epoch(connection: &mut SqliteConnection) -> Result<Epoch> {
     Ok(Epoch(unsigned(epoch)))
 }
 
-/// Carries out one write; returns the position of an append.
+/// Carries out one write; says what became of an append.
 pub(super) async fn write(
     connection: &mut SqliteConnection,
     names: &InstanceNames,
     epoch: Epoch,
     heads: &mut BTreeMap<LaneId, Position>,
     write: &Write,
-) -> Result<Option<Position>> {
+) -> Result<Option<Appended>> {
     match write {
         Write::Append(entry) => append(connection, epoch, heads, entry).await.map(Some),
         Write::Record {
@@ -77,8 +77,10 @@ pub(super) async fn write(
             instance,
             position,
             verdict,
+            settled,
             changes,
         } => {
+            keys::settle(connection, *lane, *position, settled.as_deref()).await?;
             if let Some(verdict) = verdict {
                 judge(connection, *lane, *position, *verdict, None).await?;
             }
@@ -92,7 +94,9 @@ pub(super) async fn write(
             position,
             verdict,
             reason,
+            settled,
         } => {
+            keys::settle(connection, *lane, *position, settled.as_deref()).await?;
             judge(connection, *lane, *position, *verdict, Some(reason)).await?;
             Ok(None)
         }
@@ -109,6 +113,10 @@ pub(super) async fn write(
                 advance(connection, epoch, *lane, name(names, *instance)?, *through).await?;
             }
             trim(connection, *lane, *through).await?;
+            Ok(None)
+        }
+        Write::ForgetKeys { logged_before } => {
+            keys::forget(connection, *logged_before).await?;
             Ok(None)
         }
         Write::Settle {
@@ -129,7 +137,7 @@ async fn append(
     epoch: Epoch,
     heads: &mut BTreeMap<LaneId, Position>,
     entry: &Entry,
-) -> Result<Position> {
+) -> Result<Appended> {
     let lane = entry.verb.lane();
     let key = lane_key(lane);
     let head = match heads.get(&lane) {
@@ -143,6 +151,9 @@ async fn append(
         }
     };
     let next = head.next();
+    if !keys::take(connection, entry, next).await? {
+        return Ok(Appended::Known);
+    }
     sqlx::query(
         "INSERT INTO lanes (lane, head) VALUES (?, ?) ON CONFLICT (lane) DO UPDATE SET head = excluded.head",
     )
@@ -166,7 +177,7 @@ async fn append(
     .execute(connection)
     .await?;
     heads.insert(lane, next);
-    Ok(next)
+    Ok(Appended::At(next))
 }
 
 async fn judge(
@@ -239,6 +250,7 @@ async fn change(
                     .await?;
             }
             Change::Gone { collection, at } => {
+                keys::settle_void(connection, *collection).await?;
                 bury(connection, collection.0, *at).await?;
             }
             Change::Forgotten { collection } => forget(connection, collection.0).await?,

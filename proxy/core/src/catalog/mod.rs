@@ -4,149 +4,15 @@
 //! cursor that they belong to. Its maps are persistent: a clone costs nothing, so that requests
 //! read a catalog that no writer touches.
 
+mod change;
+
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
-use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
 use uuid::Uuid;
 
+pub use self::change::{Change, Collection, Copy, InstanceRecord, Namespace};
 use crate::ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, Position};
-
-/// A collection on one instance.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Copy {
-    /// The UUID that the instance gave it; none as long as it is not there.
-    pub id: Option<InstanceId>,
-    /// Why it is not used there, when it is not: it gets no writes and is made anew.
-    pub quarantine: Option<Arc<str>>,
-    /// Why it is not read, when it is not, although it gets all writes: it may differ from the
-    /// others, and an operator must say which of them is right.
-    pub distrust: Option<Arc<str>>,
-}
-
-impl Copy {
-    /// Whether it may be read.
-    pub fn is_served(&self) -> bool {
-        self.id.is_some() && self.quarantine.is_none() && self.distrust.is_none()
-    }
-}
-
-/// A collection, with its copies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Collection {
-    /// The id that clients see.
-    pub id: CollectionId,
-    /// Its tenant.
-    pub tenant: Arc<str>,
-    /// Its database.
-    pub database: Arc<str>,
-    /// Its name.
-    pub name: Arc<str>,
-    /// The entry of the schema lane that made it; lists are in this order.
-    pub made_at: Position,
-    /// The entry of the schema lane that deleted it. Kept until every instance has applied that
-    /// entry, because until then the instances behind still need the mapping.
-    pub gone_at: Option<Position>,
-    /// One for each instance.
-    pub copies: SmallVec<[Copy; 2]>,
-}
-
-impl Collection {
-    /// Its UUID on an instance.
-    pub fn on(&self, instance: InstanceIx) -> Option<InstanceId> {
-        self.copies.get(instance.at()).and_then(|copy| copy.id)
-    }
-
-    /// Whether an instance has a copy that is used.
-    pub fn is_served_by(&self, instance: InstanceIx) -> bool {
-        self.copies.get(instance.at()).is_some_and(Copy::is_served)
-    }
-
-    /// Whether every instance has a copy.
-    pub fn is_complete(&self) -> bool {
-        self.copies.iter().all(|copy| copy.id.is_some())
-    }
-
-    fn copy_mut(&mut self, instance: InstanceIx) -> &mut Copy {
-        if self.copies.len() <= instance.at() {
-            self.copies.resize(instance.at() + 1, Copy::default());
-        }
-        #[allow(clippy::indexing_slicing, reason = "resized just above")]
-        &mut self.copies[instance.at()]
-    }
-}
-
-/// A database and its tenant.
-pub type Namespace = (Arc<str>, Arc<str>);
-
-/// One change of the catalog; applying the same one twice changes nothing more.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "they are what they say")]
-pub enum Change {
-    Made(Arc<Collection>),
-    Copied {
-        collection: CollectionId,
-        instance: InstanceIx,
-        id: InstanceId,
-    },
-    Quarantined {
-        collection: CollectionId,
-        instance: InstanceIx,
-        reason: Arc<str>,
-    },
-    Distrusted {
-        collection: CollectionId,
-        instance: InstanceIx,
-        reason: Arc<str>,
-    },
-    Renamed {
-        collection: CollectionId,
-        name: Arc<str>,
-    },
-    Gone {
-        collection: CollectionId,
-        at: Position,
-    },
-    Forgotten {
-        collection: CollectionId,
-    },
-    DatabaseMade {
-        namespace: Namespace,
-        id: DatabaseId,
-    },
-    DatabaseGone {
-        namespace: Namespace,
-    },
-    TenantMade {
-        tenant: Arc<str>,
-    },
-    /// A copy is as it should be again: it is used.
-    Healed {
-        collection: CollectionId,
-        instance: InstanceIx,
-    },
-    /// A copy is not there (any more).
-    Lost {
-        collection: CollectionId,
-        instance: InstanceIx,
-        reason: Arc<str>,
-    },
-    /// What is known of an instance as a whole.
-    Instance {
-        instance: InstanceIx,
-        record: InstanceRecord,
-    },
-}
-
-/// What is known of an instance as a whole.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InstanceRecord {
-    /// The UUID of the collection by which its data is known again.
-    pub marker: Option<InstanceId>,
-    /// Why it is not used until it is restored, when it is not.
-    pub quarantine: Option<Arc<str>>,
-}
 
 /// How a path names a collection: real Chroma wants the name on some routes and the UUID on
 /// others, and its clients mix them.

@@ -1,0 +1,97 @@
+//! How a job ends: with a finding, or to be begun again later.
+
+use super::{Engine, Found, JobReport, Retry};
+use crate::{
+    backoff,
+    engine::Effect,
+    ids::JobId,
+    jobs::{Finding, Stopped, Task},
+    limits::{ASKED_TRIES_MAX, FINDINGS_KEPT_MAX},
+};
+
+impl Engine {
+    pub(in crate::engine) fn found(&mut self, task: Task, finding: Finding) {
+        self.jobs.asked.retain(|asked| *asked != task);
+        self.jobs.found.retain(|found| found.task != task);
+        if self.jobs.found.len() >= FINDINGS_KEPT_MAX {
+            self.jobs.found.pop_front();
+        }
+        self.jobs.found_count += 1;
+        self.jobs.found.push_back(Found {
+            number: self.jobs.found_count,
+            task,
+            at: self.now,
+            finding,
+        });
+    }
+
+    pub(super) fn end(&mut self, id: JobId, result: Result<Finding, Stopped>) {
+        let Some(running) = self.jobs.running.remove(&id) else {
+            return;
+        };
+        let task = running.job.task.clone();
+        match result {
+            Ok(finding) => {
+                self.jobs.retries.remove(&task);
+                self.found(task, finding);
+            }
+            Err(stopped) => self.retry_later(task, stopped),
+        }
+        if let Some((lane, _)) = running.holds {
+            self.open_gate(lane);
+        }
+        self.schedule();
+    }
+
+    fn retry_later(&mut self, task: Task, stopped: Stopped) {
+        let tries = self.jobs.retries.get(&task).map_or(0, |retry| retry.tries) + 1;
+        let pause = if stopped.must_settle {
+            self.settings.lanes.settle
+        } else {
+            backoff::pause(tries, u64::from(tries))
+        };
+        let at = self.now + pause;
+        if tries >= ASKED_TRIES_MAX && self.jobs.asked.contains(&task) {
+            self.jobs.retries.remove(&task);
+            self.found(task, Finding::Refused(stopped.reason));
+            return;
+        }
+        self.effects.push(Effect::JobFailed {
+            task: task.clone(),
+            tries,
+            reason: stopped.reason.clone(),
+        });
+        let retry = Retry {
+            tries,
+            at,
+            reason: stopped.reason,
+        };
+        self.jobs.retries.insert(task, retry);
+    }
+
+    /// The jobs that go on or wait, and what has been found.
+    pub(in crate::engine) fn report_jobs(&self) -> (Vec<JobReport>, Vec<Found>) {
+        let retry = |task: &Task| {
+            let retry = self.jobs.retries.get(task);
+            retry.map_or((0, String::new()), |r| (r.tries, r.reason.clone()))
+        };
+        let running = self.jobs.running.values().map(|running| JobReport {
+            task: running.job.task.clone(),
+            stage: Some(running.job.stage()),
+            at: running.since,
+            failed: retry(&running.job.task),
+        });
+        let waiting = self.jobs.retries.iter();
+        let waiting =
+            waiting
+                .filter(|(task, _)| !self.jobs.is_running(task))
+                .map(|(task, retry)| JobReport {
+                    task: task.clone(),
+                    stage: None,
+                    at: retry.at,
+                    failed: (retry.tries, retry.reason.clone()),
+                });
+        let found = self.jobs.found.iter().cloned().collect();
+        (running.chain(waiting).collect(), found)
+    }
+}

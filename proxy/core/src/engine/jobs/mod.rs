@@ -1,0 +1,417 @@
+//! The jobs: which are due, and when they begin.
+
+mod ends;
+mod waits;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::Engine;
+use crate::{
+    catalog::{Change, Collection},
+    health::Standing,
+    ids::{CollectionId, InstanceIx, JobId, LaneId, Position},
+    jobs::{
+        Finding, Grant, Job, Places, Stage, Stopped, Task,
+        adopt::{NOT_COMPARED, adopt},
+        copy::{BEING_REBUILT, BEING_REPAIRED, rebuild},
+        mapping::{map, unmap},
+        restore::restore,
+        verify::verify,
+    },
+    limits::JOBS_MAX,
+    time::Instant,
+};
+
+/// What a job waits for.
+#[derive(Debug)]
+enum Wait {
+    Told,
+    Rest(LaneId, Places),
+    Reach(LaneId, Places, Position),
+    Settled,
+    Until(Instant),
+}
+
+struct Running {
+    job: Job,
+    wait: Wait,
+    /// When it is ended, should it still wait then.
+    until: Option<Instant>,
+    /// Its answer from an instance is under way.
+    asks: bool,
+    holds: Option<(LaneId, Instant)>,
+    watches: Option<LaneId>,
+    since: Instant,
+}
+
+struct Retry {
+    tries: u32,
+    at: Instant,
+    reason: String,
+}
+
+/// A job for the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobReport {
+    /// What it does.
+    pub task: Task,
+    /// How far it is; none when it waits to be begun again.
+    pub stage: Option<Stage>,
+    /// When it was begun, or will be begun again.
+    pub at: Instant,
+    /// How often it has failed, and why the last time.
+    pub failed: (u32, String),
+}
+
+/// What a job has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Findings are numbered, from 1.
+    pub number: u64,
+    /// What it did.
+    pub task: Task,
+    /// When it ended.
+    pub at: Instant,
+    /// What it found.
+    pub finding: Finding,
+}
+
+/// All jobs.
+#[derive(Default)]
+pub(super) struct Jobs {
+    running: BTreeMap<JobId, Running>,
+    retries: BTreeMap<Task, Retry>,
+    /// What an operator has asked for.
+    asked: VecDeque<Task>,
+    found: VecDeque<Found>,
+    found_count: u64,
+    given: u64,
+    verified: Option<CollectionId>,
+    verify_at: Instant,
+}
+
+impl Jobs {
+    fn is_running(&self, task: &Task) -> bool {
+        self.running
+            .values()
+            .any(|running| running.job.task == *task)
+    }
+
+    fn watcher(&self, lane: LaneId) -> Option<&Running> {
+        let mut all = self.running.values();
+        all.find(|running| running.watches == Some(lane))
+    }
+
+    /// When one of them has something to do.
+    pub(super) fn wakes_at(&self) -> Option<Instant> {
+        let running = self.running.values().flat_map(|running| {
+            let pause = match running.wait {
+                Wait::Until(at) => Some(at),
+                _ => None,
+            };
+            let hold = running.holds.map(|(_, until)| until);
+            [pause, running.until, hold]
+        });
+        running.flatten().min()
+    }
+}
+
+impl Engine {
+    /// Begins what is due. Failures are tried again later and later.
+    pub(super) fn schedule(&mut self) {
+        let mut due = self.due();
+        while self.jobs.running.len() < JOBS_MAX
+            && let Some(task) = due.pop_front()
+        {
+            let waits = self
+                .jobs
+                .retries
+                .get(&task)
+                .is_some_and(|r| r.at > self.now);
+            let excluded = self
+                .jobs
+                .running
+                .values()
+                .any(|r| r.job.task.excludes(&task));
+            if !waits && !excluded {
+                self.begin(task);
+            }
+        }
+    }
+
+    /// All that should be done, the most urgent first.
+    fn due(&self) -> VecDeque<Task> {
+        let up = |instance: &InstanceIx| self.is_reachable(*instance);
+        let all = || InstanceIx::all(self.instances.len()).filter(up);
+        let mut due = VecDeque::new();
+        for instance in all() {
+            let record = self.catalog.instance(instance);
+            if record.marker.is_none() && !self.awaits_an_earlier(instance) {
+                due.push_back(Task::Adopt(instance));
+            } else if record.marker.is_some() && record.quarantine.is_some() {
+                due.push_back(Task::Restore(instance));
+            }
+        }
+        for instance in all().filter(|instance| !self.catalog.is_out(*instance)) {
+            let unserved = self.catalog.unserved(instance);
+            due.extend(unserved.filter_map(|id| self.task_for(id, instance)));
+        }
+        due.extend(self.jobs.asked.iter().cloned());
+        due.extend(self.background());
+        due
+    }
+
+    /// Whether an instance before this one is unknown as well, and may be reached any moment: what
+    /// the first of them holds is what counts.
+    fn awaits_an_earlier(&self, instance: InstanceIx) -> bool {
+        InstanceIx::all(instance.at())
+            .zip(&self.instances)
+            .any(|(earlier, state)| {
+                self.catalog.instance(earlier).marker.is_none()
+                    && state.health.standing() != Standing::Down
+            })
+    }
+
+    /// How many pieces of work are to be done for an instance beside what its lanes owe it: copies
+    /// to be made or compared, or the instance itself to be taken in.
+    pub(super) fn work_for(&self, instance: InstanceIx) -> u64 {
+        if self.catalog.is_out(instance) {
+            return 1;
+        }
+        let is_due = |id: &CollectionId| {
+            let copy = self
+                .catalog
+                .get(*id)
+                .and_then(|c| c.copies.get(instance.at()));
+            copy.is_some_and(|copy| match (&copy.quarantine, &copy.distrust) {
+                (Some(_), None) => true,
+                (None, Some(reason)) => reason.as_ref() == NOT_COMPARED,
+                _ => false,
+            })
+        };
+        let due = self.catalog.unserved(instance).filter(is_due).count();
+        u64::try_from(due).unwrap_or(u64::MAX)
+    }
+
+    /// What makes a copy that is not used one that is.
+    fn task_for(&self, id: CollectionId, instance: InstanceIx) -> Option<Task> {
+        let collection = self.catalog.get(id)?;
+        let copy = collection.copies.get(instance.at())?;
+        match (&copy.quarantine, &copy.distrust) {
+            (None, Some(reason)) if reason.as_ref() == NOT_COMPARED => Some(Task::Verify(id)),
+            (Some(_), None) => {
+                let lane = self.lanes.get(&id);
+                let is_quiet = lane.is_none_or(|lane| lane.is_quiet(instance, self.now));
+                is_quiet.then_some(Task::Rebuild(id, instance))
+            }
+            _ => None,
+        }
+    }
+
+    /// The next collection that is compared without being asked.
+    fn background(&self) -> Option<Task> {
+        if self.jobs.verify_at > self.now || !self.jobs.running.is_empty() {
+            return None;
+        }
+        let last = self.jobs.verified;
+        let ids = || self.catalog.collections().map(|collection| collection.id);
+        let next = ids().find(|id| Some(*id) > last).or_else(|| ids().next())?;
+        Some(Task::Verify(next))
+    }
+
+    fn is_reachable(&self, instance: InstanceIx) -> bool {
+        let state = self.instances.get(instance.at());
+        state.is_some_and(|state| state.health.standing() == Standing::Up)
+    }
+
+    /// An instance that has every acknowledged write of the schema lane.
+    fn schema_source(&self, but: InstanceIx) -> Option<InstanceIx> {
+        let progress = self.schema.progress();
+        InstanceIx::all(self.instances.len()).find(|instance| {
+            *instance != but
+                && self.is_reachable(*instance)
+                && !self.catalog.is_out(*instance)
+                && progress.is_current(*instance)
+        })
+    }
+
+    /// The instances in service whose copy gets all writes, those that are read first.
+    fn holders(&self, collection: &Collection) -> Places {
+        let usable = |instance: &InstanceIx| {
+            let copy = collection.copies.get(instance.at());
+            self.is_reachable(*instance)
+                && !self.catalog.is_out(*instance)
+                && copy.is_some_and(|copy| copy.id.is_some() && copy.quarantine.is_none())
+        };
+        let mut holders: Places = InstanceIx::all(self.instances.len())
+            .filter(usable)
+            .collect();
+        holders.sort_by_key(|instance| !collection.is_served_by(*instance));
+        holders
+    }
+
+    /// Begins a job, if what it needs is there. What an operator asked for is answered either way.
+    fn begin(&mut self, task: Task) {
+        let was_asked = self.jobs.asked.contains(&task);
+        if let Task::Verify(id) = task {
+            self.jobs.verified = Some(id);
+            self.jobs.verify_at = self.now + self.settings.verify_interval;
+        }
+        let Some(job) = self.job_for(task.clone()) else {
+            if was_asked {
+                let reason = "the instances that it needs are not in service".to_owned();
+                self.found(task, Finding::Refused(reason));
+            }
+            return;
+        };
+        self.jobs.given += 1;
+        let id = JobId(self.jobs.given);
+        let running = Running {
+            job,
+            wait: Wait::Told,
+            until: None,
+            asks: false,
+            holds: None,
+            watches: None,
+            since: self.now,
+        };
+        self.jobs.running.insert(id, running);
+        self.go_on(id);
+    }
+
+    fn job_for(&self, task: Task) -> Option<Job> {
+        let (pace, count) = (self.settings.pace, self.instances.len());
+        match task.clone() {
+            Task::Adopt(target) => {
+                let source = self.schema_source(target);
+                let is_first = self.catalog.is_empty() && self.schema.head() == Position(0);
+                (source.is_some() || is_first)
+                    .then(|| Job::new(task, |port| Box::pin(adopt(port, source, target, count))))
+            }
+            Task::Restore(target) => {
+                let source = self.schema_source(target)?;
+                Some(Job::new(task, |port| {
+                    Box::pin(restore(port, source, target))
+                }))
+            }
+            Task::Rebuild(id, target) => {
+                let collection = self.catalog.get(id)?;
+                let mut holders = self.holders(collection).into_iter();
+                let source = holders.find(|i| collection.is_served_by(*i) && *i != target)?;
+                Some(Job::new(task, |port| {
+                    Box::pin(rebuild(port, id, source, target, pace))
+                }))
+            }
+            Task::Verify(id) => {
+                let places = self.holders(self.catalog.get(id)?);
+                (places.len() > 1)
+                    .then(|| Job::new(task, |port| Box::pin(verify(port, id, places, pace))))
+            }
+            Task::Map(mapping) => Some(Job::new(task, |port| Box::pin(map(port, mapping, count)))),
+            Task::Unmap(id) => Some(Job::new(task, |port| Box::pin(unmap(port, id)))),
+        }
+    }
+
+    /// Lets time pass for the jobs.
+    pub(super) fn tick_jobs(&mut self) {
+        let now = self.now;
+        let mut over = Vec::new();
+        for (id, running) in &self.jobs.running {
+            let hold_over = running.holds.is_some_and(|(_, until)| until <= now);
+            if hold_over || running.until.is_some_and(|until| until <= now) {
+                over.push(*id);
+            } else if let Wait::Until(at) = running.wait
+                && at <= now
+            {
+                running.job.grant(Grant::Done);
+                self.unblocked.push_back(*id);
+            }
+        }
+        for id in over {
+            let must_settle = self
+                .jobs
+                .running
+                .get(&id)
+                .is_some_and(|running| running.asks);
+            let reason = "it took too long, and writes go first".to_owned();
+            self.end(
+                id,
+                Err(Stopped {
+                    reason,
+                    must_settle,
+                }),
+            );
+        }
+        self.schedule();
+    }
+
+    /// After a start: a request of a job that was under way may still be carried out.
+    pub(super) fn let_jobs_settle(&mut self) {
+        self.jobs.verify_at = self.now + self.settings.verify_interval;
+        let at = self.now + self.settings.lanes.settle;
+        let being_made = |c: &&std::sync::Arc<Collection>, instance: InstanceIx| {
+            let copy = c.copies.get(instance.at());
+            let reason = copy.and_then(|copy| copy.quarantine.as_deref());
+            reason.is_some_and(|reason| [BEING_REBUILT, BEING_REPAIRED].contains(&reason))
+        };
+        let mut tasks = Vec::new();
+        for instance in InstanceIx::all(self.instances.len()) {
+            if self.catalog.instance(instance).quarantine.is_some() {
+                tasks.push(Task::Restore(instance));
+            }
+            let made = self
+                .catalog
+                .collections()
+                .filter(|c| being_made(c, instance));
+            tasks.extend(made.map(|c| Task::Rebuild(c.id, instance)));
+        }
+        for task in tasks {
+            let retry = Retry {
+                tries: 0,
+                at,
+                reason: "Achromat was restarted".to_owned(),
+            };
+            self.jobs.retries.insert(task, retry);
+        }
+    }
+
+    fn open_gate(&mut self, lane: LaneId) {
+        if let Some(gate) = self.gates.get_mut(&lane) {
+            gate.held = false;
+        }
+        self.pass_gate(lane);
+        self.advance(lane);
+    }
+
+    pub(super) fn ask_for(&mut self, task: Task) {
+        self.jobs.retries.remove(&task);
+        if !self.jobs.is_running(&task) && !self.jobs.asked.contains(&task) {
+            self.jobs.asked.push_back(task);
+        }
+        self.schedule();
+    }
+
+    /// Has all other copies of a collection made equal to one of them.
+    pub(super) fn repair(&mut self, collection: CollectionId, source: InstanceIx) {
+        let Some(copies) = self.catalog.get(collection).map(|c| c.copies.clone()) else {
+            return;
+        };
+        let mut changes = Vec::new();
+        for instance in InstanceIx::all(copies.len()) {
+            changes.push(Change::Healed {
+                collection,
+                instance,
+            });
+            if instance != source {
+                changes.push(Change::Quarantined {
+                    collection,
+                    instance,
+                    reason: BEING_REPAIRED.into(),
+                });
+            }
+        }
+        self.change(changes);
+        self.advance(LaneId::Collection(collection));
+        self.schedule();
+    }
+}

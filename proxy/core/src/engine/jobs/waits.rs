@@ -1,0 +1,227 @@
+//! What a job asks for, and when it gets it.
+
+use super::{Engine, Wait};
+use crate::{
+    body,
+    catalog::Change,
+    durable::Write,
+    engine::{Effect, Gate},
+    ids::{InstanceIx, JobId, LaneId, Position},
+    jobs::{Cursor, Demand, Grant, Places, Polled},
+    lane::Lane,
+    limits::REACH_MAX,
+    log::{Entry, RecordAct, Verb},
+    outcome::Sending,
+};
+
+impl Engine {
+    /// Lets a job go on until it waits for something that is not there yet.
+    pub(super) fn go_on(&mut self, id: JobId) {
+        loop {
+            let (catalog, now) = (self.catalog.clone(), self.now);
+            let Some(running) = self.jobs.running.get_mut(&id) else {
+                return;
+            };
+            match running.job.poll(catalog, now) {
+                Polled::Ended(result) => {
+                    self.end(id, result);
+                    return;
+                }
+                Polled::Demands(demand) => {
+                    if !self.demanded(id, demand) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins what a job demands; returns whether that is done already.
+    fn demanded(&mut self, id: JobId, demand: Demand) -> bool {
+        let now = self.now;
+        let Some(running) = self.jobs.running.get_mut(&id) else {
+            return false;
+        };
+        running.until = None;
+        match demand {
+            Demand::Ask(instance, wire) => {
+                running.wait = Wait::Told;
+                running.asks = true;
+                self.effects.push(Effect::Ask {
+                    job: id,
+                    instance,
+                    wire,
+                });
+                false
+            }
+            Demand::Pause(span) => {
+                running.wait = Wait::Until(now + span);
+                false
+            }
+            Demand::Settle(cursors, changes) => {
+                running.wait = Wait::Settled;
+                self.effects.push(Effect::Write(Write::Settle {
+                    job: id,
+                    cursors: cursors.clone(),
+                    changes: changes.clone(),
+                }));
+                self.settled_by_job(&cursors, &changes);
+                false
+            }
+            Demand::Watch(lane) => {
+                running.watches = Some(lane);
+                running.job.grant(Grant::Done);
+                self.resolve_what_waits(lane);
+                true
+            }
+            Demand::Release(lane) => {
+                running.holds = None;
+                running.job.grant(Grant::Done);
+                self.open_gate(lane);
+                true
+            }
+            Demand::Reach(lane, places) => {
+                let head = self.lane(lane).map(Lane::head).unwrap_or_default();
+                if let Some(running) = self.jobs.running.get_mut(&id) {
+                    running.until = Some(now + REACH_MAX);
+                    running.wait = Wait::Reach(lane, places, head);
+                }
+                self.try_grant(id)
+            }
+            Demand::Hold(lane, places) => {
+                let until = now + running.job.task.hold_max();
+                running.holds = Some((lane, until));
+                running.wait = Wait::Rest(lane, places);
+                self.gates.entry(lane).or_default().held = true;
+                self.try_grant(id)
+            }
+        }
+    }
+
+    /// Grants what a job waits for from a lane, if it has come.
+    fn try_grant(&self, id: JobId) -> bool {
+        let Some(running) = self.jobs.running.get(&id) else {
+            return false;
+        };
+        let granted = match &running.wait {
+            Wait::Rest(lane, places) => self.rests(*lane, places),
+            Wait::Reach(lane, places, head) => {
+                let has_reached = |place: &InstanceIx| {
+                    self.lane(*lane)
+                        .is_none_or(|lane| lane.has_applied(*place, *head))
+                };
+                places.iter().all(has_reached).then_some(*head)
+            }
+            Wait::Told | Wait::Settled | Wait::Until(_) => None,
+        };
+        if let Some(head) = granted {
+            running.job.grant(Grant::Head(head));
+        }
+        granted.is_some()
+    }
+
+    /// The head of a lane in which nothing is under way and these instances have everything.
+    fn rests(&self, id: LaneId, places: &Places) -> Option<Position> {
+        let is_idle = self.gates.get(&id).is_none_or(Gate::has_nothing_under_way);
+        let Some(lane) = self.lane(id) else {
+            return is_idle.then_some(Position(0));
+        };
+        let head = lane.head();
+        let at_rest = |place: &InstanceIx| lane.has_recorded(*place, head);
+        (is_idle && lane.open() == 0 && places.iter().all(at_rest)).then_some(head)
+    }
+
+    /// A lane has moved: a job may have waited for that.
+    pub(in crate::engine) fn lane_moved(&mut self, lane: LaneId) {
+        if self.jobs.running.is_empty() {
+            return;
+        }
+        let waits = |wait: &Wait| match wait {
+            Wait::Rest(waited, _) | Wait::Reach(waited, ..) => *waited == lane,
+            _ => false,
+        };
+        let running = self.jobs.running.iter();
+        let waiting: Vec<JobId> = running
+            .filter(|(_, running)| waits(&running.wait))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            if self.try_grant(id) {
+                self.unblocked.push_back(id);
+            }
+        }
+    }
+
+    /// Lets a job go on whose wait is over.
+    pub(in crate::engine) fn next_unblocked(&mut self) -> bool {
+        let Some(id) = self.unblocked.pop_front() else {
+            return false;
+        };
+        if let Some(running) = self.jobs.running.get_mut(&id) {
+            running.wait = Wait::Told;
+            running.until = None;
+        }
+        self.go_on(id);
+        true
+    }
+
+    pub(in crate::engine) fn told(&mut self, id: JobId, sending: Sending) {
+        if let Some(running) = self.jobs.running.get_mut(&id)
+            && running.asks
+        {
+            running.asks = false;
+            running.job.grant(Grant::Told(sending));
+            self.go_on(id);
+        }
+    }
+
+    pub(in crate::engine) fn settled(&mut self, id: JobId) {
+        if let Some(running) = self.jobs.running.get_mut(&id)
+            && matches!(running.wait, Wait::Settled)
+        {
+            running.job.grant(Grant::Done);
+            self.go_on(id);
+        }
+    }
+
+    /// Takes in what a job has made true.
+    fn settled_by_job(&mut self, cursors: &[Cursor], changes: &[Change]) {
+        for change in changes {
+            self.catalog.apply(change);
+        }
+        for (lane, instance, position) in cursors {
+            if let Some(lane) = self.lane_mut(*lane) {
+                lane.placed(*instance, *position);
+            }
+        }
+        self.follow_changes(changes);
+        for (lane, ..) in cursors {
+            self.advance(*lane);
+        }
+    }
+
+    /// What an entry touches is told to the job that watches its lane.
+    pub(in crate::engine) fn touched(&self, entry: &Entry, was_resolved: bool) {
+        if let Some(watcher) = self.jobs.watcher(entry.verb.lane()) {
+            watcher.job.touch(touched_ids(entry, was_resolved));
+        }
+    }
+
+    /// Whether writes of a lane must name the records that they touch.
+    pub(in crate::engine) fn is_watched(&self, lane: LaneId) -> bool {
+        !self.jobs.running.is_empty() && self.jobs.watcher(lane).is_some()
+    }
+}
+
+/// The ids of the records that an entry touches; `None` when only an instance can tell. What was
+/// resolved and does not name ids touches nothing: it was found to hit nothing, or is refused.
+fn touched_ids(entry: &Entry, was_resolved: bool) -> Option<Vec<String>> {
+    let Verb::Record { act, .. } = entry.verb else {
+        return Some(Vec::new());
+    };
+    match body::named_ids(&entry.body) {
+        Some(ids) => Some(ids),
+        None if act == RecordAct::Delete && !was_resolved => None,
+        None => Some(Vec::new()),
+    }
+}

@@ -1,0 +1,106 @@
+//! Requests that come again under their key: they wait for the first one's entry.
+//!
+//! The store alone knows which keys there are. Whoever finds a key there joins its entry here; the
+//! loser of two first requests at once learns it from the store instead of a position. When the
+//! entry has left its lane, the store has its outcome or will have it, and is asked again.
+
+use super::{Appending, Effect, Engine};
+use crate::{
+    durable::Write,
+    ids::{CollectionId, LaneId, Position, Ticket},
+    key::{KeyOutcome, KeyRecord, Keyed, Settled},
+    lane::Client,
+    limits::KEYS_FORGET_INTERVAL,
+    log::{Level, Logged, Verdict},
+    time::Instant,
+};
+
+/// A client that repeats a request under its key.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// The client.
+    pub ticket: Ticket,
+    /// What the store remembers under the key.
+    pub record: KeyRecord,
+    /// How many instances must have done the write before the client is answered.
+    pub level: Level,
+    /// When the client is answered at the latest.
+    pub answer_by: Instant,
+}
+
+impl Engine {
+    /// What was done is told through its lane, as at the first time: then reads come after it, and
+    /// its level is kept. Everything else is told from the record.
+    pub(super) fn joined(&mut self, join: Join) {
+        let Join { ticket, record, .. } = join;
+        let client = Client {
+            ticket,
+            level: join.level,
+            answer_by: join.answer_by,
+        };
+        let reply = record.outcome.as_ref().map(KeyOutcome::reply);
+        let lane = self.lane_mut(record.lane).filter(|lane| {
+            let verdict = lane.slot(record.position).map(|slot| slot.verdict);
+            match verdict {
+                Some(Verdict::Accepted | Verdict::Found) => true,
+                Some(_) => reply.is_none(),
+                None => false,
+            }
+        });
+        match (lane, reply) {
+            (Some(lane), reply) => {
+                lane.joined(record.position, client, reply);
+                self.advance(record.lane);
+            }
+            (None, Some(reply)) => self.answer(ticket, reply),
+            (None, None) => self.effects.push(Effect::AskAgain { ticket }),
+        }
+    }
+
+    /// The store knew the key of an append already, and has appended nothing.
+    pub(super) fn append_known(&mut self, ticket: Ticket) {
+        if let Some(Appending { entry, .. }) = self.appending.remove(&ticket) {
+            self.append_ended(entry.verb.lane());
+        }
+        self.effects.push(Effect::AskAgain { ticket });
+    }
+
+    /// An entry came into the log after its collection was deleted. The store is asked what its
+    /// client is told, so that this is durable first.
+    pub(super) fn void_keyed(
+        &mut self,
+        collection: CollectionId,
+        position: Position,
+        Keyed { key, .. }: Keyed,
+        ticket: Ticket,
+    ) {
+        self.close_void(collection, position, key);
+        self.effects.push(Effect::AskAgain { ticket });
+    }
+
+    /// The same, when the proxy stopped before that was recorded.
+    pub(super) fn void_restored(&mut self, entry: Logged) {
+        if let (LaneId::Collection(collection), Some(key)) = (entry.lane, entry.key) {
+            self.close_void(collection, entry.position, key);
+        }
+    }
+
+    fn close_void(&mut self, collection: CollectionId, position: Position, key: crate::ids::Key) {
+        let outcome = KeyOutcome::void(collection);
+        self.effects.push(Effect::Write(Write::Close {
+            lane: LaneId::Collection(collection),
+            position,
+            verdict: Verdict::Void,
+            reason: "its collection was deleted before it was logged".to_owned(),
+            settled: Some(Box::new(Settled { key, outcome })),
+        }));
+    }
+
+    pub(super) fn forget_keys(&mut self) {
+        if self.forget_keys_at <= self.now {
+            self.forget_keys_at = self.now + KEYS_FORGET_INTERVAL;
+            let kept = self.settings.keys_kept;
+            self.effects.push(Effect::ForgetKeys { kept });
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! What the engine is told, and what it wants done.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{Join, Question, Submission, TroubleReport};
+use crate::{
+    durable::Write,
+    health::{Probe, Sign, Standing, Transition},
+    ids::{Attempt, CollectionId, InstanceId, InstanceIx, JobId, LaneId, Position, Ticket},
+    jobs::Task,
+    log::Entry,
+    outcome::Sending,
+    reply::Reply,
+    route::Method,
+};
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A client wants a write done.
+    Submitted(Box<Submission>),
+    /// The store has made an entry durable.
+    Appended {
+        /// The client that it is for.
+        ticket: Ticket,
+        /// The place that the store gave it.
+        position: Position,
+    },
+    /// The store knew the key of an entry, and has appended nothing.
+    AppendKnown {
+        /// The client that it is for.
+        ticket: Ticket,
+    },
+    /// A client repeats a request under a key that the store knows.
+    Joined(Box<Join>),
+    /// The store has not made an entry durable, and never will.
+    AppendFailed {
+        /// The client that it is for.
+        ticket: Ticket,
+        /// What the client is told.
+        reply: Reply,
+    },
+    /// A question to an instance, on which a submission waits, is settled.
+    Resolved {
+        /// The client that waits.
+        ticket: Ticket,
+        /// The body that is logged instead of the client's, or what the client is told.
+        body: Result<Bytes, Reply>,
+    },
+    /// A sending has ended.
+    Answered {
+        /// Its lane.
+        lane: LaneId,
+        /// The instance.
+        instance: InstanceIx,
+        /// Which sending.
+        attempt: Attempt,
+        /// How it ended.
+        sending: Sending,
+    },
+    /// The store has recorded that an instance has applied an entry.
+    Recorded {
+        /// The lane.
+        lane: LaneId,
+        /// The instance.
+        instance: InstanceIx,
+        /// The entry.
+        position: Position,
+    },
+    /// The store has recorded a verdict that no instance stands for.
+    Closed {
+        /// The lane.
+        lane: LaneId,
+        /// The entry.
+        position: Position,
+    },
+    /// An instance's answer to what a job asked.
+    Told {
+        /// The job.
+        job: JobId,
+        /// How the sending ended.
+        sending: Sending,
+    },
+    /// The store has made durable what a job has made true.
+    Settled {
+        /// The job.
+        job: JobId,
+    },
+    /// An operator wants something done.
+    Wanted(Task),
+    /// An operator says which copy of a collection is right: the others are made equal to it.
+    Repair {
+        /// The collection.
+        collection: CollectionId,
+        /// The instance whose copy is right.
+        source: InstanceIx,
+    },
+    /// A read was told that an instance does not have a collection.
+    Missed {
+        /// The instance.
+        instance: InstanceIx,
+        /// The collection's UUID there.
+        id: InstanceId,
+    },
+    /// A request met something.
+    Noticed {
+        /// The instance.
+        instance: InstanceIx,
+        /// What it met.
+        sign: Sign,
+    },
+    /// A probe has ended.
+    Probed {
+        /// The instance.
+        instance: InstanceIx,
+        /// What it found.
+        probe: Probe,
+    },
+    /// An operator has said how an instance is to be held.
+    Forced {
+        /// The instance.
+        instance: InstanceIx,
+        /// The word.
+        standing: Standing,
+        /// For how long.
+        span: Duration,
+    },
+    /// The store takes writes, or does not.
+    StoreIs {
+        /// Whether it does.
+        up: bool,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// What an instance is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wire {
+    /// The method.
+    pub method: Method,
+    /// The canonical target.
+    pub target: String,
+    /// The body.
+    pub body: Payload,
+    /// The `Content-Type` of the body.
+    pub content_type: Option<Arc<str>>,
+}
+
+/// The body of what an instance is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// There is none.
+    None,
+    /// The entry's.
+    Entry {
+        /// The body, when it is in memory; otherwise the store has it.
+        body: Option<Bytes>,
+        /// Whether `get_or_create` must be taken out of it.
+        must_create: bool,
+    },
+}
+
+/// Something to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Make an entry durable, then say [`Event::Appended`] or [`Event::AppendKnown`].
+    Append {
+        /// The client that it is for.
+        ticket: Ticket,
+        /// The entry.
+        entry: Entry,
+    },
+    /// Ask an instance, then say [`Event::Resolved`].
+    Resolve {
+        /// The client that waits.
+        ticket: Ticket,
+        /// The instance, which has every entry of the lane.
+        instance: InstanceIx,
+        /// What is to be found out.
+        question: Question,
+    },
+    /// Send an entry to an instance, then say [`Event::Answered`].
+    Send {
+        /// The lane.
+        lane: LaneId,
+        /// The instance.
+        instance: InstanceIx,
+        /// The entry.
+        position: Position,
+        /// To be named in the answer.
+        attempt: Attempt,
+        /// What is sent.
+        wire: Wire,
+    },
+    /// Send this for a job, then say [`Event::Told`].
+    Ask {
+        /// The job.
+        job: JobId,
+        /// The instance.
+        instance: InstanceIx,
+        /// What is sent.
+        wire: Wire,
+    },
+    /// Make this durable, then say [`Event::Recorded`] of a record, [`Event::Closed`] of a close,
+    /// [`Event::Settled`] of what a job has made true.
+    Write(Write),
+    /// Answer a client.
+    Answer {
+        /// The client.
+        ticket: Ticket,
+        /// What it is told.
+        reply: Reply,
+    },
+    /// Ask the store for the client's key: what it is told stands there, or will.
+    AskAgain {
+        /// The client.
+        ticket: Ticket,
+    },
+    /// Have the store forget the keys that were logged longer ago than this and are settled.
+    ForgetKeys {
+        /// The time.
+        kept: Duration,
+    },
+    /// Ask an instance for its marker, or for its heartbeat when it has none yet, and say
+    /// [`Event::Probed`].
+    Probe {
+        /// The instance.
+        instance: InstanceIx,
+        /// The UUID of its marker.
+        marker: Option<InstanceId>,
+    },
+    /// Tell the operator that a job has failed and will be tried again.
+    JobFailed {
+        /// The job.
+        task: Task,
+        /// How often it has failed.
+        tries: u32,
+        /// Why.
+        reason: String,
+    },
+    /// Tell the operator that an instance's standing has changed.
+    Tell {
+        /// The instance.
+        instance: InstanceIx,
+        /// The change.
+        transition: Transition,
+    },
+    /// Tell the operator of trouble.
+    Warn(TroubleReport),
+}

@@ -1,0 +1,311 @@
+//! Commands that talk to an Achromat that runs: `verify`, `repair` and `jobs`.
+
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a JSON value that lacks a field is null"
+)]
+
+use std::{
+    collections::BTreeSet,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use ureq::Agent;
+
+/// For one call to be answered.
+const CALL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How often progress is asked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// How long it may take until the next record is seen to.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Exit code for "they differ", as `diff` and `cmp` use it.
+const DIFFERENT: u8 = 1;
+
+fn with_address(command: Command) -> Command {
+    command
+        .arg(
+            Arg::new("url")
+                .long("url")
+                .env("ACHROMAT_URL")
+                .default_value("http://127.0.0.1:8000")
+                .help("Where Achromat listens"),
+        )
+        .arg(
+            Arg::new("token")
+                .long("token")
+                .env("ACHROMAT_ADMIN_TOKEN")
+                .hide_env_values(true)
+                .help("Its admin.token, when it has one"),
+        )
+}
+
+fn with_collection(command: Command) -> Command {
+    let text = |name: &'static str, default: &'static str| {
+        Arg::new(name).long(name).default_value(default)
+    };
+    with_address(command)
+        .arg(text("tenant", "default_tenant").help("The collection's tenant"))
+        .arg(text("database", "default_database").help("The collection's database"))
+}
+
+pub(super) fn verify_command() -> Command {
+    with_collection(
+        Command::new("verify")
+            .about("Compares the instances' copies of collections, while Achromat serves")
+            .after_help(
+                "Exits 0 when all copies are equal, 1 when some differ, 2 when that can't be told.",
+            ),
+    )
+    .arg(
+        Arg::new("collection")
+            .long("collection")
+            .help("The name or id of one collection; all of them when it is not given"),
+    )
+}
+
+pub(super) fn repair_command() -> Command {
+    with_collection(
+        Command::new("repair")
+            .about("Makes all copies of a collection equal to that of one instance, and writes only what differs")
+            .after_help("`achromat verify` tells which copies differ. Reads go to the source until the others are equal."),
+    )
+    .arg(
+        Arg::new("collection")
+            .long("collection")
+            .required(true)
+            .help("The name or id of the collection"),
+    )
+    .arg(
+        Arg::new("source")
+            .long("source")
+            .required_unless_present("dry-run")
+            .help("The name of the instance whose copy is right"),
+    )
+    .arg(
+        Arg::new("dry-run")
+            .long("dry-run")
+            .action(ArgAction::SetTrue)
+            .help("Only compares, and says what would be mended"),
+    )
+}
+
+pub(super) fn jobs_command() -> Command {
+    with_address(Command::new("jobs").about(
+        "Shows what goes on beside the writes: copies being made or compared, and what was found",
+    ))
+}
+
+/// An Achromat that runs.
+struct Remote {
+    agent: Agent,
+    url: String,
+    token: Option<String>,
+}
+
+impl Remote {
+    fn new(matches: &ArgMatches) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(CALL_DEADLINE))
+            .build();
+        let url = matches.get_one::<String>("url");
+        Self {
+            agent: config.into(),
+            url: url.map_or("", |url| url.trim_end_matches('/')).to_owned(),
+            token: matches.get_one::<String>("token").cloned(),
+        }
+    }
+
+    fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.url);
+        let answer = self.agent.get(&url).call();
+        Self::read(answer, &url)
+    }
+
+    fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.url);
+        let mut request = self.agent.post(&url);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        Self::read(request.send_json(body), &url)
+    }
+
+    fn read(
+        answer: Result<http::Response<ureq::Body>, ureq::Error>,
+        url: &str,
+    ) -> anyhow::Result<Value> {
+        let mut answer = answer
+            .with_context(|| format!("{url} does not answer; is Achromat there? See --url"))?;
+        let body: Value = answer
+            .body_mut()
+            .read_json()
+            .with_context(|| format!("{url} did not answer as Achromat does"))?;
+        if !answer.status().is_success() {
+            bail!("{}", body["detail"].as_str().unwrap_or("it was refused"));
+        }
+        Ok(body)
+    }
+}
+
+fn which(matches: &ArgMatches) -> Value {
+    let text = |name| matches.get_one::<String>(name);
+    let mut body = json!({ "tenant": text("tenant"), "database": text("database") });
+    for name in ["collection", "source"] {
+        if let Ok(Some(value)) = matches.try_get_one::<String>(name) {
+            body[name] = json!(value);
+        }
+    }
+    body
+}
+
+pub(super) fn verify(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let remote = Remote::new(matches);
+    let wanted = remote.post("/admin/verify", &which(matches))?;
+    let findings = wait_for(&remote, &wanted, "verify")?;
+    Ok(tell_comparisons(&findings))
+}
+
+pub(super) fn repair(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let remote = Remote::new(matches);
+    let mut body = which(matches);
+    if matches.get_flag("dry-run") {
+        if let Some(body) = body.as_object_mut() {
+            body.remove("source");
+        }
+        let wanted = remote.post("/admin/verify", &body)?;
+        let findings = wait_for(&remote, &wanted, "verify")?;
+        println!("Nothing was changed. A repair would make these equal:");
+        return Ok(tell_comparisons(&findings));
+    }
+    let wanted = remote.post("/admin/repair", &body)?;
+    for finding in wait_for(&remote, &wanted, "rebuild")? {
+        let instance = finding["instance"].as_str().unwrap_or("?");
+        match finding["refused"].as_str() {
+            None => println!("{instance} is equal to the source now"),
+            Some(reason) => bail!("{instance} could not be repaired: {reason}"),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits, with progress, until each of the wanted collections has been seen to.
+fn wait_for(remote: &Remote, wanted: &Value, task: &str) -> anyhow::Result<Vec<Value>> {
+    let after = wanted["after"].as_u64().unwrap_or(0);
+    let ids = wanted["collections"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let mut open: BTreeSet<String> = ids
+        .iter()
+        .filter_map(|id| id.as_str().map(str::to_owned))
+        .collect();
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} records, {eta} left")?;
+    let bar = ProgressBar::no_length().with_style(style);
+    let mut findings = Vec::new();
+    let mut moved = (Value::Null, Instant::now());
+    while !open.is_empty() {
+        let jobs = remote.get("/admin/jobs")?;
+        for finding in jobs["findings"].as_array().into_iter().flatten() {
+            let is_new = finding["number"].as_u64() > Some(after) && finding["task"] == task;
+            let id = finding["collection_id"].as_str().unwrap_or_default();
+            if is_new && open.remove(id) {
+                findings.push(finding.clone());
+            }
+        }
+        if let Some(job) = jobs["active"].as_array().and_then(|jobs| jobs.first()) {
+            bar.set_message(job["collection"].as_str().unwrap_or_default().to_owned());
+            bar.set_length(job["records_total"].as_u64().unwrap_or(0));
+            bar.set_position(job["records"].as_u64().unwrap_or(0));
+        }
+        let now = json!([open.len(), jobs["active"].get(0).map(|job| &job["records"])]);
+        if moved.0 != now {
+            moved = (now, Instant::now());
+        } else if moved.1.elapsed() > PATIENCE {
+            bail!("nothing has moved for {PATIENCE:?}; `achromat jobs` tells why");
+        }
+        if !open.is_empty() {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(findings)
+}
+
+/// Says how copies compare. What can't be told outweighs what differs.
+fn tell_comparisons(findings: &[Value]) -> ExitCode {
+    let (mut differ, mut unknown) = (false, false);
+    for finding in findings {
+        let name = finding["collection"].as_str().unwrap_or("?");
+        if let Some(reason) = finding["refused"].as_str() {
+            println!("{name}: can't be compared: {reason}");
+            unknown = true;
+            continue;
+        }
+        let comparison = &finding["comparison"];
+        let records = comparison["records"].as_u64().unwrap_or(0);
+        let is_equal = comparison["equal"] == true;
+        differ |= !is_equal;
+        let word = if is_equal { "equal" } else { "DIFFERENT" };
+        println!("{name}: {word}, {records} records");
+        for copy in comparison["copies"].as_array().into_iter().flatten() {
+            tell_copy(copy);
+        }
+    }
+    match (unknown, differ) {
+        (true, _) => ExitCode::from(super::USAGE),
+        (false, true) => ExitCode::from(DIFFERENT),
+        (false, false) => ExitCode::SUCCESS,
+    }
+}
+
+fn tell_copy(copy: &Value) {
+    let text = |name: &str| copy[name].as_str().unwrap_or("?").to_owned();
+    println!("  {}  {}", text("checksum"), text("instance"));
+    for kind in ["missing", "extra", "different"] {
+        let count = copy[kind]["count"].as_u64().unwrap_or(0);
+        if count > 0 {
+            let ids = copy[kind]["ids"].as_array().into_iter().flatten();
+            let ids: Vec<_> = ids.filter_map(Value::as_str).collect();
+            println!("    {count} {kind}: {}", ids.join(", "));
+        }
+    }
+}
+
+pub(super) fn jobs(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let jobs = Remote::new(matches).get("/admin/jobs")?;
+    let text = |job: &Value, name: &str| job[name].as_str().unwrap_or("").to_owned();
+    for job in jobs["active"].as_array().into_iter().flatten() {
+        println!(
+            "{} {} {} {}: {} {}/{} records, {} bytes, {} s so far{} {}",
+            text(job, "task"),
+            text(job, "collection"),
+            text(job, "instance"),
+            text(job, "state"),
+            text(job, "doing"),
+            job["records"],
+            job["records_total"],
+            job["bytes"],
+            job["seconds"],
+            job["seconds_left"]
+                .as_f64()
+                .map_or_else(String::new, |left| format!(", {left} s left")),
+            text(job, "last_failure"),
+        );
+    }
+    let found = jobs["findings"].as_array().cloned().unwrap_or_default();
+    let comparisons: Vec<_> = found
+        .into_iter()
+        .filter(|finding| finding["task"] == "verify")
+        .collect();
+    tell_comparisons(&comparisons);
+    Ok(ExitCode::SUCCESS)
+}

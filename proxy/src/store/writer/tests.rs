@@ -1,0 +1,116 @@
+//! The writer's way with a store whose commits end without an answer (I12).
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
+use achromat_core::{
+    engine::Snapshot,
+    ids::{CollectionId, Key},
+    key::{Fingerprint, KeyRecord, Keyed},
+    log::{Entry, RecordAct, Verb},
+    time::WallTime,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::*;
+use crate::store::MemoryStore;
+
+/// A store whose next commit ends without an answer, and is done or not.
+struct Unsure {
+    store: MemoryStore,
+    fails_next: AtomicBool,
+    is_done: bool,
+}
+
+#[async_trait]
+impl Store for Unsure {
+    async fn load(&self) -> Result<Snapshot, StoreError> {
+        self.store.load().await
+    }
+
+    async fn commit(&self, writes: &[Write]) -> Result<Vec<Appended>, StoreError> {
+        if !self.fails_next.swap(false, Ordering::Relaxed) {
+            return self.store.commit(writes).await;
+        }
+        if self.is_done {
+            self.store.commit(writes).await?;
+        }
+        Err(StoreError::Unknown(sqlx::Error::WorkerCrashed))
+    }
+
+    async fn find(&self, entry: EntryId) -> Result<Option<Position>, StoreError> {
+        self.store.find(entry).await
+    }
+
+    async fn key(&self, key: &Key) -> Result<Option<KeyRecord>, StoreError> {
+        self.store.key(key).await
+    }
+
+    async fn body(&self, lane: LaneId, position: Position) -> Result<Option<Bytes>, StoreError> {
+        self.store.body(lane, position).await
+    }
+}
+
+fn append(number: u64, key: Option<&str>) -> Order {
+    let entry = Entry {
+        id: EntryId(Uuid::from_u128(number.into())),
+        logged_at: WallTime(0),
+        verb: Verb::Record {
+            collection: CollectionId(Uuid::from_u128(1)),
+            act: RecordAct::Add,
+        },
+        content_type: None,
+        body: Bytes::new(),
+        key: key.map(|key| Keyed {
+            key: Key::parse(key.as_bytes()).unwrap(),
+            fingerprint: Fingerprint([0; 32]),
+        }),
+    };
+    Order::append(Ticket(number), entry)
+}
+
+/// What is said of three appends of one group, of which the second has the key of the first.
+async fn said(is_done: bool) -> Vec<String> {
+    let store = Arc::new(Unsure {
+        store: MemoryStore::new(1),
+        fails_next: AtomicBool::new(true),
+        is_done,
+    });
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let listener = {
+        let said = Arc::clone(&said);
+        Box::new(move |event| {
+            let line = match event {
+                Event::Appended { ticket, position } => format!("{} at {position}", ticket.0),
+                Event::AppendKnown { ticket } => format!("{} known", ticket.0),
+                Event::AppendFailed { ticket, reply } => format!("{} {}", ticket.0, reply.status),
+                _ => return,
+            };
+            said.lock().unwrap().push(line);
+        })
+    };
+    let (writer, handle) = Writer::new(store, listener);
+    for order in [append(1, Some("k")), append(2, Some("k")), append(3, None)] {
+        handle.order(order);
+    }
+    drop(handle);
+    writer.run().await.unwrap();
+    let said = said.lock().unwrap();
+    said.clone()
+}
+
+/// A group of which an append is found was done: each client is told what the store did for it.
+#[tokio::test]
+async fn what_was_done_is_found() {
+    assert_eq!(said(true).await, ["1 at 1", "2 known", "3 at 2"]);
+}
+
+/// A group of which nothing is found was not done, and never will be.
+#[tokio::test]
+async fn what_was_not_done_is_refused() {
+    assert_eq!(said(false).await, ["1 503", "2 503", "3 503"]);
+}

@@ -1,0 +1,21 @@
+//! One minute of faults of all kinds by a fresh seed; longer runs are started by hand, see
+//! `achromat-tests chaos --help`.
+
+use achromat_tests::chaos::{Options, run};
+
+/// T2, F1 to F5: while one instance is sound no request fails, and in the end nothing acknowledged
+/// is lost, nothing refused is there, nothing deleted is back, and the instances are equal.
+#[test]
+fn a_minute_of_faults_breaks_nothing() {
+    let options = Options {
+        seconds: 60,
+        seed: rand::random_range(0..1_000_000_000),
+        instances: 2,
+        wipes: false,
+        blackouts: false,
+    };
+    println!("{}", options.command());
+    let summary = run(options);
+    println!("{summary}");
+    assert!(summary.is_sound(), "violations, see above");
+}
