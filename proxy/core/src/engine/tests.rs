@@ -654,6 +654,20 @@ fn the_second_delete_is_a_404() {
     assert!(world.engine.view().catalog.is_empty());
 }
 
+/// A create that is repeated because its first sending may have been carried out is refused all
+/// the same when the name is an older collection's.
+#[test]
+fn an_older_collection_is_not_mistaken_for_ones_own_work() {
+    let mut world = World::new();
+    world.collection(1, "abc");
+    let other = CollectionId(Uuid::from_u128(9));
+    let ticket = world.submit(create(other, "abc"), Level::All);
+    world.end("A POST collections", Sending::Closed { reused: true });
+    world.reply("A POST collections", 409);
+    assert_eq!(world.answers[&ticket], 409);
+    assert!(world.lines().is_empty(), "nothing is looked up");
+}
+
 /// `get_or_create` of what is there is done once and changes nothing anywhere.
 #[test]
 fn finding_a_collection_is_not_replicated() {
