@@ -456,6 +456,25 @@ fn an_unknown_outcome_settles_before_it_is_sent_again() {
     }
 }
 
+/// What was refused elsewhere may still land where its first sending ended in silence: nothing
+/// later goes there before that has settled.
+#[test]
+fn what_is_passed_over_settles_as_well() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let refused = world.submit(add(c), Level::One);
+    world.pass(150);
+    world.reply("B POST add", 422);
+    assert_eq!(world.answers[&refused], 422);
+    world.end("A POST add", Sending::Silent);
+    world.probe(A, Probe::Answered);
+    world.submit(add(c), Level::One);
+    world.reply("B POST add", 201);
+    assert!(world.lines().is_empty());
+    world.pass(30_000);
+    assert_eq!(world.lines(), ["A POST add"]);
+}
+
 /// A frozen server carries out what it holds only when it thaws: the time that it was frozen does
 /// not count.
 #[test]
