@@ -25,7 +25,7 @@ use super::{
     marks::Mark,
     questions::Asking,
     reads::Read,
-    wire::{Request, Sender},
+    wire::{REFUSED, Request, Sender},
     world::{Happening, World},
 };
 
@@ -456,8 +456,8 @@ impl World {
 fn probe_of(marker: Option<InstanceId>, sending: &Sending) -> Probe {
     match sending {
         Sending::Answered(reply) => judge_probe(marker, reply),
-        Sending::NotSent(_) => Probe::Refused,
-        Sending::Silent => Probe::Silent,
+        Sending::NotSent(why) if why == REFUSED => Probe::Refused,
+        Sending::NotSent(_) | Sending::Silent => Probe::Silent,
         Sending::Closed { .. } => Probe::Odd,
     }
 }
