@@ -1,5 +1,8 @@
 //! `achromat-tests achromat …` is Achromat's own command: the tests start it as a process of its
-//! own, from the same build. `achromat-tests chaos` runs faults for as long as is wanted.
+//! own, from the same build. `achromat-tests chaos` runs faults for as long as is wanted,
+//! `achromat-tests sim` simulated histories.
+
+mod sim;
 
 use std::process::ExitCode;
 
@@ -11,6 +14,9 @@ fn main() -> ExitCode {
     // Achromat reads its own arguments.
     if arguments.peek().is_some_and(|word| word == "achromat") {
         return achromat::cli::main(arguments);
+    }
+    if arguments.peek().is_some_and(|word| word == "sim") {
+        return sim::main(arguments);
     }
     match command().get_matches().subcommand() {
         Some(("chaos", matches)) => run_chaos(options(matches), matches.get_flag("time-line")),
@@ -41,6 +47,7 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(Command::new("achromat").about("Achromat's own command"))
+        .subcommand(Command::new("sim").about("Runs simulated histories"))
         .subcommand(chaos)
 }
 

@@ -1,3 +1,27 @@
-//! What the simulator is made of.
+//! The simulator: whole histories of clients, a proxy, its store and its instances, in virtual
+//! time, with everything that can go wrong going wrong, decided by a seed.
+//!
+//! `core` runs here as it runs in production; around it stands what the shell does, step by step.
+//! The oracle never asks the proxy: it reads the log, watches what reaches the instances, and
+//! compares what clients are told with a model server that was sent the log and nothing else.
 
+pub mod bugs;
+pub mod chaos;
+pub mod clients;
+pub mod faults;
+mod judging;
+pub mod marks;
 pub mod model;
+pub mod oracle;
+pub mod plan;
+pub mod process;
+pub mod proxy;
+mod questions;
+pub mod random;
+mod reads;
+mod requests;
+pub mod runner;
+pub mod store;
+pub mod trace;
+pub mod wire;
+pub mod world;

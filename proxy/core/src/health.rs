@@ -125,6 +125,8 @@ pub struct Transition {
     pub to: Standing,
     /// Whether connections were refused in between: whatever was sent before is dead.
     pub restarted: bool,
+    /// Whether a probe was not answered just before: what was sent meanwhile is looked at only now.
+    pub was_silent: bool,
 }
 
 impl Health {
@@ -172,6 +174,7 @@ impl Health {
     ) -> Option<Transition> {
         self.probing = false;
         self.next_probe = now + rules.interval;
+        let was_silent = self.silent > 0;
         self.silent = if probe == Probe::Silent {
             self.silent.saturating_add(1)
         } else {
@@ -190,7 +193,10 @@ impl Health {
         if standing == Standing::Up {
             self.was_refused = false;
         }
-        transition
+        transition.map(|transition| Transition {
+            was_silent,
+            ..transition
+        })
     }
 
     /// An operator's word, until `until`.
@@ -236,6 +242,7 @@ impl Health {
                 from,
                 to,
                 restarted: to == Standing::Up && self.was_refused,
+                was_silent: false,
             }
         })
     }

@@ -35,6 +35,10 @@ pub const ABANDON_AGE_MIN: Duration = Duration::from_mins(1);
 /// behind is catching up, and no client waits for that.
 pub const ALL_LEVEL_LAG_MAX: u64 = 64;
 
+/// Requests of a proxy that died are carried out within this time, once their instance answers: their
+/// connections were closed with it. So long nothing is sent where one of them may be on its way.
+pub const ORPHANS_SETTLE: Duration = Duration::from_secs(1);
+
 /// Undecided entries of one lane before further writes to it are refused with 503.
 pub const LANE_OPEN_MAX: usize = 4096;
 
@@ -56,6 +60,8 @@ pub const KEYS_FORGET_INTERVAL: Duration = Duration::from_mins(1);
 /// How often entries that everybody has done are deleted from the log.
 pub const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Writes that are committed together at most.
+pub const GROUP_MAX: usize = 512;
 /// Records that are compared, or copied from one instance to another, at once.
 pub const COPY_BATCH_RECORDS_MAX: usize = 200;
 

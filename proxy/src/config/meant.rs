@@ -16,6 +16,7 @@ use achromat_core::{
     lane,
     limits::INSTANCES_MAX,
     log::Level,
+    planted::Planted,
     read::{ReadRules, Strategy},
     write::Levels,
 };
@@ -293,6 +294,7 @@ fn engine(checks: &mut Checks, written: &Written, instances: usize) -> engine::S
             hedge: checks.time("writes.hedge_delay_ms", writes.hedge_delay_ms),
             settle: checks.time("writes.settle_ms", writes.settle_ms),
             all_wait: checks.time("writes.all_wait_ms", writes.all_wait_ms),
+            planted: Planted::NONE,
         },
         health: HealthRules {
             interval: checks.time("health.probe_interval_ms", health.probe_interval_ms),

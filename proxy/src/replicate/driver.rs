@@ -11,6 +11,7 @@ use achromat_core::{
     outcome::Sending,
     time::WallTime,
     view::View,
+    writing::Order,
 };
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use tokio::{
 use super::{Message, Parts, Told, resolver};
 use crate::{
     clock::wall_time,
-    store::{Order, Store, StoreError, Writer, WriterHandle},
+    store::{Store, StoreError, Writer, WriterHandle},
 };
 
 /// Messages that are taken in together.

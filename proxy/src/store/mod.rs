@@ -21,7 +21,7 @@ use bytes::Bytes;
 
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
-pub use writer::{Listener, Order, Writer, WriterHandle};
+pub use writer::{Listener, Writer, WriterHandle};
 
 /// What went wrong, and whether it happened all the same.
 #[derive(Debug, thiserror::Error)]

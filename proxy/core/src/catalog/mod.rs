@@ -302,6 +302,11 @@ impl Catalog {
             .collect()
     }
 
+    /// A deleted collection of this name, if it is not forgotten yet.
+    pub(crate) fn gone_of_name(&self, name: &str) -> Option<&Arc<Collection>> {
+        self.gone.values().find(|gone| *gone.name == *name)
+    }
+
     /// The id that clients see for a database, when Achromat made it.
     pub fn database(&self, tenant: &str, database: &str) -> Option<DatabaseId> {
         self.databases

@@ -13,6 +13,7 @@ use crate::{
     limits::REPLICATION_IN_FLIGHT_MAX,
     log::Verdict,
     outcome::{Before, Outcome, Sending, judge, judge_look_up},
+    planted::Bug,
     time::Instant,
 };
 
@@ -101,7 +102,10 @@ impl Engine {
             self.active.remove(&id);
             return;
         };
-        let (pending, base, progress) = (lane.pending(), lane.base(), lane.progress());
+        let (pending, base, mut progress) = (lane.pending(), lane.base(), lane.progress());
+        if self.plants(Bug::ServesLagging) {
+            progress.acknowledged = Position(0);
+        }
         let is_done_for = lane.is_void() && !lane.is_busy();
         if pending > 0 || self.gates.contains_key(&id) {
             self.active.insert(id);
@@ -417,10 +421,15 @@ impl Engine {
     pub(super) fn trim(&mut self) {
         for id in std::mem::take(&mut self.trimmable) {
             let peers = self.peers(id);
+            let planted = self.settings.lanes.planted;
             let Some(lane) = self.lane_mut(id) else {
                 continue;
             };
-            let through = lane.base();
+            let through = if planted.is(Bug::TrimsTooFar) {
+                lane.head()
+            } else {
+                lane.base()
+            };
             if !lane.begin_trim() {
                 continue;
             }

@@ -41,6 +41,7 @@ use crate::{
     limits::{REPLICATION_IN_FLIGHT_MAX, TRIM_INTERVAL, TROUBLES_KEPT_MAX},
     log::Entry,
     outcome::Outcome,
+    planted::Bug,
     progress::Progress,
     time::{Instant, WallTime},
     view::View,
@@ -274,7 +275,7 @@ impl Engine {
             let now = self.now;
             if let Some(lane) = self.lane_mut(id) {
                 match transition.to {
-                    Standing::Up => lane.returned(instance, transition.restarted, now),
+                    Standing::Up => lane.returned(instance, transition, now),
                     Standing::Down => lane.drop_bodies(),
                     Standing::Suspect => {}
                 }
@@ -291,6 +292,10 @@ impl Engine {
         }
         let state = self.instances.get(instance.at());
         state.map_or(Standing::Down, |state| state.health.standing())
+    }
+
+    fn plants(&self, bug: Bug) -> bool {
+        self.settings.lanes.planted.is(bug)
     }
 
     fn lane(&self, id: LaneId) -> Option<&Lane> {

@@ -10,6 +10,7 @@ use crate::{
     lane::Lane,
     log::{RecordAct, Verb, Verdict},
     outcome::{Failure, Outcome},
+    planted::Bug,
     reply::{self, Reply, with_collection_id},
     route::{Action, Captures, route_of},
 };
@@ -206,6 +207,9 @@ impl Engine {
             let changes = remade(found, instance, theirs);
             return (Outcome::Found(Reply { body, ..reply }), changes);
         }
+        let old = |name| self.catalog.gone_of_name(name).map(|old| &old.id);
+        let reuses = self.plants(Bug::RecreatesOldIdentity);
+        let id = reuses.then(|| old(&named.name)).flatten().unwrap_or(id);
         let body = named.with_id(&reply.body, id.0);
         let change = if is_first {
             let mut copies: smallvec::SmallVec<[Copy; 2]> =

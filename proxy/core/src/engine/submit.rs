@@ -17,6 +17,7 @@ use crate::{
     key::Keyed,
     lane::{Client, Lane},
     limits::LANE_OPEN_MAX,
+    planted::Bug,
     reply::{self, Reply},
     time::Instant,
     write::Permit,
@@ -75,9 +76,12 @@ impl Gate {
         self.waiting.len()
     }
 
-    /// When the first of those that wait is answered at the latest.
+    /// When the first of those that wait is answered at the latest. The one for which an instance is
+    /// being asked is past that.
     pub(super) fn expires_at(&self) -> Option<Instant> {
-        self.waiting.iter().map(|waiting| waiting.answer_by).min()
+        let waiting = self.waiting.iter();
+        let waiting = waiting.filter(|waiting| Some(waiting.ticket) != self.resolving);
+        waiting.map(|waiting| waiting.answer_by).min()
     }
 }
 
@@ -282,6 +286,9 @@ impl Engine {
             level,
             answer_by,
         };
+        if self.plants(Bug::AcknowledgesBeforeAppend) {
+            self.answer(ticket, Reply::json(200, "{}"));
+        }
         self.effects.push(Effect::Append {
             ticket,
             entry: entry.clone(),

@@ -17,6 +17,7 @@ use crate::{
     key::Keyed,
     log::{Level, RecordAct, Verb, Verdict},
     outcome::Sending,
+    planted::Planted,
     reply::Reply,
     view::Scope,
     write::Permit,
@@ -31,6 +32,7 @@ const SETTINGS: Settings = Settings {
         hedge: Duration::from_millis(150),
         settle: Duration::from_secs(30),
         all_wait: Duration::from_secs(2),
+        planted: Planted::NONE,
     },
     health: HealthRules {
         interval: Duration::from_secs(1),
@@ -445,12 +447,33 @@ fn an_unknown_outcome_settles_before_it_is_sent_again() {
             world.probe(A, Probe::Refused);
             world.probe(A, Probe::Answered);
         } else {
+            world.probe(A, Probe::Answered);
             world.pass(25_000);
         }
         assert_eq!(world.lines(), ["A POST add"]);
         world.reply("A POST add", 201);
         assert_eq!(world.eligible(c), [true, true]);
     }
+}
+
+/// A frozen server carries out what it holds only when it thaws: the time that it was frozen does
+/// not count.
+#[test]
+fn an_instance_that_says_nothing_settles_nothing() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    world.submit(add(c), Level::One);
+    world.pass(150);
+    world.reply("B POST add", 201);
+    world.probe(A, Probe::Silent);
+    world.end("A POST add", Sending::Silent);
+    world.pass(60_000);
+    assert!(world.lines().is_empty(), "A is not up");
+    world.probe(A, Probe::Answered);
+    world.pass(29_000);
+    assert!(world.lines().is_empty(), "A may just be carrying it out");
+    world.pass(1_000);
+    assert_eq!(world.lines(), ["A POST add"]);
 }
 
 /// A dead executor costs nothing but its refusal; what it missed is applied in order.
@@ -706,6 +729,23 @@ fn a_gate_holds_a_lane_until_it_is_at_rest() {
     assert_eq!((world.answers[&100], world.answers[&behind]), (200, 201));
 }
 
+/// A question to an instance may outlast its client's deadline: time goes on all the same, those
+/// behind it are answered, and the delete is done when the answer comes.
+#[test]
+fn a_late_answer_to_a_question_holds_nothing_up() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let ticket = Ticket(100);
+    world.submit_delete(ticket, c);
+    let behind = world.submit(add(c), Level::One);
+    world.pass(10_000);
+    assert_eq!(world.answers[&behind], 503);
+    let body = Ok(Bytes::from_static(b"{\"ids\":[\"x\"]}"));
+    world.step(Event::Resolved { ticket, body });
+    assert_eq!(world.lines(), ["A POST delete"]);
+    assert_eq!(world.answers[&100], 504, "it is not known yet");
+}
+
 /// Of two deletes that must be resolved, the second is looked into only when the first is decided:
 /// otherwise each could leave something over, and both together nothing.
 #[test]
@@ -780,6 +820,11 @@ fn a_restart_goes_on_where_it_stopped() {
         world.probe(instance, Probe::Answered);
     }
     assert_eq!(world.eligible(id), [false, false]);
+    assert!(
+        world.lines().is_empty(),
+        "what the last proxy had sent may still be carried out"
+    );
+    world.pass(1_000);
     assert_eq!(world.lines(), ["B POST add", "A POST add"]);
     world.reply("A POST add", 201);
     assert_eq!(world.eligible(id), [true, false]);

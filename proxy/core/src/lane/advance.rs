@@ -1,7 +1,7 @@
 //! What is sent next, and to whom.
 
 use super::{
-    Context, Effect, Flight, Lane, Peer, Phase,
+    Context, Effect, Flight, Lane, Peer, Phase, Trouble,
     answers::{closing_reply, settled},
     bit,
 };
@@ -62,6 +62,7 @@ impl Lane {
     }
 
     /// Whether an instance that failed its next entry may be tried again; asks to be woken if not.
+    /// While it does not answer it carries nothing out, so no old sending settles.
     fn may_retry(&self, instance: InstanceIx, context: &mut Context<'_>) -> bool {
         let trouble = self.track(instance).and_then(|track| track.trouble);
         match trouble {
@@ -71,6 +72,9 @@ impl Lane {
                 });
                 false
             }
+            Some(Trouble {
+                settles: Some(_), ..
+            }) => Self::peer(context, instance).is_some_and(|peer| peer.standing == Standing::Up),
             _ => true,
         }
     }
@@ -259,7 +263,9 @@ impl Lane {
         self.is_in_flight(position)
             || self.tracks.iter().any(|track| {
                 track.applied.next() == position
-                    && track.trouble.is_some_and(|trouble| trouble.is_settling)
+                    && track
+                        .trouble
+                        .is_some_and(|trouble| trouble.settles.is_some())
             })
     }
 

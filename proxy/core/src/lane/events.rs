@@ -5,9 +5,12 @@ use std::time::Duration;
 use super::{Client, Context, Effect, Lane, Phase, Slot, Trouble, answers::settled, bit};
 use crate::{
     backoff,
+    health::Transition,
     ids::{Attempt, InstanceIx, LaneId, Position},
+    limits::ORPHANS_SETTLE,
     log::{Entry, Logged, Verb, Verdict},
     outcome::{Failure, Outcome},
+    planted::Bug,
     reply::Reply,
     time::{Instant, WallTime},
 };
@@ -201,6 +204,9 @@ impl Lane {
         if let Some(flight) = &mut track.flight {
             flight.phase = Phase::Recording;
         }
+        if context.rules.planted.is(Bug::TwoUnrecorded) {
+            track.flight = None;
+        }
         context.effects.push(Effect::Record {
             instance,
             position,
@@ -243,11 +249,22 @@ impl Lane {
             failure == Failure::Closed { reused: true },
         );
         let reason = failure.reason();
+        let planted = context.rules.planted;
         self.note_failure(instance, position, failure);
+        if planted.is(Bug::ForgetsUnknown)
+            && let Some(slot) = self.slot_mut(position)
+        {
+            slot.maybe_on = 0;
+        }
         let Some(track) = self.track_mut(instance) else {
             return;
         };
         let tries = track.trouble.map_or(0, |trouble| trouble.tries) + u32::from(!stale);
+        if planted.is(Bug::SkipsFailing) && tries > 2 {
+            self.apply(instance, position, context);
+            return;
+        }
+        let settle = settle && !planted.is(Bug::DoesNotSettle);
         let pause = match (settle, stale) {
             (true, _) => context.rules.settle,
             (_, true) => Duration::ZERO,
@@ -256,7 +273,7 @@ impl Lane {
         track.trouble = Some(Trouble {
             tries,
             retry_at: context.now + pause,
-            is_settling: settle,
+            settles: settle.then_some(context.rules.settle),
         });
         if !stale {
             context.effects.push(Effect::Trouble {
@@ -293,7 +310,7 @@ impl Lane {
             track.trouble = Some(Trouble {
                 tries: 1,
                 retry_at: context.now + context.rules.settle,
-                is_settling: true,
+                settles: Some(context.rules.settle),
             });
         }
     }
@@ -344,15 +361,36 @@ impl Lane {
     }
 
     /// An instance is in service again. What waited for it need not wait longer; a request that was
-    /// left with it is dead if it restarted.
-    pub fn returned(&mut self, instance: InstanceIx, restarted: bool, now: Instant) {
-        if let Some(trouble) = self
+    /// left with it is dead if it restarted, and is carried out only now if it was silent.
+    pub fn returned(&mut self, instance: InstanceIx, transition: Transition, now: Instant) {
+        let trouble = self
             .track_mut(instance)
-            .and_then(|track| track.trouble.as_mut())
-            && (restarted || !trouble.is_settling)
-        {
-            trouble.retry_at = now;
-            trouble.is_settling = false;
+            .and_then(|track| track.trouble.as_mut());
+        let Some(trouble) = trouble else {
+            return;
+        };
+        match trouble.settles {
+            Some(settle) if !transition.restarted => {
+                if transition.was_silent {
+                    trouble.retry_at = trouble.retry_at.max(now + settle);
+                }
+            }
+            _ => {
+                trouble.retry_at = now;
+                trouble.settles = None;
+            }
+        }
+    }
+
+    /// The proxy has just started: what the one before it had sent may still be carried out.
+    pub fn settle_orphans(&mut self, now: Instant) {
+        let head = self.head();
+        for track in self.tracks.iter_mut().filter(|t| t.applied < head) {
+            track.trouble = Some(Trouble {
+                tries: 0,
+                retry_at: now + ORPHANS_SETTLE,
+                settles: Some(ORPHANS_SETTLE),
+            });
         }
     }
 

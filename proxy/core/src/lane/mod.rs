@@ -28,6 +28,7 @@ use crate::{
     key::Settled,
     log::{Level, Verb, Verdict},
     outcome::Failure,
+    planted::Planted,
     progress::Progress,
     reply::Reply,
     time::{Instant, WallTime},
@@ -57,6 +58,8 @@ pub struct Rules {
     pub settle: Duration,
     /// How long level `all` waits for instances beyond the first.
     pub all_wait: Duration,
+    /// Nothing, but in the simulator.
+    pub planted: Planted,
 }
 
 /// What a lane is told about the world while it works, and where its effects go.
@@ -269,8 +272,9 @@ pub struct Awaited {
 struct Trouble {
     tries: u32,
     retry_at: Instant,
-    /// An old sending may still be carried out.
-    is_settling: bool,
+    /// An old sending may still be carried out: for so long the instance must have been able to
+    /// carry it out before it is sent anything.
+    settles: Option<Duration>,
 }
 
 /// The state machine of one lane.
@@ -363,7 +367,7 @@ impl Lane {
 
     /// Whether nothing that was sent to an instance can still be carried out.
     pub fn is_quiet(&self, instance: InstanceIx, now: Instant) -> bool {
-        let settles = |trouble: Trouble| trouble.is_settling && trouble.retry_at > now;
+        let settles = |trouble: Trouble| trouble.settles.is_some() && trouble.retry_at > now;
         self.track(instance)
             .is_none_or(|track| track.flight.is_none() && !track.trouble.is_some_and(settles))
     }

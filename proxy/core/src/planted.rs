@@ -1,0 +1,54 @@
+//! Bugs that are planted on purpose, so that the simulator can show that it finds them.
+//!
+//! Without the feature `planted` there are none, and asking for one costs nothing.
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Bug {
+    /// A write is acknowledged before it is in the log.
+    AcknowledgesBeforeAppend,
+    /// The next entry is sent before the last one is recorded.
+    TwoUnrecorded,
+    /// An entry that fails again and again is skipped.
+    SkipsFailing,
+    /// What ended in silence is held not to have happened.
+    ForgetsUnknown,
+    /// What ended in silence is sent again at once.
+    DoesNotSettle,
+    /// A collection of a name that was deleted gets the old id.
+    RecreatesOldIdentity,
+    /// A read may go to an instance that lags.
+    ServesLagging,
+    /// The log is trimmed up to its end.
+    TrimsTooFar,
+}
+
+/// The bug that is planted, if any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Planted(#[cfg(feature = "planted")] Option<Bug>);
+
+impl Planted {
+    /// None, as in production.
+    pub const NONE: Self = Self(
+        #[cfg(feature = "planted")]
+        None,
+    );
+
+    /// This one.
+    #[cfg(feature = "planted")]
+    pub fn bug(bug: Bug) -> Self {
+        Self(Some(bug))
+    }
+
+    /// Whether it is this one.
+    #[cfg(feature = "planted")]
+    pub fn is(self, bug: Bug) -> bool {
+        self.0 == Some(bug)
+    }
+
+    /// Whether it is this one: it never is.
+    #[cfg(not(feature = "planted"))]
+    pub fn is(self, _bug: Bug) -> bool {
+        false
+    }
+}

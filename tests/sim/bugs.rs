@@ -1,0 +1,35 @@
+//! The bugs that are planted: those of `core`, and those of the world around it.
+
+use achromat_core::planted::Bug;
+
+/// A planted bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planting {
+    /// One of `core`'s.
+    Core(Bug),
+    /// The store takes cursors from a proxy that was deposed.
+    DeposedCursors,
+}
+
+impl Planting {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Core(Bug::AcknowledgesBeforeAppend),
+        Self::Core(Bug::TwoUnrecorded),
+        Self::Core(Bug::SkipsFailing),
+        Self::Core(Bug::ForgetsUnknown),
+        Self::Core(Bug::DoesNotSettle),
+        Self::Core(Bug::RecreatesOldIdentity),
+        Self::Core(Bug::ServesLagging),
+        Self::Core(Bug::TrimsTooFar),
+        Self::DeposedCursors,
+    ];
+
+    /// The bug, when it is `core`'s.
+    pub fn in_core(self) -> Option<Bug> {
+        match self {
+            Self::Core(bug) => Some(bug),
+            Self::DeposedCursors => None,
+        }
+    }
+}

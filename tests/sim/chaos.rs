@@ -1,0 +1,171 @@
+//! What befalls processes, the store and proxies, for a while; and the end of all that.
+
+use std::time::Duration;
+
+use achromat_core::{engine::Event, health::Standing, ids::InstanceIx};
+
+use super::{
+    faults::Fault,
+    process::State,
+    proxy::Message,
+    store::Told,
+    world::{Happening, World},
+};
+
+/// For how long at most a proxy goes on sending after another one has taken over.
+const LEASE_US_MAX: u64 = 200_000;
+
+/// Something that goes on for a while.
+#[derive(Clone, Copy, Debug)]
+pub enum Spell {
+    /// A process is not what it should be; its life when that began.
+    Process(InstanceIx, u32),
+    /// A process is slow.
+    Slow(InstanceIx),
+    /// A disk is full.
+    FullDisk(InstanceIx),
+}
+
+impl World {
+    /// Decides when what befalls the world.
+    pub(super) fn plan_chaos(&mut self) {
+        let span = u64::try_from(self.plan.chaos.as_micros()).expect("a span");
+        for fault in Fault::OF_HISTORIES {
+            let rate = self.plan.rate(*fault);
+            let mut times = rate / 1_000;
+            times += u32::from(self.of_chaos.chance(rate % 1_000));
+            for _ in 0..times {
+                let at = self.of_chaos.below(span);
+                self.at(at, Happening::Begin(*fault));
+            }
+        }
+    }
+
+    pub(super) fn begin_spell(&mut self, fault: Fault) {
+        if self.is_healed {
+            return;
+        }
+        let count = u64::try_from(self.processes.len()).expect("a count");
+        let chosen = u8::try_from(self.of_chaos.below(count)).expect("a place");
+        let instance = InstanceIx(chosen);
+        let span = self.span();
+        let is_up = self.processes[instance.at()].state == State::Up;
+        match fault {
+            Fault::Crash | Fault::Freeze | Fault::Cut if is_up => {
+                self.stop_process(fault, instance, span);
+            }
+            Fault::Crash | Fault::Freeze | Fault::Cut => return,
+            Fault::Slow => {
+                self.processes[instance.at()].slowness = self.of_chaos.between(10, 150);
+                self.after(span, Happening::End(Spell::Slow(instance)));
+            }
+            Fault::FullDisk => {
+                self.processes[instance.at()].is_full = true;
+                self.after(span, Happening::End(Spell::FullDisk(instance)));
+            }
+            // What only one instance has would be lost for ever.
+            Fault::Tamper if self.oracle.is_whole() => self.tamper(instance),
+            Fault::Forced => self.force(instance, span),
+            Fault::StoreDown => self.store.down_until = self.until(span),
+            Fault::StoreFull => self.store.full_until = self.until(span),
+            Fault::ProxyCrash => {
+                let Some((_, proxy)) = self.proxies.pop_last() else {
+                    return;
+                };
+                self.kill(proxy);
+            }
+            Fault::Depose if self.store.down_until <= self.now => self.take_over(),
+            _ => return,
+        }
+        self.count(fault);
+        self.say(|| format!("{fault} ({}, {span:?})", instance.0));
+    }
+
+    /// A second proxy starts. The first one learns of it when it writes, or when its lease is over.
+    fn take_over(&mut self) {
+        let Some((number, _)) = self.proxies.last_key_value() else {
+            return;
+        };
+        let (number, lease) = (*number, self.of_chaos.below(LEASE_US_MAX));
+        let told = Happening::Tell(number, Told::Deposed);
+        self.after(Duration::from_micros(lease), told);
+        self.boot();
+    }
+
+    /// Mostly short, sometimes long enough for everything to time out.
+    fn span(&mut self) -> Duration {
+        let longest = *self.of_chaos.pick(&[200, 2_000, 10_000, 10_000, 80_000]);
+        Duration::from_millis(self.of_chaos.between(20, longest))
+    }
+
+    fn until(&self, span: Duration) -> u64 {
+        self.now + u64::try_from(span.as_micros()).expect("a span")
+    }
+
+    fn stop_process(&mut self, fault: Fault, instance: InstanceIx, span: Duration) {
+        match fault {
+            Fault::Crash => self.crash(instance),
+            Fault::Freeze => self.processes[instance.at()].state = State::Frozen,
+            _ => self.processes[instance.at()].state = State::Cut,
+        }
+        let life = self.processes[instance.at()].life;
+        self.after(span, Happening::End(Spell::Process(instance, life)));
+    }
+
+    /// Somebody deletes a collection on one instance, behind the proxy's back.
+    fn tamper(&mut self, instance: InstanceIx) {
+        let server = &mut self.processes[instance.at()].server;
+        let mut names: Vec<_> = server.contents().into_keys().collect();
+        names.retain(|(tenant, ..)| tenant == "default_tenant");
+        if names.is_empty() {
+            return;
+        }
+        let (tenant, database, name) = self.of_chaos.pick(&names);
+        let target = format!("/api/v2/tenants/{tenant}/databases/{database}/collections/{name}");
+        let answer = server.handle("DELETE", &target, b"");
+        self.oracle.tampered(instance, (tenant, database, name));
+        self.say(|| format!("tampered: {target} on {}: {}", instance.0, answer.status));
+    }
+
+    fn force(&mut self, instance: InstanceIx, span: Duration) {
+        let standing = *self
+            .of_chaos
+            .pick(&[Standing::Down, Standing::Suspect, Standing::Up]);
+        if let Some((number, _)) = self.proxies.last_key_value() {
+            let number = *number;
+            let event = Event::Forced {
+                instance,
+                standing,
+                span: span.min(Duration::from_secs(10)),
+            };
+            self.put_to(number, Message::Event(event));
+        }
+    }
+
+    pub(super) fn end_spell(&mut self, spell: Spell) {
+        match spell {
+            Spell::Process(instance, life) => {
+                if self.processes[instance.at()].life == life {
+                    self.revive(instance);
+                }
+            }
+            Spell::Slow(instance) => self.processes[instance.at()].slowness = 1,
+            Spell::FullDisk(instance) => self.processes[instance.at()].is_full = false,
+        }
+    }
+
+    /// Nothing goes wrong any more.
+    pub(super) fn heal(&mut self) {
+        self.say(|| "everything is repaired".to_owned());
+        self.is_healed = true;
+        self.store.down_until = 0;
+        self.store.full_until = 0;
+        for instance in InstanceIx::all(self.processes.len()) {
+            self.revive(instance);
+            let process = &mut self.processes[instance.at()];
+            process.slowness = 1;
+            process.is_full = false;
+        }
+        self.after(Duration::from_secs(1), Happening::Look);
+    }
+}

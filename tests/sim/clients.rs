@@ -1,0 +1,182 @@
+//! Clients: each does one thing after the other, in the way in which the shell's `serve` takes it
+//! in, and remembers what it was told.
+
+use std::time::Duration;
+
+use achromat_core::{
+    ids::{CollectionId, DatabaseId, EntryId},
+    reply::Reply,
+    route::{Class, Method, Target, find},
+    time::WallTime,
+    write::{Fresh, Permit, WriteRules, permit},
+};
+use bytes::Bytes;
+
+use super::{
+    marks::Mark,
+    proxy::Message,
+    requests::{About, Draft, Known, draft},
+    world::{Happening, World},
+};
+
+/// A client.
+#[derive(Debug, Default)]
+pub struct Client {
+    /// What it still has to ask for when everything is at rest.
+    pub closing: Vec<Draft>,
+}
+
+/// Something that a client asks for, and what it was told.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// Who.
+    pub client: usize,
+    /// What.
+    pub draft: Draft,
+    /// When.
+    pub started: u64,
+    /// When it was told.
+    pub ended: Option<u64>,
+    /// What it was told; nothing when the connection broke.
+    pub reply: Option<Reply>,
+    /// The entry that would be logged for it.
+    pub entry: Option<EntryId>,
+    /// Whether everything was at rest, so that it must succeed.
+    pub is_closing: bool,
+}
+
+impl World {
+    /// A client's turn: it asks for something, if a proxy serves.
+    pub(super) fn client_turn(&mut self, client: usize) {
+        let closing = self.clients[client].closing.pop();
+        let is_closing = closing.is_some();
+        if !is_closing && self.operations.len() >= self.plan.operations {
+            return;
+        }
+        let Some(proxy) = self.serving() else {
+            if let Some(draft) = closing {
+                self.clients[client].closing.push(draft);
+            }
+            let pause = Duration::from_millis(self.of_clients.between(5, 100));
+            self.after(pause, Happening::Turn(client));
+            return;
+        };
+        let draft = closing.unwrap_or_else(|| {
+            let known: Vec<Known> = self.oracle.known().to_vec();
+            draft(&mut self.of_clients, &known, self.operations.is_empty())
+        });
+        let operation = self.operations.len();
+        self.say(|| {
+            let Draft {
+                method,
+                target,
+                body,
+                ..
+            } = &draft;
+            format!("client {client} asks ({operation}): {method} {target} {body}")
+        });
+        self.operations.push(Operation {
+            client,
+            draft,
+            started: self.now,
+            ended: None,
+            reply: None,
+            entry: None,
+            is_closing,
+        });
+        self.hand_in(proxy, operation);
+    }
+
+    /// What `serve` does with a request that has come in.
+    fn hand_in(&mut self, proxy: u32, operation: usize) {
+        let Draft {
+            method,
+            target,
+            body,
+            about,
+            ..
+        } = self.operations[operation].draft.clone();
+        let parsed = Target::parse(target.as_bytes()).expect("a canonical target");
+        let (route, _) = find(Some(method), &parsed).expect("a route");
+        match route.class {
+            Class::System | Class::Read => {
+                assert_ne!(about, About::Write, "{target}");
+                let target = target.clone();
+                self.start_read(proxy, operation, (method, target, Bytes::from(body)));
+            }
+            Class::Write | Class::Destructive => {
+                match self.permit(proxy, operation, (method, &parsed), body) {
+                    Ok(permit) => {
+                        self.operations[operation].entry = Some(permit.entry().id);
+                        let permit = Box::new(permit);
+                        self.put_to(proxy, Message::Submit { permit, operation });
+                    }
+                    Err(reply) => {
+                        if reply.status == 403 {
+                            self.mark(Mark::GuardDenied);
+                        }
+                        self.answer_read(operation, reply);
+                    }
+                }
+            }
+        }
+    }
+
+    fn permit(
+        &mut self,
+        proxy: u32,
+        operation: usize,
+        (method, target): (Method, &Target<'_>),
+        body: String,
+    ) -> Result<Permit, Reply> {
+        let (route, captures) = find(Some(method), target).expect("a route");
+        let fresh = Fresh {
+            entry: EntryId(self.of_clients.uuid()),
+            collection: CollectionId(self.of_clients.uuid()),
+            database: DatabaseId(self.of_clients.uuid()),
+            logged_at: WallTime(u64::try_from(operation).expect("a number")),
+        };
+        let proxy = &self.proxies[&proxy];
+        let rules = WriteRules {
+            catalog: &proxy.view.catalog,
+            guard: &proxy.guard,
+            levels: self.plan.levels,
+        };
+        let content_type = Some("application/json");
+        permit(
+            rules,
+            route.action,
+            &captures,
+            content_type,
+            body.into(),
+            fresh,
+        )
+    }
+
+    /// A client hears.
+    pub(super) fn client_answered(&mut self, operation: usize, reply: Option<Reply>) {
+        if self.operations[operation].ended.is_some() {
+            self.violate(format!("operation {operation} was answered twice"));
+            return;
+        }
+        self.say(|| match &reply {
+            Some(reply) => {
+                let body = String::from_utf8_lossy(&reply.body);
+                let body: String = body.chars().take(300).collect();
+                format!("operation {operation} is answered {} {body}", reply.status)
+            }
+            None => format!("operation {operation}'s connection broke"),
+        });
+        let now = self.now;
+        let done = &mut self.operations[operation];
+        done.ended = Some(now);
+        done.reply = reply;
+        let client = done.client;
+        for mark in self.oracle.heard(&self.operations[operation]) {
+            self.mark(mark);
+        }
+        let most = u64::try_from(self.plan.pause_max.as_micros()).expect("a span");
+        let pause = Duration::from_micros(self.of_clients.between(10, most));
+        self.after(pause, Happening::Turn(client));
+    }
+}

@@ -1,0 +1,308 @@
+//! What a server holds that was sent the log and nothing else: for each position of the schema lane
+//! and of every collection's lane.
+
+use std::collections::BTreeMap;
+
+use achromat_core::{
+    body::Named,
+    ids::{CollectionId, LaneId},
+    log::{RecordAct, Verb, Verdict},
+};
+use uuid::Uuid;
+
+use super::{Noted, Oracle};
+use crate::sim::{
+    model::{Answer, Contents, Server},
+    proxy::PROTECTED,
+};
+
+/// A living collection at some position of the schema lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Living {
+    pub(super) database: String,
+    pub(super) name: String,
+    pub(super) made_at: usize,
+    /// Its UUID on the server of the fold.
+    pub(super) uuid: Uuid,
+}
+
+/// The schema lane after some entry.
+#[derive(Clone)]
+pub(super) struct Version {
+    pub(super) server: Server,
+    pub(super) living: BTreeMap<CollectionId, Living>,
+}
+
+/// The fold of a log.
+pub(super) struct Fold {
+    /// After each entry of the schema lane, and before the first.
+    pub(super) schema: Vec<Version>,
+    /// After each entry of a collection's lane, and before the first.
+    pub(super) lanes: BTreeMap<CollectionId, Vec<Server>>,
+    /// Every collection that ever lived, as it was made.
+    pub(super) made: BTreeMap<CollectionId, Living>,
+}
+
+type Place = (String, String, String);
+
+impl Fold {
+    /// The fold of what was logged. Fails when the log says what cannot be.
+    pub(super) fn of(oracle: &Oracle) -> Result<Self, String> {
+        let mut fold = Self {
+            schema: vec![Version {
+                server: Server::new(oracle.seed ^ 0x5eed),
+                living: BTreeMap::new(),
+            }],
+            lanes: BTreeMap::new(),
+            made: BTreeMap::new(),
+        };
+        let schema = oracle.log.get(&LaneId::Schema);
+        for (noted, at) in schema.into_iter().flatten().zip(1..) {
+            fold.apply_schema(noted, at)
+                .map_err(|why| format!("schema {at}: {why}"))?;
+        }
+        for (lane, entries) in &oracle.log {
+            if let LaneId::Collection(collection) = lane {
+                fold.apply_lane(*collection, entries, oracle)?;
+            }
+        }
+        for collection in fold.made.keys().copied().collect::<Vec<_>>() {
+            if !fold.lanes.contains_key(&collection) {
+                fold.apply_lane(collection, &[], oracle)?;
+            }
+        }
+        Ok(fold)
+    }
+
+    fn apply_schema(&mut self, noted: &Noted, at: usize) -> Result<(), String> {
+        let mut version = self.schema.last().expect("the first").clone();
+        let verb = &noted.entry.verb;
+        let applies = matches!(noted.verdict, Verdict::Accepted | Verdict::Found)
+            || matches!(noted.verdict, Verdict::Refused { .. });
+        let answer = applies
+            .then(|| version.send(verb, &noted.entry.body))
+            .flatten();
+        match (noted.verdict, &answer) {
+            (Verdict::Accepted, Some(answer)) if is_success(answer) => {
+                version.accept(verb, at, answer)?;
+                if let Verb::CreateCollection { id, .. } = verb
+                    && self.made.insert(*id, version.living[id].clone()).is_some()
+                {
+                    return Err(format!("I13: {id} is made twice"));
+                }
+            }
+            (Verdict::Found, Some(answer)) if is_success(answer) => {}
+            // What is already so is a success where it may be the entry's own work.
+            (
+                Verdict::Accepted,
+                Some(Answer {
+                    status: 404 | 409, ..
+                }),
+            ) if is_idempotent(verb) => {}
+            (Verdict::Refused { .. }, Some(answer)) if !is_success(answer) => {}
+            (Verdict::Refused { .. }, None) => {}
+            (Verdict::Abandoned | Verdict::Void | Verdict::Open, _) => {}
+            (verdict, answer) => {
+                let status = answer.as_ref().map(|answer| answer.status);
+                return Err(format!(
+                    "{verb:?} is {verdict:?}, but a server says {status:?}"
+                ));
+            }
+        }
+        self.schema.push(version);
+        Ok(())
+    }
+
+    fn apply_lane(
+        &mut self,
+        collection: CollectionId,
+        entries: &[Noted],
+        oracle: &Oracle,
+    ) -> Result<(), String> {
+        let Some(made) = self.made.get(&collection) else {
+            return match entries.first() {
+                Some(_) => Err(format!("{collection} has entries and was never made")),
+                None => Ok(()),
+            };
+        };
+        let is_gone = oracle.gone.contains(&collection);
+        let mut versions = vec![self.schema[made.made_at].server.clone()];
+        for (noted, at) in entries.iter().zip(1..) {
+            let mut server = versions.last().expect("the first").clone();
+            let applies = matches!(noted.verdict, Verdict::Accepted | Verdict::Refused { .. })
+                || (is_gone && noted.verdict == Verdict::Open);
+            if applies {
+                let answer = made.write(&mut server, &noted.entry.verb, &noted.entry.body);
+                let is_right = match noted.verdict {
+                    Verdict::Accepted => is_success(&answer),
+                    Verdict::Refused { .. } => !is_success(&answer),
+                    _ => true,
+                };
+                if !is_right {
+                    let (verdict, status) = (noted.verdict, answer.status);
+                    return Err(format!(
+                        "{collection} {at} is {verdict:?}, but a server says {status}"
+                    ));
+                }
+                made.check_protected(&versions, &server, noted)?;
+            }
+            versions.push(server);
+        }
+        self.lanes.insert(collection, versions);
+        Ok(())
+    }
+
+    /// What every instance must hold.
+    pub(super) fn contents(&self) -> BTreeMap<Place, (CollectionId, Contents)> {
+        let last = self.schema.last().expect("the first");
+        let mut contents = last.server.contents();
+        last.living
+            .iter()
+            .map(|(id, living)| {
+                let place = |living: &Living| {
+                    let tenant = "default_tenant".to_owned();
+                    (tenant, living.database.clone(), living.name.clone())
+                };
+                let mut whole = contents.remove(&place(living)).expect("it lives");
+                let records = self.lanes[id].last().expect("the first").contents();
+                let records = &records[&place(&self.made[id])];
+                whole.dimension = records.dimension;
+                whole.records = records.records.clone();
+                (place(living), (*id, whole))
+            })
+            .collect()
+    }
+}
+
+fn is_idempotent(verb: &Verb) -> bool {
+    matches!(
+        verb,
+        Verb::DeleteDatabase { .. } | Verb::CreateDatabase { .. } | Verb::CreateTenant { .. }
+    )
+}
+
+fn is_success(answer: &Answer) -> bool {
+    (200..300).contains(&answer.status)
+}
+
+impl Living {
+    fn target(&self, tail: &str) -> String {
+        let Self { database, uuid, .. } = self;
+        format!("/api/v2/tenants/default_tenant/databases/{database}/collections/{uuid}{tail}")
+    }
+
+    /// Asks a server for the records of the collection.
+    pub(super) fn ask(&self, server: &Server, method: &str, tail: &str, body: &str) -> Answer {
+        server
+            .clone()
+            .handle(method, &self.target(tail), body.as_bytes())
+    }
+
+    fn write(&self, server: &mut Server, verb: &Verb, body: &[u8]) -> Answer {
+        let tail = match verb {
+            Verb::Record { act, .. } => match act {
+                RecordAct::Add => "/add",
+                RecordAct::Update => "/update",
+                RecordAct::Upsert => "/upsert",
+                RecordAct::Delete => "/delete",
+            },
+            _ => "",
+        };
+        server.handle("POST", &self.target(tail), body)
+    }
+
+    /// The protected collection keeps at least one record once it has one.
+    fn check_protected(
+        &self,
+        before: &[Server],
+        after: &Server,
+        noted: &Noted,
+    ) -> Result<(), String> {
+        if self.name != PROTECTED {
+            return Ok(());
+        }
+        let count = |server: &Server| self.ask(server, "GET", "/count", "").body;
+        let had = count(before.last().expect("the first"));
+        if had != b"0" && count(after) == b"0" {
+            return Err(format!("I10: {:?} empties {PROTECTED}", noted.entry.verb));
+        }
+        Ok(())
+    }
+}
+
+impl Version {
+    /// Sends an entry to the server; nothing when its collection does not live.
+    fn send(&mut self, verb: &Verb, body: &[u8]) -> Option<Answer> {
+        let at = |tail: String| format!("/api/v2/tenants/{tail}");
+        let living = verb.subject().map(|subject| self.living.get(&subject));
+        if living == Some(None) {
+            return None;
+        }
+        let living = living.flatten();
+        let (method, target) = match verb {
+            Verb::CreateTenant { .. } => ("POST", "/api/v2/tenants".to_owned()),
+            Verb::UpdateTenant { tenant } => ("PATCH", at(tenant.to_string())),
+            Verb::CreateDatabase { tenant, .. } => ("POST", at(format!("{tenant}/databases"))),
+            Verb::DeleteDatabase { tenant, database } => {
+                ("DELETE", at(format!("{tenant}/databases/{database}")))
+            }
+            Verb::CreateCollection {
+                tenant, database, ..
+            } => (
+                "POST",
+                at(format!("{tenant}/databases/{database}/collections")),
+            ),
+            Verb::ModifyCollection { .. } => ("PUT", living?.target("")),
+            Verb::DeleteCollection { .. } => {
+                let Living { database, name, .. } = living?;
+                let tail = format!("default_tenant/databases/{database}/collections/{name}");
+                ("DELETE", at(tail))
+            }
+            Verb::Reset => ("POST", "/api/v2/reset".to_owned()),
+            _ => return None,
+        };
+        Some(self.server.handle(method, &target, body))
+    }
+
+    fn accept(&mut self, verb: &Verb, at: usize, answer: &Answer) -> Result<(), String> {
+        let protects = |living: &Living| living.name == PROTECTED;
+        let before = self.living.values().filter(|l| protects(l)).count();
+        match verb {
+            Verb::CreateCollection { database, id, .. } => {
+                let named = Named::parse(&answer.body).ok_or("a create says no id")?;
+                if self.living.values().any(|living| living.uuid == named.id) {
+                    return Err(format!("{verb:?} is Accepted, but found what is there"));
+                }
+                let living = Living {
+                    database: database.to_string(),
+                    name: named.name,
+                    made_at: at,
+                    uuid: named.id,
+                };
+                self.living.insert(*id, living);
+                return Ok(());
+            }
+            Verb::ModifyCollection {
+                collection,
+                new_name: Some(name),
+            } => {
+                if let Some(living) = self.living.get_mut(collection) {
+                    living.name = name.to_string();
+                }
+            }
+            Verb::DeleteCollection { collection } => {
+                self.living.remove(collection);
+            }
+            Verb::DeleteDatabase { database, .. } => {
+                self.living.retain(|_, l| *l.database != **database);
+            }
+            Verb::Reset => self.living.clear(),
+            _ => {}
+        }
+        let after = self.living.values().filter(|l| protects(l)).count();
+        if after < before {
+            return Err(format!("I10: {verb:?} takes {PROTECTED} away"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,201 @@
+//! Whoever judges: it sees what is written to the log, what is sent to the instances and carried
+//! out there, and what the clients are told. It never asks a proxy.
+
+mod fold;
+mod reads;
+mod watch;
+mod writes;
+mod written;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use achromat_core::{
+    ids::{CollectionId, EntryId, InstanceIx, LaneId, Position},
+    log::{Entry, Verb, Verdict},
+};
+
+use super::requests::Known;
+
+/// An entry, for ever: what the log forgets is kept here.
+#[derive(Clone, Debug)]
+pub(super) struct Noted {
+    pub(super) entry: Entry,
+    pub(super) verdict: Verdict,
+    /// When it was appended.
+    at: u64,
+    /// The instances that have carried it out, as bits.
+    executed: u16,
+}
+
+/// What an instance has done of a lane.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    /// The last entry that it was made to do.
+    last: Position,
+    /// How many requests for entries of the lane are on their way to it.
+    under_way: BTreeMap<Position, u32>,
+    /// The entry whose sending ended in silence, and when.
+    silent: Option<(Position, u64)>,
+}
+
+/// A write that its client was told to be done.
+#[derive(Clone, Copy, Debug)]
+struct Acknowledged {
+    lane: LaneId,
+    position: Position,
+    at: u64,
+}
+
+/// The judge.
+#[derive(Debug)]
+pub struct Oracle {
+    /// What is not as it must be.
+    pub violation: Option<String>,
+    seed: u64,
+    instances: usize,
+    requests: u64,
+    log: BTreeMap<LaneId, Vec<Noted>>,
+    places: BTreeMap<EntryId, (LaneId, Position)>,
+    cursors: BTreeMap<(LaneId, InstanceIx), Position>,
+    trimmed: BTreeMap<LaneId, Position>,
+    seen: BTreeMap<(LaneId, InstanceIx), Seen>,
+    quarantined: BTreeSet<(CollectionId, InstanceIx)>,
+    distrusted: BTreeSet<(CollectionId, InstanceIx)>,
+    out: BTreeSet<InstanceIx>,
+    gone: BTreeSet<CollectionId>,
+    acknowledged: Vec<Acknowledged>,
+    known: Vec<Known>,
+    /// Names that somebody has deleted on an instance, behind the proxy's back.
+    tampered: BTreeSet<(InstanceIx, String, String)>,
+    sendings: u64,
+}
+
+impl Oracle {
+    /// A judge who has seen nothing yet.
+    pub fn new(seed: u64, instances: usize) -> Self {
+        Self {
+            violation: None,
+            seed,
+            instances,
+            requests: 0,
+            log: BTreeMap::new(),
+            places: BTreeMap::new(),
+            cursors: BTreeMap::new(),
+            trimmed: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            quarantined: BTreeSet::new(),
+            distrusted: BTreeSet::new(),
+            out: InstanceIx::all(instances).collect(),
+            gone: BTreeSet::new(),
+            acknowledged: Vec::new(),
+            known: Vec::new(),
+            tampered: BTreeSet::new(),
+            sendings: 0,
+        }
+    }
+
+    fn violate(&mut self, what: String) {
+        self.violation.get_or_insert(what);
+    }
+
+    /// A number for a request.
+    pub fn next_request(&mut self) -> u64 {
+        self.requests += 1;
+        self.requests
+    }
+
+    /// The last entry of a lane.
+    pub fn head(&self, lane: LaneId) -> Position {
+        let count = self.log.get(&lane).map_or(0, Vec::len);
+        Position(u64::try_from(count).expect("a count"))
+    }
+
+    /// The collections that clients have been told of.
+    pub fn known(&self) -> &[Known] {
+        &self.known
+    }
+
+    pub(super) fn noted(&self, lane: LaneId, position: Position) -> Option<&Noted> {
+        self.log.get(&lane)?.get(index(position)?)
+    }
+
+    fn noted_mut(&mut self, lane: LaneId, position: Position) -> Option<&mut Noted> {
+        self.log.get_mut(&lane)?.get_mut(index(position)?)
+    }
+
+    fn cursor(&self, lane: LaneId, instance: InstanceIx) -> Position {
+        self.cursors
+            .get(&(lane, instance))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn is_gone(&self, lane: LaneId) -> bool {
+        matches!(lane, LaneId::Collection(collection) if self.gone.contains(&collection))
+    }
+
+    fn is_quarantined(&self, lane: LaneId, instance: InstanceIx) -> bool {
+        let is_quarantined = match lane {
+            LaneId::Schema => false,
+            LaneId::Collection(collection) => self.quarantined.contains(&(collection, instance)),
+        };
+        is_quarantined || self.out.contains(&instance)
+    }
+
+    /// The collection that an instance has lost by no fault of the proxy.
+    pub fn tampered(&mut self, instance: InstanceIx, (_, database, name): (&str, &str, &str)) {
+        self.tampered
+            .insert((instance, database.to_owned(), name.to_owned()));
+    }
+
+    /// How many entries there are.
+    pub fn entries(&self) -> u64 {
+        let count: usize = self.log.values().map(Vec::len).sum();
+        u64::try_from(count).expect("a count")
+    }
+
+    /// How often entries were sent.
+    pub fn sendings(&self) -> u64 {
+        self.sendings
+    }
+
+    /// Whether every instance has everything, so that one of them may lose something.
+    pub fn is_whole(&self) -> bool {
+        let has_gaps = !self.out.is_empty() || !self.quarantined.is_empty();
+        !has_gaps && self.owed().is_none()
+    }
+
+    /// What is still owed, if anything is.
+    pub fn owed(&self) -> Option<String> {
+        self.log.iter().find_map(|(lane, entries)| {
+            if self.is_gone(*lane) {
+                return None;
+            }
+            entries.iter().zip(1..).find_map(|(noted, at)| {
+                let position = Position(at);
+                if noted.verdict == Verdict::Open {
+                    return Some(format!("{lane} {at} is open"));
+                }
+                let missing = InstanceIx::all(self.instances).find(|instance| {
+                    noted.verdict.binds()
+                        && !self.is_quarantined(*lane, *instance)
+                        && self.cursor(*lane, *instance) < position
+                });
+                missing.map(|instance| format!("{lane} {at} is owed to {}", instance.0))
+            })
+        })
+    }
+}
+
+fn index(position: Position) -> Option<usize> {
+    usize::try_from(position.0.checked_sub(1)?).ok()
+}
+
+fn bit(instance: InstanceIx) -> u16 {
+    1 << instance.0
+}
+
+/// Whether an entry is about a collection that an instance need not have.
+fn may_have_nothing_to_do(verb: &Verb) -> bool {
+    !matches!(verb, Verb::Record { .. }) && verb.subject().is_some()
+}

@@ -1,0 +1,215 @@
+//! What clients read, against every state that they may have seen: at least what was acknowledged
+//! before they asked, at most what was logged when they were answered.
+
+use std::{collections::BTreeSet, ops::RangeInclusive};
+
+use achromat_core::{
+    body::{Named, elements},
+    ids::{CollectionId, LaneId},
+    reply::Reply,
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{
+    Oracle,
+    fold::{Fold, Version},
+};
+use crate::sim::{clients::Operation, requests::About};
+
+impl Oracle {
+    pub(super) fn judge_read(&self, operation: &Operation, fold: &Fold) -> Result<(), String> {
+        let (Some(reply), Some(ended)) = (&operation.reply, operation.ended) else {
+            return Ok(());
+        };
+        if operation.draft.about == About::Write {
+            return Ok(());
+        }
+        if reply.status >= 500 || matches!(reply.status, 408 | 429) {
+            return match operation.is_closing && self.tampered.is_empty() {
+                true => Err(format!(
+                    "all is well, but a read is answered {}",
+                    reply.status
+                )),
+                false => Ok(()),
+            };
+        }
+        let span = self.span(LaneId::Schema, operation.started, ended);
+        let versions = &fold.schema[span];
+        let is_right = match operation.draft.about {
+            // An instance that has lost a collection does not list it, nor does it describe it.
+            About::List | About::Description if !self.tampered.is_empty() => true,
+            About::Records => return self.judge_records(operation, reply, fold, versions),
+            About::Description => is_description(operation, reply, versions),
+            About::List => is_list(operation, reply, versions),
+            About::CountAll => versions
+                .iter()
+                .any(|version| is_count(operation, reply, version)),
+            About::Write => true,
+        };
+        if is_right {
+            return Ok(());
+        }
+        let body: String = String::from_utf8_lossy(&reply.body)
+            .chars()
+            .take(80)
+            .collect();
+        Err(format!(
+            "{} read {} {body}, which never was so",
+            operation.draft.target, reply.status
+        ))
+    }
+
+    /// The positions of a lane after which a read may have seen it.
+    fn span(&self, lane: LaneId, started: u64, ended: u64) -> RangeInclusive<usize> {
+        self.acknowledged_before(lane, started)..=self.appended_by(lane, ended)
+    }
+
+    fn judge_records(
+        &self,
+        operation: &Operation,
+        reply: &Reply,
+        fold: &Fold,
+        versions: &[Version],
+    ) -> Result<(), String> {
+        let draft = &operation.draft;
+        let found: BTreeSet<Option<CollectionId>> = versions
+            .iter()
+            .map(|version| resolve(version, draft.database, &draft.reference, false))
+            .collect();
+        if reply.status == 404 {
+            return match found.contains(&None) {
+                true => Ok(()),
+                false => Err(format!("{} is not found, but is there", draft.target)),
+            };
+        }
+        let tail = draft.target.rsplit('/').next().unwrap_or_default();
+        let ended = operation.ended.unwrap_or_default();
+        let theirs = json(&reply.body);
+        let mut tried = Vec::new();
+        for collection in found.into_iter().flatten() {
+            let lane = LaneId::Collection(collection);
+            for at in self.span(lane, operation.started, ended) {
+                let server = &fold.lanes[&collection][at];
+                let made = &fold.made[&collection];
+                let tail = format!("/{tail}");
+                let answer = made.ask(server, draft.method.as_str(), &tail, &draft.body);
+                if answer.status == reply.status && json(&answer.body) == theirs {
+                    return Ok(());
+                }
+                let body = String::from_utf8_lossy(&answer.body).into_owned();
+                tried.push(format!("\n  {collection} {at}: {body}"));
+            }
+        }
+        Err(format!(
+            "{} read {} {theirs}, which never was so; it may have been{}",
+            draft.target,
+            reply.status,
+            tried.concat()
+        ))
+    }
+}
+
+fn json(body: &[u8]) -> Value {
+    serde_json::from_slice(body).unwrap_or(Value::Null)
+}
+
+/// The collection that a path means in some version.
+fn resolve(
+    version: &Version,
+    database: &str,
+    reference: &str,
+    prefers_name: bool,
+) -> Option<CollectionId> {
+    let by_id = || {
+        let id = CollectionId(Uuid::try_parse(reference).ok()?);
+        let living = version.living.get(&id)?;
+        (living.database == database).then_some(id)
+    };
+    let by_name = || {
+        let mut named = version
+            .living
+            .iter()
+            .filter(|(_, living)| living.database == database && living.name == reference);
+        named.next().map(|(id, _)| *id)
+    };
+    if prefers_name {
+        by_name().or_else(by_id)
+    } else {
+        by_id().or_else(by_name)
+    }
+}
+
+fn is_description(operation: &Operation, reply: &Reply, versions: &[Version]) -> bool {
+    let draft = &operation.draft;
+    let mut found = versions.iter().map(|version| {
+        (
+            version,
+            resolve(version, draft.database, &draft.reference, true),
+        )
+    });
+    if reply.status == 404 {
+        return found.any(|(_, found)| found.is_none());
+    }
+    let theirs = json(&reply.body);
+    found.any(|(version, found)| {
+        let Some(id) = found else {
+            return false;
+        };
+        let living = &version.living[&id];
+        let contents = version.server.contents();
+        let place = (
+            "default_tenant".to_owned(),
+            living.database.clone(),
+            living.name.clone(),
+        );
+        let metadata = serde_json::to_value(&contents[&place].metadata).unwrap_or_default();
+        theirs["id"] == id.to_string()
+            && theirs["name"] == living.name.as_str()
+            && theirs["metadata"] == metadata
+    })
+}
+
+/// What is listed was there at some time, what was there all the time is listed, and all stands in
+/// the order in which it was made.
+fn is_list(operation: &Operation, reply: &Reply, versions: &[Version]) -> bool {
+    let database = operation.draft.database;
+    let Some(listed) = elements(&reply.body) else {
+        return false;
+    };
+    let listed: Vec<(CollectionId, &str)> = listed
+        .iter()
+        .map(|element| {
+            let Named { id, name, .. } = &element.named;
+            (CollectionId(*id), name.as_str())
+        })
+        .collect();
+    let is_in = |version: &Version, id: &CollectionId, name: &str| {
+        let living = version.living.get(id);
+        living.is_some_and(|living| living.name == name && living.database == database)
+    };
+    let all_were = listed
+        .iter()
+        .all(|(id, name)| versions.iter().any(|version| is_in(version, id, name)));
+    let first = versions.first().expect("one at least");
+    let stayed = first.living.iter().filter(|(id, living)| {
+        living.database == database
+            && versions
+                .iter()
+                .all(|version| version.living.contains_key(id))
+    });
+    let all_are = stayed
+        .into_iter()
+        .all(|(id, _)| listed.iter().any(|(listed, _)| listed == id));
+    let made_at = |id: &CollectionId| {
+        let mut lives = versions.iter().filter_map(|version| version.living.get(id));
+        lives.next().map(|living| living.made_at)
+    };
+    all_were && all_are && listed.is_sorted_by_key(|(id, _)| made_at(id))
+}
+
+fn is_count(operation: &Operation, reply: &Reply, version: &Version) -> bool {
+    let database = operation.draft.database;
+    let living = version.living.values().filter(|l| l.database == database);
+    json(&reply.body) == living.count()
+}

@@ -1,0 +1,134 @@
+//! What clients were told of their writes, against what became of them.
+
+use achromat_core::{
+    ids::{InstanceIx, LaneId},
+    log::Verdict,
+};
+
+use super::{Oracle, fold::Fold, watch};
+use crate::sim::{clients::Operation, model::Server, requests::About};
+
+impl Oracle {
+    /// Judges a whole history: the instances' contents, and everything that clients were told.
+    pub fn judge_history(
+        &self,
+        operations: &[Operation],
+        servers: &[&Server],
+    ) -> Result<(), String> {
+        let fold = match Fold::of(self) {
+            Ok(fold) => fold,
+            // What was decided by an instance that had lost something need not be what a whole
+            // server would say.
+            Err(_) if !self.tampered.is_empty() => return Ok(()),
+            Err(why) => return Err(why),
+        };
+        for (at, operation) in operations.iter().enumerate() {
+            self.judge_write(operation)
+                .and_then(|()| self.judge_read(operation, &fold))
+                .map_err(|why| format!("operation {at}: {why}"))?;
+        }
+        for (instance, server) in InstanceIx::all(self.instances).zip(servers) {
+            self.judge_contents(instance, server, &fold)?;
+        }
+        Ok(())
+    }
+
+    fn judge_write(&self, operation: &Operation) -> Result<(), String> {
+        let (Some(reply), Some(entry)) = (&operation.reply, operation.entry) else {
+            return Ok(());
+        };
+        if operation.draft.about != About::Write {
+            return Ok(());
+        }
+        let place = self.places.get(&entry);
+        let noted = place.and_then(|(lane, position)| self.noted(*lane, *position));
+        let is_gone = place.is_some_and(|(lane, _)| self.is_gone(*lane));
+        let verdict = noted.map(|noted| noted.verdict);
+        let is_right = match reply.status {
+            200..=299 => {
+                matches!(verdict, Some(Verdict::Accepted | Verdict::Found))
+                    || (is_gone && verdict == Some(Verdict::Open))
+                    || (verdict.is_none() && watch::is_nothing_to_delete(operation, reply))
+            }
+            400..=499 => {
+                matches!(verdict, None | Some(Verdict::Refused { .. }))
+                    || (is_gone && reply.status == 404)
+            }
+            503 if watch::is_ours(reply) => match noted {
+                None => true,
+                Some(noted) => noted.verdict == Verdict::Abandoned && noted.executed == 0,
+            },
+            504 => true,
+            _ => true,
+        };
+        if is_right {
+            return Ok(());
+        }
+        let (target, status) = (&operation.draft.target, reply.status);
+        Err(format!(
+            "{target} was answered {status}, but is {verdict:?}"
+        ))
+    }
+
+    /// Every copy in service is equal to the fold, and there is nothing else.
+    fn judge_contents(
+        &self,
+        instance: InstanceIx,
+        server: &Server,
+        fold: &Fold,
+    ) -> Result<(), String> {
+        let mut theirs = server.contents();
+        theirs.retain(|(tenant, ..), _| tenant == "default_tenant");
+        let who = instance.0;
+        for (place, (id, expected)) in fold.contents() {
+            let found = theirs.remove(&place);
+            if self.is_quarantined(LaneId::Collection(id), instance)
+                || self.is_tampered(instance, &place)
+            {
+                continue;
+            }
+            let (_, database, name) = &place;
+            match found {
+                None => return Err(format!("{database}/{name} is missing on {who}")),
+                Some(found) if found != expected => {
+                    return Err(format!(
+                        "{database}/{name} ({id}) differs on {who}:\n  it has {found:?}\n  and should have {expected:?}"
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+        let extra = theirs
+            .into_keys()
+            .find(|place| !self.is_tampered(instance, place));
+        match extra {
+            Some((_, database, name)) => Err(format!("{database}/{name} is left over on {who}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the collections of a history were tampered with on this instance.
+    fn is_tampered(&self, instance: InstanceIx, _: &(String, String, String)) -> bool {
+        self.tampered
+            .iter()
+            .any(|(tampered, ..)| *tampered == instance)
+    }
+
+    /// The last position of a lane whose client knew before a moment that it was done.
+    pub(super) fn acknowledged_before(&self, lane: LaneId, moment: u64) -> usize {
+        let known = self
+            .acknowledged
+            .iter()
+            .filter(|a| a.lane == lane && a.at <= moment);
+        let last = known.map(|a| a.position.0).max().unwrap_or(0);
+        usize::try_from(last).expect("a position")
+    }
+
+    /// The last position of a lane that was appended by a moment.
+    pub(super) fn appended_by(&self, lane: LaneId, moment: u64) -> usize {
+        let entries = self.log.get(&lane);
+        entries.map_or(0, |entries| {
+            entries.partition_point(|noted| noted.at <= moment)
+        })
+    }
+}

@@ -1,0 +1,171 @@
+//! What a seed decides before a history begins: how much of everything, and how often what fails.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use achromat_core::{
+    engine::Settings,
+    health::HealthRules,
+    jobs::copy::Pace,
+    lane::Rules,
+    log::Level,
+    planted::Planted,
+    read::{ReadRules, Strategy},
+    write::Levels,
+};
+
+use super::{bugs::Planting, faults::Fault, random::Random};
+
+/// How a history is to be run, beside its seed.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Whether each step is told.
+    pub trace: bool,
+    /// How many operations there are at most.
+    pub operations_max: Option<usize>,
+    /// Faults that do not happen.
+    pub without: BTreeSet<Fault>,
+    /// A bug.
+    pub planting: Option<Planting>,
+}
+
+/// Deadlines of the proxy's requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// For a connection to be made.
+    pub connect: Duration,
+    /// For a probe to be answered.
+    pub probe: Duration,
+    /// For an entry to be answered.
+    pub write: Duration,
+}
+
+/// The history that a seed stands for.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// What the engine decides by.
+    pub settings: Settings,
+    /// Timing of reads.
+    pub reads: ReadRules,
+    /// How reads are spread.
+    pub strategy: Strategy,
+    /// When a client is answered.
+    pub levels: Levels,
+    /// When a write is answered at the latest.
+    pub write_deadline: Duration,
+    /// Deadlines.
+    pub timing: Timing,
+    /// How many clients there are.
+    pub clients: usize,
+    /// How many operations they do in all.
+    pub operations: usize,
+    /// The longest pause of a client.
+    pub pause_max: Duration,
+    /// How long faults happen.
+    pub chaos: Duration,
+    /// The longest that a flush of the store takes.
+    pub flush_max: Duration,
+    /// Of each kind of fault, in the order of `Fault::ALL`: how many times in a thousand requests
+    /// or commits, or how many thousandths of a time in the history.
+    rates: Vec<u32>,
+}
+
+impl Plan {
+    /// What this seed stands for.
+    pub fn of(seed: u64, options: &Options) -> Self {
+        let mut random = Random::of(seed, "plan");
+        let instances = if random.chance(650) { 2 } else { 3 };
+        let operations = usize::try_from(random.between(10, 90)).expect("a number");
+        let is_brisk = random.chance(750);
+        let ms = Duration::from_millis;
+        let write = if is_brisk { ms(4_000) } else { ms(60_000) };
+        let settle = if is_brisk { ms(3_000) } else { ms(30_000) };
+        let planted = options
+            .planting
+            .and_then(Planting::in_core)
+            .map_or(Planted::NONE, Planted::bug);
+        let settings = Settings {
+            instances,
+            lanes: Rules {
+                hedge: ms(150),
+                settle,
+                all_wait: ms(random.between(1, 4) * 500),
+                planted,
+            },
+            health: HealthRules {
+                interval: ms(1_000),
+                silent_max: 2,
+            },
+            pace: Pace {
+                records_per_s: 10_000,
+            },
+            keys_kept: Duration::from_hours(24),
+            verify_interval: ms(*random.pick(&[2_000, 60_000, 600_000])),
+        };
+        let levels = Levels {
+            records: *random.pick(&[Level::One, Level::One, Level::Majority, Level::All]),
+            schema: *random.pick(&[Level::All, Level::All, Level::One]),
+        };
+        Self {
+            seed,
+            settings,
+            reads: ReadRules {
+                hedge: ms(150),
+                deadline: write,
+                eligible_wait: ms(random.between(1, 10) * 1_000),
+            },
+            strategy: *random.pick(&[
+                Strategy::RoundRobin,
+                Strategy::ReadReplica { ratio: 0.8 },
+                Strategy::PrimaryOnly,
+            ]),
+            levels,
+            write_deadline: if is_brisk { ms(3_000) } else { ms(30_000) },
+            timing: Timing {
+                connect: ms(1_000),
+                probe: ms(1_000),
+                write,
+            },
+            clients: usize::try_from(random.between(1, 4)).expect("a number"),
+            operations: options
+                .operations_max
+                .map_or(operations, |max| max.min(operations)),
+            pause_max: ms(*random.pick(&[5, 50, 300, 1_000])),
+            chaos: ms(random.between(2, 40) * 1_000),
+            flush_max: ms(*random.pick(&[1, 5, 40])),
+            rates: rates(&mut random, options),
+        }
+    }
+
+    /// How often a fault happens.
+    pub fn rate(&self, fault: Fault) -> u32 {
+        self.rates[fault as usize]
+    }
+}
+
+/// Some kinds not at all, some now and then, some often: what never meets in one history with
+/// everything in it may meet in one with little.
+fn rates(random: &mut Random, options: &Options) -> Vec<u32> {
+    let kinds = *random.pick(&[150, 400, 700]);
+    let rate = |fault: &Fault| {
+        let is_on = random.chance(if *fault == Fault::Tamper { 80 } else { kinds });
+        let of_requests = Fault::OF_REQUESTS.contains(fault);
+        let of_commits = Fault::OF_COMMITS.contains(fault);
+        let often: [u64; 2] = if of_requests || of_commits {
+            [5, 60]
+        } else if *fault == Fault::CrashAtEffect {
+            [1, 10]
+        } else {
+            [400, 3_000]
+        };
+        let rate = random.between(often[0], often[1]);
+        let is_off = !is_on || options.without.contains(fault);
+        if is_off {
+            0
+        } else {
+            u32::try_from(rate).expect("a rate")
+        }
+    };
+    Fault::ALL.iter().map(rate).collect()
+}

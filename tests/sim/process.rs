@@ -1,0 +1,118 @@
+//! An instance as a process: a model server that can crash, freeze, be cut off, be slow, or have a
+//! full disk. What it has carried out outlives it; what it only holds does not.
+
+use std::time::Duration;
+
+use achromat_core::ids::InstanceIx;
+
+use super::{
+    marks::Mark,
+    model::Server,
+    wire::{Stage, Word},
+    world::{Happening, World},
+};
+
+/// What a process is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It serves.
+    Up,
+    /// It is dead: connections are refused.
+    Crashed,
+    /// It accepts and holds requests, and says nothing.
+    Frozen,
+    /// Nothing gets through to it; what was on its way comes when the way is free again.
+    Cut,
+}
+
+/// A process.
+pub struct Process {
+    /// What it has on disk.
+    pub server: Server,
+    /// What it is doing.
+    pub state: State,
+    /// How often it has crashed; a connection lives as long as this number.
+    pub life: u32,
+    /// How many times longer than usual it takes.
+    pub slowness: u64,
+    /// Whether writes fail.
+    pub is_full: bool,
+    /// Requests that it holds, in the order in which they came.
+    pub held: Vec<u64>,
+}
+
+impl Process {
+    /// A process with nothing on disk.
+    pub fn new(seed: u64, instance: InstanceIx) -> Self {
+        Self {
+            server: Server::new(seed.wrapping_mul(31) + u64::from(instance.0) + 1),
+            state: State::Up,
+            life: 0,
+            slowness: 1,
+            is_full: false,
+            held: Vec::new(),
+        }
+    }
+}
+
+impl World {
+    /// The process dies: what it had begun may be done or not, what it only held is lost.
+    pub fn crash(&mut self, instance: InstanceIx) {
+        self.say(|| format!("instance {} crashes", instance.0));
+        let life = self.processes[instance.at()].life;
+        let on_it: Vec<_> = self
+            .requests
+            .iter()
+            .filter(|(_, r)| r.instance == instance && r.life == life)
+            .filter(|(_, r)| matches!(r.stage, Stage::Serving | Stage::Held))
+            .map(|(id, r)| (*id, r.stage))
+            .collect();
+        for (id, stage) in on_it {
+            if stage == Stage::Serving && self.of_chaos.chance(500) {
+                self.execute(id);
+            }
+            self.end(id, Word::Closed);
+        }
+        let process = &mut self.processes[instance.at()];
+        process.state = State::Crashed;
+        process.life += 1;
+        process.held.clear();
+    }
+
+    /// A crashed process starts again; a frozen or cut off one carries out what it holds.
+    pub fn revive(&mut self, instance: InstanceIx) {
+        let process = &mut self.processes[instance.at()];
+        if process.state == State::Up {
+            return;
+        }
+        process.state = State::Up;
+        let held = std::mem::take(&mut process.held);
+        self.say(|| format!("instance {} is back, holding {}", instance.0, held.len()));
+        for id in held {
+            let Some(request) = self.requests.get_mut(&id) else {
+                continue;
+            };
+            request.stage = Stage::Serving;
+            let late = Duration::from_micros(self.of_chaos.between(100, 300_000));
+            self.after(late, Happening::Serve(id));
+        }
+    }
+
+    /// Marks what a request that nobody waits for has done.
+    pub(super) fn mark_landing(&mut self, id: u64) {
+        let Some(request) = self.requests.get(&id) else {
+            return;
+        };
+        if !request.is_write() || request.is_awaited {
+            return;
+        }
+        let is_orphan = request
+            .proxy()
+            .is_some_and(|proxy| !self.proxies.contains_key(&proxy));
+        self.mark(if is_orphan {
+            Mark::OrphanLanding
+        } else {
+            Mark::LateLanding
+        });
+    }
+}

@@ -1,0 +1,457 @@
+//! A proxy: the engine and everything that the shell does around it, in the same order. Events are
+//! taken in in batches, the view is published before effects are carried out, effects are carried
+//! out one after the other; and it can die between any two of them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use achromat_core::{
+    body::without_get_or_create,
+    durable::Write,
+    engine::{Effect, Engine, Event, Payload, Submission, Wire},
+    guard::Guard,
+    health::{Probe, judge_probe, probe_target},
+    ids::{Attempt, InstanceId, InstanceIx, LaneId, Position, Ticket},
+    outcome::Sending,
+    reply::{self, Reply},
+    time::{Instant, WallTime},
+    view::View,
+    write::Permit,
+    writing::{Order, Writing},
+};
+use bytes::Bytes;
+
+use super::{
+    faults::Fault,
+    marks::Mark,
+    questions::Asking,
+    reads::Read,
+    wire::{Request, Sender},
+    world::{Happening, World},
+};
+
+/// Messages that are taken in together: the shell's own bound.
+const BATCH_MAX: usize = 256;
+
+/// What a proxy is told.
+#[derive(Debug)]
+pub enum Message {
+    /// Something for the engine.
+    Event(Event),
+    /// A client's write.
+    Submit {
+        /// What was permitted.
+        permit: Box<Permit>,
+        /// Whose it is.
+        operation: usize,
+    },
+}
+
+/// A proxy.
+pub struct Proxy {
+    /// Its number, which is its epoch too.
+    pub number: u32,
+    /// The engine.
+    pub engine: Engine,
+    /// What requests see.
+    pub view: View,
+    /// What may not be destroyed.
+    pub guard: Guard,
+    /// What is on its way into the store.
+    pub writing: Writing,
+    /// The flush that the writer waits for; 0 for anything else that it waits for.
+    pub flush: Option<u64>,
+    /// What it was told and has not taken in.
+    pub inbox: Vec<Message>,
+    /// When it takes in what it was told.
+    pub runs_at: Option<u64>,
+    /// When it began.
+    pub born: u64,
+    /// Whether it has seen its instances and serves.
+    pub serves: bool,
+    /// The clients whose writes it has.
+    pub waiting: BTreeMap<Ticket, usize>,
+    /// The reads that it has.
+    pub reads: BTreeMap<usize, Read>,
+    /// The questions that it has put.
+    pub questions: BTreeMap<Ticket, Asking>,
+    /// How many writes it has had.
+    pub tickets: u64,
+    /// How many reads it has had.
+    pub turns: u64,
+}
+
+/// The collection that is protected.
+pub const PROTECTED: &str = "global";
+
+impl World {
+    /// A proxy starts, from what the store holds. One that still runs does not know it yet.
+    pub(super) fn boot(&mut self) {
+        if self.store.down_until > self.now {
+            self.after(Duration::from_millis(250), Happening::Boot);
+            return;
+        }
+        self.proxy_count += 1;
+        let number = self.proxy_count;
+        self.store.epoch = number;
+        let snapshot = self.store.ledger.snapshot(self.plan.settings.instances);
+        let now = self.instant();
+        let engine = Engine::restore(self.plan.settings, snapshot, now);
+        let mut proxy = Proxy {
+            number,
+            view: engine.view(),
+            engine,
+            guard: Guard::new([PROTECTED]),
+            writing: Writing::default(),
+            flush: None,
+            inbox: Vec::new(),
+            runs_at: None,
+            born: self.now,
+            serves: false,
+            waiting: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            tickets: 0,
+            turns: 0,
+        };
+        self.say(|| format!("proxy {number} starts"));
+        self.oracle.proxy_started();
+        self.schedule(&mut proxy, self.now);
+        self.proxies.insert(number, proxy);
+    }
+
+    /// Tells a proxy something.
+    pub(super) fn put(&mut self, proxy: &mut Proxy, message: Message) {
+        proxy.inbox.push(message);
+        let soon = self.now + self.of_wire.below(30);
+        self.schedule(proxy, soon);
+    }
+
+    pub(super) fn put_to(&mut self, number: u32, message: Message) {
+        if let Some(mut proxy) = self.proxies.remove(&number) {
+            self.put(&mut proxy, message);
+            self.proxies.insert(number, proxy);
+        }
+    }
+
+    fn schedule(&mut self, proxy: &mut Proxy, at: u64) {
+        if proxy.runs_at.is_none_or(|runs_at| at < runs_at) {
+            proxy.runs_at = Some(at);
+            self.at(at, Happening::Run(proxy.number));
+        }
+    }
+
+    pub(super) fn run_proxy(&mut self, number: u32) {
+        let Some(mut proxy) = self.proxies.remove(&number) else {
+            return;
+        };
+        if proxy.runs_at != Some(self.now) {
+            self.proxies.insert(number, proxy);
+            return;
+        }
+        proxy.runs_at = None;
+        let batch = proxy.inbox.len().min(BATCH_MAX);
+        let batch: Vec<_> = proxy.inbox.drain(..batch).collect();
+        for message in batch {
+            self.take_in(&mut proxy, message);
+        }
+        let now = self.instant();
+        if proxy.engine.wakes_at().is_some_and(|at| at <= now) {
+            proxy.engine.step(Event::Tick, now);
+        }
+        if !self.carry_out_all(&mut proxy) {
+            self.kill(proxy);
+            return;
+        }
+        if !proxy.inbox.is_empty() {
+            self.schedule(&mut proxy, self.now);
+        }
+        if let Some(Instant(at)) = proxy.engine.wakes_at() {
+            self.schedule(&mut proxy, at);
+        }
+        self.proxies.insert(number, proxy);
+    }
+
+    fn take_in(&mut self, proxy: &mut Proxy, message: Message) {
+        let now = self.instant();
+        match message {
+            Message::Event(event) => proxy.engine.step(event, now),
+            Message::Submit { permit, operation } => {
+                proxy.tickets += 1;
+                let ticket = Ticket(proxy.tickets);
+                proxy.waiting.insert(ticket, operation);
+                let submission = Submission {
+                    ticket,
+                    permit: *permit,
+                    answer_by: now + self.plan.write_deadline,
+                };
+                proxy
+                    .engine
+                    .step(Event::Submitted(Box::new(submission)), now);
+            }
+        }
+    }
+
+    /// Publishes what requests may see, then does what the engine wants done, in its order.
+    /// Returns whether the proxy lived through it.
+    fn carry_out_all(&mut self, proxy: &mut Proxy) -> bool {
+        let effects = proxy.engine.effects();
+        if effects.is_empty() {
+            return true;
+        }
+        proxy.view = proxy.engine.view();
+        self.view_changed(proxy);
+        let count = u64::try_from(effects.len()).expect("a count");
+        let dies = self.befalls(Fault::CrashAtEffect);
+        let lives_through = self.of_chaos.below(count + 1);
+        for (at, effect) in effects.into_iter().enumerate() {
+            if dies && u64::try_from(at).expect("a count") == lives_through {
+                self.count(Fault::CrashAtEffect);
+                return false;
+            }
+            self.carry_out(proxy, effect);
+        }
+        self.go_on_writing(proxy);
+        if dies {
+            self.count(Fault::CrashAtEffect);
+        }
+        !dies
+    }
+
+    fn carry_out(&mut self, proxy: &mut Proxy, effect: Effect) {
+        match effect {
+            Effect::Append { ticket, entry } => proxy.writing.take(Order::append(ticket, entry)),
+            Effect::Write(write) => proxy.writing.take(Order::other(write)),
+            Effect::ForgetKeys { .. } => {
+                let logged_before = WallTime(0);
+                let write = Write::ForgetKeys { logged_before };
+                proxy.writing.take(Order::other(write));
+            }
+            Effect::AskAgain { .. } => panic!("no history has keys"),
+            Effect::Answer { ticket, reply } => {
+                if let Some(operation) = proxy.waiting.remove(&ticket) {
+                    self.oracle.answering(&self.operations[operation], &reply);
+                    self.answer(operation, Some(reply));
+                }
+            }
+            Effect::Send {
+                lane,
+                instance,
+                position,
+                attempt,
+                wire,
+            } => self.send_entry(proxy, (lane, instance, position, attempt), wire),
+            Effect::Resolve {
+                ticket,
+                instance,
+                question,
+            } => self.ask(proxy, ticket, instance, question),
+            Effect::Probe { instance, marker } => self.probe(proxy.number, instance, marker),
+            Effect::Ask {
+                job,
+                instance,
+                wire,
+            } => {
+                let body = match wire.body {
+                    Payload::Entry { body, .. } => body.unwrap_or_default(),
+                    Payload::None => Bytes::new(),
+                };
+                let sender = Sender::Job {
+                    proxy: proxy.number,
+                    job,
+                };
+                let deadline = self.plan.timing.write;
+                self.send(sender, instance, (wire.method, wire.target, body), deadline);
+            }
+            Effect::JobFailed { task, reason, .. } => {
+                self.mark(Mark::JobFailed);
+                self.say(|| format!("{task:?} has failed: {reason}"));
+            }
+            Effect::Tell {
+                instance,
+                transition,
+            } => self.say(|| format!("instance {} is {:?}", instance.0, transition.to)),
+            Effect::Warn(trouble) => {
+                self.say(|| {
+                    let instance = trouble.instance.map_or(-1, |i| i32::from(i.0));
+                    let (lane, at) = (trouble.lane, trouble.position);
+                    format!("trouble: {instance} {lane} {at}: {}", trouble.reason)
+                });
+            }
+        }
+    }
+
+    fn send_entry(
+        &mut self,
+        proxy: &mut Proxy,
+        what: (LaneId, InstanceIx, Position, Attempt),
+        wire: Wire,
+    ) {
+        let (lane, instance, position, attempt) = what;
+        let body = match &wire.body {
+            Payload::None => Some(Bytes::new()),
+            Payload::Entry { body, must_create } => {
+                if body.is_none() {
+                    self.mark(Mark::BodyFromLog);
+                }
+                let body = body
+                    .clone()
+                    .or_else(|| self.store.ledger.body(lane, position));
+                body.map(|body| {
+                    if *must_create {
+                        without_get_or_create(&body)
+                    } else {
+                        body
+                    }
+                })
+            }
+        };
+        let Some(body) = body else {
+            let why = "its body is not in the log any more".to_owned();
+            let event = Event::Answered {
+                lane,
+                instance,
+                attempt,
+                sending: Sending::NotSent(why),
+            };
+            self.put(proxy, Message::Event(event));
+            return;
+        };
+        let marks = self.oracle.sending(
+            (lane, instance, position),
+            wire.method,
+            (self.now, self.plan.settings.lanes.settle),
+        );
+        for mark in marks {
+            self.mark(mark);
+        }
+        let sender = Sender::Entry {
+            proxy: proxy.number,
+            lane,
+            position,
+            attempt,
+        };
+        let deadline = self.plan.timing.write;
+        self.send(sender, instance, (wire.method, wire.target, body), deadline);
+    }
+
+    fn probe(&mut self, proxy: u32, instance: InstanceIx, marker: Option<InstanceId>) {
+        let target = probe_target(marker);
+        let what = (achromat_core::route::Method::Get, target, Bytes::new());
+        let deadline = self.plan.timing.probe;
+        self.send(Sender::Probe { proxy, marker }, instance, what, deadline);
+    }
+
+    /// A request of a proxy has ended.
+    pub(super) fn deliver(&mut self, request: &Request, sending: Sending) {
+        let instance = request.instance;
+        match request.sender {
+            Sender::Entry {
+                proxy,
+                lane,
+                attempt,
+                ..
+            } => {
+                let event = Event::Answered {
+                    lane,
+                    instance,
+                    attempt,
+                    sending,
+                };
+                self.put_to(proxy, Message::Event(event));
+            }
+            Sender::Job { proxy, job } => {
+                let event = Event::Told { job, sending };
+                self.put_to(proxy, Message::Event(event));
+            }
+            Sender::Probe { proxy, marker } => {
+                if sending == (Sending::Closed { reused: true }) {
+                    // A connection that was let go says nothing of the server: try the next.
+                    self.probe(proxy, instance, marker);
+                    return;
+                }
+                let probe = probe_of(marker, &sending);
+                let event = Event::Probed { instance, probe };
+                self.put_to(proxy, Message::Event(event));
+                self.see_instances(proxy);
+            }
+            Sender::Question { proxy, ticket } => self.question_answered(proxy, ticket, sending),
+            Sender::Read {
+                proxy,
+                operation,
+                stale,
+            } => self.read_answered(proxy, (operation, stale), request, sending),
+        }
+    }
+
+    /// A proxy serves as soon as every instance was seen, or had the time to be.
+    fn see_instances(&mut self, number: u32) {
+        let patience = u64::try_from(self.plan.timing.probe.as_micros()).expect("a span");
+        let now = self.now;
+        if let Some(proxy) = self.proxies.get_mut(&number) {
+            proxy.serves |= proxy.view.has_seen_all || now >= proxy.born + patience;
+        }
+    }
+
+    /// The proxy that clients reach, if one serves.
+    pub(super) fn serving(&mut self) -> Option<u32> {
+        let (number, _) = self.proxies.last_key_value()?;
+        let number = *number;
+        self.see_instances(number);
+        self.proxies[&number].serves.then_some(number)
+    }
+
+    /// The proxy dies at once. What it had on the wire travels on.
+    pub(super) fn kill(&mut self, proxy: Proxy) {
+        let number = proxy.number;
+        self.say(|| format!("proxy {number} dies"));
+        for mark in self.oracle.proxy_died(&proxy.writing.writes()) {
+            self.mark(mark);
+        }
+        self.abandon_flush(&proxy);
+        self.orphan(number);
+        for operation in proxy.waiting.values().chain(proxy.reads.keys()) {
+            self.answer(*operation, None);
+        }
+        if self.proxies.is_empty() {
+            let pause = Duration::from_millis(self.of_chaos.between(20, 3_000));
+            self.after(pause, Happening::Boot);
+        }
+    }
+
+    /// The proxy learns that another has taken over: it takes in what it was told, answers whom it
+    /// can, and ends.
+    pub(super) fn depose(&mut self, mut proxy: Proxy) {
+        for message in std::mem::take(&mut proxy.inbox) {
+            self.take_in(&mut proxy, message);
+        }
+        for effect in proxy.engine.effects() {
+            if let Effect::Answer { .. } = effect {
+                self.carry_out(&mut proxy, effect);
+            }
+        }
+        let said = "Achromat is stopping and has not seen the end of it";
+        for operation in std::mem::take(&mut proxy.waiting).into_values() {
+            self.answer(operation, Some(reply::outcome_unknown(said)));
+        }
+        self.kill(proxy);
+    }
+
+    fn answer(&mut self, operation: usize, reply: Option<Reply>) {
+        let latency = Duration::from_micros(self.of_wire.between(20, 300));
+        self.after(latency, Happening::Answer(operation, reply));
+    }
+
+    pub(super) fn answer_read(&mut self, operation: usize, reply: Reply) {
+        self.answer(operation, Some(reply));
+    }
+}
+
+/// As the shell's `Instances::probe` reads it.
+fn probe_of(marker: Option<InstanceId>, sending: &Sending) -> Probe {
+    match sending {
+        Sending::Answered(reply) => judge_probe(marker, reply),
+        Sending::NotSent(_) => Probe::Refused,
+        Sending::Silent => Probe::Silent,
+        Sending::Closed { .. } => Probe::Odd,
+    }
+}

@@ -1,0 +1,131 @@
+//! The questions that an instance is asked before a delete is logged, as the shell's resolver puts
+//! them.
+
+use std::{borrow::Cow, time::Duration};
+
+use achromat_core::{
+    engine::{Event, Question},
+    ids::{InstanceIx, Ticket},
+    outcome::Sending,
+    reply::{self, Reply},
+    resolve::{Resolution, resolution},
+    route::{Action, Captures, route_of},
+};
+use bytes::Bytes;
+
+use super::{
+    marks::Mark,
+    proxy::{Message, Proxy},
+    wire::Sender,
+    world::World,
+};
+
+/// For each of the two questions: the shell's own.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A question that has been put.
+#[derive(Debug)]
+pub struct Asking {
+    instance: InstanceIx,
+    question: Question,
+    resolution: Resolution,
+    found: Option<Reply>,
+}
+
+impl World {
+    pub(super) fn ask(
+        &mut self,
+        proxy: &mut Proxy,
+        ticket: Ticket,
+        instance: InstanceIx,
+        question: Question,
+    ) {
+        let (name, body) = (&question.name, &question.body);
+        let Some(resolution) = resolution(&proxy.guard, name, body, question.needs_ids) else {
+            let body = Ok(question.body);
+            self.put(proxy, Message::Event(Event::Resolved { ticket, body }));
+            return;
+        };
+        let asking = Asking {
+            instance,
+            question,
+            resolution,
+            found: None,
+        };
+        self.put_question(proxy.number, ticket, &asking, Action::Get);
+        proxy.questions.insert(ticket, asking);
+    }
+
+    fn put_question(&mut self, proxy: u32, ticket: Ticket, asking: &Asking, action: Action) {
+        let question = &asking.question;
+        let captures = Captures {
+            tenant: Some(Cow::Borrowed(&question.tenant)),
+            database: Some(Cow::Borrowed(&question.database)),
+            collection: Some(Cow::Owned(question.id.to_string())),
+            name: None,
+        };
+        let route = route_of(action).expect("a route");
+        let target = route.render(&captures, "", None);
+        let body = match action {
+            Action::Get => asking.resolution.find.clone(),
+            _ => Bytes::new(),
+        };
+        let sender = Sender::Question { proxy, ticket };
+        let what = (route.method, target, body);
+        self.send(sender, asking.instance, what, DEADLINE);
+    }
+
+    pub(super) fn question_answered(&mut self, number: u32, ticket: Ticket, sending: Sending) {
+        let Some(mut proxy) = self.proxies.remove(&number) else {
+            return;
+        };
+        if let Some(asking) = proxy.questions.remove(&ticket) {
+            self.take_answer(&mut proxy, ticket, asking, sending);
+        }
+        self.proxies.insert(number, proxy);
+    }
+
+    fn take_answer(
+        &mut self,
+        proxy: &mut Proxy,
+        ticket: Ticket,
+        mut asking: Asking,
+        sending: Sending,
+    ) {
+        let body = match sending {
+            Sending::Answered(reply) if asking.found.is_none() => {
+                asking.found = Some(reply);
+                if asking.resolution.needs_count {
+                    self.put_question(proxy.number, ticket, &asking, Action::Count);
+                    proxy.questions.insert(ticket, asking);
+                    return;
+                }
+                settle(proxy, asking, None)
+            }
+            Sending::Answered(reply) => {
+                let count = std::str::from_utf8(&reply.body).ok();
+                let count = count.and_then(|count| count.trim().parse().ok());
+                settle(proxy, asking, count)
+            }
+            other => Err(failed(&format!("{other:?}"))),
+        };
+        self.mark(Mark::Resolved);
+        self.put(proxy, Message::Event(Event::Resolved { ticket, body }));
+    }
+}
+
+fn settle(proxy: &Proxy, asking: Asking, count: Option<u64>) -> Result<Bytes, Reply> {
+    let Asking {
+        question,
+        resolution,
+        found,
+        ..
+    } = asking;
+    let found = found.unwrap_or_else(|| failed("nothing was found"));
+    resolution.settle(&proxy.guard, &question.name, &question.body, found, count)
+}
+
+fn failed(why: &str) -> Reply {
+    let message = format!("What the delete would hit can't be found out ({why}); nothing was done");
+    reply::unavailable(&message, 1)
+}

@@ -1,0 +1,343 @@
+//! Reads, as the shell's `serve` sends them: one eligible instance after the other, a second one
+//! beside the first when that is silent, with `core`'s own lookup, plan and dispatch.
+
+use achromat_core::{
+    catalog::Catalog,
+    engine::Event,
+    health::Sign,
+    ids::InstanceIx,
+    lookup::Lookup,
+    outcome::Sending,
+    read::{Dispatch, Order, Plan, ReadEvent, ReadFailure, ReadStep, Tried, plan},
+    reply::Reply,
+    route::{Method, Target, find},
+    view::View,
+};
+use bytes::Bytes;
+
+use super::{
+    marks::Mark,
+    proxy::{Message, Proxy},
+    wire::{Request, Sender},
+    world::{Happening, World},
+};
+
+/// Connections from the pool that may turn out to be dead before a fresh one is tried: the shell's
+/// own.
+const STALE_CONNECTIONS_MAX: u32 = 8;
+
+/// A read on its way.
+#[derive(Debug)]
+pub struct Read {
+    operation: usize,
+    method: Method,
+    target: String,
+    body: Bytes,
+    turn: u64,
+    dispatch: Dispatch,
+    /// The catalog by which the read was last looked up.
+    catalog: Catalog,
+    step: u64,
+    waits: bool,
+    attempts: u32,
+}
+
+/// What was found out about where a read may go.
+enum Found {
+    Go(Catalog, Order),
+    Answer(Reply),
+    Nobody,
+}
+
+impl Read {
+    /// Has the lookup of the read, by a catalog, do something.
+    fn with_lookup<T>(
+        &self,
+        catalog: &Catalog,
+        work: impl FnOnce(&Lookup<'_>) -> T,
+    ) -> Result<T, Reply> {
+        let target = Target::parse(self.target.as_bytes()).expect("it was parsed before");
+        let (route, captures) = find(Some(self.method), &target).expect("it was found before");
+        Lookup::new(catalog, route, captures, &target).map(|lookup| work(&lookup))
+    }
+
+    /// Where the read may go now; `None` when it must wait.
+    fn look(
+        &self,
+        view: &View,
+        strategy: achromat_core::read::Strategy,
+        tried: Tried,
+    ) -> Option<Found> {
+        let plan = self.with_lookup(&view.catalog, |lookup| {
+            let strategy = lookup.strategy(strategy);
+            plan(view, lookup.scope(), strategy, self.turn, tried)
+        });
+        match plan {
+            Err(reply) => Some(Found::Answer(reply)),
+            Ok(Plan::Go(order)) => Some(Found::Go(view.catalog.clone(), order)),
+            Ok(Plan::Wait) => None,
+            Ok(Plan::Nobody) => Some(Found::Nobody),
+        }
+    }
+}
+
+impl World {
+    pub(super) fn start_read(
+        &mut self,
+        number: u32,
+        operation: usize,
+        what: (Method, String, Bytes),
+    ) {
+        let Some(mut proxy) = self.proxies.remove(&number) else {
+            return;
+        };
+        proxy.turns += 1;
+        let (method, target, body) = what;
+        let read = Read {
+            operation,
+            method,
+            target,
+            body,
+            turn: proxy.turns,
+            dispatch: Dispatch::default(),
+            catalog: Catalog::default(),
+            step: 0,
+            waits: false,
+            attempts: 0,
+        };
+        self.go_on_reading(&mut proxy, read, ReadStep::Exhausted);
+        self.proxies.insert(number, proxy);
+    }
+
+    /// Goes on until the read is answered or waits for something.
+    fn go_on_reading(&mut self, proxy: &mut Proxy, mut read: Read, step: ReadStep) {
+        read.step += 1;
+        match step {
+            ReadStep::Try(instance) => self.attempt(proxy, &mut read, instance),
+            ReadStep::Wait => {}
+            ReadStep::Exhausted if !read.dispatch.may_go_on() => {
+                let reply = read.dispatch.give_up();
+                self.answer_read(read.operation, reply);
+                return;
+            }
+            ReadStep::Exhausted => {
+                let tried = read.dispatch.tried();
+                match read.look(&proxy.view, self.plan.strategy, tried) {
+                    Some(found) => self.found(proxy, read, found),
+                    None => self.wait_for_view(proxy, read),
+                }
+                return;
+            }
+        }
+        if read.dispatch.may_hedge() {
+            let happening = Happening::Hedge {
+                proxy: proxy.number,
+                operation: read.operation,
+                step: read.step,
+            };
+            self.after(self.plan.reads.hedge, happening);
+        }
+        proxy.reads.insert(read.operation, read);
+    }
+
+    fn found(&mut self, proxy: &mut Proxy, mut read: Read, found: Found) {
+        match found {
+            Found::Go(catalog, order) => {
+                if read.waits {
+                    self.mark(Mark::ReadWaited);
+                }
+                read.waits = false;
+                read.catalog = catalog;
+                let step = read.dispatch.go(order);
+                self.go_on_reading(proxy, read, step);
+            }
+            Found::Answer(reply) => self.answer_read(read.operation, reply),
+            Found::Nobody => {
+                let reply = read.dispatch.give_up();
+                self.answer_read(read.operation, reply);
+            }
+        }
+    }
+
+    fn wait_for_view(&mut self, proxy: &mut Proxy, mut read: Read) {
+        read.waits = true;
+        let happening = Happening::Tired {
+            proxy: proxy.number,
+            operation: read.operation,
+            step: read.step,
+        };
+        self.after(self.plan.reads.eligible_wait, happening);
+        proxy.reads.insert(read.operation, read);
+    }
+
+    /// A view was published: reads that wait look again.
+    pub(super) fn view_changed(&mut self, proxy: &mut Proxy) {
+        let waiting: Vec<_> = proxy
+            .reads
+            .iter()
+            .filter(|(_, read)| read.waits)
+            .map(|(operation, _)| *operation)
+            .collect();
+        for operation in waiting {
+            let Some(read) = proxy.reads.remove(&operation) else {
+                continue;
+            };
+            let tried = read.dispatch.tried();
+            match read.look(&proxy.view, self.plan.strategy, tried) {
+                Some(found) => self.found(proxy, read, found),
+                None => {
+                    proxy.reads.insert(operation, read);
+                }
+            }
+        }
+    }
+
+    fn attempt(&mut self, proxy: &mut Proxy, read: &mut Read, instance: InstanceIx) {
+        read.attempts += 1;
+        if read.attempts > 1 {
+            self.mark(Mark::ReadMovedOn);
+        }
+        self.exchange(proxy.number, read, instance, 0);
+    }
+
+    fn exchange(&mut self, proxy: u32, read: &Read, instance: InstanceIx, stale: u32) {
+        let target = read.with_lookup(&read.catalog, |lookup| lookup.target(instance));
+        let target = target.unwrap_or_default();
+        let sender = Sender::Read {
+            proxy,
+            operation: read.operation,
+            stale,
+        };
+        let what = (read.method, target, read.body.clone());
+        self.send(sender, instance, what, self.plan.reads.deadline);
+    }
+
+    pub(super) fn read_answered(
+        &mut self,
+        number: u32,
+        (operation, stale): (usize, u32),
+        request: &Request,
+        sending: Sending,
+    ) {
+        let Some(mut proxy) = self.proxies.remove(&number) else {
+            return;
+        };
+        if let Some(read) = proxy.reads.remove(&operation) {
+            let instance = request.instance;
+            if sending == (Sending::Closed { reused: true }) && stale < STALE_CONNECTIONS_MAX {
+                self.exchange(number, &read, instance, stale + 1);
+                proxy.reads.insert(operation, read);
+            } else {
+                self.take_read_answer(&mut proxy, read, instance, sending);
+            }
+        }
+        self.proxies.insert(number, proxy);
+    }
+
+    fn take_read_answer(
+        &mut self,
+        proxy: &mut Proxy,
+        mut read: Read,
+        instance: InstanceIx,
+        sending: Sending,
+    ) {
+        let failure = match self.judge_answer(proxy, &read, instance, sending) {
+            Ok(reply) => {
+                self.answer_read(read.operation, reply);
+                return;
+            }
+            Err(failure) => failure,
+        };
+        if let ReadFailure::Missing(_) = failure
+            && let Ok(Some(id)) = read.with_lookup(&read.catalog, |l| l.asked_id(instance))
+        {
+            self.put(proxy, Message::Event(Event::Missed { instance, id }));
+        }
+        let sign = match failure {
+            ReadFailure::Refused => Some(Sign::Refused),
+            ReadFailure::Silent => Some(Sign::Silent),
+            ReadFailure::Closed => Some(Sign::Closed),
+            ReadFailure::ServerError(_) | ReadFailure::Missing(_) => None,
+        };
+        if let Some(sign) = sign {
+            self.put(proxy, Message::Event(Event::Noticed { instance, sign }));
+        }
+        let step = read.dispatch.step(ReadEvent::Failed(instance, failure));
+        self.go_on_reading(proxy, read, step);
+    }
+
+    fn judge_answer(
+        &mut self,
+        proxy: &Proxy,
+        read: &Read,
+        instance: InstanceIx,
+        sending: Sending,
+    ) -> Result<Reply, ReadFailure> {
+        let answer = match sending {
+            Sending::Answered(answer) => answer,
+            Sending::NotSent(_) => return Err(ReadFailure::Refused),
+            Sending::Silent => return Err(ReadFailure::Silent),
+            Sending::Closed { .. } => return Err(ReadFailure::Closed),
+        };
+        let status = answer.status;
+        let judged = read.with_lookup(&read.catalog, |lookup| {
+            let reply = lookup.rewrite(&proxy.view.catalog, instance, answer);
+            (reply, lookup.is_missing(status))
+        });
+        match judged {
+            Ok((reply, _)) if Lookup::is_server_error(status) => {
+                Err(ReadFailure::ServerError(reply))
+            }
+            Ok((reply, true)) => Err(ReadFailure::Missing(reply)),
+            Ok((reply, false)) => Ok(reply),
+            Err(reply) => Ok(reply),
+        }
+    }
+
+    pub(super) fn hedge_read(&mut self, number: u32, operation: usize, step: u64) {
+        let Some(mut proxy) = self.proxies.remove(&number) else {
+            return;
+        };
+        let is_due = |read: &Read| read.step == step && !read.waits && read.dispatch.may_hedge();
+        if proxy.reads.get(&operation).is_some_and(is_due)
+            && let Some(read) = proxy.reads.remove(&operation)
+        {
+            self.hedge(&mut proxy, read);
+        }
+        self.proxies.insert(number, proxy);
+    }
+
+    fn hedge(&mut self, proxy: &mut Proxy, mut read: Read) {
+        let under_way = read.dispatch.under_way();
+        let silent = proxy.view.instances().filter(|i| under_way.contains(*i));
+        for instance in silent.collect::<Vec<_>>() {
+            let sign = Sign::Silent;
+            self.put(proxy, Message::Event(Event::Noticed { instance, sign }));
+        }
+        let found = read.look(&proxy.view, self.plan.strategy, read.dispatch.tried());
+        let step = match found {
+            Some(Found::Go(catalog, order)) if read.dispatch.needs_order() => {
+                read.catalog = catalog;
+                read.dispatch.go(order)
+            }
+            _ => read.dispatch.step(ReadEvent::HedgeDue),
+        };
+        if matches!(step, ReadStep::Try(_)) {
+            self.mark(Mark::ReadHedged);
+        }
+        self.go_on_reading(proxy, read, step);
+    }
+
+    pub(super) fn tire_read(&mut self, number: u32, operation: usize, step: u64) {
+        let Some(mut proxy) = self.proxies.remove(&number) else {
+            return;
+        };
+        let is_due = |read: &Read| read.step == step && read.waits;
+        if proxy.reads.get(&operation).is_some_and(is_due)
+            && let Some(read) = proxy.reads.remove(&operation)
+        {
+            self.answer_read(operation, read.dispatch.give_up());
+        }
+        self.proxies.insert(number, proxy);
+    }
+}

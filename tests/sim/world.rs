@@ -1,0 +1,292 @@
+//! The world of one history: virtual time, what is due in it, and everybody who lives in it.
+//!
+//! One thing happens at a time, in the order of its moment and, at one moment, in the order in
+//! which it was put down. Nothing here asks for the time, for a thread or for the order of a hash
+//! map: a seed gives the same history, byte for byte.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use achromat_core::{
+    ids::{InstanceIx, Position},
+    reply::Reply,
+    time::Instant,
+};
+
+use super::{
+    chaos::Spell,
+    clients::{Client, Operation},
+    faults::{Counts, Fault},
+    marks::Mark,
+    oracle::Oracle,
+    plan::{Options, Plan},
+    process::Process,
+    proxy::Proxy,
+    random::Random,
+    store::{Store, Told},
+    trace::Trace,
+    wire::{Request, Word},
+};
+
+/// Something that is due.
+#[derive(Debug)]
+pub enum Happening {
+    /// A proxy takes in what has come.
+    Run(u32),
+    /// A proxy starts.
+    Boot,
+    /// A request reaches its instance.
+    Arrive(u64),
+    /// An instance carries a request out.
+    Serve(u64),
+    /// The word on a request reaches its sender.
+    Return(u64, Word),
+    /// A request's sender gives up.
+    Expire(u64),
+    /// The store commits.
+    Apply(super::store::Flush),
+    /// A proxy's writer hears from the store.
+    Tell(u32, Told),
+    /// A client does its next thing.
+    Turn(usize),
+    /// A client is answered.
+    Answer(usize, Option<Reply>),
+    /// A read has waited for its hedge delay.
+    Hedge {
+        /// The proxy.
+        proxy: u32,
+        /// The operation.
+        operation: usize,
+        /// The read's step, so that what came first counts.
+        step: u64,
+    },
+    /// A read has waited long enough for an instance.
+    Tired {
+        /// The proxy.
+        proxy: u32,
+        /// The operation.
+        operation: usize,
+        /// The read's step.
+        step: u64,
+    },
+    /// Something goes wrong for a while.
+    Begin(Fault),
+    /// It ends.
+    End(Spell),
+    /// Everything is repaired.
+    Heal,
+    /// Time to look whether everything has come to rest.
+    Look,
+}
+
+/// The world.
+pub struct World {
+    /// What the seed decided.
+    pub plan: Plan,
+    /// How it is run.
+    pub options: Options,
+    /// Now, in microseconds.
+    pub now: u64,
+    agenda: BTreeMap<(u64, u64), Happening>,
+    sequence: u64,
+    /// Randomness of the wire.
+    pub of_wire: Random,
+    /// Randomness of what befalls processes and proxies.
+    pub of_chaos: Random,
+    /// Randomness of the clients.
+    pub of_clients: Random,
+    /// Randomness of the store.
+    pub of_store: Random,
+    /// The instances.
+    pub processes: Vec<Process>,
+    /// What is on the wire.
+    pub requests: BTreeMap<u64, Request>,
+    /// The log.
+    pub store: Store,
+    /// The proxies that live, by number.
+    pub proxies: BTreeMap<u32, Proxy>,
+    /// How many proxies there have been.
+    pub proxy_count: u32,
+    /// The clients.
+    pub clients: Vec<Client>,
+    /// What they have done and are doing.
+    pub operations: Vec<Operation>,
+    /// Whoever judges.
+    pub oracle: Oracle,
+    /// Faults that happened.
+    pub faults: Counts,
+    /// Places that were reached.
+    pub marks: Counts,
+    /// What is told.
+    pub trace: Trace,
+    /// Whether faults are over.
+    pub is_healed: bool,
+    /// Since when everything seems to be at rest.
+    pub resting: u32,
+    /// How much has happened at this moment.
+    at_once: u32,
+    violation: Option<String>,
+}
+
+/// Things that may happen at one moment; more are a circle.
+const AT_ONCE_MAX: u32 = 10_000;
+
+impl World {
+    /// The world of a seed, before anything has happened.
+    pub fn new(plan: Plan, options: &Options) -> Self {
+        let seed = plan.seed;
+        let count = plan.settings.instances;
+        Self {
+            now: 0,
+            agenda: BTreeMap::new(),
+            sequence: 0,
+            of_wire: Random::of(seed, "wire"),
+            of_chaos: Random::of(seed, "chaos"),
+            of_clients: Random::of(seed, "clients"),
+            of_store: Random::of(seed, "store"),
+            processes: InstanceIx::all(count)
+                .map(|instance| Process::new(seed, instance))
+                .collect(),
+            requests: BTreeMap::new(),
+            store: Store::default(),
+            proxies: BTreeMap::new(),
+            proxy_count: 0,
+            clients: (0..plan.clients).map(|_| Client::default()).collect(),
+            operations: Vec::new(),
+            oracle: Oracle::new(seed, count),
+            faults: Counts::new(Fault::ALL.len()),
+            marks: Counts::new(Mark::ALL.len()),
+            trace: Trace::new(options.trace),
+            is_healed: false,
+            resting: 0,
+            at_once: 0,
+            violation: None,
+            options: options.clone(),
+            plan,
+        }
+    }
+
+    /// Lives the history through. What was broken is returned.
+    pub fn run(&mut self) -> Result<(), String> {
+        self.begin();
+        while self.violation.is_none()
+            && let Some(((at, _), happening)) = self.agenda.pop_first()
+        {
+            assert!(at >= self.now, "time goes on");
+            self.at_once = if at == self.now { self.at_once + 1 } else { 0 };
+            if self.at_once > AT_ONCE_MAX {
+                self.violate(format!("time stands still: {happening:?}"));
+            }
+            self.now = at;
+            self.happen(happening);
+            if let Some(violation) = self.oracle.violation.take() {
+                self.violate(violation);
+            }
+        }
+        match self.violation.take() {
+            Some(violation) => Err(violation),
+            None => self.judge(),
+        }
+    }
+
+    fn begin(&mut self) {
+        self.boot();
+        for client in 0..self.clients.len() {
+            self.after(Duration::from_millis(5), Happening::Turn(client));
+        }
+        self.plan_chaos();
+        self.after(self.plan.chaos, Happening::Heal);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Run(proxy) => self.run_proxy(proxy),
+            Happening::Boot => self.boot(),
+            Happening::Arrive(request) => self.arrive(request),
+            Happening::Serve(request) => self.serve(request),
+            Happening::Return(request, word) => self.word_returns(request, word),
+            Happening::Expire(request) => self.expire(request),
+            Happening::Apply(flush) => self.apply_flush(flush),
+            Happening::Tell(proxy, told) => self.tell_writer(proxy, told),
+            Happening::Turn(client) => self.client_turn(client),
+            Happening::Answer(operation, reply) => self.client_answered(operation, reply),
+            Happening::Hedge {
+                proxy,
+                operation,
+                step,
+            } => self.hedge_read(proxy, operation, step),
+            Happening::Tired {
+                proxy,
+                operation,
+                step,
+            } => self.tire_read(proxy, operation, step),
+            Happening::Begin(fault) => self.begin_spell(fault),
+            Happening::End(spell) => self.end_spell(spell),
+            Happening::Heal => self.heal(),
+            Happening::Look => self.look(),
+        }
+    }
+
+    /// Puts something down for later.
+    pub fn after(&mut self, span: Duration, happening: Happening) {
+        let span = u64::try_from(span.as_micros()).expect("a span");
+        self.at(self.now + span, happening);
+    }
+
+    /// Puts something down for a moment.
+    pub fn at(&mut self, at: u64, happening: Happening) {
+        self.sequence += 1;
+        self.agenda
+            .insert((at.max(self.now), self.sequence), happening);
+    }
+
+    /// Now, as `core` writes it.
+    pub fn instant(&self) -> Instant {
+        Instant(self.now)
+    }
+
+    /// A fault has happened.
+    pub fn count(&mut self, fault: Fault) {
+        self.faults.add(fault as usize);
+    }
+
+    /// A place was reached.
+    pub fn mark(&mut self, mark: Mark) {
+        self.marks.add(mark as usize);
+    }
+
+    /// Something is not as it must be.
+    pub fn violate(&mut self, what: String) {
+        self.trace.say(self.now, || format!("VIOLATION {what}"));
+        self.violation.get_or_insert(what);
+    }
+
+    /// Nothing happens any more.
+    pub fn stop(&mut self) {
+        self.agenda.clear();
+    }
+
+    /// Tells a step.
+    pub fn say(&mut self, line: impl FnOnce() -> String) {
+        self.trace.say(self.now, line);
+    }
+
+    /// Whether a fault of this kind happens to a request or a commit now.
+    pub fn befalls(&mut self, fault: Fault) -> bool {
+        let rate = if self.is_healed {
+            0
+        } else {
+            self.plan.rate(fault)
+        };
+        let random = match fault {
+            _ if Fault::OF_REQUESTS.contains(&fault) => &mut self.of_wire,
+            _ if Fault::OF_COMMITS.contains(&fault) => &mut self.of_store,
+            _ => &mut self.of_chaos,
+        };
+        random.chance(rate)
+    }
+
+    /// The position of a lane's last entry, as the log says it.
+    pub fn head(&self, lane: achromat_core::ids::LaneId) -> Position {
+        self.oracle.head(lane)
+    }
+}
