@@ -207,7 +207,7 @@ fn databases(random: &mut Random, database: &str) -> Request {
         5 => Request::get("list_databases", format!("{list}{}", page(random))),
         6..8 => Request::get("get_database", database.to_owned()),
         8 => Request::new("no_method", "PUT", database.to_owned(), "{}".to_owned()),
-        9 if random.once_in(2) => Request::new(
+        9 if !random.has_lists && random.once_in(2) => Request::new(
             "delete_database",
             "DELETE",
             database.to_owned(),
