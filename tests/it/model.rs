@@ -2,6 +2,7 @@
 //! all contents compared.
 
 mod history;
+mod random;
 mod requests;
 
 use std::{collections::BTreeMap, time::Instant};

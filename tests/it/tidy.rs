@@ -63,8 +63,8 @@ fn outsiders_stay_in_their_rooms() {
             "indicatif::",
             &["proxy/src/dev/", "proxy/src/cli/", "tests/support/"],
         ),
-        ("now_v7", &["proxy/src/clock.rs"]),
-        ("new_v4", &["proxy/src/clock.rs"]),
+        ("Uuid::now_v7", &["proxy/src/clock.rs"]),
+        ("Uuid::new_v4", &["proxy/src/clock.rs"]),
         ("SystemTime", &["proxy/src/clock.rs"]),
     ];
     for (name, text) in sources() {

@@ -9,7 +9,10 @@ use achromat_tests::{
 };
 use serde_json::{Value, json};
 
-use super::requests::{Compared, Random, Request};
+use super::{
+    random::Random,
+    requests::{Compared, Request},
+};
 
 /// A history under way.
 pub struct History {

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{SeqAccess, Visitor, value::SeqAccessDeserializer},
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::{Value, error::Category};
 
@@ -55,12 +55,12 @@ pub(super) type UpdateRecords = WriteRecords<Option<SomeEmbeddings>, Changes>;
 
 /// Embeddings, all of them numbers or all of them base64.
 #[derive(Deserialize)]
-#[serde(try_from = "Vec<Embedding>")]
+#[serde(try_from = "Vec<Loose>")]
 pub(super) struct Embeddings(pub(super) Vec<Embedding>);
 
 /// The same, where some may be missing.
 #[derive(Deserialize)]
-#[serde(try_from = "Vec<Option<Embedding>>")]
+#[serde(try_from = "Vec<Option<Loose>>")]
 pub(super) struct SomeEmbeddings(pub(super) Vec<Option<Embedding>>);
 
 #[derive(Deserialize)]
@@ -129,19 +129,23 @@ pub(super) enum Embedding {
     Base64(String),
 }
 
-impl TryFrom<Vec<Embedding>> for Embeddings {
+impl TryFrom<Vec<Loose>> for Embeddings {
     type Error = &'static str;
 
-    fn try_from(embeddings: Vec<Embedding>) -> Result<Self, Self::Error> {
+    fn try_from(embeddings: Vec<Loose>) -> Result<Self, Self::Error> {
+        let embeddings = embeddings.into_iter().map(Loose::embedding);
+        let embeddings: Vec<Embedding> = embeddings.collect::<Result<_, _>>()?;
         check_one_kind(embeddings.iter())?;
         Ok(Self(embeddings))
     }
 }
 
-impl TryFrom<Vec<Option<Embedding>>> for SomeEmbeddings {
+impl TryFrom<Vec<Option<Loose>>> for SomeEmbeddings {
     type Error = &'static str;
 
-    fn try_from(embeddings: Vec<Option<Embedding>>) -> Result<Self, Self::Error> {
+    fn try_from(embeddings: Vec<Option<Loose>>) -> Result<Self, Self::Error> {
+        let read = |embedding: Option<Loose>| embedding.map(Loose::embedding).transpose();
+        let embeddings: Vec<_> = embeddings.into_iter().map(read).collect::<Result<_, _>>()?;
         check_one_kind(embeddings.iter().flatten())?;
         Ok(Self(embeddings))
     }
@@ -150,37 +154,96 @@ impl TryFrom<Vec<Option<Embedding>>> for SomeEmbeddings {
 fn check_one_kind<'a>(
     mut embeddings: impl Iterator<Item = &'a Embedding>,
 ) -> Result<(), &'static str> {
-    let Some(first) = embeddings.next().map(std::mem::discriminant) else {
-        return Ok(());
-    };
-    if embeddings.all(|embedding| std::mem::discriminant(embedding) == first) {
+    let first = embeddings.next().map(std::mem::discriminant);
+    if embeddings.all(|embedding| Some(std::mem::discriminant(embedding)) == first) {
         return Ok(());
     }
     Err("embeddings of two kinds")
 }
 
-impl<'de> Deserialize<'de> for Embedding {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Reader;
+impl Loose {
+    fn embedding(self) -> Result<Embedding, &'static str> {
+        let numbers = match self {
+            Self::Text(text) => return Ok(Embedding::Base64(text)),
+            Self::List(items) => items.into_iter().map(Self::number).collect(),
+            Self::Number(_) | Self::Other => None,
+        };
+        let numbers: Option<Vec<f32>> = numbers;
+        numbers.map(Embedding::Numbers).ok_or("no embedding")
+    }
 
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Embedding;
-
-            fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-                to.write_str("an embedding")
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Embedding, E> {
-                Ok(Embedding::Base64(text.to_owned()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Embedding, A::Error> {
-                let numbers = Vec::deserialize(SeqAccessDeserializer::new(items))?;
-                Ok(Embedding::Numbers(numbers))
-            }
+    fn number(self) -> Option<f32> {
+        match self {
+            Self::Number(number) => Some(number),
+            _ => None,
         }
+    }
+}
 
-        from.deserialize_any(Reader)
+/// Any JSON, as far as it can be a part of an embedding. Like Chroma, this reads all embeddings of
+/// a request before it says that one is none: bad JSON after it comes first.
+pub(super) enum Loose {
+    Number(f32),
+    Text(String),
+    List(Vec<Loose>),
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Loose {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(LooseReader)
+    }
+}
+
+struct LooseReader;
+
+#[allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "embeddings are of 32 bits, whatever was sent"
+)]
+impl<'de> Visitor<'de> for LooseReader {
+    type Value = Loose;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("JSON")
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Loose, E> {
+        Ok(Loose::Number(number as f32))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Loose, E> {
+        Ok(Loose::Number(number as f32))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Loose, E> {
+        Ok(Loose::Number(number as f32))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Loose, E> {
+        Ok(Loose::Text(text.to_owned()))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Loose, E> {
+        Ok(Loose::Other)
+    }
+
+    fn visit_unit<E>(self) -> Result<Loose, E> {
+        Ok(Loose::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Loose, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Loose::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Loose, A::Error> {
+        while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Loose::Other)
     }
 }
 

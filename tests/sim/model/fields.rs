@@ -81,7 +81,7 @@ impl Field {
 
     #[allow(
         clippy::cast_precision_loss,
-        reason = "Chroma compares numbers of two kinds as floats, too"
+        reason = "Chroma makes floats of integers in the same way"
     )]
     pub(super) fn number(&self) -> Option<f64> {
         match self {

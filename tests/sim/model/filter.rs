@@ -236,13 +236,19 @@ fn compares(fields: &Fields, key: &str, relation: Relation, value: &Field) -> bo
     }
 }
 
-/// How values compare: numbers of both kinds with each other, the rest only within a kind, lists
-/// never.
+/// How a field compares with a value: numbers of both kinds with each other, the rest only within
+/// a kind, lists never. A float that is compared with an integer loses its fraction, so that 1 is
+/// equal to 1.5, and not less: that is Chroma's rule.
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the fraction is what is to be lost"
+)]
 fn order(field: &Field, value: &Field) -> Option<Ordering> {
     match (field, value) {
         (Field::Bool(one), Field::Bool(other)) => Some(one.cmp(other)),
         (Field::Int(one), Field::Int(other)) => Some(one.cmp(other)),
         (Field::Text(one), Field::Text(other)) => Some(one.cmp(other)),
+        (Field::Int(one), Field::Float(other)) => Some(one.cmp(&(*other as i64))),
         (one, other) => one.number()?.partial_cmp(&other.number()?),
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! Not modelled: configurations other than the default one, regular expressions, sparse vectors,
 //! the fields `chroma:…` in metadata, sizes of bodies, and three mistakes of Chroma 1.5.9 that
-//! `tests/it/model/requests.rs` describes. Searching is exact here.
+//! `tests/it/model/` describes, where it keeps clear of them. Searching is exact here.
 
 mod answers;
 mod bodies;

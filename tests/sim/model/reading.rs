@@ -74,10 +74,10 @@ impl Server {
 }
 
 impl Collection {
-    /// Chroma's index fails when it is to search among ids that it does not have, unless it has
-    /// never been written to or a filter has sorted them out before.
+    /// Chroma's index fails when it is to search among ids that it does not have, unless there is
+    /// no index yet or a filter has sorted them out before.
     fn check_searched(&self, ids: &[Arc<str>]) -> Result<(), Refused> {
-        if self.was_written && ids.iter().any(|id| !self.records.has(id)) {
+        if self.dimension.is_some() && ids.iter().any(|id| !self.records.has(id)) {
             return Err(Refused::internal(
                 "Error executing plan: Internal error: Error finding id",
             ));

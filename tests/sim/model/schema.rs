@@ -29,8 +29,6 @@ pub(super) struct Collection {
     pub(super) database: Arc<str>,
     pub(super) metadata: Option<Arc<Fields>>,
     pub(super) dimension: Option<usize>,
-    /// Whether a write of records was ever taken, be it one that changed nothing.
-    pub(super) was_written: bool,
     pub(super) records: Records,
 }
 
@@ -236,7 +234,6 @@ impl Server {
             database: place.database.into(),
             metadata: metadata.map(Arc::new),
             dimension: None,
-            was_written: false,
             records: Records::default(),
         });
         if let Some(database) = self.database_mut(place.tenant, place.database) {

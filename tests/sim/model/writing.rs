@@ -111,7 +111,6 @@ impl Server {
         changes.check_ids()?;
         let collection = Arc::make_mut(collection);
         for (id, change) in changes.each() {
-            collection.was_written = true;
             take(&mut collection.records, &id, change);
         }
         Ok(())

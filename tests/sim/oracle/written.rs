@@ -54,8 +54,9 @@ impl Oracle {
                     Mark::Abandoned
                 });
             }
-            Write::ForgetKeys { .. } => {}
             Write::Change(changes) => self.change(changes, &mut marks),
+            // It says nothing of entries.
+            Write::ForgetKeys { .. } => {}
             Write::Trim {
                 lane,
                 through,

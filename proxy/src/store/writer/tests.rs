@@ -6,8 +6,9 @@ use std::sync::{
 };
 
 use achromat_core::{
+    durable::{Appended, Write},
     engine::Snapshot,
-    ids::{CollectionId, Key},
+    ids::{CollectionId, Key, LaneId, Ticket},
     key::{Fingerprint, KeyRecord, Keyed},
     log::{Entry, RecordAct, Verb},
     time::WallTime,

@@ -147,6 +147,10 @@ impl Engine {
             .collect();
         for id in waiting {
             if self.try_grant(id) {
+                // It is granted once: the lane may move again before the job goes on.
+                if let Some(running) = self.jobs.running.get_mut(&id) {
+                    running.wait = Wait::Told;
+                }
                 self.unblocked.push_back(id);
             }
         }
