@@ -1,6 +1,6 @@
 //! `achromat-tests achromat …` is Achromat's own command: the tests start it as a process of its
 //! own, from the same build. `achromat-tests chaos` runs faults for as long as is wanted,
-//! `achromat-tests sim` simulated histories.
+//! `achromat-tests sim` histories in virtual time.
 
 mod sim;
 
@@ -15,11 +15,9 @@ fn main() -> ExitCode {
     if arguments.peek().is_some_and(|word| word == "achromat") {
         return achromat::cli::main(arguments);
     }
-    if arguments.peek().is_some_and(|word| word == "sim") {
-        return sim::main(arguments);
-    }
     match command().get_matches().subcommand() {
         Some(("chaos", matches)) => run_chaos(options(matches), matches.get_flag("time-line")),
+        Some(("sim", matches)) => sim::run(matches),
         _ => ExitCode::from(2),
     }
 }
@@ -47,8 +45,8 @@ fn command() -> Command {
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(Command::new("achromat").about("Achromat's own command"))
-        .subcommand(Command::new("sim").about("Runs simulated histories"))
         .subcommand(chaos)
+        .subcommand(sim::command())
 }
 
 fn number(name: &'static str, default: &'static str, help: &'static str) -> Arg {

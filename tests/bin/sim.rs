@@ -1,12 +1,12 @@
 //! The simulator's command line.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::process::ExitCode;
 
 use achromat_tests::sim::{
     faults::Fault,
     marks::Mark,
     plan::Options,
-    runner::{Summary, replay, run, run_all, shrink},
+    runner::{Summary, replay, run as live, run_all, shrink},
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
@@ -16,7 +16,7 @@ const FAILURES_MAX: usize = 3;
 /// Histories between two lines of progress.
 const BATCH: u64 = 1_000;
 
-fn command() -> Command {
+pub(crate) fn command() -> Command {
     let number = |name: &'static str, help: &'static str| {
         Arg::new(name)
             .long(name)
@@ -45,9 +45,8 @@ fn command() -> Command {
         )
 }
 
-pub(crate) fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let matches = command().get_matches_from(arguments);
-    let options = match options(&matches) {
+pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
+    let options = match options(matches) {
         Ok(options) => options,
         Err(why) => {
             eprintln!("{why}");
@@ -56,7 +55,7 @@ pub(crate) fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     };
     match matches.get_one::<u64>("seed") {
         Some(seed) => run_one(*seed, &options),
-        None => run_many(&matches, &options),
+        None => run_many(matches, &options),
     }
 }
 
@@ -79,7 +78,7 @@ fn options(matches: &ArgMatches) -> Result<Options, String> {
 }
 
 fn run_one(seed: u64, options: &Options) -> ExitCode {
-    let outcome = run(seed, options, true);
+    let outcome = live(seed, options, true);
     println!(
         "seed {seed}: {} operations, trace {:x?}",
         outcome.operations, outcome.trace

@@ -25,7 +25,7 @@ use super::{
     marks::Mark,
     questions::Asking,
     reads::Read,
-    wire::{Request, Sender},
+    wire::{REFUSED, Request, Sender},
     world::{Happening, World},
 };
 
@@ -262,6 +262,18 @@ impl World {
                 let deadline = self.plan.timing.write;
                 self.send(sender, instance, (wire.method, wire.target, body), deadline);
             }
+            Effect::AskAgain { ticket } => {
+                // As the shell tells a write without a key.
+                if let Some(operation) = proxy.waiting.remove(&ticket) {
+                    let reply = reply::outcome_unknown("its collection was deleted meanwhile");
+                    self.answer(operation, Some(reply));
+                }
+            }
+            Effect::ForgetKeys { .. } => {
+                let logged_before = WallTime(0);
+                let write = Write::ForgetKeys { logged_before };
+                proxy.writing.take(Order::other(write));
+            }
             Effect::JobFailed { task, reason, .. } => {
                 self.mark(Mark::JobFailed);
                 self.say(|| format!("{task:?} has failed: {reason}"));
@@ -425,7 +437,7 @@ impl World {
             self.take_in(&mut proxy, message);
         }
         for effect in proxy.engine.effects() {
-            if let Effect::Answer { .. } = effect {
+            if matches!(effect, Effect::Answer { .. } | Effect::AskAgain { .. }) {
                 self.carry_out(&mut proxy, effect);
             }
         }
@@ -450,8 +462,8 @@ impl World {
 fn probe_of(marker: Option<InstanceId>, sending: &Sending) -> Probe {
     match sending {
         Sending::Answered(reply) => judge_probe(marker, reply),
-        Sending::NotSent(_) => Probe::Refused,
-        Sending::Silent => Probe::Silent,
+        Sending::NotSent(why) if why == REFUSED => Probe::Refused,
+        Sending::NotSent(_) | Sending::Silent => Probe::Silent,
         Sending::Closed { .. } => Probe::Odd,
     }
 }

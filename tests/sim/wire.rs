@@ -405,7 +405,7 @@ impl World {
         let sending = match word {
             None => Sending::Silent,
             Some(Word::Answer(reply)) => Sending::Answered(reply),
-            Some(Word::Refused) => Sending::NotSent("the connection was refused".to_owned()),
+            Some(Word::Refused) => Sending::NotSent(REFUSED.to_owned()),
             Some(Word::Unreachable) => {
                 Sending::NotSent("the connection could not be made in time".to_owned())
             }
@@ -451,6 +451,9 @@ impl World {
         }
     }
 }
+
+/// What is said when nobody listens.
+pub const REFUSED: &str = "the connection was refused";
 
 /// For how long at most a request travels on after its proxy has died.
 const ORPHAN_US_MAX: u64 = 700_000;

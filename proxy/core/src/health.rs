@@ -156,10 +156,8 @@ impl Health {
     /// Takes in what a request met.
     pub fn noticed(&mut self, sign: Sign, now: Instant) -> Option<Transition> {
         self.next_probe = now;
-        match sign {
-            Sign::Refused => self.was_refused = true,
-            Sign::Silent => {}
-            Sign::Closed => return None,
+        if sign == Sign::Closed {
+            return None;
         }
         let standing = self.observed.max(Standing::Suspect);
         self.become_observed(standing, now)
@@ -282,6 +280,19 @@ mod tests {
         assert_eq!((down.from, down.to), (Standing::Suspect, Standing::Down));
         let back = health.probed(Probe::Answered, &RULES, at(1011)).unwrap();
         assert!(back.restarted && back.to == Standing::Up);
+    }
+
+    /// Only a probe that nobody listens to shows that what an instance held is gone: a request that
+    /// could not be sent may have met a full queue of connections.
+    #[test]
+    fn only_a_refused_probe_shows_a_restart() {
+        for probe in [Probe::Silent, Probe::Refused] {
+            let mut health = up();
+            health.noticed(Sign::Refused, at(10));
+            health.probed(probe, &RULES, at(20));
+            let back = health.probed(Probe::Answered, &RULES, at(30)).unwrap();
+            assert_eq!(back.restarted, probe == Probe::Refused);
+        }
     }
 
     /// A frozen process accepts connections and says nothing: silence several times in a row.

@@ -103,7 +103,7 @@ pub enum Commit {
 enum Phase {
     Idle,
     Committing,
-    /// Looking for the appends of the group; so the first of them were found.
+    /// Looking for the appends of the group, of these the store has told.
     Seeking(Vec<Appended>),
     Resting,
 }

@@ -33,6 +33,9 @@ pub struct Request<'a> {
 /// How an exchange failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExchangeError {
+    /// Nobody listens: nothing of it can have been looked at, nor of anything before it still be.
+    #[error("{0}")]
+    Refused(String),
     /// Nothing of it can have been looked at.
     #[error("{0}")]
     NotSent(String),
@@ -125,6 +128,7 @@ async fn connect(
         .await
         .map_err(|error| not_sent(format!("the host is not found: {error}")))?;
     let mut last = "the host has no address".to_owned();
+    let mut all_refuse = !sockets.is_empty();
     for socket in sockets.iter() {
         let mut peer = HttpPeer::new(socket, address.is_tls(), address.server_name().to_owned());
         peer.options.connection_timeout = Some(timing.connect);
@@ -132,8 +136,14 @@ async fn connect(
         peer.options.idle_timeout = Some(timing.idle);
         match connector.get_http_session(&peer).await {
             Ok((session, reused)) => return Ok((peer, session, reused)),
-            Err(error) => last = describe(&error),
+            Err(error) => {
+                all_refuse &= *error.etype() == ErrorType::ConnectRefused;
+                last = describe(&error);
+            }
         }
+    }
+    if all_refuse {
+        return Err(ExchangeError::Refused(format!("{address}: {last}")));
     }
     Err(not_sent(last))
 }

@@ -128,7 +128,7 @@ impl Instances {
         match result {
             Ok(exchange) => Ok(exchange.counted(under_way)),
             Err(error) => {
-                if matches!(error, ExchangeError::NotSent(_)) {
+                if matches!(error, ExchangeError::Refused(_) | ExchangeError::NotSent(_)) {
                     target.address.forget();
                 }
                 Err(error)
@@ -197,8 +197,9 @@ impl Instances {
                 // A connection that was let go says nothing of the server: try the next.
                 Err(ExchangeError::Closed { reused: true }) => {}
                 Ok(reply) => return health::judge_probe(marker, &reply),
-                Err(ExchangeError::NotSent(_)) => return Probe::Refused,
-                Err(ExchangeError::Silent) => return Probe::Silent,
+                Err(ExchangeError::Refused(_)) => return Probe::Refused,
+                // It may be frozen, or out of reach, and go on with what it holds.
+                Err(ExchangeError::NotSent(_) | ExchangeError::Silent) => return Probe::Silent,
                 Err(ExchangeError::Closed { .. } | ExchangeError::Garbled(_)) => break,
             }
         }
@@ -215,7 +216,7 @@ const CONNECTIONS_KEPT_MAX: usize = 256;
 impl From<ExchangeError> for Sending {
     fn from(error: ExchangeError) -> Self {
         match error {
-            ExchangeError::NotSent(why) => Self::NotSent(why),
+            ExchangeError::Refused(why) | ExchangeError::NotSent(why) => Self::NotSent(why),
             ExchangeError::Closed { reused } => Self::Closed { reused },
             ExchangeError::Garbled(_) => Self::Closed { reused: false },
             ExchangeError::Silent => Self::Silent,

@@ -266,7 +266,7 @@ impl<'a, 't> Read<'a, 't> {
 
 fn failure(error: &ExchangeError) -> ReadFailure {
     match error {
-        ExchangeError::NotSent(_) => ReadFailure::Refused,
+        ExchangeError::Refused(_) | ExchangeError::NotSent(_) => ReadFailure::Refused,
         ExchangeError::Silent => ReadFailure::Silent,
         ExchangeError::Closed { .. } | ExchangeError::Garbled(_) => ReadFailure::Closed,
     }

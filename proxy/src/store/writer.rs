@@ -87,7 +87,7 @@ impl<S: Store + ?Sized> Writer<S> {
 
     async fn commit(&mut self) -> Result<Commit, StoreError> {
         let error = match self.store.commit(&self.writing.writes()).await {
-            Ok(positions) => return Ok(Commit::Done(positions)),
+            Ok(appended) => return Ok(Commit::Done(appended)),
             Err(error @ StoreError::Deposed { .. }) => return Err(error),
             Err(error) => error,
         };

@@ -54,6 +54,7 @@ impl Oracle {
                     Mark::Abandoned
                 });
             }
+            Write::ForgetKeys { .. } => {}
             Write::Change(changes) => self.change(changes, &mut marks),
             // It says nothing of entries.
             Write::ForgetKeys { .. } => {}

@@ -255,7 +255,8 @@ impl Engine {
         let known = self.lane(id).and_then(|lane| {
             let slot = lane.slot(awaited.position)?;
             let before = Before {
-                maybe_here: slot.may_be_done_on(instance),
+                maybe_here: slot.may_be_done_on(instance)
+                    && !(slot.verdict == Verdict::Open && self.is_anothers(&slot.verb)),
                 elsewhere: slot.verdict == Verdict::Accepted,
             };
             Some((slot.verb.clone(), before))

@@ -131,6 +131,22 @@ impl Engine {
             .ok_or_else(|| Outcome::Done(Reply::json(200, "{}")))
     }
 
+    /// Whether the name of a collection that is to be made belongs to an older one: then what an
+    /// instance finds under it is not the entry's own work.
+    pub(super) fn is_anothers(&self, verb: &Verb) -> bool {
+        let Verb::CreateCollection {
+            tenant,
+            database,
+            name: Some(name),
+            id,
+        } = verb
+        else {
+            return false;
+        };
+        let named = self.catalog.named(tenant, database, name);
+        named.is_some_and(|named| named.id != *id)
+    }
+
     /// What an outcome changes in the catalog; and the outcome as its client is to see it.
     pub(super) fn take_in(
         &self,

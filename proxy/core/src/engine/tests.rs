@@ -456,6 +456,25 @@ fn an_unknown_outcome_settles_before_it_is_sent_again() {
     }
 }
 
+/// What was refused elsewhere may still land where its first sending ended in silence: nothing
+/// later goes there before that has settled.
+#[test]
+fn what_is_passed_over_settles_as_well() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let refused = world.submit(add(c), Level::One);
+    world.pass(150);
+    world.reply("B POST add", 422);
+    assert_eq!(world.answers[&refused], 422);
+    world.end("A POST add", Sending::Silent);
+    world.probe(A, Probe::Answered);
+    world.submit(add(c), Level::One);
+    world.reply("B POST add", 201);
+    assert!(world.lines().is_empty());
+    world.pass(30_000);
+    assert_eq!(world.lines(), ["A POST add"]);
+}
+
 /// A frozen server carries out what it holds only when it thaws: the time that it was frozen does
 /// not count.
 #[test]
@@ -652,6 +671,20 @@ fn the_second_delete_is_a_404() {
     world.reply("A POST add", 404);
     assert_eq!(world.answers[&pending], 404);
     assert!(world.engine.view().catalog.is_empty());
+}
+
+/// A create that is repeated because its first sending may have been carried out is refused all
+/// the same when the name is an older collection's.
+#[test]
+fn an_older_collection_is_not_mistaken_for_ones_own_work() {
+    let mut world = World::new();
+    world.collection(1, "abc");
+    let other = CollectionId(Uuid::from_u128(9));
+    let ticket = world.submit(create(other, "abc"), Level::All);
+    world.end("A POST collections", Sending::Closed { reused: true });
+    world.reply("A POST collections", 409);
+    assert_eq!(world.answers[&ticket], 409);
+    assert!(world.lines().is_empty(), "nothing is looked up");
 }
 
 /// `get_or_create` of what is there is done once and changes nothing anywhere.

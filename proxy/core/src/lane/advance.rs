@@ -39,7 +39,8 @@ impl Lane {
                 if let Some(track) = self.track_mut(instance) {
                     track.applied = next;
                     track.recorded = next;
-                    track.trouble = None;
+                    // A request for it may be on its way all the same.
+                    track.trouble = track.trouble.filter(|t| t.settles.is_some());
                 }
             }
         }
