@@ -221,12 +221,6 @@ impl World {
         match effect {
             Effect::Append { ticket, entry } => proxy.writing.take(Order::append(ticket, entry)),
             Effect::Write(write) => proxy.writing.take(Order::other(write)),
-            Effect::ForgetKeys { .. } => {
-                let logged_before = WallTime(0);
-                let write = Write::ForgetKeys { logged_before };
-                proxy.writing.take(Order::other(write));
-            }
-            Effect::AskAgain { .. } => panic!("no history has keys"),
             Effect::Answer { ticket, reply } => {
                 if let Some(operation) = proxy.waiting.remove(&ticket) {
                     self.oracle.answering(&self.operations[operation], &reply);
