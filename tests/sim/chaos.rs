@@ -36,7 +36,7 @@ impl World {
             times += u32::from(self.of_chaos.chance(rate % 1_000));
             for _ in 0..times {
                 let at = self.of_chaos.below(span);
-                self.at(at, Happening::Begin(*fault));
+                self.at(self.now + at, Happening::Begin(*fault));
             }
         }
     }

@@ -44,7 +44,7 @@ impl World {
         let asking = self.plan.pause_max * u32::try_from(self.plan.operations).expect("a count");
         let latest = chaos + asking + timing * 2 + PATIENCE;
         let latest = latest + INTERVAL * self.resting.min(1) * 60;
-        if u128::from(self.now) > latest.as_micros() {
+        if u128::from(self.now - self.dawned_at) > latest.as_micros() {
             let what = owed.unwrap_or_else(|| "a client waits".to_owned());
             self.violate(format!("no rest after {latest:?}: {what}"));
             return;

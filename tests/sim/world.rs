@@ -34,6 +34,8 @@ pub enum Happening {
     Run(u32),
     /// A proxy starts.
     Boot,
+    /// The instances may all be in service.
+    Dawn,
     /// A request reaches its instance.
     Arrive(u64),
     /// An instance carries a request out.
@@ -118,6 +120,10 @@ pub struct World {
     pub marks: Counts,
     /// What is told.
     pub trace: Trace,
+    /// Whether clients have come.
+    has_dawned: bool,
+    /// When they came.
+    pub dawned_at: u64,
     /// Whether faults are over.
     pub is_healed: bool,
     /// Since when everything seems to be at rest.
@@ -156,6 +162,8 @@ impl World {
             faults: Counts::new(Fault::ALL.len()),
             marks: Counts::new(Mark::ALL.len()),
             trace: Trace::new(options.trace),
+            has_dawned: false,
+            dawned_at: 0,
             is_healed: false,
             resting: 0,
             at_once: 0,
@@ -190,6 +198,17 @@ impl World {
 
     fn begin(&mut self) {
         self.boot();
+        self.after(Duration::from_millis(50), Happening::Dawn);
+    }
+
+    /// Clients come, and things go wrong, when every instance has been taken into service.
+    fn dawn(&mut self) {
+        if !self.oracle.all_serve() {
+            self.after(Duration::from_millis(50), Happening::Dawn);
+            return;
+        }
+        self.has_dawned = true;
+        self.dawned_at = self.now;
         for client in 0..self.clients.len() {
             self.after(Duration::from_millis(5), Happening::Turn(client));
         }
@@ -201,6 +220,7 @@ impl World {
         match happening {
             Happening::Run(proxy) => self.run_proxy(proxy),
             Happening::Boot => self.boot(),
+            Happening::Dawn => self.dawn(),
             Happening::Arrive(request) => self.arrive(request),
             Happening::Serve(request) => self.serve(request),
             Happening::Return(request, word) => self.word_returns(request, word),
@@ -272,7 +292,7 @@ impl World {
 
     /// Whether a fault of this kind happens to a request or a commit now.
     pub fn befalls(&mut self, fault: Fault) -> bool {
-        let rate = if self.is_healed {
+        let rate = if self.is_healed || !self.has_dawned {
             0
         } else {
             self.plan.rate(fault)

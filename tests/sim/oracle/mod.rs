@@ -159,10 +159,15 @@ impl Oracle {
         self.sendings
     }
 
+    /// Whether every instance is in service.
+    pub fn all_serve(&self) -> bool {
+        self.out.is_empty()
+    }
+
     /// Whether every instance has everything, so that one of them may lose something.
     pub fn is_whole(&self) -> bool {
         let has_gaps = !self.out.is_empty() || !self.quarantined.is_empty();
-        !has_gaps && self.owed().is_none()
+        !has_gaps && self.tampered.is_empty() && self.owed().is_none()
     }
 
     /// What is still owed, if anything is.

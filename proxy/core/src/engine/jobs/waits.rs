@@ -98,8 +98,9 @@ impl Engine {
         }
     }
 
-    /// Grants what a job waits for from a lane, if it has come.
-    fn try_grant(&self, id: JobId) -> bool {
+    /// Grants what a job waits for from a lane, if it has come. It is granted once: the lane may
+    /// move again before the job goes on.
+    fn try_grant(&mut self, id: JobId) -> bool {
         let Some(running) = self.jobs.running.get(&id) else {
             return false;
         };
@@ -114,10 +115,12 @@ impl Engine {
             }
             Wait::Told | Wait::Settled | Wait::Until(_) => None,
         };
-        if let Some(head) = granted {
-            running.job.grant(Grant::Head(head));
-        }
-        granted.is_some()
+        let (Some(head), Some(running)) = (granted, self.jobs.running.get_mut(&id)) else {
+            return false;
+        };
+        running.job.grant(Grant::Head(head));
+        running.wait = Wait::Told;
+        true
     }
 
     /// The head of a lane in which nothing is under way and these instances have everything.
@@ -147,10 +150,6 @@ impl Engine {
             .collect();
         for id in waiting {
             if self.try_grant(id) {
-                // It is granted once: the lane may move again before the job goes on.
-                if let Some(running) = self.jobs.running.get_mut(&id) {
-                    running.wait = Wait::Told;
-                }
                 self.unblocked.push_back(id);
             }
         }
