@@ -570,6 +570,33 @@ fn too_busy_is_not_refused() {
     assert!(world.lines().contains(&"A POST add"));
 }
 
+/// An instance that lacks a collection does not hold up the schema lane, nor is it asked again and
+/// again: the others decide, its copy is quarantined, and it goes on with what comes next.
+#[test]
+fn a_missing_collection_holds_nothing_up() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let modify = Verb::ModifyCollection {
+        collection: c,
+        new_name: None,
+    };
+    let ticket = world.submit(modify, Level::One);
+    world.reply("A PUT 00000000-0000-0000-0000-000000000a01", 404);
+    assert_eq!(
+        world.lines(),
+        ["B PUT 00000000-0000-0000-0000-000000000b01"]
+    );
+    world.reply("B PUT 00000000-0000-0000-0000-000000000b01", 200);
+    assert_eq!(world.answers[&ticket], 200);
+    assert_eq!(world.eligible(c), [false, true]);
+    assert!(world.lines().is_empty(), "A is not asked again at once");
+    world.pass(1_000);
+    world.reply("A PUT 00000000-0000-0000-0000-000000000a01", 404);
+    assert!(world.lines().is_empty());
+    let owed = world.engine.report().instances.into_iter().map(|i| i.owed);
+    assert_eq!(owed.sum::<u64>(), 0);
+}
+
 /// What a client is told of collections is durable first: after a restart the catalog has it.
 #[test]
 fn a_collection_is_durable_before_it_is_told() {

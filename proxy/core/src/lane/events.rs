@@ -90,19 +90,7 @@ impl Lane {
             Outcome::Refused { reply, trace } => {
                 self.refused(instance, position, reply, trace, context);
             }
-            Outcome::Missing(reply) => {
-                self.land(instance);
-                let reason = format!(
-                    "answered {} for a collection that it should have",
-                    reply.status
-                );
-                self.note_failure(instance, position, Failure::ServerError(reply));
-                context.effects.push(Effect::Disagrees {
-                    instance,
-                    position,
-                    reason,
-                });
-            }
+            Outcome::Missing(reply) => self.missing(instance, position, reply, context),
             Outcome::LookUp => self.look_up(instance, position, context),
             Outcome::Failed(failure) => self.failed(instance, position, failure, context),
         }
@@ -183,6 +171,34 @@ impl Lane {
         } else {
             self.land(instance);
         }
+    }
+
+    /// An instance does not have the collection. In the schema lane it goes on with the others, once
+    /// it is decided what shall become of that one.
+    fn missing(
+        &mut self,
+        instance: InstanceIx,
+        position: Position,
+        reply: Reply,
+        context: &mut Context<'_>,
+    ) {
+        let reason = format!(
+            "answered {} for a collection that it should have",
+            reply.status
+        );
+        let is_open = self
+            .slot(position)
+            .is_some_and(|slot| slot.verdict == Verdict::Open);
+        if self.id == LaneId::Schema && !is_open {
+            self.disagree(instance, position, reason, context);
+            return;
+        }
+        self.failed(instance, position, Failure::ServerError(reply), context);
+        context.effects.push(Effect::Disagrees {
+            instance,
+            position,
+            reason,
+        });
     }
 
     fn apply(&mut self, instance: InstanceIx, position: Position, context: &mut Context<'_>) {
