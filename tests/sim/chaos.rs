@@ -65,7 +65,11 @@ impl World {
             }
             // What only one instance has would be lost for ever.
             Fault::Tamper if self.oracle.is_whole() => self.tamper(instance),
-            Fault::Forced => self.force(instance, span),
+            Fault::Forced => {
+                let all = [Standing::Down, Standing::Suspect, Standing::Up];
+                let standing = *self.of_chaos.pick(&all);
+                self.force(instance, standing, span.min(Duration::from_secs(10)));
+            }
             Fault::StoreDown => self.store.down_until = self.until(span),
             Fault::StoreFull => self.store.full_until = self.until(span),
             Fault::ProxyCrash => {
@@ -127,16 +131,14 @@ impl World {
         self.say(|| format!("tampered: {target} on {}: {}", instance.0, answer.status));
     }
 
-    fn force(&mut self, instance: InstanceIx, span: Duration) {
-        let standing = *self
-            .of_chaos
-            .pick(&[Standing::Down, Standing::Suspect, Standing::Up]);
+    /// An operator's word.
+    fn force(&mut self, instance: InstanceIx, standing: Standing, span: Duration) {
         if let Some((number, _)) = self.proxies.last_key_value() {
             let number = *number;
             let event = Event::Forced {
                 instance,
                 standing,
-                span: span.min(Duration::from_secs(10)),
+                span,
             };
             self.put_to(number, Message::Event(event));
         }
@@ -165,6 +167,7 @@ impl World {
             let process = &mut self.processes[instance.at()];
             process.slowness = 1;
             process.is_full = false;
+            self.force(instance, Standing::Up, Duration::ZERO);
         }
         self.after(Duration::from_secs(1), Happening::Look);
     }

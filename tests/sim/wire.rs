@@ -415,7 +415,7 @@ impl World {
             Sending::Answered(reply) => format!("#{id} is answered {}", reply.status),
             other => format!("#{id} ends: {other:?}"),
         });
-        self.oracle.ended(request, &sending);
+        self.oracle.ended(request, &sending, self.now);
         if let (Sender::Entry { .. }, Sending::Closed { reused: true }) = (request.sender, &sending)
         {
             self.mark(Mark::StaleRetry);

@@ -143,7 +143,7 @@ impl Oracle {
     }
 
     /// The sender of a request has heard how it ended.
-    pub fn ended(&mut self, request: &Request, sending: &Sending) {
+    pub fn ended(&mut self, request: &Request, sending: &Sending, now: u64) {
         let Sender::Entry { lane, position, .. } = request.sender else {
             return;
         };
@@ -155,7 +155,7 @@ impl Oracle {
             }
         }
         if *sending == Sending::Silent {
-            seen.silent = Some((position, request.arrives_at));
+            seen.silent = Some((position, now));
         }
     }
 
