@@ -240,7 +240,7 @@ impl Health {
                 from,
                 to,
                 restarted: to == Standing::Up && self.was_refused,
-                was_silent: false,
+                was_silent: self.silent > 0,
             }
         })
     }
