@@ -177,7 +177,7 @@ impl World {
             )
         });
         match fate {
-            Some(Fault::Unsent) => self.lose(id, &mut request, Some(Word::Refused)),
+            Some(Fault::Unsent) => self.lose(id, &mut request, Some(Word::Unreachable)),
             Some(Fault::LostReset) => {
                 request.is_reused = false;
                 self.lose(id, &mut request, Some(Word::Closed));
