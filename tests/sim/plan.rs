@@ -100,7 +100,7 @@ impl Plan {
             pace: Pace {
                 records_per_s: 10_000,
             },
-            keys_kept: Duration::from_secs(3_600),
+            keys_kept: Duration::from_hours(24),
             verify_interval: ms(*random.pick(&[2_000, 60_000, 600_000])),
         };
         let levels = Levels {

@@ -54,7 +54,6 @@ impl Oracle {
                     Mark::Abandoned
                 });
             }
-            Write::ForgetKeys { .. } => {}
             Write::Change(changes) => self.change(changes, &mut marks),
             Write::Trim {
                 lane,

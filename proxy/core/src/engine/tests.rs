@@ -557,6 +557,32 @@ fn the_unknown_is_called_unknown() {
     assert_eq!(world.eligible(c), [true, false]);
 }
 
+/// What instances were too busy for is not refused: it is open, and carried out later.
+#[test]
+fn too_busy_is_not_refused() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let ticket = world.submit(add(c), Level::One);
+    world.reply("A POST add", 429);
+    world.reply("B POST add", 429);
+    assert_eq!(world.answers[&ticket], 504);
+    world.pass(1_000);
+    assert!(world.lines().contains(&"A POST add"));
+}
+
+/// What a client is told of collections is durable first: after a restart the catalog has it.
+#[test]
+fn a_collection_is_durable_before_it_is_told() {
+    let mut world = World::new();
+    world.confirms = false;
+    let id = CollectionId(Uuid::from_u128(1));
+    let ticket = world.submit(create(id, "abc"), Level::One);
+    world.made("A", 0xa01, "abc");
+    assert!(!world.answers.contains_key(&ticket));
+    world.confirm();
+    assert_eq!(world.answers[&ticket], 200);
+}
+
 /// A write that breaks the handler of two instances is answered 502.
 #[test]
 fn a_poisonous_write_ends_after_two_instances() {
@@ -886,6 +912,30 @@ fn a_sending_outlives_its_entry() {
     world.step(Event::Tick);
     let jobs = world.engine.report().jobs;
     assert_eq!(jobs[0].task, Task::Rebuild(id, B));
+}
+
+/// Two jobs hold the schema lane at once: when the first has ended, the second still does.
+#[test]
+fn a_lane_is_held_until_the_last_lets_it_go() {
+    let mut world = World::new();
+    let both = [1, 2].map(|number| world.collection(number, &format!("abc{number}")));
+    for collection in both {
+        let source = A;
+        world.step(Event::Repair { collection, source });
+    }
+    let running = |world: &World| {
+        let jobs = world.engine.report().jobs;
+        jobs.iter().filter(|job| job.stage.is_some()).count()
+    };
+    assert_eq!(running(&world), 2);
+    world.submit(create(CollectionId(Uuid::from_u128(3)), "abc"), Level::All);
+    for (job, left) in [(JobId(1), 1), (JobId(2), 0)] {
+        assert!(world.lines().is_empty(), "a job holds the lane");
+        let sending = Sending::Closed { reused: false };
+        world.step(Event::Told { job, sending });
+        assert_eq!(running(&world), left);
+    }
+    assert_eq!(world.lines(), ["A POST collections"]);
 }
 
 /// A database that Achromat made has an id of Achromat's own; with it go its collections.

@@ -3,7 +3,7 @@
 use super::{Client, Context, Effect, Lane, Phase, Slot, bit};
 use crate::{
     health::Standing,
-    ids::{InstanceIx, Position},
+    ids::{InstanceIx, LaneId, Position},
     key::{KeyOutcome, KeyState, Settled},
     limits::{
         ALL_LEVEL_LAG_MAX, CLOSED_INSTANCES_MAX, FAILED_ATTEMPTS_BEFORE_ANSWER,
@@ -144,8 +144,10 @@ impl Lane {
                 !awaits || has_waited
             }
         };
-        // I15: what is told under a key is what a repeat is told, so it is durable first.
-        let may_tell = slot.key.is_none() || slot.verdict_is_recorded;
+        // I15: what is told under a key is what a repeat is told, so it is durable first. So is what
+        // a schema entry changes in the catalog: after a restart nobody misses what they were told.
+        let may_tell =
+            slot.verdict_is_recorded || (slot.key.is_none() && self.id != LaneId::Schema);
         match &slot.reply {
             Some(reply) if is_enough && may_tell => Word::Answer(reply.clone()),
             _ if context.now >= client.answer_by && !may_tell => Word::Answer(
@@ -262,7 +264,8 @@ pub(super) fn settled(slot: &Slot) -> Option<Box<Settled>> {
 
 fn failure_reply(slot: &Slot) -> Reply {
     match &slot.last_failure {
-        Some(Failure::ServerError(reply)) => reply.clone(),
+        // What an instance was too busy for is not refused: it will be carried out.
+        Some(Failure::ServerError(reply)) if reply.status >= 500 => reply.clone(),
         Some(Failure::Closed { .. }) => {
             let count = slot.closed_on.count_ones();
             reply::no_answer(&format!("{count} instance(s)"))

@@ -376,8 +376,11 @@ impl Engine {
     }
 
     fn open_gate(&mut self, lane: LaneId) {
+        // Two jobs may hold the schema lane at once.
+        let mut holds = self.jobs.running.values().filter_map(|r| r.holds);
+        let held = holds.any(|(held, _)| held == lane);
         if let Some(gate) = self.gates.get_mut(&lane) {
-            gate.held = false;
+            gate.held = held;
         }
         self.pass_gate(lane);
         self.advance(lane);
