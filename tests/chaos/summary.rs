@@ -96,6 +96,7 @@ impl Display for Summary {
             worst_write,
             worst_schema_write,
             worst_read,
+            slowest,
         } = &self.tally;
         writeln!(
             f,
@@ -109,6 +110,7 @@ impl Display for Summary {
             f,
             "worst       write {worst_write:.3?}, of collections {worst_schema_write:.3?}, read {worst_read:.3?}"
         )?;
+        writeln!(f, "slowest     {}", slowest.1.trim())?;
         for (name, traffic) in NAMES.iter().zip(&self.traffic) {
             let Traffic {
                 requests,

@@ -38,6 +38,8 @@ pub struct Tally {
     /// slow.
     pub worst_schema_write: Duration,
     pub worst_read: Duration,
+    /// The slowest of all these, for people.
+    pub slowest: (Duration, String),
 }
 
 /// A collection of records.
@@ -98,6 +100,10 @@ pub struct Asker {
     life: u64,
 }
 
+/// The longest that a request may take while an instance is sound. Asking what a limited delete
+/// would hit has ten seconds, and the writes behind it wait; nothing else comes near.
+const PAUSE_MAX: Duration = Duration::from_secs(12);
+
 /// The longest that a client thinks between two requests: the load must leave two busy cores room
 /// for an instance to catch up, or it is never sound again and only one instance is ever broken.
 const THOUGHT_MS_MAX: u64 = 150;
@@ -139,7 +145,7 @@ impl World {
         self.tally.lock().expect("the tally")
     }
 
-    fn count(&self, sort: Sort, took: Duration, is_excused: bool) {
+    fn count(&self, sort: Sort, took: Duration, is_excused: bool, told: &str) {
         let mut tally = self.tally();
         match sort {
             Sort::Read => tally.reads += 1,
@@ -155,6 +161,15 @@ impl World {
             Sort::Write | Sort::BadWrite => &mut tally.worst_write,
         };
         *worst = took.max(*worst);
+        if took > tally.slowest.0 {
+            tally.slowest = (took, told.to_owned());
+        }
+        drop(tally);
+        if took > PAUSE_MAX {
+            let what =
+                format!("a request took too long while an instance was sound:\n      {told}");
+            self.chronicle.violation(&what, &self.chronicle.lines());
+        }
     }
 }
 
@@ -190,7 +205,6 @@ impl Asker {
         let result = self.api.try_call(method, path, body);
         let took = chronicle.now().saturating_sub(began);
         let is_excused = chronicle.is_excused(began);
-        self.world.count(sort, took, is_excused);
         let how = match &result {
             Ok(answer) if answer.status < 300 => answer.status.to_string(),
             Ok(answer) => format!("{} {}", answer.status, answer.body),
@@ -200,6 +214,7 @@ impl Asker {
         let number = self.number;
         let told =
             format!("{began_s:8.3} s  client {number}: {method} {path}: {how} in {took_s:.3} s");
+        self.world.count(sort, took, is_excused, &told);
         if !is_right(sort, &result) {
             self.failed(&result, &told, is_excused);
         }

@@ -57,6 +57,8 @@ impl Oracle {
             // It says nothing of entries.
             Write::ForgetKeys { .. } => {}
             Write::Change(changes) => self.change(changes, &mut marks),
+            // It says nothing of entries.
+            Write::ForgetKeys { .. } => {}
             Write::Trim {
                 lane,
                 through,
