@@ -80,11 +80,16 @@ impl Resolution {
         count: Option<u64>,
     ) -> Result<Bytes, Reply> {
         if !found.is_success() {
-            // Chroma refuses the filter: it refuses the delete in the same words.
-            return if found.status < 500 {
-                Ok(client_body.clone())
-            } else {
-                Err(found)
+            return match found.status {
+                // Chroma refuses the filter: it refuses the delete in the same words.
+                400 | 413 | 415 | 422 => Ok(client_body.clone()),
+                500.. => Err(found),
+                status => {
+                    let message = format!(
+                        "What this would delete can't be found out: an instance answered {status}; nothing was done"
+                    );
+                    Err(reply::unavailable(&message, 1))
+                }
             };
         }
         let unreadable = || {
@@ -140,6 +145,20 @@ mod tests {
             )
             .map(|body| String::from_utf8(body.to_vec()).unwrap())
             .map_err(|reply| reply.status)
+    }
+
+    /// An instance that is too busy, or that lacks the collection, refuses nothing: the guard must
+    /// not be passed by its answer.
+    #[test]
+    fn only_a_refused_filter_is_left_to_chroma() {
+        let body = Bytes::from_static(br#"{"ids":["x"]}"#);
+        let guard = Guard::new(["global"]);
+        for status in [400, 422, 404, 408, 429, 500] {
+            let resolution = resolution(&guard, "global", &body, false).unwrap();
+            let found = Reply::json(status, "{}");
+            let settled = resolution.settle(&guard, "global", &body, found, None);
+            assert_eq!(settled.is_ok(), [400, 422].contains(&status), "{status}");
+        }
     }
 
     /// A limit becomes ids, unless it hits nothing.
