@@ -156,6 +156,10 @@ pub struct Dispatch {
     under_way: Tried,
     closed: u8,
     best: Option<Reply>,
+    /// That an instance lacks what it should have.
+    missing: Option<Reply>,
+    /// Whether one has failed otherwise, and may have it.
+    is_unsure: bool,
 }
 
 impl Dispatch {
@@ -213,11 +217,13 @@ impl Dispatch {
         match failure {
             ReadFailure::Closed => self.closed = self.closed.saturating_add(1),
             ReadFailure::Missing(reply) => {
-                self.best.get_or_insert(reply);
+                self.missing.get_or_insert(reply);
+                return;
             }
             ReadFailure::ServerError(reply) => self.best = Some(reply),
             ReadFailure::Refused | ReadFailure::Silent => {}
         }
+        self.is_unsure = true;
     }
 
     fn next(&mut self) -> ReadStep {
@@ -235,7 +241,8 @@ impl Dispatch {
 
     /// What the client is told when there is nowhere left to go.
     pub fn give_up(self) -> Reply {
-        match self.best {
+        let missing = self.missing.filter(|_| !self.is_unsure);
+        match self.best.or(missing) {
             Some(reply) => reply,
             None if self.closed > 0 => reply::no_answer(&format!("{} instance(s)", self.closed)),
             None if self.tried == Tried::default() => reply::unavailable(
@@ -342,6 +349,23 @@ mod tests {
         let silent = ReadEvent::Failed(InstanceIx(0), ReadFailure::Silent);
         assert_eq!(read.step(silent), ReadStep::Exhausted);
         assert_eq!(read.give_up().status, 503);
+    }
+
+    /// That a collection is not found is told only when every instance says so.
+    #[test]
+    fn one_who_lacks_it_does_not_speak_for_all() {
+        let missing = || ReadFailure::Missing(Reply::error(404, "NotFoundError", "no"));
+        let cases = [
+            (missing(), 404),
+            (ReadFailure::Silent, 503),
+            (ReadFailure::Closed, 502),
+        ];
+        for (second, status) in cases {
+            let mut read = dispatch(2);
+            read.step(ReadEvent::Failed(InstanceIx(0), missing()));
+            read.step(ReadEvent::Failed(InstanceIx(1), second));
+            assert_eq!(read.give_up().status, status);
+        }
     }
 
     /// A 5xx moves the read on, and is passed on as it is when there is nobody else.
