@@ -61,6 +61,8 @@ pub struct Permit {
     pub(crate) must_resolve: bool,
     /// What is logged must name the records that it deletes.
     pub(crate) needs_ids: bool,
+    /// What is asked again when everything before it is decided: it destroys whatever is there then.
+    pub(crate) guard: Option<Guard>,
 }
 
 impl Permit {
@@ -76,6 +78,23 @@ impl Permit {
         if deletes && body::named_ids(&self.entry.body).is_none() {
             (self.must_resolve, self.needs_ids) = (true, true);
         }
+    }
+
+    /// Asks the guard again.
+    pub(crate) fn is_still_given(&self, catalog: &Catalog) -> Result<(), Reply> {
+        let Some(guard) = &self.guard else {
+            return Ok(());
+        };
+        let rules = WriteRules {
+            catalog,
+            guard,
+            levels: Levels {
+                records: self.level,
+                schema: self.level,
+            },
+        };
+        let checked = rules.check(&self.entry.verb, &self.entry.body);
+        checked.map(|_| ()).map_err(|denial| denied(&denial))
     }
 
     /// The entry that it permits.
@@ -97,6 +116,7 @@ impl Permit {
             level,
             must_resolve,
             needs_ids: false,
+            guard: None,
         }
     }
 }
@@ -126,11 +146,13 @@ pub fn permit(
         body,
         key: None,
     };
+    let destroys_all = matches!(entry.verb, Verb::Reset | Verb::DeleteDatabase { .. });
     Ok(Permit {
         entry,
         level,
         must_resolve,
         needs_ids: false,
+        guard: destroys_all.then(|| rules.guard.clone()),
     })
 }
 

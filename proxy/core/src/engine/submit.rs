@@ -151,13 +151,35 @@ impl Engine {
                 self.begin_resolving(lane);
                 break;
             }
-            if let Some(next) = gate.waiting.pop_front() {
-                gate.appending += 1;
-                self.append(next);
+            if next.permit.guard.is_some() && !self.may_ask_guard(lane) {
+                break;
             }
+            self.let_next_in(lane);
         }
         if self.gates.get(&lane).is_some_and(Gate::is_idle) {
             self.gates.remove(&lane);
+        }
+    }
+
+    /// Whether everything before the next write is decided, so that what it destroys is known.
+    fn may_ask_guard(&self, lane: LaneId) -> bool {
+        let is_alone = self.gates.get(&lane).is_none_or(|gate| gate.appending == 0);
+        is_alone && self.lane(lane).is_none_or(|lane| lane.open() == 0)
+    }
+
+    fn let_next_in(&mut self, lane: LaneId) {
+        let Some(gate) = self.gates.get_mut(&lane) else {
+            return;
+        };
+        let Some(next) = gate.waiting.pop_front() else {
+            return;
+        };
+        match next.permit.is_still_given(&self.catalog) {
+            Ok(()) => {
+                gate.appending += 1;
+                self.append(next);
+            }
+            Err(reply) => self.answer(next.ticket, reply),
         }
     }
 

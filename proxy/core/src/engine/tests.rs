@@ -12,6 +12,7 @@ use super::*;
 use crate::{
     catalog::{Change, Prefer},
     durable::{Appended, Ledger, Write},
+    guard::Guard,
     ids::{DatabaseId, EntryId, InstanceId},
     jobs::Task,
     key::Keyed,
@@ -223,16 +224,20 @@ impl World {
         self.submit_under(None, verb, level)
     }
 
-    fn submit_under(&mut self, key: Option<Keyed>, verb: Verb, level: Level) -> u64 {
-        self.tickets += 1;
-        let entry = Entry {
+    fn entry(&self, key: Option<Keyed>, verb: Verb) -> Entry {
+        Entry {
             id: EntryId(Uuid::from_u128(u128::from(self.tickets))),
             logged_at: WallTime(0),
             verb,
             content_type: None,
             body: Bytes::from_static(b"{}"),
             key,
-        };
+        }
+    }
+
+    fn submit_under(&mut self, key: Option<Keyed>, verb: Verb, level: Level) -> u64 {
+        self.tickets += 1;
+        let entry = self.entry(key, verb);
         self.step(Event::Submitted(Box::new(Submission {
             ticket: Ticket(self.tickets),
             permit: Permit::for_test(entry, level, false),
@@ -568,6 +573,33 @@ fn too_busy_is_not_refused() {
     assert_eq!(world.answers[&ticket], 504);
     world.pass(1_000);
     assert!(world.lines().contains(&"A POST add"));
+}
+
+/// What destroys everything is judged by what is there in its turn: a protected collection that was
+/// asked for before it is not destroyed.
+#[test]
+fn the_guard_is_asked_again_in_turn() {
+    let mut world = World::new();
+    let id = CollectionId(Uuid::from_u128(1));
+    let made = world.submit(create(id, "global"), Level::One);
+    let gone = Verb::DeleteDatabase {
+        tenant: "t".into(),
+        database: "d".into(),
+    };
+    world.tickets += 1;
+    let ticket = Ticket(world.tickets);
+    let mut permit = Permit::for_test(world.entry(None, gone), Level::One, false);
+    permit.guard = Some(Guard::new(["global"]));
+    let answer_by = world.now + Duration::from_secs(10);
+    world.step(Event::Submitted(Box::new(Submission {
+        ticket,
+        permit,
+        answer_by,
+    })));
+    assert_eq!(world.lines(), ["A POST collections"], "it waits");
+    world.made("A", 0xa01, "global");
+    assert_eq!(world.answers[&made], 200);
+    assert_eq!(world.answers[&ticket.0], 403);
 }
 
 /// An instance that lacks a collection does not hold up the schema lane, nor is it asked again and
