@@ -61,7 +61,7 @@ fn outsiders_stay_in_their_rooms() {
         ("clap::", &["proxy/src/cli/", "tests/bin/"]),
         ("indicatif::", &["proxy/src/dev/", "tests/support/"]),
         ("now_v7", &["proxy/src/clock.rs"]),
-        ("new_v4", &["proxy/src/clock.rs"]),
+        ("Uuid::new_v4", &["proxy/src/clock.rs"]),
         ("SystemTime", &["proxy/src/clock.rs"]),
     ];
     for (name, text) in sources() {
