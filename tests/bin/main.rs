@@ -39,7 +39,11 @@ fn command() -> Command {
         )
         .arg(flag("time-line", "Tell what was done when"))
         .arg(flag("wipes", "Let instances lose their data"))
-        .arg(flag("blackouts", "Let all instances be broken at once"));
+        .arg(flag("blackouts", "Let all instances be broken at once"))
+        .arg(flag(
+            "late",
+            "Let requests be carried out later than Achromat waits for that",
+        ));
     Command::new("achromat-tests")
         .about("What Achromat's tests start, and longer tests by hand")
         .subcommand_required(true)
@@ -73,6 +77,7 @@ fn options(matches: &ArgMatches) -> Options {
         instances: if number("instances") == Some(3) { 3 } else { 2 },
         wipes: matches.get_flag("wipes"),
         blackouts: matches.get_flag("blackouts"),
+        late: matches.get_flag("late"),
     }
 }
 

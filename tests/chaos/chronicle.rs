@@ -87,6 +87,15 @@ impl Chronicle {
         !is_open(&self.pages().unsound[instance])
     }
 
+    /// Whether an instance was not sound at any time between these two.
+    pub fn suffered(&self, instance: usize, (from, until): (Duration, Duration)) -> bool {
+        let pages = self.pages();
+        let touches = |(begin, end): &(Duration, Option<Duration>)| {
+            *begin <= until && end.is_none_or(|end| end >= from)
+        };
+        pages.unsound[instance].iter().any(touches)
+    }
+
     /// From now on Achromat is not up.
     pub fn achromat_is_away(&self) {
         let now = self.now();

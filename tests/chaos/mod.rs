@@ -31,6 +31,7 @@ use self::{
     churn::{Churn, Names},
     clients::Client,
     relay::Relay,
+    schedule::Extras,
     summary::Summary,
     supervisor::Supervisor,
     world::{Collection, World},
@@ -65,6 +66,8 @@ pub struct Options {
     pub wipes: bool,
     /// Whether all instances may be broken at once.
     pub blackouts: bool,
+    /// Whether requests are carried out later than Achromat waits for them to settle.
+    pub late: bool,
 }
 
 impl Options {
@@ -79,7 +82,12 @@ impl Options {
         let mut command = format!(
             "cargo run -p achromat-tests --release -- chaos --seconds {seconds} --seed {seed} --instances {instances}"
         );
-        for (is_set, flag) in [(self.wipes, " --wipes"), (self.blackouts, " --blackouts")] {
+        let flags = [
+            (self.wipes, " --wipes"),
+            (self.blackouts, " --blackouts"),
+            (self.late, " --late"),
+        ];
+        for (is_set, flag) in flags {
             if is_set {
                 command.push_str(flag);
             }
@@ -116,7 +124,11 @@ pub fn run(options: Options) -> Summary {
     let churns = start_churns(&world, options.seed);
 
     let length = Duration::from_secs(options.seconds);
-    let plan = schedule::plan(options.seed, length, options.instances, options.wipes);
+    let extras = Extras {
+        wipes: options.wipes,
+        late: options.late,
+    };
+    let plan = schedule::plan(options.seed, length, options.instances, extras);
     supervisor.run(plan, length);
     supervisor.heal();
     world.signals.stop.store(true, Relaxed);

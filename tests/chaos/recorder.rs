@@ -109,8 +109,17 @@ pub fn sendings(exchanges: &[Exchange]) -> usize {
     exchanges.iter().filter(is_sending).count()
 }
 
-/// Pairs of writes of one collection's records that were at one instance at the same time.
-pub fn overlaps(exchanges: &[Exchange]) -> Vec<String> {
+/// Two writes of one collection's records that were at one instance at the same time.
+#[derive(Clone, Debug)]
+pub struct Overlap {
+    pub earlier: Exchange,
+    pub later: Exchange,
+    /// From when to when both were there.
+    pub span: (Duration, Duration),
+}
+
+/// All of them.
+pub fn overlaps(exchanges: &[Exchange]) -> Vec<Overlap> {
     let mut spans: BTreeMap<&str, Vec<(Duration, Duration, &Exchange)>> = BTreeMap::new();
     for exchange in exchanges {
         if let (Some(id), Some(from)) = (exchange.changes_records_of(), exchange.passed_at) {
@@ -119,14 +128,17 @@ pub fn overlaps(exchanges: &[Exchange]) -> Vec<String> {
         }
     }
     let mut found = Vec::new();
-    for (id, mut spans) in spans {
+    for mut spans in spans.into_values() {
         spans.sort_by_key(|(from, ..)| *from);
         for pair in spans.windows(2) {
-            let [(_, until, one), (from, _, other)] = pair else {
-                continue;
-            };
-            if from < until {
-                found.push(format!("two writes of {id} at once: {one:?} and {other:?}"));
+            if let [(_, until, earlier), (from, _, later)] = pair
+                && from < until
+            {
+                found.push(Overlap {
+                    earlier: (*earlier).clone(),
+                    later: (*later).clone(),
+                    span: (*from, *until),
+                });
             }
         }
     }

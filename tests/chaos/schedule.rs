@@ -74,6 +74,12 @@ const RATES: [Rate; 16] = [
 /// Only when wiping is asked for.
 const WIPES: Rate = rate(Kind::Wipe, 2.0, 200, 2000);
 
+/// Only when they are asked for: these last longer than Achromat waits.
+const LATE: [Rate; 2] = [
+    rate(Kind::Freeze, 4.0, 8500, 11_000),
+    rate(Kind::HoldThere, 4.0, 8500, 11_000),
+];
+
 /// A fault that shall happen.
 #[derive(Clone, Copy, Debug)]
 pub struct Planned {
@@ -124,10 +130,21 @@ impl Kind {
     }
 }
 
+/// Which faults there are beside the usual ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Extras {
+    /// Instances lose their data.
+    pub wipes: bool,
+    /// Requests are carried out later than Achromat waits for them to settle.
+    pub late: bool,
+}
+
 /// The faults of a run, in the order of their times.
-pub fn plan(seed: u64, length: Duration, instances: usize, wipes: bool) -> Vec<Planned> {
+pub fn plan(seed: u64, length: Duration, instances: usize, extras: Extras) -> Vec<Planned> {
     let mut planned = Vec::new();
-    let rates = RATES.iter().chain(wipes.then_some(&WIPES));
+    let wipes = extras.wipes.then_some(&WIPES);
+    let late = LATE.iter().filter(|_| extras.late);
+    let rates = RATES.iter().chain(wipes).chain(late);
     for (number, rate) in (0..).zip(rates) {
         // A stream of its own for each kind: a changed rate leaves the others as they were.
         let mut random = SmallRng::seed_from_u64(seed.wrapping_mul(31).wrapping_add(number));
@@ -163,7 +180,7 @@ mod tests {
     /// its rate says.
     #[test]
     fn a_plan_follows_from_its_seed() {
-        let hours = |seed| plan(seed, Duration::from_secs(20 * 3600), 3, false);
+        let hours = |seed| plan(seed, Duration::from_secs(20 * 3600), 3, Extras::default());
         let shown = |seed| format!("{:?}", hours(seed));
         assert_eq!(shown(1), shown(1));
         assert_ne!(shown(1), shown(2));

@@ -13,6 +13,7 @@ fn a_minute_of_faults_breaks_nothing() {
         instances: 2,
         wipes: false,
         blackouts: false,
+        late: false,
     };
     println!("{}", options.command());
     let summary = run(options);
