@@ -11,6 +11,7 @@ pub mod churn;
 pub mod clients;
 pub mod ledger;
 pub mod message;
+mod passage;
 pub mod recorder;
 pub mod relay;
 pub mod schedule;
