@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::{
     body::Named,
     ids::InstanceId,
-    jobs::restore::{MARKER, OWN},
+    jobs::restore::{MARKER, MARKER_TO_BE_MADE, OWN},
     reply::Reply,
     time::Instant,
 };
@@ -74,7 +74,7 @@ pub enum Probe {
 /// for the heartbeat as long as there is none. Chroma's heartbeat is green whatever has become of
 /// the data.
 pub fn probe_target(marker: Option<InstanceId>) -> String {
-    match marker {
+    match marker.filter(|marker| *marker != MARKER_TO_BE_MADE) {
         None => "/api/v2/heartbeat".to_owned(),
         Some(_) => format!("/api/v2/tenants/{OWN}/databases/{OWN}/collections/{MARKER}"),
     }
@@ -82,6 +82,7 @@ pub fn probe_target(marker: Option<InstanceId>) -> String {
 
 /// What the answer to a probe means.
 pub fn judge_probe(marker: Option<InstanceId>, reply: &Reply) -> Probe {
+    let marker = marker.filter(|marker| *marker != MARKER_TO_BE_MADE);
     match (marker, reply.status) {
         (None, 200..=299) => Probe::Answered,
         (Some(_), 404) => Probe::Lost,

@@ -58,7 +58,6 @@ impl Oracle {
             Write::ForgetKeys { .. } => {}
             Write::Change(changes) => self.change(changes, &mut marks),
             // It says nothing of entries.
-            Write::ForgetKeys { .. } => {}
             Write::Trim {
                 lane,
                 through,

@@ -36,7 +36,7 @@ use crate::{
     catalog::{Catalog, Change},
     health::{Health, HealthRules, Probe, Sign, Standing, Transition},
     ids::{Attempt, CollectionId, InstanceIx, JobId, LaneId, Position, Ticket},
-    jobs::copy::Pace,
+    jobs::{copy::Pace, restore::MARKER_TO_BE_MADE},
     lane::{Lane, Rules},
     limits::{REPLICATION_IN_FLIGHT_MAX, TRIM_INTERVAL, TROUBLES_KEPT_MAX},
     log::Entry,
@@ -238,11 +238,22 @@ impl Engine {
     }
 
     fn probed(&mut self, instance: InstanceIx, probe: Probe) {
-        if probe == Probe::Lost && !self.catalog.is_out(instance) {
+        // A reset takes the marker away as well, and is known only when it has been answered.
+        let marker = self.catalog.instance(instance).marker;
+        let is_known = self.schema.open() == 0
+            && self.schema.has_applied(instance, self.schema.head())
+            && marker != Some(MARKER_TO_BE_MADE);
+        let is_out = self.catalog.is_out(instance);
+        if probe == Probe::Lost && !is_out && (is_known || !self.was_up(instance)) {
             self.exclude(instance, "it has lost its data");
         }
         let (rules, now) = (self.settings.health, self.now);
         self.health(instance, |health| health.probed(probe, &rules, now));
+    }
+
+    fn was_up(&self, instance: InstanceIx) -> bool {
+        let state = self.instances.get(instance.at());
+        state.is_some_and(|state| state.health.standing() == Standing::Up)
     }
 
     /// Takes an instance out of service until a job has made it whole again.

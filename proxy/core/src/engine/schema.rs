@@ -7,6 +7,7 @@ use crate::{
     body::{self, Named},
     catalog::{Change, Collection, Copy, Namespace},
     ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, LaneId, Position},
+    jobs::restore::MARKER_TO_BE_MADE,
     lane::Lane,
     log::{RecordAct, Verb, Verdict},
     outcome::{Failure, Outcome},
@@ -164,11 +165,15 @@ impl Engine {
                 Verb::CreateCollection { .. } => {
                     self.created(verb, instance, position, is_first, reply)
                 }
-                _ if is_first => {
-                    let changes = self.changes_of(verb, position);
+                _ => {
+                    let mut changes = if is_first {
+                        self.changes_of(verb, position)
+                    } else {
+                        Vec::new()
+                    };
+                    changes.extend(self.unmarked(verb, instance));
                     (Outcome::Done(reply), changes)
                 }
-                _ => (Outcome::Done(reply), Vec::new()),
             },
             Outcome::Refused { reply, trace } => {
                 let reply = self.as_client_sees(verb, instance, reply);
@@ -184,6 +189,13 @@ impl Engine {
             }
             other => (other, Vec::new()),
         }
+    }
+
+    /// A reset takes the instance's marker away too.
+    fn unmarked(&self, verb: &Verb, instance: InstanceIx) -> Option<Change> {
+        let mut record = self.catalog.instance(instance);
+        record.marker = Some(MARKER_TO_BE_MADE);
+        (*verb == Verb::Reset).then_some(Change::Instance { instance, record })
     }
 
     fn as_client_sees(&self, verb: &Verb, instance: InstanceIx, reply: Reply) -> Reply {

@@ -45,6 +45,8 @@ pub enum Task {
     Adopt(InstanceIx),
     /// Takes an instance back into service that has lost its data, or was away for too long.
     Restore(InstanceIx),
+    /// Gives an instance its marker again, after a reset.
+    Mark(InstanceIx),
     /// Makes an instance's copy of a collection equal to a healthy one.
     Rebuild(CollectionId, InstanceIx),
     /// Compares a collection's copies.
@@ -59,7 +61,11 @@ impl Task {
     fn collection(&self) -> Option<CollectionId> {
         match self {
             Self::Rebuild(id, _) | Self::Verify(id) => Some(*id),
-            Self::Adopt(_) | Self::Restore(_) | Self::Map(_) | Self::Unmap(_) => None,
+            Self::Adopt(_)
+            | Self::Restore(_)
+            | Self::Mark(_)
+            | Self::Map(_)
+            | Self::Unmap(_) => None,
         }
     }
 
@@ -75,7 +81,11 @@ impl Task {
     pub(crate) fn hold_max(&self) -> Duration {
         match self {
             Self::Adopt(_) | Self::Restore(_) => INSTANCE_HOLD_MAX,
-            Self::Rebuild(..) | Self::Verify(_) | Self::Map(_) | Self::Unmap(_) => HOLD_MAX,
+            Self::Rebuild(..)
+            | Self::Verify(_)
+            | Self::Mark(_)
+            | Self::Map(_)
+            | Self::Unmap(_) => HOLD_MAX,
         }
     }
 }

@@ -23,6 +23,20 @@ pub(crate) const OWN: &str = "achromat-own";
 /// The collection by whose UUID an instance's data is known again.
 pub(crate) const MARKER: &str = "marker";
 
+/// Stands for the marker of a known instance that has lost it to a reset, until it has a new one.
+pub(crate) const MARKER_TO_BE_MADE: InstanceId = InstanceId(uuid::Uuid::nil());
+
+/// Gives a known instance its marker again.
+pub(crate) async fn remark(port: Port, instance: InstanceIx) -> Result<Finding, Stopped> {
+    port.stage(|stage| stage.doing = "marking the instance");
+    let marker = mark(&port, instance).await?;
+    let mut record = port.catalog().instance(instance);
+    record.marker = Some(marker);
+    port.settle(Vec::new(), vec![Change::Instance { instance, record }])
+        .await;
+    Ok(Finding::Done)
+}
+
 /// The tenant that every Chroma server has.
 pub(crate) const DEFAULT_TENANT: &str = "default_tenant";
 

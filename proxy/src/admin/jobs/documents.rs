@@ -104,6 +104,7 @@ fn word(task: &Task) -> &'static str {
     match task {
         Task::Adopt(_) => "adopt",
         Task::Restore(_) => "restore",
+        Task::Mark(_) => "mark",
         Task::Rebuild(..) => "rebuild",
         Task::Verify(_) => "verify",
         Task::Map(_) => "map",
@@ -113,7 +114,7 @@ fn word(task: &Task) -> &'static str {
 
 fn subject(task: &Task) -> (Option<CollectionId>, Option<InstanceIx>) {
     match task {
-        Task::Adopt(place) | Task::Restore(place) => (None, Some(*place)),
+        Task::Adopt(place) | Task::Restore(place) | Task::Mark(place) => (None, Some(*place)),
         Task::Rebuild(id, place) => (Some(*id), Some(*place)),
         Task::Verify(id) | Task::Unmap(id) => (Some(*id), None),
         Task::Map(_) => (None, None),

@@ -15,7 +15,7 @@ use crate::{
         adopt::{NOT_COMPARED, adopt},
         copy::{BEING_REBUILT, BEING_REPAIRED, rebuild},
         mapping::{map, unmap},
-        restore::restore,
+        restore::{MARKER_TO_BE_MADE, remark, restore},
         verify::verify,
     },
     limits::JOBS_MAX,
@@ -148,6 +148,8 @@ impl Engine {
             let record = self.catalog.instance(instance);
             if record.marker.is_none() && !self.awaits_an_earlier(instance) {
                 due.push_back(Task::Adopt(instance));
+            } else if record.marker == Some(MARKER_TO_BE_MADE) && record.quarantine.is_none() {
+                due.push_back(Task::Mark(instance));
             } else if record.marker.is_some() && record.quarantine.is_some() {
                 due.push_back(Task::Restore(instance));
             }
@@ -294,6 +296,7 @@ impl Engine {
                     Box::pin(restore(port, source, target))
                 }))
             }
+            Task::Mark(target) => Some(Job::new(task, |port| Box::pin(remark(port, target)))),
             Task::Rebuild(id, target) => {
                 let collection = self.catalog.get(id)?;
                 let mut holders = self.holders(collection).into_iter();
