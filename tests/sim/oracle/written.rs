@@ -57,7 +57,6 @@ impl Oracle {
             // It says nothing of entries.
             Write::ForgetKeys { .. } => {}
             Write::Change(changes) => self.change(changes, &mut marks),
-            // It says nothing of entries.
             Write::Trim {
                 lane,
                 through,
