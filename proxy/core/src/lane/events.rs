@@ -264,6 +264,7 @@ impl Lane {
             failure == Failure::Silent,
             failure == Failure::Closed { reused: true },
         );
+        let is_sent = failure.may_have_happened();
         let reason = failure.reason();
         let planted = context.rules.planted;
         self.note_failure(instance, position, failure);
@@ -276,6 +277,7 @@ impl Lane {
             return;
         };
         let tries = track.trouble.map_or(0, |trouble| trouble.tries) + u32::from(!stale);
+        let before = track.trouble.and_then(|trouble| trouble.settles);
         if planted.is(Bug::SkipsFailing) && tries > 2 {
             self.apply(instance, position, context);
             return;
@@ -289,7 +291,12 @@ impl Lane {
         track.trouble = Some(Trouble {
             tries,
             retry_at: context.now + pause,
-            settles: settle.then_some(context.rules.settle),
+            settles: if settle {
+                Some(context.rules.settle)
+            } else {
+                // What could not be sent does not show what became of a sending before.
+                before.filter(|_| !is_sent)
+            },
         });
         if !stale {
             context.effects.push(Effect::Trouble {
