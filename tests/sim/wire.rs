@@ -154,6 +154,7 @@ impl World {
         let (method, target, body) = what;
         let id = self.oracle.next_request();
         let fate = self.fate(sender, method);
+        let state = self.processes[instance.at()].state;
         let latency = self.of_wire.between(100, 1_500);
         let mut request = Request {
             instance,
@@ -187,7 +188,8 @@ impl World {
                 self.lose(id, &mut request, Some(Word::Closed));
             }
             Some(Fault::LostSilent) => self.lose(id, &mut request, None),
-            Some(Fault::Late) => {
+            // A connection to a dead process is not made, so nothing can be delayed on it.
+            Some(Fault::Late) if state != State::Crashed => {
                 let span = deadline + self.plan.settings.lanes.settle.mul_f64(0.9);
                 let span = u64::try_from(span.as_micros()).expect("a span");
                 request.arrives_at += self.of_wire.below(span);
