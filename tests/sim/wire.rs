@@ -3,8 +3,9 @@
 //! What this wire promises, and no more: a request is carried out at most once; what a crashed
 //! process held is lost; a request whose connection was seen to close is not carried out after
 //! that; one that nobody waits for any more is carried out, if it still is, before the settling
-//! time is over, counted from when its sender gave up or, on an instance that could not be reached,
-//! from when it could be reached again.
+//! time is over, counted from when its sender gave up or, on an instance that held it while it could
+//! not be reached, from when it could be reached again. What nobody waits for when an instance stops
+//! is not held by it: nobody could know of it.
 
 use std::time::Duration;
 
@@ -261,6 +262,7 @@ impl World {
                 };
                 self.end(id, word);
             }
+            State::Frozen | State::Cut if !request.is_awaited => request.stage = Stage::Over,
             State::Frozen | State::Cut => {
                 let is_cut = process.state == State::Cut;
                 // A frozen process's queue of connections may be full.
@@ -285,8 +287,12 @@ impl World {
             return;
         }
         if process.state == State::Frozen {
-            request.stage = Stage::Held;
-            process.held.push(id);
+            request.stage = if request.is_awaited {
+                process.held.push(id);
+                Stage::Held
+            } else {
+                Stage::Over
+            };
             return;
         }
         let is_cut = process.state == State::Cut;
