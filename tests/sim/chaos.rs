@@ -169,6 +169,7 @@ impl World {
             process.is_full = false;
             self.force(instance, Standing::Up, Duration::ZERO);
         }
-        self.after(Duration::from_secs(1), Happening::Look);
+        // By then every instance has been seen.
+        self.after(Duration::from_secs(5), Happening::Look);
     }
 }
