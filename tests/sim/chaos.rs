@@ -66,7 +66,8 @@ impl World {
             // What only one instance has would be lost for ever.
             Fault::Tamper if self.oracle.is_whole() => self.tamper(instance),
             Fault::Forced => {
-                let all = [Standing::Down, Standing::Suspect, Standing::Up];
+                // Whoever says that a dead instance is well must know.
+                let all = [Standing::Down, Standing::Suspect];
                 let standing = *self.of_chaos.pick(&all);
                 self.force(instance, standing, span.min(Duration::from_secs(10)));
             }
