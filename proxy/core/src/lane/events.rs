@@ -394,7 +394,9 @@ impl Lane {
         };
         match trouble.settles {
             Some(settle) if !transition.restarted => {
-                if transition.was_silent {
+                if trouble.retry_at == Instant::NEVER {
+                    trouble.retry_at = now + settle;
+                } else if transition.was_silent {
                     trouble.retry_at = trouble.retry_at.max(now + settle);
                 }
             }
@@ -405,13 +407,14 @@ impl Lane {
         }
     }
 
-    /// The proxy has just started: what the one before it had sent may still be carried out.
-    pub fn settle_orphans(&mut self, now: Instant) {
+    /// The proxy has just started: what the one before it had sent may still be carried out, as
+    /// soon as the instance answers.
+    pub fn settle_orphans(&mut self) {
         let head = self.head();
         for track in self.tracks.iter_mut().filter(|t| t.applied < head) {
             track.trouble = Some(Trouble {
                 tries: 0,
-                retry_at: now + ORPHANS_SETTLE,
+                retry_at: Instant::NEVER,
                 settles: Some(ORPHANS_SETTLE),
             });
         }
