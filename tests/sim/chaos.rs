@@ -66,7 +66,8 @@ impl World {
             // What only one instance has would be lost for ever.
             Fault::Tamper if self.oracle.is_whole() => self.tamper(instance),
             Fault::Forced => {
-                let all = [Standing::Down, Standing::Suspect, Standing::Up];
+                // Whoever says that a dead instance is well must know.
+                let all = [Standing::Down, Standing::Suspect];
                 let standing = *self.of_chaos.pick(&all);
                 self.force(instance, standing, span.min(Duration::from_secs(10)));
             }
@@ -169,6 +170,7 @@ impl World {
             process.is_full = false;
             self.force(instance, Standing::Up, Duration::ZERO);
         }
-        self.after(Duration::from_secs(1), Happening::Look);
+        // By then every instance has been seen.
+        self.after(Duration::from_secs(5), Happening::Look);
     }
 }

@@ -3,8 +3,9 @@
 //! What this wire promises, and no more: a request is carried out at most once; what a crashed
 //! process held is lost; a request whose connection was seen to close is not carried out after
 //! that; one that nobody waits for any more is carried out, if it still is, before the settling
-//! time is over, counted from when its sender gave up or, on an instance that could not be reached,
-//! from when it could be reached again.
+//! time is over, counted from when its sender gave up or, on an instance that held it while it could
+//! not be reached, from when it could be reached again. What nobody waits for when an instance stops
+//! is not held by it: nobody could know of it.
 
 use std::time::Duration;
 
@@ -154,6 +155,7 @@ impl World {
         let (method, target, body) = what;
         let id = self.oracle.next_request();
         let fate = self.fate(sender, method);
+        let state = self.processes[instance.at()].state;
         let latency = self.of_wire.between(100, 1_500);
         let mut request = Request {
             instance,
@@ -187,7 +189,8 @@ impl World {
                 self.lose(id, &mut request, Some(Word::Closed));
             }
             Some(Fault::LostSilent) => self.lose(id, &mut request, None),
-            Some(Fault::Late) => {
+            // A connection to a dead process is not made, so nothing can be delayed on it.
+            Some(Fault::Late) if state != State::Crashed => {
                 let span = deadline + self.plan.settings.lanes.settle.mul_f64(0.9);
                 let span = u64::try_from(span.as_micros()).expect("a span");
                 request.arrives_at += self.of_wire.below(span);
@@ -259,6 +262,7 @@ impl World {
                 };
                 self.end(id, word);
             }
+            State::Frozen | State::Cut if !request.is_awaited => request.stage = Stage::Over,
             State::Frozen | State::Cut => {
                 let is_cut = process.state == State::Cut;
                 // A frozen process's queue of connections may be full.
@@ -283,8 +287,12 @@ impl World {
             return;
         }
         if process.state == State::Frozen {
-            request.stage = Stage::Held;
-            process.held.push(id);
+            request.stage = if request.is_awaited {
+                process.held.push(id);
+                Stage::Held
+            } else {
+                Stage::Over
+            };
             return;
         }
         let is_cut = process.state == State::Cut;

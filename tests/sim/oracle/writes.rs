@@ -56,7 +56,9 @@ impl Oracle {
             }
             503 if watch::is_ours(reply) => match noted {
                 None => true,
-                Some(noted) => noted.verdict == Verdict::Abandoned && noted.executed == 0,
+                Some(noted) => {
+                    is_gone || (noted.verdict == Verdict::Abandoned && noted.executed == 0)
+                }
             },
             504 => true,
             _ => true,

@@ -54,8 +54,6 @@ impl Oracle {
                     Mark::Abandoned
                 });
             }
-            // It says nothing of entries.
-            Write::ForgetKeys { .. } => {}
             Write::Change(changes) => self.change(changes, &mut marks),
             Write::Trim {
                 lane,

@@ -461,6 +461,27 @@ fn an_unknown_outcome_settles_before_it_is_sent_again() {
     }
 }
 
+/// A sending that could not even begin says nothing of the one before it.
+#[test]
+fn what_is_not_sent_settles_nothing() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    world.submit(add(c), Level::One);
+    world.pass(150);
+    world.reply("B POST add", 201);
+    world.end("A POST add", Sending::Silent);
+    world.probe(A, Probe::Answered);
+    world.pass(30_000);
+    world.end("A POST add", Sending::NotSent("out of reach".into()));
+    for probe in [Probe::Silent, Probe::Silent, Probe::Answered] {
+        world.probe(A, probe);
+    }
+    world.pass(29_000);
+    assert!(world.lines().is_empty(), "A may hold the first one");
+    world.pass(1_000);
+    assert_eq!(world.lines(), ["A POST add"]);
+}
+
 /// What was refused elsewhere may still land where its first sending ended in silence: nothing
 /// later goes there before that has settled.
 #[test]

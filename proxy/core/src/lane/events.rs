@@ -264,6 +264,7 @@ impl Lane {
             failure == Failure::Silent,
             failure == Failure::Closed { reused: true },
         );
+        let is_sent = failure.may_have_happened();
         let reason = failure.reason();
         let planted = context.rules.planted;
         self.note_failure(instance, position, failure);
@@ -276,6 +277,7 @@ impl Lane {
             return;
         };
         let tries = track.trouble.map_or(0, |trouble| trouble.tries) + u32::from(!stale);
+        let before = track.trouble.and_then(|trouble| trouble.settles);
         if planted.is(Bug::SkipsFailing) && tries > 2 {
             self.apply(instance, position, context);
             return;
@@ -289,7 +291,12 @@ impl Lane {
         track.trouble = Some(Trouble {
             tries,
             retry_at: context.now + pause,
-            settles: settle.then_some(context.rules.settle),
+            settles: if settle {
+                Some(context.rules.settle)
+            } else {
+                // What could not be sent does not show what became of a sending before.
+                before.filter(|_| !is_sent)
+            },
         });
         if !stale {
             context.effects.push(Effect::Trouble {
@@ -387,7 +394,9 @@ impl Lane {
         };
         match trouble.settles {
             Some(settle) if !transition.restarted => {
-                if transition.was_silent {
+                if trouble.retry_at == Instant::NEVER {
+                    trouble.retry_at = now + settle;
+                } else if transition.was_silent {
                     trouble.retry_at = trouble.retry_at.max(now + settle);
                 }
             }
@@ -398,13 +407,14 @@ impl Lane {
         }
     }
 
-    /// The proxy has just started: what the one before it had sent may still be carried out.
-    pub fn settle_orphans(&mut self, now: Instant) {
+    /// The proxy has just started: what the one before it had sent may still be carried out, as
+    /// soon as the instance answers.
+    pub fn settle_orphans(&mut self) {
         let head = self.head();
         for track in self.tracks.iter_mut().filter(|t| t.applied < head) {
             track.trouble = Some(Trouble {
                 tries: 0,
-                retry_at: now + ORPHANS_SETTLE,
+                retry_at: Instant::NEVER,
                 settles: Some(ORPHANS_SETTLE),
             });
         }

@@ -367,7 +367,10 @@ impl Lane {
 
     /// Whether nothing that was sent to an instance can still be carried out.
     pub fn is_quiet(&self, instance: InstanceIx, now: Instant) -> bool {
-        let settles = |trouble: Trouble| trouble.settles.is_some() && trouble.retry_at > now;
+        let settles = |trouble: Trouble| {
+            let is_over = trouble.retry_at <= now || trouble.retry_at == Instant::NEVER;
+            trouble.settles.is_some() && !is_over
+        };
         self.track(instance)
             .is_none_or(|track| track.flight.is_none() && !track.trouble.is_some_and(settles))
     }
