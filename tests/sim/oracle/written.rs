@@ -55,6 +55,8 @@ impl Oracle {
                 });
             }
             Write::Change(changes) => self.change(changes, &mut marks),
+            // It says nothing of entries.
+            Write::ForgetKeys { .. } => {}
             Write::Trim {
                 lane,
                 through,
