@@ -1,0 +1,128 @@
+//! From a plugin's traits to a component's exports.
+
+use std::marker::PhantomData;
+
+use crate::{
+    Choice, Eligibility, Instance, InstanceState, Judge, Operation, Permission, Permit, Plugin,
+    Question, Route, Wants, bindings,
+};
+
+/// Where the one plugin of a component is kept.
+pub trait Held: Plugin {
+    /// Hands it out; there is none before `configure`.
+    fn with<R>(use_it: impl FnOnce(&mut Option<Self>) -> R) -> R;
+}
+
+/// A plugin as a component.
+pub struct Component<P>(PhantomData<P>);
+
+fn configure<P: Held>(config: &str) -> Result<Wants, String> {
+    let (plugin, wants) = P::configure(config)?;
+    P::with(|held| *held = Some(plugin));
+    Ok(wants)
+}
+
+/// Achromat configures before it asks; what is not configured has no answer, which is a trap.
+fn decide<P: Held, R>(ask: impl FnOnce(&mut P) -> R) -> R {
+    P::with(|held| match held {
+        Some(plugin) => ask(plugin),
+        None => std::process::abort(),
+    })
+}
+
+impl<P: Held + Route> bindings::routing::exports::achromat::policy::route_policy::Guest
+    for Component<P>
+{
+    fn configure(config: String) -> Result<Wants, String> {
+        configure::<P>(&config)
+    }
+
+    fn instances(instances: Vec<Instance>) {
+        decide(|plugin: &mut P| plugin.instances(instances));
+    }
+
+    fn route(operation: Operation, states: Vec<InstanceState>) -> Choice {
+        decide(|plugin: &mut P| plugin.route(&operation, &states))
+    }
+}
+
+impl<P: Held + Judge> bindings::wal::exports::achromat::policy::wal_policy::Guest for Component<P> {
+    fn configure(config: String) -> Result<Wants, String> {
+        configure::<P>(&config)
+    }
+
+    fn judge(operation: Operation) -> Eligibility {
+        decide(|plugin: &mut P| plugin.judge(&operation))
+    }
+}
+
+impl<P: Held + Permit> bindings::guard::exports::achromat::policy::guard_policy::Guest
+    for Component<P>
+{
+    fn configure(config: String) -> Result<Wants, String> {
+        configure::<P>(&config)
+    }
+
+    fn permit(question: Question) -> Permission {
+        decide(|plugin: &mut P| plugin.permit(&question))
+    }
+}
+
+/// Keeps a plugin in the one thread that a component has.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! held {
+    ($plugin:ty) => {
+        ::std::thread_local! {
+            static PLUGIN: ::std::cell::RefCell<Option<$plugin>> =
+                const { ::std::cell::RefCell::new(None) };
+        }
+
+        impl $crate::Held for $plugin {
+            fn with<R>(use_it: impl FnOnce(&mut Option<Self>) -> R) -> R {
+                PLUGIN.with(|plugin| use_it(&mut plugin.borrow_mut()))
+            }
+        }
+
+        type Exported = $crate::Component<$plugin>;
+    };
+}
+
+/// Makes a component of a plugin of the routing slot.
+#[macro_export]
+macro_rules! routing {
+    ($plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        #[allow(unsafe_code, reason = "generated: a component's exports are C functions")]
+        const _: () = {
+            $crate::held!($plugin);
+            $crate::bindings::routing::export_routing!(Exported with_types_in $crate::bindings::routing);
+        };
+    };
+}
+
+/// Makes a component of a plugin of the WAL eligibility slot.
+#[macro_export]
+macro_rules! wal_eligibility {
+    ($plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        #[allow(unsafe_code, reason = "generated: a component's exports are C functions")]
+        const _: () = {
+            $crate::held!($plugin);
+            $crate::bindings::wal::export_wal!(Exported with_types_in $crate::bindings::wal);
+        };
+    };
+}
+
+/// Makes a component of a plugin of the clean-up guard's slot.
+#[macro_export]
+macro_rules! cleanup_guard {
+    ($plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        #[allow(unsafe_code, reason = "generated: a component's exports are C functions")]
+        const _: () = {
+            $crate::held!($plugin);
+            $crate::bindings::guard::export_guard!(Exported with_types_in $crate::bindings::guard);
+        };
+    };
+}
