@@ -21,6 +21,7 @@ pub mod log;
 pub mod lookup;
 pub mod outcome;
 pub mod planted;
+pub mod policy;
 pub mod progress;
 pub mod read;
 pub mod record;

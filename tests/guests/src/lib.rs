@@ -1,1 +1,160 @@
-//! soon
+//! Plugins that behave badly in every way that they can. What they do is their configuration.
+//!
+//! One crate for all three worlds, chosen by feature. Outside of WebAssembly there is nothing here.
+
+#![cfg(target_arch = "wasm32")]
+
+use achromat_plugin::{Plugin, Wants, host};
+
+/// A plugin that does one bad thing.
+struct Hostile {
+    deed: String,
+    /// What it remembers, although it should not.
+    asked: u64,
+}
+
+impl Plugin for Hostile {
+    fn configure(config: &str) -> Result<(Self, Wants), String> {
+        let plugin = Self {
+            deed: config.to_owned(),
+            asked: 0,
+        };
+        match config {
+            "refuse" => return Err("this plugin takes no configuration".to_owned()),
+            "trap-at-start" => std::process::abort(),
+            "loop-at-start" => spin(),
+            "many-headers" => {
+                let names: Vec<String> = (0..17).map(|n| format!("x-{n}")).collect();
+                let names = names.iter().map(String::as_str);
+                return Ok((plugin, Wants::nothing().and_headers(names)));
+            }
+            "bad-header" => return Ok((plugin, Wants::nothing().and_headers(["x y"]))),
+            _ => {}
+        }
+        Ok((plugin, Wants::nothing()))
+    }
+}
+
+fn spin() -> ! {
+    let mut turns = 0_u64;
+    loop {
+        turns = std::hint::black_box(turns.wrapping_add(1));
+    }
+}
+
+fn recurse(depth: u64) -> u64 {
+    let frame = std::hint::black_box([depth; 64]);
+    recurse(depth.wrapping_add(1)).wrapping_add(frame.iter().sum::<u64>())
+}
+
+impl Hostile {
+    /// Does what it is there for; comes back when that is in the answer.
+    fn misbehave(&mut self) {
+        self.asked += 1;
+        match self.deed.as_str() {
+            "loop" => spin(),
+            "trap" => std::process::abort(),
+            "panic" => panic!("on purpose"),
+            "recurse" => {
+                std::hint::black_box(recurse(0));
+            }
+            "hog" => {
+                let mut hoard: Vec<Vec<u8>> = Vec::new();
+                loop {
+                    hoard.push(std::hint::black_box(vec![1; 1 << 20]));
+                }
+            }
+            "flood" => loop {
+                host::count("calls", 1);
+            },
+            "log" => (0..500).for_each(|n| host::log(host::Level::Info, &format!("line {n}"))),
+            "giant-log" => host::log(host::Level::Info, &"x".repeat(1 << 20)),
+            "giant-key" => {
+                for n in 0..900 {
+                    let _kept = host::set(&format!("{n}"), &[0; 8192]);
+                }
+            }
+            // Every other answer is a trap: what is thrown away is asked no more.
+            "flaky" if self.asked > 1 => std::process::abort(),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(feature = "routing")]
+mod routing {
+    use achromat_plugin::{
+        Choice, InstanceState, Operation, Order, Refusal, RefusalStatus, Route,
+    };
+
+    use super::Hostile;
+
+    impl Route for Hostile {
+        fn route(&mut self, operation: &Operation, states: &[InstanceState]) -> Choice {
+            self.misbehave();
+            match self.deed.as_str() {
+                "no-such-instance" => Choice::First(Order::of([9])),
+                "twice" => Choice::First(Order::of([0, 0])),
+                "nowhere" => Choice::First(Order::only([])),
+                "giant-message" => refuse("x".repeat(64 << 10)),
+                "beyond-message" => refuse("x".repeat(1 << 20)),
+                "no-message" => refuse(String::new()),
+                // One that keeps state says how often this instance of it was asked.
+                "state" => refuse(self.asked.to_string()),
+                "shared-state" => {
+                    let sum = achromat_plugin::host::add("asked", 1).unwrap_or(-1);
+                    refuse(sum.to_string())
+                }
+                "sometimes" if operation.number % 2 == 1 => std::process::abort(),
+                _ => Choice::First(Order::of(states.iter().rev().map(|state| state.index))),
+            }
+        }
+    }
+
+    fn refuse(message: String) -> Choice {
+        Choice::Refuse(Refusal::new(RefusalStatus::Denied, message))
+    }
+
+    achromat_plugin::routing!(Hostile);
+}
+
+#[cfg(feature = "wal")]
+mod wal {
+    use achromat_plugin::{Eligibility, Judge, Operation, Refusal, RefusalStatus};
+
+    use super::Hostile;
+
+    impl Judge for Hostile {
+        fn judge(&mut self, _operation: &Operation) -> Eligibility {
+            self.misbehave();
+            match self.deed.as_str() {
+                "no-message" => {
+                    Eligibility::Refuse(Refusal::new(RefusalStatus::Denied, String::new()))
+                }
+                _ => Eligibility::LocalOnly,
+            }
+        }
+    }
+
+    achromat_plugin::wal_eligibility!(Hostile);
+}
+
+#[cfg(feature = "guard")]
+mod guard {
+    use achromat_plugin::{Permission, Permit, Question};
+
+    use super::Hostile;
+
+    impl Permit for Hostile {
+        fn permit(&mut self, _question: &Question) -> Permission {
+            self.misbehave();
+            match self.deed.as_str() {
+                "no-message" => Permission::Deny(String::new()),
+                "forever" => Permission::Trash(u32::MAX),
+                _ => Permission::Allow,
+            }
+        }
+    }
+
+    achromat_plugin::cleanup_guard!(Hostile);
+}

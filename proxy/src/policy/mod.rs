@@ -1,0 +1,42 @@
+//! Policy plugins: WebAssembly components that decide where requests go, which writes are logged
+//! and what may be destroyed.
+//!
+//! The one room that names wasmtime. A plugin is checked (`check`), made a [`Version`] with
+//! instances that wait to be asked, and put into a [`Slot`], which a request asks through the
+//! [`Generation`] that it took at its start. What an answer means, and which one is safe when there
+//! is none, `core` says ([`achromat_core::policy`]). Nothing here waits: calls are synchronous, and
+//! are stopped by fuel, or at last by the clock.
+
+mod check;
+mod contract;
+mod embedded;
+mod engine;
+mod figures;
+mod host;
+mod kept;
+pub mod limits;
+mod slot;
+#[cfg(test)]
+mod tests;
+mod trouble;
+mod version;
+mod world;
+
+pub use self::{
+    check::Unfit,
+    contract::{
+        guard::exports::achromat::policy::guard_policy::{Deed, Question, Records},
+        routing::{
+            achromat::policy::types::{Action, Class, Header, Operation, Parts, Sizes, Uuid},
+            exports::achromat::policy::route_policy::{InstanceState, Standing},
+        },
+    },
+    embedded::{default_component, default_source},
+    engine::{EngineError, Plugins},
+    figures::{Figures, TIMES},
+    host::Overstep,
+    slot::{Generation, Slot},
+    trouble::{Trouble, TroubleKind},
+    version::{Digest, Source, Version, Wanted},
+    world::{GuardSlot, Member, RoutingQuestion, RoutingSlot, WalSlot, World},
+};

@@ -1,0 +1,263 @@
+//! One version of a plugin, ready to decide: a component with its configuration, and instances of
+//! it that wait to be asked.
+
+use std::{fmt, sync::Arc, time::Instant};
+
+use crossbeam_queue::ArrayQueue;
+use sha2::{Digest as _, Sha256};
+use wasmtime::Store;
+
+use super::{
+    check::{self, Unfit},
+    contract::routing::achromat::policy::types::{Parts, Wants},
+    engine::Plugins,
+    figures::{Counters, Figures, TIMED_SHARE},
+    host::State,
+    kept::Shared,
+    limits::{
+        Budget, CONFIG_BYTES_MAX, HOST_CALL_BYTES_MAX, INSTANCES_MAX, START_FUEL, START_TICKS,
+    },
+    trouble::Trouble,
+    world::World,
+};
+
+/// SHA-256 of a component as it was handed in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a version is made of.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// A name for people: a file's, a registry's.
+    pub name: Arc<str>,
+    /// The component, or a core module with its world inside.
+    pub bytes: Arc<[u8]>,
+    /// Its configuration.
+    pub config: Arc<str>,
+    /// Its bounds.
+    pub budget: Budget,
+}
+
+/// What a plugin wants to see of each request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Parts of operations.
+    pub parts: Parts,
+    /// Headers.
+    pub headers: Vec<http::HeaderName>,
+}
+
+/// One instance that is not being asked.
+struct Idle<W: World> {
+    store: Store<State>,
+    exports: W::Exports,
+    /// What it was told last.
+    facts: Arc<W::Facts>,
+    /// How often it was asked.
+    calls: u64,
+}
+
+impl<W: World> Idle<W> {
+    /// Counts a call, and says whether it is one of those that are timed.
+    fn next_is_timed(&mut self) -> bool {
+        self.calls += 1;
+        self.calls % TIMED_SHARE == 1
+    }
+}
+
+/// A version that can be asked from any number of threads.
+pub struct Version<W: World> {
+    name: Arc<str>,
+    digest: Digest,
+    plugins: Plugins,
+    prepared: W::Prepared,
+    config: Arc<str>,
+    budget: Budget,
+    wanted: Wanted,
+    idle: ArrayQueue<Idle<W>>,
+    shared: Arc<Shared>,
+    counters: Counters,
+}
+
+/// As many instances are kept as can be asked at once: one for each worker thread.
+fn idle_max() -> usize {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    // A slot keeps its history ready, and the pool of memory is shared by all.
+    let share = usize::try_from(INSTANCES_MAX / 32).unwrap_or(1);
+    threads.clamp(1, share)
+}
+
+impl<W: World> Version<W> {
+    /// Compiles, starts and configures it. It may take seconds: not for a thread that serves.
+    pub fn load(plugins: &Plugins, source: &Source, facts: &Arc<W::Facts>) -> Result<Self, Unfit> {
+        let bytes = source.config.len();
+        if bytes > CONFIG_BYTES_MAX {
+            return Err(Unfit::ConfigTooLarge { bytes });
+        }
+        let component = check::compile::<W>(plugins, &source.bytes)?;
+        let other = |error: wasmtime::Error| Unfit::OtherContract {
+            why: format!("{error:#}"),
+        };
+        let prepared = plugins.linker().instantiate_pre(&component).map_err(other)?;
+        let digest = Digest::of(&source.bytes);
+        let mut version = Self {
+            name: Arc::clone(&source.name),
+            digest,
+            plugins: plugins.clone(),
+            prepared: W::prepare(prepared).map_err(other)?,
+            config: Arc::clone(&source.config),
+            budget: source.budget,
+            wanted: Wanted {
+                parts: Parts::empty(),
+                headers: Vec::new(),
+            },
+            idle: ArrayQueue::new(idle_max()),
+            shared: Arc::new(Shared::new(format!("{}@{digest:.8}", source.name).into())),
+            counters: Counters::default(),
+        };
+        let (idle, wants) = version.start(facts)?;
+        version.wanted = Wanted {
+            parts: wants.parts,
+            headers: check::headers(&wants.headers)?,
+        };
+        // There is room: nothing is in it yet.
+        let _full = version.idle.push(idle);
+        Ok(version)
+    }
+
+    /// Makes an instance, and hands it its configuration and the facts.
+    fn start(&self, facts: &Arc<W::Facts>) -> Result<(Idle<W>, Wants), Unfit> {
+        let start = |error: wasmtime::Error| Unfit::Start(Trouble::of(&error));
+        let state = State::new(Arc::clone(&self.shared), self.budget.memory_bytes);
+        let mut store = Store::new(self.plugins.engine(), state);
+        store.limiter(|state| state);
+        store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
+        store.set_fuel(START_FUEL).map_err(start)?;
+        store.set_epoch_deadline(START_TICKS);
+        let exports = W::instantiate(&self.prepared, &mut store).map_err(start)?;
+        store.data_mut().begin();
+        let configured = W::configure(&exports, &mut store, &self.config).map_err(start)?;
+        let wants = configured.map_err(|why| Unfit::Config { why })?;
+        store.data_mut().begin();
+        W::tell(&exports, &mut store, facts).map_err(start)?;
+        self.counters.made_instance();
+        let facts = Arc::clone(facts);
+        let idle = Idle {
+            store,
+            exports,
+            facts,
+            calls: 0,
+        };
+        Ok((idle, wants))
+    }
+
+    /// Asks. An instance that had no answer is thrown away, and never asked again.
+    pub fn ask(
+        &self,
+        facts: &Arc<W::Facts>,
+        question: W::Question<'_>,
+    ) -> Result<W::Answer, Trouble> {
+        let answer = self.try_ask(facts, question);
+        if let Err(trouble) = &answer {
+            self.counters.troubled(trouble.kind());
+        }
+        answer
+    }
+
+    fn try_ask(
+        &self,
+        facts: &Arc<W::Facts>,
+        question: W::Question<'_>,
+    ) -> Result<W::Answer, Trouble> {
+        let mut idle = self.check_out(facts)?;
+        let wrong = |error: wasmtime::Error| Trouble::of(&error);
+        idle.store.set_fuel(self.budget.fuel).map_err(wrong)?;
+        idle.store.set_epoch_deadline(self.budget.ticks());
+        idle.store.data_mut().begin();
+        let begun = idle.next_is_timed().then(Instant::now);
+        let answer = W::ask(&idle.exports, &mut idle.store, question).map_err(wrong)??;
+        if let Some(begun) = begun {
+            self.counters.took(begun.elapsed());
+        }
+        let left = idle.store.get_fuel().map_err(wrong)?;
+        let spent = self.budget.fuel.saturating_sub(left);
+        self.counters.decided(W::kind(&answer), spent);
+        // When there is no room for it, it goes.
+        let _full = self.idle.push(idle);
+        Ok(answer)
+    }
+
+    fn check_out(&self, facts: &Arc<W::Facts>) -> Result<Idle<W>, Trouble> {
+        let Some(mut idle) = self.idle.pop() else {
+            let started = self.start(facts);
+            return match started {
+                Ok((idle, _wants)) => Ok(idle),
+                Err(Unfit::Start(trouble)) => Err(trouble),
+                Err(unfit) => Err(Trouble::NoInstance(unfit.to_string())),
+            };
+        };
+        if !Arc::ptr_eq(&idle.facts, facts) {
+            let wrong = |error: wasmtime::Error| Trouble::of(&error);
+            idle.store.set_fuel(START_FUEL).map_err(wrong)?;
+            idle.store.set_epoch_deadline(START_TICKS);
+            idle.store.data_mut().begin();
+            W::tell(&idle.exports, &mut idle.store, facts).map_err(wrong)?;
+            idle.facts = Arc::clone(facts);
+        }
+        Ok(idle)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The digest of its component.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// What it wants to see of each request.
+    pub fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    /// What it was configured with.
+    pub fn config(&self) -> &Arc<str> {
+        &self.config
+    }
+
+    /// What was counted.
+    pub fn figures(&self) -> Figures {
+        self.counters.read(W::KINDS, self.shared.memory_high_water())
+    }
+
+    /// The counters of its own.
+    pub fn own_counters(&self) -> std::collections::BTreeMap<String, u64> {
+        self.shared.counters()
+    }
+
+    /// Lets the instances go that nobody is asking: what is kept to go back to needs none.
+    pub(super) fn rest(&self) {
+        while self.idle.pop().is_some() {}
+    }
+}

@@ -1,0 +1,323 @@
+//! The three worlds: how each is started, asked, and its answer judged.
+
+use std::sync::Arc;
+
+use achromat_core::policy::{
+    Acknowledge, Eligibility, Nonsense, Permission, Preference, Refusal, Routing, Slot,
+};
+use wasmtime::{Store, component::InstancePre};
+
+use super::{
+    contract::{
+        guard::{CleanupGuard, CleanupGuardPre, exports::achromat::policy::guard_policy},
+        routing::{
+            Routing as RoutingWorld, RoutingPre,
+            achromat::policy::types::{self, Operation, RefusalStatus, Wants},
+            exports::achromat::policy::route_policy,
+        },
+        wal::{WalEligibility, WalEligibilityPre, exports::achromat::policy::wal_policy},
+    },
+    host::State,
+};
+
+type Asked<T> = wasmtime::Result<Result<T, Nonsense>>;
+
+/// A slot's side of the contract.
+pub trait World: Sized + Send + Sync + 'static {
+    /// The slot.
+    const SLOT: Slot;
+    /// What its components export, without the contract's version.
+    const INTERFACE: &str;
+    /// What an instance is told before the first decision, and when it has changed.
+    type Facts: Send + Sync;
+    /// What is asked.
+    type Question<'a>;
+    /// What is answered, judged.
+    type Answer;
+    /// A component that is ready to be instantiated.
+    type Prepared: Send + Sync;
+    /// An instance's exports.
+    type Exports: Send;
+
+    /// Prepares a component. Fails when it is not of this world.
+    fn prepare(component: InstancePre<State>) -> wasmtime::Result<Self::Prepared>;
+    /// Makes an instance.
+    fn instantiate(
+        prepared: &Self::Prepared,
+        store: &mut Store<State>,
+    ) -> wasmtime::Result<Self::Exports>;
+    /// Hands over the configuration.
+    fn configure(
+        exports: &Self::Exports,
+        store: &mut Store<State>,
+        config: &str,
+    ) -> wasmtime::Result<Result<Wants, String>>;
+    /// Tells what is to be known.
+    fn tell(
+        exports: &Self::Exports,
+        store: &mut Store<State>,
+        facts: &Self::Facts,
+    ) -> wasmtime::Result<()>;
+    /// Asks.
+    fn ask(
+        exports: &Self::Exports,
+        store: &mut Store<State>,
+        question: Self::Question<'_>,
+    ) -> Asked<Self::Answer>;
+    /// The answer that holds when the plugin has none.
+    fn safe() -> Self::Answer;
+    /// The kinds of answers, for figures.
+    const KINDS: &[&str];
+    /// The kind of an answer: its place among [`Self::KINDS`].
+    fn kind(answer: &Self::Answer) -> usize;
+}
+
+fn refusal(refusal: types::Refusal) -> Result<Refusal, Nonsense> {
+    let status = match refusal.status {
+        RefusalStatus::Invalid => 400,
+        RefusalStatus::Denied => 403,
+        RefusalStatus::TooLarge => 413,
+        RefusalStatus::TooMany => 429,
+        RefusalStatus::Unavailable => 503,
+    };
+    Refusal::new(status, refusal.message, refusal.retry_after_s)
+}
+
+/// Where requests go.
+pub struct RoutingSlot;
+
+/// An instance as routing plugins know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Whether it is the primary.
+    pub is_primary: bool,
+}
+
+/// A request, and how the instances are.
+#[derive(Clone)]
+pub struct RoutingQuestion<'a> {
+    /// The request.
+    pub operation: Operation<'a>,
+    /// Every instance, in the order of the configuration.
+    pub states: &'a [route_policy::InstanceState],
+}
+
+impl World for RoutingSlot {
+    const SLOT: Slot = Slot::Routing;
+    const INTERFACE: &str = "achromat:policy/route-policy";
+    type Facts = Vec<Member>;
+    type Question<'a> = RoutingQuestion<'a>;
+    type Answer = Routing;
+    type Prepared = RoutingPre<State>;
+    type Exports = RoutingWorld;
+
+    fn prepare(component: InstancePre<State>) -> wasmtime::Result<Self::Prepared> {
+        RoutingPre::new(component)
+    }
+
+    fn instantiate(
+        prepared: &Self::Prepared,
+        store: &mut Store<State>,
+    ) -> wasmtime::Result<Self::Exports> {
+        prepared.instantiate(store)
+    }
+
+    fn configure(
+        exports: &Self::Exports,
+        store: &mut Store<State>,
+        config: &str,
+    ) -> wasmtime::Result<Result<Wants, String>> {
+        let policy = exports.achromat_policy_route_policy();
+        policy.call_configure(store, config)
+    }
+
+    fn tell(
+        exports: &Self::Exports,
+        store: &mut Store<State>,
+        members: &Vec<Member>,
+    ) -> wasmtime::Result<()> {
+        let instance = |member: &Member| route_policy::Instance {
+            name: &member.name,
+            role: if member.is_primary {
+                route_policy::Role::Primary
+            } else {
+                route_policy::Role::Replica
+            },
+        };
+        let names: Vec<_> = members.iter().map(instance).collect();
+        let policy = exports.achromat_policy_route_policy();
+        policy.call_instances(store, &names)
+    }
+
+    fn ask(
+        exports: &Self::Exports,
+        store: &mut Store<State>,
+        question: RoutingQuestion<'_>,
+    ) -> Asked<Routing> {
+        let policy = exports.achromat_policy_route_policy();
+        let choice = policy.call_route(store, question.operation, question.states)?;
+        Ok(match choice {
+            route_policy::Choice::Native => Ok(Routing::Native),
+            route_policy::Choice::First(order) => Preference::new(
+                &order.instances,
+                order.then_others,
+                order.allow_stale,
+                question.states.len(),
+            )
+            .map(Routing::Prefer),
+            route_policy::Choice::Refuse(refused) => refusal(refused).map(Routing::Refuse),
+        })
+    }
+
+    fn safe() -> Routing {
+        Routing::Native
+    }
+
+    const KINDS: &[&str] = &["native", "first", "refuse"];
+
+    fn kind(answer: &Routing) -> usize {
+        match answer {
+            Routing::Native => 0,
+            Routing::Prefer(_) => 1,
+            Routing::Refuse(_) => 2,
+        }
+    }
+}
+
+/// Which writes are logged, and when they are answered.
+pub struct WalSlot;
+
+impl World for WalSlot {
+    const SLOT: Slot = Slot::WalEligibility;
+    const INTERFACE: &str = "achromat:policy/wal-policy";
+    type Facts = ();
+    type Question<'a> = Operation<'a>;
+    type Answer = Eligibility;
+    type Prepared = WalEligibilityPre<State>;
+    type Exports = WalEligibility;
+
+    fn prepare(component: InstancePre<State>) -> wasmtime::Result<Self::Prepared> {
+        WalEligibilityPre::new(component)
+    }
+
+    fn instantiate(
+        prepared: &Self::Prepared,
+        store: &mut Store<State>,
+    ) -> wasmtime::Result<Self::Exports> {
+        prepared.instantiate(store)
+    }
+
+    fn configure(
+        exports: &Self::Exports,
+        store: &mut Store<State>,
+        config: &str,
+    ) -> wasmtime::Result<Result<Wants, String>> {
+        let policy = exports.achromat_policy_wal_policy();
+        policy.call_configure(store, config)
+    }
+
+    fn tell(_: &Self::Exports, _: &mut Store<State>, (): &()) -> wasmtime::Result<()> {
+        Ok(())
+    }
+
+    fn ask(
+        exports: &Self::Exports,
+        store: &mut Store<State>,
+        operation: Operation<'_>,
+    ) -> Asked<Eligibility> {
+        let policy = exports.achromat_policy_wal_policy();
+        Ok(match policy.call_judge(store, operation)? {
+            wal_policy::Eligibility::Replicate(replication) => Ok(Eligibility::Replicate {
+                level: replication.level.map(|level| match level {
+                    wal_policy::Level::One => Acknowledge::One,
+                    wal_policy::Level::Majority => Acknowledge::Majority,
+                    wal_policy::Level::All => Acknowledge::All,
+                    wal_policy::Level::Logged => Acknowledge::Logged,
+                }),
+                accept_when_down: replication.accept_when_down,
+            }),
+            wal_policy::Eligibility::LocalOnly => Ok(Eligibility::LocalOnly),
+            wal_policy::Eligibility::Refuse(refused) => refusal(refused).map(Eligibility::Refuse),
+        })
+    }
+
+    fn safe() -> Eligibility {
+        Eligibility::SAFE
+    }
+
+    const KINDS: &[&str] = &["replicate", "local_only", "refuse"];
+
+    fn kind(answer: &Eligibility) -> usize {
+        match answer {
+            Eligibility::Replicate { .. } => 0,
+            Eligibility::LocalOnly => 1,
+            Eligibility::Refuse(_) => 2,
+        }
+    }
+}
+
+/// What may be destroyed.
+pub struct GuardSlot;
+
+impl World for GuardSlot {
+    const SLOT: Slot = Slot::CleanupGuard;
+    const INTERFACE: &str = "achromat:policy/guard-policy";
+    type Facts = ();
+    type Question<'a> = guard_policy::Question<'a>;
+    type Answer = Permission;
+    type Prepared = CleanupGuardPre<State>;
+    type Exports = CleanupGuard;
+
+    fn prepare(component: InstancePre<State>) -> wasmtime::Result<Self::Prepared> {
+        CleanupGuardPre::new(component)
+    }
+
+    fn instantiate(
+        prepared: &Self::Prepared,
+        store: &mut Store<State>,
+    ) -> wasmtime::Result<Self::Exports> {
+        prepared.instantiate(store)
+    }
+
+    fn configure(
+        exports: &Self::Exports,
+        store: &mut Store<State>,
+        config: &str,
+    ) -> wasmtime::Result<Result<Wants, String>> {
+        let policy = exports.achromat_policy_guard_policy();
+        policy.call_configure(store, config)
+    }
+
+    fn tell(_: &Self::Exports, _: &mut Store<State>, (): &()) -> wasmtime::Result<()> {
+        Ok(())
+    }
+
+    fn ask(
+        exports: &Self::Exports,
+        store: &mut Store<State>,
+        question: guard_policy::Question<'_>,
+    ) -> Asked<Permission> {
+        let policy = exports.achromat_policy_guard_policy();
+        Ok(match policy.call_permit(store, question)? {
+            guard_policy::Permission::Allow => Ok(Permission::Allow),
+            guard_policy::Permission::Deny(reason) => Permission::deny(reason),
+            guard_policy::Permission::Trash(seconds) => Permission::trash(seconds),
+        })
+    }
+
+    fn safe() -> Permission {
+        Permission::safe()
+    }
+
+    const KINDS: &[&str] = &["allow", "deny", "trash"];
+
+    fn kind(answer: &Permission) -> usize {
+        match answer {
+            Permission::Allow => 0,
+            Permission::Deny(_) => 1,
+            Permission::Trash(_) => 2,
+        }
+    }
+}
