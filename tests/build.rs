@@ -20,7 +20,13 @@ const GUESTS: [Guest; 3] = [
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let watched = ["plugins/sdk", "tests/guests", "wit", "Cargo.toml", "Cargo.lock"];
+    let watched = [
+        "plugins/sdk",
+        "tests/guests",
+        "wit",
+        "Cargo.toml",
+        "Cargo.lock",
+    ];
     if let Err(problem) = components(&root, &watched, &GUESTS) {
         println!("cargo::error={problem}");
     }

@@ -1,7 +1,8 @@
 //! `achromat-tests achromat …` is Achromat's own command: the tests start it as a process of its
 //! own, from the same build. `achromat-tests chaos` runs faults for as long as is wanted,
-//! `achromat-tests sim` histories in virtual time.
+//! `achromat-tests sim` histories in virtual time; `achromat-tests bench` says what things cost.
 
+mod bench;
 mod sim;
 
 use std::process::ExitCode;
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
     match command().get_matches().subcommand() {
         Some(("chaos", matches)) => run_chaos(options(matches), matches.get_flag("time-line")),
         Some(("sim", matches)) => sim::run(matches),
+        Some(("bench", matches)) => bench::run(matches),
         _ => ExitCode::from(2),
     }
 }
@@ -51,6 +53,7 @@ fn command() -> Command {
         .subcommand(Command::new("achromat").about("Achromat's own command"))
         .subcommand(chaos)
         .subcommand(sim::command())
+        .subcommand(bench::command())
 }
 
 fn number(name: &'static str, default: &'static str, help: &'static str) -> Arg {

@@ -60,7 +60,9 @@ fn have_target() -> Result<(), String> {
     if is_there {
         return Ok(());
     }
-    let added = Command::new("rustup").args(["target", "add", TARGET]).output();
+    let added = Command::new("rustup")
+        .args(["target", "add", TARGET])
+        .output();
     if added.is_ok_and(|output| output.status.success()) {
         return Ok(());
     }
@@ -76,25 +78,45 @@ fn compile(root: &Path, out: &Path, guest: Guest) -> Result<PathBuf, String> {
     let mut cargo = Command::new(variable("CARGO")?);
     cargo
         .current_dir(root)
-        .args(["build", "--locked", "--profile", "plugin", "--target", TARGET])
+        .args([
+            "build",
+            "--locked",
+            "--profile",
+            "plugin",
+            "--target",
+            TARGET,
+        ])
         .args(["--package", guest.package, "--features", guest.features])
         .arg("--target-dir")
         .arg(&target)
         .env("CARGO_ENCODED_RUSTFLAGS", flags(root)?);
     // What is meant for the outer build: its flags, its lints, its coverage.
-    for name in ["RUSTC_WORKSPACE_WRAPPER", "RUSTFLAGS", "CARGO_BUILD_TARGET", "CLIPPY_ARGS"] {
+    for name in [
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTFLAGS",
+        "CARGO_BUILD_TARGET",
+        "CLIPPY_ARGS",
+    ] {
         cargo.env_remove(name);
     }
-    let output = cargo.output().map_err(|error| format!("cargo can't be run: {error}"))?;
+    let output = cargo
+        .output()
+        .map_err(|error| format!("cargo can't be run: {error}"))?;
     if output.status.success() {
         let module = format!("{}.wasm", guest.package.replace('-', "_"));
         return Ok(target.join(TARGET).join("plugin").join(module));
     }
     let told = String::from_utf8_lossy(&output.stderr);
-    for line in told.lines().filter(|line| !line.trim_start().starts_with("Compiling")) {
+    for line in told
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("Compiling"))
+    {
         println!("cargo::warning={line}");
     }
-    Err(format!("{} can't be built for {TARGET}; see above", guest.package))
+    Err(format!(
+        "{} can't be built for {TARGET}; see above",
+        guest.package
+    ))
 }
 
 /// The same source gives the same bytes in every folder.

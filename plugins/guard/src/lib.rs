@@ -96,7 +96,9 @@ impl Config {
     fn problem(&self) -> Option<String> {
         let lengths = [self.protected.len(), self.cleanup.len(), self.trash.len()];
         if lengths.into_iter().any(|length| length > PATTERNS_MAX) {
-            return Some(format!("there are more than {PATTERNS_MAX} patterns of one kind"));
+            return Some(format!(
+                "there are more than {PATTERNS_MAX} patterns of one kind"
+            ));
         }
         if self.unless_header.is_some() && self.delete_records_max.is_none() {
             return Some("unless_header lifts delete_records_max, which is not given".to_owned());
@@ -104,7 +106,9 @@ impl Config {
         let wrong = |trash: &&Trash| !(1..=TRASH_S_MAX).contains(&trash.seconds);
         let trash = self.trash.iter().find(wrong)?;
         let Pattern(text, _) = &trash.collection;
-        Some(format!("trash for `{text}`: seconds are 1 to {TRASH_S_MAX}"))
+        Some(format!(
+            "trash for `{text}`: seconds are 1 to {TRASH_S_MAX}"
+        ))
     }
 }
 
@@ -124,7 +128,9 @@ impl Permit for DefaultGuard {
     fn permit(&mut self, question: &Question) -> Permission {
         match self.reason_against(question) {
             Some(reason) => Permission::Deny(reason),
-            None => self.trash(question).map_or(Permission::Allow, Permission::Trash),
+            None => self
+                .trash(question)
+                .map_or(Permission::Allow, Permission::Trash),
         }
     }
 }
@@ -135,7 +141,9 @@ impl DefaultGuard {
         let is_cleanup = question.deed == Deed::Cleanup;
         if is_cleanup && name.and_then(|name| find(&self.0.cleanup, name)).is_none() {
             let name = name.unwrap_or_default();
-            return Some(format!("collection [{name}] fits no pattern of what is cleaned up"));
+            return Some(format!(
+                "collection [{name}] fits no pattern of what is cleaned up"
+            ));
         }
         let rule = name.and_then(|name| find(&self.0.protected, name));
         let (Some(name), Some(rule)) = (name, rule) else {
@@ -170,7 +178,9 @@ impl DefaultGuard {
             Some(header) => format!("; the header {header} lifts that"),
             None => String::new(),
         };
-        Some(format!("{many}, and no delete may hit more than {max}{lifted}"))
+        Some(format!(
+            "{many}, and no delete may hit more than {max}{lifted}"
+        ))
     }
 
     fn trash(&self, question: &Question) -> Option<u32> {
@@ -222,12 +232,18 @@ mod tests {
             Deed::DeleteMapping,
         ] {
             let reason = denied("", &question(deed, "global"));
-            assert!(reason.contains("[global] is protected by the rule `global`"), "{reason}");
+            assert!(
+                reason.contains("[global] is protected by the rule `global`"),
+                "{reason}"
+            );
             assert_eq!(permitted("", &question(deed, "notes")), Permission::Allow);
         }
         assert!(denied("", &delete_records("global", 2, 2)).contains("last records"));
         assert!(denied("", &question(Deed::DeleteRecords, "global")).contains("last records"));
-        assert_eq!(permitted("", &delete_records("global", 1, 2)), Permission::Allow);
+        assert_eq!(
+            permitted("", &delete_records("global", 1, 2)),
+            Permission::Allow
+        );
         let other = r#"{"protected":["prod_*"]}"#;
         let gone = question(Deed::DeleteCollection, "global");
         assert_eq!(permitted(other, &gone), Permission::Allow);
@@ -237,7 +253,10 @@ mod tests {
     #[test]
     fn a_clean_up_stays_within_its_patterns() {
         for name in ["AUTOTEST_1", "test_", "DEBUG_x"] {
-            assert_eq!(permitted("", &question(Deed::Cleanup, name)), Permission::Allow);
+            assert_eq!(
+                permitted("", &question(Deed::Cleanup, name)),
+                Permission::Allow
+            );
         }
         for name in ["notes", "my_test_1", "Test_1", "global"] {
             assert!(denied("", &question(Deed::Cleanup, name)).contains("fits no pattern"));
@@ -252,11 +271,20 @@ mod tests {
         let config = r#"{"delete_records_max":10,"unless_header":"x-confirm"}"#;
         let wants = DefaultGuard::configure(config).unwrap().1;
         assert_eq!(wants.headers, ["x-confirm"]);
-        assert_eq!(permitted(config, &delete_records("notes", 10, 50)), Permission::Allow);
+        assert_eq!(
+            permitted(config, &delete_records("notes", 10, 50)),
+            Permission::Allow
+        );
         let mut large = delete_records("notes", 11, 50);
         let reason = denied(config, &large);
-        assert!(reason.contains("hits 11 records") && reason.contains("x-confirm"), "{reason}");
-        large.headers.push(Header { index: 0, value: "yes".to_owned() });
+        assert!(
+            reason.contains("hits 11 records") && reason.contains("x-confirm"),
+            "{reason}"
+        );
+        large.headers.push(Header {
+            index: 0,
+            value: "yes".to_owned(),
+        });
         assert_eq!(permitted(config, &large), Permission::Allow);
         large.headers.clear();
         large.records.as_mut().unwrap().count = None;

@@ -106,7 +106,10 @@ macro_rules! routing {
 macro_rules! wal_eligibility {
     ($plugin:ty) => {
         #[cfg(target_arch = "wasm32")]
-        #[allow(unsafe_code, reason = "generated: a component's exports are C functions")]
+        #[allow(
+            unsafe_code,
+            reason = "generated: a component's exports are C functions"
+)]
         const _: () = {
             $crate::held!($plugin);
             $crate::bindings::wal::export_wal!(Exported with_types_in $crate::bindings::wal);
@@ -119,7 +122,10 @@ macro_rules! wal_eligibility {
 macro_rules! cleanup_guard {
     ($plugin:ty) => {
         #[cfg(target_arch = "wasm32")]
-        #[allow(unsafe_code, reason = "generated: a component's exports are C functions")]
+        #[allow(
+            unsafe_code,
+            reason = "generated: a component's exports are C functions"
+)]
         const _: () = {
             $crate::held!($plugin);
             $crate::bindings::guard::export_guard!(Exported with_types_in $crate::bindings::guard);

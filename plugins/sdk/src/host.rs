@@ -5,11 +5,11 @@
 //!
 //! [`testing`]: crate::testing
 
+#[cfg(target_arch = "wasm32")]
+use crate::bindings::routing::achromat::policy::host as there;
 pub use crate::bindings::routing::achromat::policy::host::{Full, Level};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::testing::host as there;
-#[cfg(target_arch = "wasm32")]
-use crate::bindings::routing::achromat::policy::host as there;
 
 /// Writes a line into Achromat's log.
 pub fn log(level: Level, message: &str) {

@@ -1,8 +1,6 @@
 //! What a plugin is: one trait for its start, and one for each slot.
 
-use crate::{
-    Choice, Eligibility, Instance, InstanceState, Operation, Permission, Question, Wants,
-};
+use crate::{Choice, Eligibility, Instance, InstanceState, Operation, Permission, Question, Wants};
 
 /// How every plugin begins.
 pub trait Plugin: Sized + 'static {

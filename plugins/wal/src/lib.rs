@@ -114,10 +114,19 @@ impl Config {
     fn parts(&self) -> Parts {
         let mut parts = Parts::empty();
         for rule in &self.rules {
-            parts.set(Parts::TENANT, parts.contains(Parts::TENANT) || rule.tenant.is_some());
-            parts.set(Parts::DATABASE, parts.contains(Parts::DATABASE) || rule.database.is_some());
+            parts.set(
+                Parts::TENANT,
+                parts.contains(Parts::TENANT) || rule.tenant.is_some(),
+            );
+            parts.set(
+                Parts::DATABASE,
+                parts.contains(Parts::DATABASE) || rule.database.is_some(),
+            );
             let has_collection = parts.contains(Parts::COLLECTION);
-            parts.set(Parts::COLLECTION, has_collection || rule.collection.is_some());
+            parts.set(
+                Parts::COLLECTION,
+                has_collection || rule.collection.is_some(),
+            );
         }
         parts
     }
@@ -183,7 +192,9 @@ impl Judge for DefaultWal {
         };
         Eligibility::Replicate(Replication {
             level: rule.and_then(|rule| rule.level).or(level).map(Level::from),
-            accept_when_down: rule.and_then(|rule| rule.accept_when_down).unwrap_or(accepts),
+            accept_when_down: rule
+                .and_then(|rule| rule.accept_when_down)
+                .unwrap_or(accepts),
         })
     }
 }
@@ -214,7 +225,10 @@ mod tests {
     }
 
     fn replicate(level: Option<Level>, accept_when_down: bool) -> Eligibility {
-        Eligibility::Replicate(Replication { level, accept_when_down })
+        Eligibility::Replicate(Replication {
+            level,
+            accept_when_down,
+        })
     }
 
     const RULES: &str = r#"{
@@ -241,7 +255,10 @@ mod tests {
     #[test]
     fn the_first_rule_that_fits_decides() {
         let judged = |action, tenant, collection| judged(RULES, action, tenant, collection);
-        assert_eq!(judged(Action::Add, "t", "scratch_1"), Eligibility::LocalOnly);
+        assert_eq!(
+            judged(Action::Add, "t", "scratch_1"),
+            Eligibility::LocalOnly
+        );
         let all = replicate(Some(Level::All), false);
         assert_eq!(judged(Action::CreateCollection, "t", "scratch_1"), all);
         let closed = Eligibility::Refuse(Refusal::new(RefusalStatus::Denied, "closed"));

@@ -73,11 +73,7 @@ pub struct Refusal {
 
 impl Refusal {
     /// A refusal whose message is for a client.
-    pub fn new(
-        status: u16,
-        message: String,
-        retry_after_s: Option<u32>,
-    ) -> Result<Self, Nonsense> {
+    pub fn new(status: u16, message: String, retry_after_s: Option<u32>) -> Result<Self, Nonsense> {
         Ok(Self {
             status,
             message: checked(message)?,
@@ -265,11 +261,16 @@ mod tests {
         let refuse = |length: usize| Refusal::new(403, "x".repeat(length), None);
         assert_eq!(refuse(0), Err(Nonsense::Message(0)));
         assert_eq!(refuse(1025), Err(Nonsense::Message(1025)));
-        let refusal = Refusal::new(503, "later".to_owned(), Some(7)).unwrap().reply();
+        let refusal = Refusal::new(503, "later".to_owned(), Some(7))
+            .unwrap()
+            .reply();
         assert_eq!((refusal.status, refusal.retry_after_s), (503, Some(7)));
         assert_eq!(Permission::trash(0), Err(Nonsense::Trash(0)));
         assert!(Permission::trash(31_536_000).is_ok());
-        assert_eq!(Permission::trash(31_536_001), Err(Nonsense::Trash(31_536_001)));
+        assert_eq!(
+            Permission::trash(31_536_001),
+            Err(Nonsense::Trash(31_536_001))
+        );
         assert_eq!(Permission::safe().refusal().unwrap().status, 403);
         assert_eq!(Permission::Allow.refusal(), None);
     }

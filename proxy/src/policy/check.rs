@@ -33,7 +33,7 @@ pub enum Unfit {
     },
     /// A core module that says nothing of a world.
     #[error(
-        "it is a core module that no component can be made of: {why}. Build it with bindings made from wit/ (the SDK's macro, or wit-bindgen), for wasm32-unknown-unknown"
+        "it is a core module that no component can be made of: {why}. It may import what wit/ offers and nothing else: build it with bindings made from wit/, for wasm32-unknown-unknown"
     )]
     NoComponent {
         /// What the encoder says.
@@ -64,7 +64,7 @@ pub enum Unfit {
     },
     /// It is no plugin of ours.
     #[error(
-        "it exports no {interface}: it is not built for the world {} of wit/", .wanted.as_str()
+        "it exports no {interface}: build it with bindings for the world {} of wit/ (the SDK's macro, or wit-bindgen), for wasm32-unknown-unknown", .wanted.as_str()
     )]
     NoPlugin {
         /// What is wanted.
@@ -193,7 +193,10 @@ fn check_world<W: World>(plugins: &Plugins, component: &Component) -> Result<(),
 /// Which headers a plugin wants, in small letters.
 pub(super) fn headers(wanted: &[String]) -> Result<Vec<http::HeaderName>, Unfit> {
     if wanted.len() > WANTED_HEADERS_MAX {
-        let why = format!("{} headers, and may have {WANTED_HEADERS_MAX}", wanted.len());
+        let why = format!(
+            "{} headers, and may have {WANTED_HEADERS_MAX}",
+            wanted.len()
+        );
         return Err(Unfit::Wants { why });
     }
     let header = |name: &String| {

@@ -22,7 +22,7 @@ pub const TIMES: [Duration; 10] = [
 ];
 
 /// One decision in so many is timed: two looks at the clock cost as much as a tenth of it.
-pub const TIMED_SHARE: u64 = 8;
+pub(super) const TIMED_SHARE: u64 = 8;
 
 /// Kinds of answers in the world that has the most.
 const KINDS_MAX: usize = 3;
@@ -89,7 +89,11 @@ impl Counters {
         let read = |counter: &AtomicU64| counter.load(Relaxed);
         let troubles = TroubleKind::ALL.iter().map(|kind| kind.as_str());
         Figures {
-            decisions: kinds.iter().copied().zip(self.decisions.iter().map(read)).collect(),
+            decisions: kinds
+                .iter()
+                .copied()
+                .zip(self.decisions.iter().map(read))
+                .collect(),
             troubles: troubles.zip(self.troubles.iter().map(read)).collect(),
             instances_made: read(&self.instances),
             fuel: read(&self.fuel),

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// Only calls to the host come here, so that a plugin that makes none never waits for a lock.
-pub struct Shared {
+pub(super) struct Shared {
     label: Arc<str>,
     origin: Instant,
     lines: Mutex<Lines>,
@@ -88,7 +88,9 @@ impl Shared {
 
     pub(super) fn count(&self, name: &str, delta: u64) {
         let is_name = (1..=COUNTER_NAME_MAX).contains(&name.len())
-            && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+            && name
+                .bytes()
+                .all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
         let mut counters = self.counters.lock();
         if let Some(count) = counters.get_mut(name) {
             *count = count.saturating_add(delta);
@@ -150,11 +152,17 @@ mod tests {
         let shared = Shared::new("test".into());
         assert_eq!(shared.set(String::new(), vec![]), Err(Full::TooLarge));
         assert_eq!(shared.set("k".repeat(257), vec![]), Err(Full::TooLarge));
-        assert_eq!(shared.set("k".to_owned(), vec![0; 4097]), Err(Full::TooLarge));
+        assert_eq!(
+            shared.set("k".to_owned(), vec![0; 4097]),
+            Err(Full::TooLarge)
+        );
         for number in 0..KEYS_MAX {
             assert_eq!(shared.set(number.to_string(), vec![1]), Ok(()));
         }
-        assert_eq!(shared.set("one more".to_owned(), vec![]), Err(Full::TooMany));
+        assert_eq!(
+            shared.set("one more".to_owned(), vec![]),
+            Err(Full::TooMany)
+        );
         assert_eq!(shared.set("7".to_owned(), vec![2]), Ok(()));
         shared.remove("8");
         assert_eq!(shared.add("n".to_owned(), 5), Ok(5));

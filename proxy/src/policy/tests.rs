@@ -2,9 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use achromat_core::{
-    policy::{Eligibility, Permission, Preference, Routing, Slot as SlotName},
-};
+use achromat_core::policy::{Eligibility, Permission, Preference, Routing, Slot as SlotName};
 
 use super::*;
 
@@ -82,7 +80,7 @@ fn the_default_policies_decide() {
     let facts = members(3);
     let source = default_source(SlotName::Routing, r#"{"strategy":"round_robin"}"#);
     let version = Version::<RoutingSlot>::load(&PLUGINS, &source, &facts).expect("a plugin");
-    assert!(version.wanted().headers.is_empty() && version.wanted().parts.is_empty());
+    assert!(version.wanted().headers.is_empty() && version.wanted().parts == Parts::empty());
     let states = states(3);
     for (number, order) in [(0, [0, 1, 2]), (1, [1, 2, 0]), (5, [2, 0, 1])] {
         let question = RoutingQuestion {
@@ -92,7 +90,10 @@ fn the_default_policies_decide() {
         assert_eq!(version.ask(&facts, question), Ok(prefer(&order)));
     }
     let figures = version.figures();
-    assert_eq!(figures.decisions, [("native", 0), ("first", 3), ("refuse", 0)]);
+    assert_eq!(
+        figures.decisions,
+        [("native", 0), ("first", 3), ("refuse", 0)]
+    );
     assert_eq!(figures.instances_made, 1, "one instance serves them all");
     assert!(figures.fuel > 0 && figures.memory_bytes_max > 0);
     assert_eq!(figures.times.iter().sum::<u64>(), 1);
@@ -103,10 +104,17 @@ fn the_default_policies_decide() {
 
     let source = default_source(SlotName::CleanupGuard, "");
     let guard = Version::<GuardSlot>::load(&PLUGINS, &source, &Arc::new(())).expect("a plugin");
-    let asked = |deed, name| guard.ask(&Arc::new(()), question(deed, name)).expect("an answer");
+    let asked = |deed, name| {
+        guard
+            .ask(&Arc::new(()), question(deed, name))
+            .expect("an answer")
+    };
     assert_eq!(asked(Deed::DeleteCollection, "notes"), Permission::Allow);
     let denied = asked(Deed::DeleteCollection, "global");
-    assert!(matches!(&denied, Permission::Deny(why) if why.contains("rule `global`")), "{denied:?}");
+    assert!(
+        matches!(&denied, Permission::Deny(why) if why.contains("rule `global`")),
+        "{denied:?}"
+    );
 }
 
 /// When the instances change, every instance of a plugin is told before it is asked again.
@@ -116,7 +124,7 @@ fn instances_are_told_anew_when_they_change() {
     let source = default_source(SlotName::Routing, r#"{"replica_ratio":0}"#);
     let version = Version::<RoutingSlot>::load(&PLUGINS, &source, &facts).expect("a plugin");
     let states = states(2);
-    let ask = |facts| {
+    let ask = |facts: &Arc<Vec<Member>>| {
         let question = RoutingQuestion {
             operation: query(0),
             states: &states,
@@ -195,26 +203,59 @@ fn what_is_no_plugin_is_refused() {
             assert!(message.contains(part), "{message}");
         }
     };
-    expect(routing(b"#!/bin/sh"), &["not WebAssembly", "23, 21", ".wasm file"]);
+    expect(
+        routing(b"#!/bin/sh"),
+        &["not WebAssembly", "23, 21", ".wasm file"],
+    );
     expect(routing(b""), &["not WebAssembly"]);
-    expect(routing(&vec![0; limits::COMPONENT_BYTES_MAX + 1]), &["67108865 bytes", "strip"]);
+    expect(
+        routing(&vec![0; limits::COMPONENT_BYTES_MAX + 1]),
+        &["67108865 bytes", "strip"],
+    );
     let cut = &default_component(SlotName::Routing)[..5000];
     expect(routing(cut), &["can't be compiled", "wasm-tools validate"]);
     let module = text(r#"(module (func (export "route")))"#);
-    expect(routing(&module), &["core module", "wit-bindgen"]);
-    expect(routing(&text("(component)")), &["exports no achromat:policy/route-policy", "world routing"]);
+    expect(
+        routing(&module),
+        &["exports no achromat:policy/route-policy", "wit-bindgen"],
+    );
+    let module = text(r#"(module (import "env" "open_file" (func)))"#);
+    expect(
+        routing(&module),
+        &["core module", "env", "bindings made from wit/"],
+    );
+    expect(
+        routing(&text("(component)")),
+        &["exports no achromat:policy/route-policy", "world routing"],
+    );
     let guard = default_component(SlotName::CleanupGuard);
-    expect(routing(guard), &["for the slot cleanup-guard, not for routing"]);
+    expect(
+        routing(guard),
+        &["for the slot cleanup-guard, not for routing"],
+    );
     let wasi = text(r#"(component (import "wasi:cli/environment@0.2.0" (instance)))"#);
-    expect(routing(&wasi), &["imports wasi:cli/environment@0.2.0", "no WASI here", "--stub-wasi"]);
+    expect(
+        routing(&wasi),
+        &[
+            "imports wasi:cli/environment@0.2.0",
+            "no WASI here",
+            "--stub-wasi",
+        ],
+    );
     let other = text(r#"(component (import "acme:db/query@1.0.0" (instance)))"#);
-    expect(routing(&other), &["imports acme:db/query@1.0.0", "nothing else"]);
+    expect(
+        routing(&other),
+        &["imports acme:db/query@1.0.0", "nothing else"],
+    );
     let host = text(
         r#"(component
             (import "achromat:policy/host@0.1.0" (instance (export "delete-everything" (func))))
             (instance (export "achromat:policy/route-policy@0.1.0")))"#,
     );
-    expect(routing(&host), &["another text of the contract", "delete-everything"]);
+    expect(
+        routing(&host),
+        &["another text of the contract", "delete-everything"],
+    );
     let hollow = text(r#"(component (instance (export "achromat:policy/route-policy@0.1.0")))"#);
     expect(routing(&hollow), &["another text of the contract"]);
 }
@@ -225,7 +266,10 @@ fn a_bad_configuration_is_refused() {
     let bytes = default_component(SlotName::Routing);
     let refused = |config: &str| unfit::<RoutingSlot>(bytes, config, &members(1));
     let unknown = refused(r#"{"strategie":"round_robin"}"#);
-    assert!(unknown.contains("refuses its configuration: unknown field `strategie`"), "{unknown}");
+    assert!(
+        unknown.contains("refuses its configuration: unknown field `strategie`"),
+        "{unknown}"
+    );
     let large = refused(&" ".repeat(limits::CONFIG_BYTES_MAX + 1));
     assert!(large.contains("262145 bytes"), "{large}");
 }

@@ -117,7 +117,10 @@ impl<W: World> Version<W> {
         let other = |error: wasmtime::Error| Unfit::OtherContract {
             why: format!("{error:#}"),
         };
-        let prepared = plugins.linker().instantiate_pre(&component).map_err(other)?;
+        let prepared = plugins
+            .linker()
+            .instantiate_pre(&component)
+            .map_err(other)?;
         let digest = Digest::of(&source.bytes);
         let mut version = Self {
             name: Arc::clone(&source.name),
@@ -248,7 +251,8 @@ impl<W: World> Version<W> {
 
     /// What was counted.
     pub fn figures(&self) -> Figures {
-        self.counters.read(W::KINDS, self.shared.memory_high_water())
+        self.counters
+            .read(W::KINDS, self.shared.memory_high_water())
     }
 
     /// The counters of its own.
@@ -257,7 +261,7 @@ impl<W: World> Version<W> {
     }
 
     /// Lets the instances go that nobody is asking: what is kept to go back to needs none.
-    pub(super) fn rest(&self) {
+    pub fn rest(&self) {
         while self.idle.pop().is_some() {}
     }
 }

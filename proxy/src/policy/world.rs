@@ -95,6 +95,19 @@ pub struct Member {
     pub is_primary: bool,
 }
 
+impl Member {
+    fn instance(&self) -> route_policy::Instance<'_> {
+        route_policy::Instance {
+            name: &self.name,
+            role: if self.is_primary {
+                route_policy::Role::Primary
+            } else {
+                route_policy::Role::Replica
+            },
+        }
+    }
+}
+
 /// A request, and how the instances are.
 #[derive(Clone)]
 pub struct RoutingQuestion<'a> {
@@ -138,15 +151,7 @@ impl World for RoutingSlot {
         store: &mut Store<State>,
         members: &Vec<Member>,
     ) -> wasmtime::Result<()> {
-        let instance = |member: &Member| route_policy::Instance {
-            name: &member.name,
-            role: if member.is_primary {
-                route_policy::Role::Primary
-            } else {
-                route_policy::Role::Replica
-            },
-        };
-        let names: Vec<_> = members.iter().map(instance).collect();
+        let names: Vec<_> = members.iter().map(Member::instance).collect();
         let policy = exports.achromat_policy_route_policy();
         policy.call_instances(store, &names)
     }

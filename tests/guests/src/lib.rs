@@ -83,9 +83,7 @@ impl Hostile {
 
 #[cfg(feature = "routing")]
 mod routing {
-    use achromat_plugin::{
-        Choice, InstanceState, Operation, Order, Refusal, RefusalStatus, Route,
-    };
+    use achromat_plugin::{Choice, InstanceState, Operation, Order, Refusal, RefusalStatus, Route};
 
     use super::Hostile;
 

@@ -1,0 +1,256 @@
+//! `achromat-tests bench`: what things cost. It prints figures and judges none: build it with
+//! `--release`, and nothing else running.
+
+use std::{
+    hint::black_box,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use achromat::policy::{
+    Action, Class, GuardSlot, Header, InstanceState, Member, Operation, Parts, Plugins,
+    RoutingQuestion, RoutingSlot, Slot, Source, Standing, Version, WalSlot, World, default_source,
+};
+use achromat_core::{
+    health::Standing as Health,
+    policy::Slot as SlotName,
+    read::{Strategy, Tried, plan},
+    view::{Scope, View},
+};
+use clap::{ArgMatches, Command};
+
+/// Calls whose median is one sample: a look at the clock costs as much as a tenth of a call.
+const CALLS: u32 = 100;
+
+const SAMPLES: usize = 2_000;
+
+pub(crate) fn command() -> Command {
+    Command::new("bench")
+        .about("What things cost on this machine")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("decision")
+                .about("A policy's decision, by the default components and by the native function"),
+        )
+}
+
+pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
+    match matches.subcommand() {
+        Some(("decision", _)) => match decision() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                ExitCode::FAILURE
+            }
+        },
+        _ => ExitCode::from(2),
+    }
+}
+
+/// The median and the 99th percentile of a call, in nanoseconds.
+fn measure(mut call: impl FnMut(u64)) -> (f64, f64) {
+    let mut number = 0;
+    let mut sample = || {
+        let begun = Instant::now();
+        for _ in 0..CALLS {
+            call(number);
+            number += 1;
+        }
+        begun.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
+    };
+    for _ in 0..SAMPLES / 10 {
+        sample();
+    }
+    let mut times: Vec<f64> = (0..SAMPLES).map(|_| sample()).collect();
+    times.sort_by(f64::total_cmp);
+    (times[SAMPLES / 2], times[SAMPLES * 99 / 100])
+}
+
+fn tell(what: &str, (median, p99): (f64, f64)) {
+    println!("{what:<58} {median:>9.0} ns   p99 {p99:>9.0} ns");
+}
+
+fn states() -> Vec<InstanceState> {
+    let state = |index| InstanceState {
+        index,
+        standing: Standing::Up,
+        eligible: true,
+        in_flight: u32::from(index),
+        latency_us: 1500,
+        lag_entries: 0,
+    };
+    (0..3).map(state).collect()
+}
+
+fn members() -> Arc<Vec<Member>> {
+    let member = |name: &str| Member {
+        name: name.into(),
+        is_primary: name == "a",
+    };
+    Arc::new(["a", "b", "c"].map(member).to_vec())
+}
+
+/// A request with all its parts; what a plugin does not want of it stays behind.
+fn operation<'a>(number: u64, wanted: Parts, headers: &'a [Header<'a>]) -> Operation<'a> {
+    let part = |part, text| wanted.contains(part).then_some(text);
+    Operation {
+        number,
+        action: Action::Query,
+        class: Class::Read,
+        body_bytes: 6_000,
+        tenant: part(Parts::TENANT, "default_tenant"),
+        database: part(Parts::DATABASE, "default_database"),
+        collection: part(Parts::COLLECTION, "articles"),
+        collection_id: None,
+        client: None,
+        sizes: None,
+        headers: (!headers.is_empty()).then_some(headers),
+    }
+}
+
+fn load<W: World>(
+    plugins: &Plugins,
+    source: &Source,
+    facts: &Arc<W::Facts>,
+) -> anyhow::Result<(Arc<Version<W>>, Duration)> {
+    let begun = Instant::now();
+    let version = Version::load(plugins, source, facts)?;
+    Ok((Arc::new(version), begun.elapsed()))
+}
+
+fn decision() -> anyhow::Result<()> {
+    let (states, facts) = (states(), members());
+    let plugins = Plugins::new(None)?;
+    println!("three instances; eight headers, none of which the default policies want");
+    native();
+    let source = default_source(SlotName::Routing, "");
+    let (version, compile) = load::<RoutingSlot>(&plugins, &source, &facts)?;
+    let slot = Slot::native(Arc::clone(&facts));
+    slot.swap(Arc::clone(&version));
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let headers: Vec<_> = (0..8)
+        .zip(names)
+        .map(|(index, _)| Header {
+            index,
+            value: "Mozilla/5.0 (X11; Linux x86_64)",
+        })
+        .collect();
+    for (what, parts, headers) in [
+        ("routing component, all limits on", Parts::empty(), &[][..]),
+        (
+            "  the same with tenant, database and collection",
+            names_of_all(),
+            &[],
+        ),
+        (
+            "  the same with these and eight headers",
+            names_of_all(),
+            &headers,
+        ),
+    ] {
+        let cost = measure(|number| {
+            let question = RoutingQuestion {
+                operation: operation(number, parts, headers),
+                states: &states,
+            };
+            let generation = slot.generation();
+            black_box(slot.decide(&generation, question));
+        });
+        tell(what, cost);
+    }
+    let figures = version.figures();
+    let decisions: u64 = figures.decisions.iter().map(|(_, count)| count).sum();
+    println!("  fuel per decision {}", figures.fuel / decisions.max(1));
+    println!("  memory of an instance {} bytes", figures.memory_bytes_max);
+    fresh(&version, &facts, &states);
+    others(&plugins)?;
+    println!(
+        "routing component: {} bytes, compiled and started in {:.1} ms",
+        source.bytes.len(),
+        compile.as_secs_f64() * 1e3
+    );
+    cached(&source, &facts)
+}
+
+fn names_of_all() -> Parts {
+    Parts::TENANT | Parts::DATABASE | Parts::COLLECTION
+}
+
+fn native() {
+    let view = View {
+        standings: [Health::Up; 3].into(),
+        ..View::default()
+    };
+    let strategy = Strategy::ReadReplica { ratio: 0.8 };
+    let cost = measure(|turn| {
+        black_box(plan(
+            black_box(&view),
+            Scope::Any,
+            strategy,
+            turn,
+            Tried::default(),
+        ));
+    });
+    tell("native routing", cost);
+}
+
+/// An instance made for one decision.
+fn fresh(version: &Version<RoutingSlot>, facts: &Arc<Vec<Member>>, states: &[InstanceState]) {
+    let mut times: Vec<f64> = (0..2_000)
+        .map(|number| {
+            version.rest();
+            let begun = Instant::now();
+            let question = RoutingQuestion {
+                operation: operation(number, Parts::empty(), &[]),
+                states,
+            };
+            let _answer = black_box(version.ask(facts, question));
+            begun.elapsed().as_secs_f64() * 1e9
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    tell("  in a fresh instance", (times[1_000], times[1_980]));
+}
+
+fn others(plugins: &Plugins) -> anyhow::Result<()> {
+    let facts = Arc::new(());
+    let source = default_source(SlotName::WalEligibility, "");
+    let (wal, _) = load::<WalSlot>(plugins, &source, &facts)?;
+    let cost = measure(|number| {
+        let _answer = black_box(wal.ask(&facts, operation(number, Parts::empty(), &[])));
+    });
+    tell("WAL component, all limits on", cost);
+    let source = default_source(SlotName::CleanupGuard, "");
+    let (guard, _) = load::<GuardSlot>(plugins, &source, &facts)?;
+    let cost = measure(|_| {
+        let question = achromat::policy::Question {
+            deed: achromat::policy::Deed::DeleteCollection,
+            tenant: Some("default_tenant"),
+            database: Some("default_database"),
+            collection: Some("articles"),
+            collection_id: None,
+            new_name: None,
+            records: None,
+            subject: None,
+            client: Some("127.0.0.1"),
+            is_operator: false,
+            headers: &[],
+        };
+        let _answer = black_box(guard.ask(&facts, question));
+    });
+    tell("guard component, all limits on", cost);
+    Ok(())
+}
+
+/// A start that finds what an earlier one compiled.
+fn cached(source: &Source, facts: &Arc<Vec<Member>>) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    for what in ["with an empty cache", "from the cache"] {
+        let plugins = Plugins::new(Some(folder.path().to_owned()))?;
+        let (_, took) = load::<RoutingSlot>(&plugins, source, facts)?;
+        println!("  {what}: {:.1} ms", took.as_secs_f64() * 1e3);
+    }
+    Ok(())
+}

@@ -1,0 +1,345 @@
+//! Policy plugins that behave badly, each in its own way: contained, told, and gone from the next
+//! request. The plugins are real components, from `tests/guests`.
+
+use std::{
+    sync::{Arc, LazyLock},
+    time::{Duration, Instant},
+};
+
+use achromat::policy::{
+    Action, Class, Deed, GuardSlot, InstanceState, Member, Operation, Plugins, Question,
+    RoutingQuestion, RoutingSlot, Slot, Source, Standing, TroubleKind, Version, WalSlot, World,
+    default_source,
+    limits::{Budget, TROUBLES_MAX},
+};
+use achromat_core::policy::{Eligibility, Permission, Routing, Slot as SlotName};
+
+/// One engine for all tests: it reserves much address space.
+static PLUGINS: LazyLock<Plugins> = LazyLock::new(|| Plugins::new(None).expect("an engine"));
+
+fn hostile(slot: SlotName, deed: &str) -> Source {
+    let bytes: &[u8] = match slot {
+        SlotName::Routing => include_bytes!(concat!(env!("OUT_DIR"), "/hostile-routing.wasm")),
+        SlotName::WalEligibility => include_bytes!(concat!(env!("OUT_DIR"), "/hostile-wal.wasm")),
+        SlotName::CleanupGuard => include_bytes!(concat!(env!("OUT_DIR"), "/hostile-guard.wasm")),
+    };
+    Source {
+        name: format!("hostile-{deed}").into(),
+        bytes: bytes.into(),
+        config: deed.into(),
+        budget: Budget::default(),
+    }
+}
+
+fn members() -> Arc<Vec<Member>> {
+    let member = |name: &str| Member {
+        name: name.into(),
+        is_primary: name == "a",
+    };
+    Arc::new(["a", "b", "c"].map(member).to_vec())
+}
+
+fn load<W: World>(source: &Source, facts: &Arc<W::Facts>) -> Arc<Version<W>> {
+    match Version::load(&PLUGINS, source, facts) {
+        Ok(version) => Arc::new(version),
+        Err(unfit) => panic!("{}: {unfit}", source.name),
+    }
+}
+
+fn operation(number: u64) -> Operation<'static> {
+    Operation {
+        number,
+        action: Action::Query,
+        class: Class::Read,
+        body_bytes: 0,
+        tenant: None,
+        database: None,
+        collection: None,
+        collection_id: None,
+        client: None,
+        sizes: None,
+        headers: None,
+    }
+}
+
+fn question() -> Question<'static> {
+    Question {
+        deed: Deed::DeleteCollection,
+        tenant: None,
+        database: None,
+        collection: Some("notes"),
+        collection_id: None,
+        new_name: None,
+        records: None,
+        subject: None,
+        client: None,
+        is_operator: false,
+        headers: &[],
+    }
+}
+
+/// A routing slot, its instances all alike.
+struct Routes {
+    slot: Slot<RoutingSlot>,
+    states: Vec<InstanceState>,
+}
+
+impl Routes {
+    fn new() -> Self {
+        let state = |index| InstanceState {
+            index,
+            standing: Standing::Up,
+            eligible: true,
+            in_flight: 0,
+            latency_us: 0,
+            lag_entries: 0,
+        };
+        Self {
+            slot: Slot::native(members()),
+            states: (0..3).map(state).collect(),
+        }
+    }
+
+    fn swap(&self, source: &Source) -> Arc<Version<RoutingSlot>> {
+        let version = load(source, &self.slot.facts());
+        self.slot.swap(Arc::clone(&version));
+        version
+    }
+
+    fn decide(&self, number: u64) -> Routing {
+        let question = RoutingQuestion {
+            operation: operation(number),
+            states: &self.states,
+        };
+        let generation = self.slot.generation();
+        self.slot.decide(&generation, question).expect("a plugin")
+    }
+
+    /// What it refuses with.
+    fn message(&self) -> String {
+        match self.decide(0) {
+            Routing::Refuse(refusal) => {
+                let body: serde_json::Value =
+                    serde_json::from_slice(&refusal.reply().body).expect("JSON");
+                body["message"].as_str().expect("a message").to_owned()
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn troubles<W: World>(version: &Version<W>) -> Vec<(&'static str, u64)> {
+    let troubles = version.figures().troubles;
+    troubles
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .collect()
+}
+
+/// Every bad deed costs its own decision and no other: the safe answer holds, the kind is counted,
+/// and it is over long before anybody notices.
+#[test]
+fn each_bad_deed_is_contained() {
+    let deeds = [
+        ("loop", TroubleKind::Fuel),
+        ("trap", TroubleKind::Trap),
+        ("panic", TroubleKind::Trap),
+        ("recurse", TroubleKind::Trap),
+        ("hog", TroubleKind::Overstep),
+        ("flood", TroubleKind::Overstep),
+        ("giant-log", TroubleKind::Nonsense),
+        ("no-such-instance", TroubleKind::Nonsense),
+        ("twice", TroubleKind::Nonsense),
+        ("nowhere", TroubleKind::Nonsense),
+        ("no-message", TroubleKind::Nonsense),
+        ("giant-message", TroubleKind::Nonsense),
+        ("beyond-message", TroubleKind::Nonsense),
+    ];
+    let routes = Routes::new();
+    let good = routes.swap(&default_source(SlotName::Routing, ""));
+    for (deed, kind) in deeds {
+        let bad = routes.swap(&hostile(SlotName::Routing, deed));
+        let begun = Instant::now();
+        assert_eq!(routes.decide(0), Routing::Native, "{deed}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "{deed}");
+        assert_eq!(troubles(&bad), [(kind.as_str(), 1)], "{deed}");
+        assert!(bad.figures().memory_bytes_max <= Budget::default().memory_bytes);
+        routes.slot.roll_back().expect("the good one");
+        assert!(
+            matches!(routes.decide(0), Routing::Prefer(_)),
+            "after {deed}"
+        );
+    }
+    assert_eq!(troubles(&good), []);
+    assert_eq!(routes.slot.quarantined(), 0);
+}
+
+/// Fuel is the budget; the deadline is the net under it, for what has fuel without end.
+#[test]
+fn what_has_fuel_without_end_meets_its_deadline() {
+    let routes = Routes::new();
+    let mut source = hostile(SlotName::Routing, "loop");
+    source.budget.fuel = u64::MAX / 2;
+    let bad = routes.swap(&source);
+    let begun = Instant::now();
+    assert_eq!(routes.decide(0), Routing::Native);
+    let took = begun.elapsed();
+    assert!(took >= source.budget.deadline, "{took:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert_eq!(troubles(&bad), [("deadline", 1)]);
+}
+
+/// What a plugin does beyond a host's bound is not done, and is no reason to end it.
+#[test]
+fn the_hosts_bounds_hold_quietly() {
+    let routes = Routes::new();
+    for deed in ["log", "giant-key"] {
+        let version = routes.swap(&hostile(SlotName::Routing, deed));
+        assert!(matches!(routes.decide(0), Routing::Prefer(_)), "{deed}");
+        assert_eq!(troubles(&version), []);
+    }
+}
+
+/// A version that has no answer too often goes, and the last good one comes back by itself.
+#[test]
+fn repeated_trouble_brings_the_last_good_one_back() {
+    let routes = Routes::new();
+    let good = routes.swap(&default_source(SlotName::Routing, ""));
+    let bad = routes.swap(&hostile(SlotName::Routing, "sometimes"));
+    for number in 0..u64::from(TROUBLES_MAX) {
+        assert!(matches!(routes.decide(number * 2), Routing::Prefer(_)));
+        assert_eq!(routes.decide(number * 2 + 1), Routing::Native);
+    }
+    assert_eq!(troubles(&bad), [("trap", u64::from(TROUBLES_MAX))]);
+    assert_eq!(routes.slot.quarantined(), 1);
+    let generation = routes.slot.generation();
+    assert!(Arc::ptr_eq(generation.version().expect("a version"), &good));
+    assert!(matches!(routes.decide(1), Routing::Prefer(_)));
+    assert!(
+        routes.slot.roll_back().is_none(),
+        "there is nothing to go back to"
+    );
+}
+
+/// The safe answers: native routing, logged and replicated, denied; and when no version is left,
+/// they are all there is.
+#[test]
+fn each_slot_has_its_safe_answer() {
+    let wal: Slot<WalSlot> = Slot::native(Arc::new(()));
+    let decide = |slot: &Slot<WalSlot>| slot.decide(&slot.generation(), operation(0));
+    assert_eq!(decide(&wal), None);
+    wal.swap(load(
+        &hostile(SlotName::WalEligibility, "no-message"),
+        &wal.facts(),
+    ));
+    assert_eq!(decide(&wal), Some(Eligibility::SAFE));
+    wal.swap(load(
+        &hostile(SlotName::WalEligibility, "well"),
+        &wal.facts(),
+    ));
+    assert_eq!(decide(&wal), Some(Eligibility::LocalOnly));
+
+    let guard: Slot<GuardSlot> = Slot::native(Arc::new(()));
+    let decide = |slot: &Slot<GuardSlot>| slot.decide(&slot.generation(), question());
+    guard.swap(load(
+        &hostile(SlotName::CleanupGuard, "well"),
+        &guard.facts(),
+    ));
+    assert_eq!(decide(&guard), Some(Permission::Allow));
+    for deed in ["trap", "loop", "no-message", "forever"] {
+        let guard: Slot<GuardSlot> = Slot::native(Arc::new(()));
+        guard.swap(load(&hostile(SlotName::CleanupGuard, deed), &guard.facts()));
+        for _ in 0..=TROUBLES_MAX {
+            assert_eq!(decide(&guard), Some(Permission::safe()), "{deed}");
+        }
+        assert!(guard.generation().is_vacant(), "{deed}");
+        assert_eq!(guard.quarantined(), 1);
+    }
+}
+
+/// A request ends in the generation in which it began, whatever becomes of the slot meanwhile.
+#[test]
+fn a_request_keeps_its_generation() {
+    let routes = Routes::new();
+    routes.swap(&hostile(SlotName::Routing, "state"));
+    let begun = routes.slot.generation();
+    routes.swap(&default_source(SlotName::Routing, ""));
+    let question = || RoutingQuestion {
+        operation: operation(0),
+        states: &routes.states,
+    };
+    let old = routes.slot.decide(&begun, question());
+    assert!(matches!(old, Some(Routing::Refuse(_))), "{old:?}");
+    assert!(matches!(routes.decide(0), Routing::Prefer(_)));
+}
+
+/// What an instance remembers lives as long as the instance; what the host keeps, as long as the
+/// version, whatever becomes of its instances.
+#[test]
+fn state_goes_with_what_holds_it() {
+    let routes = Routes::new();
+    for _ in 0..2 {
+        routes.swap(&hostile(SlotName::Routing, "state"));
+        assert_eq!([routes.message(), routes.message()], ["1", "2"]);
+    }
+    routes.swap(&hostile(SlotName::Routing, "shared-state"));
+    assert_eq!([routes.message(), routes.message()], ["1", "2"]);
+    let version = routes.swap(&hostile(SlotName::Routing, "flaky"));
+    let ends = [0, 1, 2, 3].map(|number| routes.decide(number) == Routing::Native);
+    assert_eq!(
+        ends,
+        [false, true, false, true],
+        "a trapped instance is never asked again"
+    );
+    assert_eq!(version.figures().instances_made, 2);
+}
+
+/// What does not start is never put into service, and says why.
+#[test]
+fn what_does_not_start_is_refused() {
+    let refused = |deed: &str| {
+        let source = hostile(SlotName::Routing, deed);
+        let version = Version::<RoutingSlot>::load(&PLUGINS, &source, &members());
+        version.err().expect("a refusal").to_string()
+    };
+    let expect = |deed: &str, part: &str| {
+        let message = refused(deed);
+        assert!(message.contains(part), "{deed}: {message}");
+    };
+    expect(
+        "refuse",
+        "refuses its configuration: this plugin takes no configuration",
+    );
+    expect("trap-at-start", "does not start: it trapped");
+    expect("loop-at-start", "does not start: it");
+    expect("many-headers", "it wants 17 headers, and may have 16");
+    expect("bad-header", r#"it wants a header "x y""#);
+}
+
+/// Many threads ask one version at once: each gets its answer, and no more instances are kept than
+/// can be asked at once.
+#[test]
+fn many_threads_ask_at_once() {
+    let routes = Routes::new();
+    let version = routes.swap(&default_source(
+        SlotName::Routing,
+        r#"{"strategy":"round_robin"}"#,
+    ));
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let routes = &routes;
+            scope.spawn(move || {
+                for number in 0..500 {
+                    let Routing::Prefer(order) = routes.decide(thread + number) else {
+                        panic!("no order")
+                    };
+                    let first = u64::from(order.first[0].0);
+                    assert_eq!(first, (thread + number) % 3);
+                }
+            });
+        }
+    });
+    let figures = version.figures();
+    assert_eq!(figures.decisions[1], ("first", 4000));
+    assert_eq!(troubles(&version), []);
+}
