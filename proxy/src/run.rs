@@ -6,13 +6,14 @@ use std::{
     time::Instant,
 };
 
-use achromat_core::{health::Standing, read::Strategy};
+use achromat_core::{health::Standing, ids::InstanceIx, read::Strategy};
 
 use crate::{
     admin::{Admin, Facts},
     clock::Clock,
     config::{Config, StoreUrl},
     instances::Instances,
+    policy::{Member, Policies, PolicyConfig, PolicyError},
     replicate::{self, Parts, Replicator, Running},
     serve::{App, Listening},
     store::{InstanceNames, MemoryStore, SqliteStore, Store, StoreError},
@@ -34,6 +35,12 @@ pub enum StartError {
     /// The log can't be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A policy plugin can't be used.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Compiling a policy plugin did not end well.
+    #[error("a policy plugin could not be compiled: {0}")]
+    Compiler(tokio::task::JoinError),
 }
 
 /// A proxy at work.
@@ -67,6 +74,7 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
     };
     let list = config.instances.into_iter().map(|i| (i.name, i.address));
     let instances = Arc::new(Instances::new(list.collect(), config.timing));
+    let policies = Arc::new(fill_slots(config.policy, &instances).await?);
     let guard = Arc::new(config.guard);
     let running = replicate::start(Parts {
         settings: config.engine,
@@ -84,6 +92,7 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
             Strategy::ReadReplica { ratio } => Some(ratio),
             Strategy::RoundRobin | Strategy::PrimaryOnly => None,
         },
+        policies: Arc::clone(&policies),
         token: config.admin_token,
         requests_max: config.serve.limits.requests_max,
         started: Instant::now(),
@@ -94,7 +103,7 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         replicator.clone(),
         Arc::clone(&guard),
     );
-    let app = App::new(config.serve, guard, instances, replicator, admin);
+    let app = App::new(config.serve, guard, instances, replicator, admin, policies);
     let listening = app.listen(socket).map_err(listen)?;
     tracing::info!(%address, "serving");
     Ok(Achromat {
@@ -103,6 +112,17 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         running,
         drain: config.drain,
     })
+}
+
+/// Compiles what the configuration puts into the slots.
+async fn fill_slots(config: PolicyConfig, instances: &Instances) -> Result<Policies, StartError> {
+    let member = |(place, instance): (_, &crate::instances::Instance)| Member {
+        name: Arc::clone(&instance.name),
+        is_primary: place == InstanceIx(0),
+    };
+    let members = instances.iter().map(member).collect();
+    let filled = tokio::task::spawn_blocking(move || Policies::fill(&config, members));
+    Ok(filled.await.map_err(StartError::Compiler)??)
 }
 
 /// Gives every instance the chance to be seen before the first request, and tells which are not.

@@ -13,6 +13,8 @@ use achromat::policy::{
     limits::{Budget, TROUBLES_MAX},
 };
 use achromat_core::policy::{Eligibility, Permission, Routing, Slot as SlotName};
+use achromat_tests::{api::Api, cluster::Cluster};
+use serde_json::json;
 
 /// One engine for all tests: it reserves much address space.
 static PLUGINS: LazyLock<Plugins> = LazyLock::new(|| Plugins::new(None).expect("an engine"));
@@ -342,4 +344,112 @@ fn many_threads_ask_at_once() {
     let figures = version.figures();
     assert_eq!(figures.decisions[1], ("first", 4000));
     assert_eq!(troubles(&version), []);
+}
+
+/// A plugin decides in the live path: where reads go, as the instances' own counts say; what is
+/// refused, in its own words; and one that fails costs no read.
+#[test]
+fn a_routing_plugin_decides_in_the_live_path() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugin = folder.path().join("hostile.wasm");
+    let source = hostile(SlotName::Routing, "well");
+    std::fs::write(&plugin, &source.bytes).expect("a file");
+    let named = format!("--policy-routing-plugin={}", plugin.display());
+    let cluster = |deed: &str| {
+        let config = format!("--policy-routing-config={deed}");
+        Cluster::with(2, &[&named, &config])
+    };
+    let reads = |cluster: &Cluster, id: &str| {
+        let before = request_counts(&cluster.api());
+        for _ in 0..20 {
+            let got = cluster.api().records(id, "get", &json!({ "ids": ["r"] }));
+            assert_eq!(got.ok()["ids"], json!(["r"]));
+        }
+        let after = request_counts(&cluster.api());
+        [after[0] - before[0], after[1] - before[1]]
+    };
+    let prepare = |cluster: &Cluster| {
+        let id = cluster.api().create("notes");
+        let body = json!({ "ids": ["r"], "embeddings": [[1, 2]] });
+        cluster.api().records(&id, "add", &body).ok();
+        cluster.settle();
+        id
+    };
+
+    // It asks for the instances in reverse.
+    let reversed = cluster("well");
+    let id = prepare(&reversed);
+    let [primary, replica] = reads(&reversed, &id);
+    assert!(replica >= 20 && primary < 10, "{primary} {replica}");
+    let policy = &reversed.api().get("/status").ok()["policy"]["routing"];
+    assert_eq!(policy["decides"], "plugin");
+    assert_eq!(policy["plugin"], "hostile.wasm");
+    assert!(
+        policy["decisions"]["first"].as_u64().expect("a count") >= 20,
+        "{policy}"
+    );
+    drop(reversed);
+
+    // It never ends: reads are answered all the same, and it is out of service soon.
+    let endless = cluster("loop");
+    let id = prepare(&endless);
+    reads(&endless, &id);
+    let policy = &endless.api().get("/status").ok()["policy"]["routing"];
+    assert_eq!(policy["decides"], "none", "{policy}");
+    assert_eq!(policy["quarantined_versions"], 1);
+    drop(endless);
+
+    // It refuses, and the client reads why.
+    let refusing = cluster("shared-state");
+    let answer = refusing.api().get("/api/v2/heartbeat");
+    let number: u64 = answer.refused(403).parse().expect("its own words");
+    assert!(number > 0);
+}
+
+fn request_counts(api: &Api) -> Vec<u64> {
+    let status = api.get("/status").ok();
+    let list = status["instances"].as_array().expect("instances").iter();
+    list.map(|i| i["request_count"].as_u64().expect("a count"))
+        .collect()
+}
+
+/// A plugin that can't be used keeps Achromat from starting, with what is wrong and how to mend it.
+#[test]
+fn an_unusable_plugin_is_told_at_the_start() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugin = folder.path().join("guard.wasm");
+    let guard = achromat::policy::default_component(SlotName::CleanupGuard);
+    std::fs::write(&plugin, guard).expect("a file");
+    let tell = |plugin: &str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_achromat-tests"))
+            .args([
+                "achromat",
+                "serve",
+                "--store",
+                "memory:",
+                "--listen",
+                "127.0.0.1:0",
+            ])
+            .args([
+                "--instance",
+                "a=http://127.0.0.1:9",
+                "--policy-routing-plugin",
+                plugin,
+            ])
+            .output()
+            .expect("it runs");
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let other = tell(&plugin.display().to_string());
+    assert!(
+        other.contains("policy.routing.plugin: guard.wasm"),
+        "{other}"
+    );
+    assert!(
+        other.contains("for the slot cleanup-guard, not for routing"),
+        "{other}"
+    );
+    let missing = tell("/nowhere/plugin.wasm");
+    assert!(missing.contains("/nowhere/plugin.wasm"), "{missing}");
 }

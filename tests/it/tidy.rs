@@ -15,7 +15,9 @@ fn root() -> PathBuf {
 /// Every Rust file of the project, with its path from the root and its text.
 fn sources() -> Vec<(String, String)> {
     let mut found = Vec::new();
-    let mut folders = vec![root().join("proxy"), root().join("tests")];
+    let mut folders = ["proxy", "plugins", "tests"]
+        .map(|folder| root().join(folder))
+        .to_vec();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder") {
             let path = entry.expect("an entry").path();
@@ -54,6 +56,7 @@ fn every_file_opens_with_its_purpose() {
 fn outsiders_stay_in_their_rooms() {
     let rooms = [
         ("sqlx::", &["proxy/src/store/"][..]),
+        ("wasmtime::", &["proxy/src/policy/"]),
         (
             "use pingora_",
             &["proxy/src/serve/", "proxy/src/instances/"],

@@ -109,10 +109,10 @@ macro_rules! wal_eligibility {
         #[allow(
             unsafe_code,
             reason = "generated: a component's exports are C functions"
-)]
+        )]
         const _: () = {
             $crate::held!($plugin);
-            $crate::bindings::wal::export_wal!(Exported with_types_in $crate::bindings::wal);
+    $crate::bindings::wal::export_wal!(Exported with_types_in $crate::bindings::wal);
         };
     };
 }
@@ -125,10 +125,10 @@ macro_rules! cleanup_guard {
         #[allow(
             unsafe_code,
             reason = "generated: a component's exports are C functions"
-)]
+        )]
         const _: () = {
             $crate::held!($plugin);
-            $crate::bindings::guard::export_guard!(Exported with_types_in $crate::bindings::guard);
+    $crate::bindings::guard::export_guard!(Exported with_types_in $crate::bindings::guard);
         };
     };
 }

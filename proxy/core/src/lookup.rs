@@ -106,6 +106,11 @@ impl<'a> Lookup<'a> {
         }
     }
 
+    /// The collection that it is about.
+    pub fn collection(&self) -> Option<&Collection> {
+        self.collection.as_deref()
+    }
+
     /// How the read is spread. What Chroma works out in the background (a collection's version,
     /// the keys that its schema has discovered) differs from instance to instance for a while; who
     /// polls for it shall see one of them, and not each in turn.

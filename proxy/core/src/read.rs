@@ -61,7 +61,7 @@ impl Tried {
 
 /// Where a read goes now, if it goes anywhere it was not tried on yet.
 pub fn plan(view: &View, scope: Scope<'_>, strategy: Strategy, turn: u64, tried: Tried) -> Plan {
-    let mut order = order(view, scope, strategy, turn);
+    let mut order = native_order(view, scope, strategy, turn);
     order.retain(|instance| !tried.contains(*instance));
     if !order.is_empty() {
         return Plan::Go(order);
@@ -74,7 +74,7 @@ pub fn plan(view: &View, scope: Scope<'_>, strategy: Strategy, turn: u64, tried:
 
 /// The eligible instances in the order in which a read tries them: those that are up, spread by
 /// the strategy, then the suspect ones. `turn` counts the reads.
-fn order(view: &View, scope: Scope<'_>, strategy: Strategy, turn: u64) -> Order {
+pub(crate) fn native_order(view: &View, scope: Scope<'_>, strategy: Strategy, turn: u64) -> Order {
     let eligible = |standing| {
         view.instances()
             .filter(move |i| view.standing(*i) == standing && view.is_eligible(*i, scope))
@@ -281,7 +281,7 @@ mod tests {
         let view = view(standings);
         let mut counts = vec![0; standings.len()];
         for turn in 0..turns {
-            let order = order(&view, Scope::Any, strategy, turn);
+            let order = native_order(&view, Scope::Any, strategy, turn);
             counts[order[0].at()] += 1;
         }
         counts

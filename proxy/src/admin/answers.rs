@@ -65,6 +65,7 @@ pub(super) struct Status<'a> {
     load_balancer: LoadBalancer,
     instances: Vec<Instance<'a>>,
     jobs: super::jobs::Jobs<'a>,
+    policy: super::policies::Slots,
     wal: LogStatus,
     write_ahead_log: LogStatus,
 }
@@ -291,6 +292,7 @@ impl State<'_> {
             },
             instances: self.instance_list().instances,
             jobs: self.jobs(),
+            policy: super::policies::Slots::of(&self.facts.policies),
             wal: self.log(),
             write_ahead_log: self.log(),
         }

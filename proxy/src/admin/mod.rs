@@ -6,6 +6,7 @@
 
 mod answers;
 mod jobs;
+mod policies;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,7 +16,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
-use crate::{instances::Instances, replicate::Replicator};
+use crate::{instances::Instances, policy::Policies, replicate::Replicator};
 
 /// The longest that an operator's word about an instance holds.
 const FORCE_MAX: Duration = Duration::from_hours(24 * 7);
@@ -27,6 +28,8 @@ pub struct Facts {
     pub strategy: &'static str,
     /// The replicas' share of reads, where the strategy has one.
     pub replica_ratio: Option<f64>,
+    /// The policy plugins.
+    pub policies: Arc<Policies>,
     /// What changing calls must show; none lets only this machine make them.
     pub token: Option<Arc<str>>,
     /// Requests that are served at once.

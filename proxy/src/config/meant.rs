@@ -27,6 +27,10 @@ use super::{
 };
 use crate::{
     instances::{Address, Timing},
+    policy::{
+        Choice, PolicyConfig, SlotConfig,
+        limits::{Budget, MEMORY_BYTES_MAX},
+    },
     serve::{ServeLimits, Settings},
 };
 
@@ -76,6 +80,8 @@ pub struct Config {
     pub timing: Timing,
     /// What may not be destroyed.
     pub guard: Guard,
+    /// Plugins that decide.
+    pub policy: PolicyConfig,
     /// The operator's token.
     pub admin_token: Option<Arc<str>>,
     /// What is told while it runs.
@@ -141,6 +147,7 @@ impl Config {
             engine: engine(&mut checks, written, instances.len()),
             timing: timing(&mut checks, written),
             guard: guard(&mut checks, written),
+            policy: policy(&mut checks, written),
             admin_token: token(&mut checks, written),
             log_level: log_level(&mut checks, written),
             log_format: match written.log.format {
@@ -247,6 +254,40 @@ fn strategy(checks: &mut Checks, written: &Written) -> (Strategy, &'static str) 
         StrategyName::RoundRobin => (Strategy::RoundRobin, "round_robin"),
         StrategyName::PrimaryOnly => (Strategy::PrimaryOnly, "primary_only"),
         StrategyName::ReadReplica => (Strategy::ReadReplica { ratio }, "read_replica"),
+    }
+}
+
+fn policy(checks: &mut Checks, written: &Written) -> PolicyConfig {
+    let slot = &written.policy.routing;
+    let name = |key: &str| format!("policy.routing.{key}");
+    if !(1..=MEMORY_BYTES_MAX).contains(&slot.memory_bytes_max) {
+        checks.wrong(
+            &name("memory_bytes_max"),
+            format!(
+                "{} is not between 1 and {MEMORY_BYTES_MAX}",
+                slot.memory_bytes_max
+            ),
+        );
+    }
+    if slot.fuel == 0 {
+        checks.wrong(&name("fuel"), "0 is less than 1");
+    }
+    let cache = &written.policy.cache;
+    PolicyConfig {
+        routing: SlotConfig {
+            plugin: match slot.plugin.as_str() {
+                "native" => Choice::Native,
+                "default" => Choice::Default,
+                path => Choice::File(path.into()),
+            },
+            config: slot.config.as_str().into(),
+            budget: Budget {
+                fuel: slot.fuel,
+                memory_bytes: slot.memory_bytes_max,
+                deadline: checks.time(&name("deadline_ms"), slot.deadline_ms),
+            },
+        },
+        cache: (!cache.is_empty()).then(|| cache.into()),
     }
 }
 

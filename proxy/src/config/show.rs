@@ -15,11 +15,12 @@ pub fn defaults_toml() -> String {
     for key in top {
         push(&mut text, key);
     }
-    let mut section = "";
+    let mut section = String::new();
     for key in sections {
-        let first = key.path.first().map_or("", String::as_str);
-        if section != first {
-            section = first;
+        let within = key.path.split_last().map_or(&[][..], |(_, within)| within);
+        let within = within.join(".");
+        if section != within {
+            section = within;
             push_line(&mut text, &format!("\n[{section}]"));
         }
         push(&mut text, key);

@@ -45,6 +45,8 @@ section! {
         limits: Limits = Limits::default(),
         /// What may not be destroyed.
         guard: Guard = Guard::default(),
+        /// Plugins that decide.
+        policy: Policy = Policy::default(),
         /// The operator's interface.
         admin: Admin = Admin::default(),
         /// What is told while it runs.
@@ -170,6 +172,32 @@ section! {
     Guard {
         /// Names, or patterns with `*` and `?`, of collections that can't be deleted, emptied, renamed or reset through Achromat.
         protected: Vec<String> = vec!["global".to_owned()],
+    }
+}
+
+section! {
+    /// Plugins that decide.
+    Policy {
+        /// A folder where compiled plugins are kept, so that the next start need not compile them. When it is empty they are not kept. Whoever can write there can run code here.
+        cache: String = String::new(),
+        /// Where requests go.
+        routing: Routing = Routing::default(),
+    }
+}
+
+section! {
+    /// The plugin that says where requests go.
+    Routing {
+        /// `native` for Achromat's own rules (`reads.strategy`), `default` for the default policy, or the file of a plugin.
+        plugin: String = "native".to_owned(),
+        /// The plugin's configuration, as it wants it. The default policy's is JSON: `{"strategy": "read_replica", "replica_ratio": 0.8, "among_equals": "in_turn"}`.
+        config: String = String::new(),
+        /// What one decision may spend; about one unit for each instruction.
+        fuel: u64 = 10_000_000,
+        /// What one instance of the plugin may have.
+        memory_bytes_max: usize = 64 * 1024 * 1024,
+        /// When a decision is stopped, whatever it has spent.
+        deadline_ms: u64 = 100,
     }
 }
 

@@ -14,6 +14,9 @@ pub const WANTED_HEADERS_MAX: usize = 16;
 /// Bytes of a header's name.
 pub const HEADER_NAME_BYTES_MAX: usize = 128;
 
+/// Bytes of a header's value; the rest of a longer one stays behind.
+pub(super) const HEADER_VALUE_BYTES_MAX: usize = 4096;
+
 /// The step in which deadlines are measured.
 pub(super) const TICK: Duration = Duration::from_millis(50);
 

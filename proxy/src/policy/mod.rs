@@ -15,6 +15,9 @@ mod figures;
 mod host;
 mod kept;
 pub mod limits;
+mod policies;
+mod request;
+mod routing;
 mod slot;
 #[cfg(test)]
 mod tests;
@@ -35,6 +38,9 @@ pub use self::{
     engine::{EngineError, Plugins},
     figures::{Figures, TIMES},
     host::Overstep,
+    policies::{Choice, Policies, PolicyConfig, PolicyError, SlotConfig},
+    request::Request,
+    routing::Conditions,
     slot::{Generation, Slot},
     trouble::{Trouble, TroubleKind},
     version::{Digest, Source, Version, Wanted},

@@ -42,6 +42,7 @@ use self::{
 use crate::{
     admin::{Admin, Question},
     instances::Instances,
+    policy::Policies,
     replicate::Replicator,
 };
 
@@ -78,6 +79,7 @@ pub struct App {
     instances: Arc<Instances>,
     replicator: Replicator,
     admin: Admin,
+    policies: Arc<Policies>,
     admission: Admission,
     options: HttpServerOptions,
     reads: AtomicU64,
@@ -98,6 +100,7 @@ impl App {
         instances: Arc<Instances>,
         replicator: Replicator,
         admin: Admin,
+        policies: Arc<Policies>,
     ) -> Self {
         let mut options = HttpServerOptions::default();
         options.h2c = true;
@@ -107,6 +110,7 @@ impl App {
             instances,
             replicator,
             admin,
+            policies,
             admission: Admission::new(settings.limits),
             options,
             reads: AtomicU64::new(0),

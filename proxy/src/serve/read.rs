@@ -1,7 +1,8 @@
 //! A read: sent to one eligible instance after the other until one answers, and streamed through.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    net::IpAddr,
+    sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -10,6 +11,7 @@ use achromat_core::{
     ids::InstanceIx,
     limits::REPLY_BYTES_MAX,
     lookup::Lookup,
+    policy::{Routing, plan_preferred},
     read::{Dispatch, Order, Plan, ReadEvent, ReadFailure, ReadStep, Tried, plan},
     reply::Reply,
     route::{Captures, Method, Route, Target},
@@ -21,7 +23,10 @@ use http::{Version, header};
 use pingora_core::protocols::http::ServerSession;
 
 use super::{App, intake::Intake, respond::respond};
-use crate::instances::{Exchange, ExchangeError, Request};
+use crate::{
+    instances::{Exchange, ExchangeError, Request},
+    policy::{self, Conditions, Generation, RoutingSlot},
+};
 
 /// Connections from the pool that may turn out to be dead before a fresh one is tried.
 const STALE_CONNECTIONS_MAX: usize = 8;
@@ -58,6 +63,11 @@ struct Read<'a, 't> {
     target: &'a Target<'t>,
     body: Bytes,
     turn: u64,
+    client: Option<IpAddr>,
+    /// The policy that the read lives in.
+    policy: Arc<Generation<RoutingSlot>>,
+    /// What it said; it is asked once.
+    routing: OnceLock<Routing>,
 }
 
 impl App {
@@ -79,6 +89,9 @@ impl App {
             target,
             body,
             turn: self.reads.fetch_add(1, Relaxed),
+            client: client_of(session),
+            policy: self.policies.routing.generation(),
+            routing: OnceLock::new(),
         };
         match read.dispatch().await {
             Answer::Whole(reply) => respond(session, &reply, false).await,
@@ -162,11 +175,41 @@ impl<'a, 't> Read<'a, 't> {
             Err(reply) => return Some(Found::Answer(reply)),
         };
         let strategy = lookup.strategy(self.app.settings.strategy);
-        match plan(view, lookup.scope(), strategy, self.turn, tried) {
+        let (scope, turn) = (lookup.scope(), self.turn);
+        let plan = match self.routing.get_or_init(|| self.ask_policy(view, &lookup)) {
+            Routing::Native => plan(view, scope, strategy, turn, tried),
+            Routing::Prefer(wish) => plan_preferred(view, scope, strategy, turn, tried, wish),
+            Routing::Refuse(refusal) => return Some(Found::Answer(refusal.reply())),
+        };
+        match plan {
             Plan::Go(order) => Some(Found::Go(Arc::new(lookup), order)),
             Plan::Wait => None,
             Plan::Nobody => Some(Found::Nobody),
         }
+    }
+
+    /// What the routing policy wants. Whatever it is, I09 stands above it.
+    fn ask_policy(&self, view: &View, lookup: &Lookup<'_>) -> Routing {
+        let in_flight = |instance| {
+            let instance = self.app.instances.get(instance);
+            instance.map_or(0, |instance| instance.figures.snapshot().in_flight)
+        };
+        let request = policy::Request {
+            number: self.turn,
+            route: self.route,
+            captures: &self.captures,
+            collection: lookup.collection(),
+            body: &self.body,
+            client: self.client,
+            headers: &self.intake.headers,
+        };
+        let conditions = Conditions {
+            view,
+            scope: lookup.scope(),
+            in_flight: &in_flight,
+        };
+        let slot = &self.app.policies.routing;
+        slot.route(&self.policy, &request, conditions)
     }
 
     fn tell_silence(&self, under_way: Tried) {
@@ -262,6 +305,11 @@ impl<'a, 't> Read<'a, 't> {
             }
         }
     }
+}
+
+fn client_of(session: &ServerSession) -> Option<IpAddr> {
+    let address = session.client_addr()?.as_inet()?;
+    Some(address.ip())
 }
 
 fn failure(error: &ExchangeError) -> ReadFailure {

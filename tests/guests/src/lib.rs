@@ -58,19 +58,16 @@ impl Hostile {
             "recurse" => {
                 std::hint::black_box(recurse(0));
             }
-            "hog" => {
-                let mut hoard: Vec<Vec<u8>> = Vec::new();
-                loop {
-                    hoard.push(std::hint::black_box(vec![1; 1 << 20]));
-                }
-            }
+            "hog" => loop {
+                std::hint::black_box(core::arch::wasm32::memory_grow(0, 16));
+            },
             "flood" => loop {
                 host::count("calls", 1);
             },
             "log" => (0..500).for_each(|n| host::log(host::Level::Info, &format!("line {n}"))),
             "giant-log" => host::log(host::Level::Info, &"x".repeat(1 << 20)),
             "giant-key" => {
-                for n in 0..900 {
+                for n in 0..100 {
                     let _kept = host::set(&format!("{n}"), &[0; 8192]);
                 }
             }

@@ -3,6 +3,9 @@
 //! A plugin's answer is judged here: what names no instance, or says too much, is no answer. For
 //! each slot there is a safe one, which holds when a plugin has none.
 
+mod order;
+mod sizes;
+
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -10,6 +13,11 @@ use smallvec::SmallVec;
 use crate::{
     ids::InstanceIx,
     reply::{self, Reply},
+};
+
+pub use self::{
+    order::{lag_entries, plan_preferred},
+    sizes::Sizes,
 };
 
 /// Bytes of a message to a client.

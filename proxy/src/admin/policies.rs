@@ -1,0 +1,91 @@
+//! Policy plugins as the status tells of them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::policy::{Figures, Policies, Slot, World};
+
+/// Each slot.
+#[derive(Serialize)]
+pub(super) struct Slots {
+    routing: SlotStatus,
+}
+
+#[derive(Serialize)]
+struct SlotStatus {
+    /// Who decides: `native`, `plugin`, or `none` when the last version was taken out of service.
+    decides: &'static str,
+    /// Versions that were taken out of service since the start.
+    quarantined_versions: u64,
+    #[serde(flatten)]
+    version: Option<VersionStatus>,
+}
+
+#[derive(Serialize)]
+struct VersionStatus {
+    plugin: String,
+    digest: String,
+    calls: u64,
+    decisions: BTreeMap<&'static str, u64>,
+    /// Calls without an answer, by what was wrong.
+    troubles: BTreeMap<&'static str, u64>,
+    /// Of a decision that was taken.
+    mean_fuel: u64,
+    /// Of those that were timed, in microseconds.
+    mean_time_us: f64,
+    memory_bytes_max: usize,
+    instances_made: u64,
+    /// The plugin's own.
+    counters: BTreeMap<String, u64>,
+}
+
+impl Slots {
+    pub(super) fn of(policies: &Policies) -> Self {
+        Self {
+            routing: slot(&policies.routing),
+        }
+    }
+}
+
+fn slot<W: World>(slot: &Slot<W>) -> SlotStatus {
+    let generation = slot.generation();
+    let version = generation.version();
+    SlotStatus {
+        decides: match (version, generation.is_vacant()) {
+            (Some(_), _) => "plugin",
+            (None, false) => "native",
+            (None, true) => "none",
+        },
+        quarantined_versions: slot.quarantined(),
+        version: version.map(|version| VersionStatus {
+            plugin: version.name().to_string(),
+            digest: version.digest().to_string(),
+            counters: version.own_counters(),
+            ..figures(version.figures())
+        }),
+    }
+}
+
+#[allow(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "a mean for people; counts beyond 2^53 are not met"
+)]
+fn figures(figures: Figures) -> VersionStatus {
+    let sum = |counts: &[(&str, u64)]| counts.iter().map(|(_, count)| count).sum::<u64>();
+    let taken = sum(&figures.decisions);
+    let timed: u64 = figures.times.iter().sum();
+    VersionStatus {
+        plugin: String::new(),
+        digest: String::new(),
+        calls: taken + sum(&figures.troubles),
+        mean_fuel: figures.fuel / taken.max(1),
+        mean_time_us: figures.timed_ns as f64 / 1e3 / timed.max(1) as f64,
+        decisions: figures.decisions.into_iter().collect(),
+        troubles: figures.troubles.into_iter().collect(),
+        memory_bytes_max: figures.memory_bytes_max,
+        instances_made: figures.instances_made,
+        counters: BTreeMap::new(),
+    }
+}

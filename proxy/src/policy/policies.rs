@@ -1,0 +1,161 @@
+//! The slots of one proxy, filled as its configuration says.
+
+use std::{fmt, fs, path::PathBuf, sync::Arc};
+
+use achromat_core::policy::Slot as SlotName;
+
+use super::{
+    check::Unfit,
+    embedded::default_source,
+    engine::{EngineError, Plugins},
+    limits::{Budget, COMPONENT_BYTES_MAX},
+    slot::Slot,
+    version::{Source, Version},
+    world::{Member, RoutingSlot, World},
+};
+
+/// Which plugin sits in a slot at the start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// None: Achromat's own rules.
+    Native,
+    /// The default policy.
+    Default,
+    /// A component, or a core module, in a file.
+    File(PathBuf),
+}
+
+/// A slot as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotConfig {
+    /// Which plugin.
+    pub plugin: Choice,
+    /// Its configuration.
+    pub config: Arc<str>,
+    /// Its bounds.
+    pub budget: Budget,
+}
+
+/// All slots as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyConfig {
+    /// Where requests go.
+    pub routing: SlotConfig,
+    /// Where compiled plugins are kept.
+    pub cache: Option<PathBuf>,
+}
+
+/// Why a configured plugin does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// The machine does not take it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The file can't be read.
+    #[error("policy.{}.plugin: {path}: {source}", .slot.as_str())]
+    Unreadable {
+        /// The slot.
+        slot: SlotName,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// It is no plugin for this slot.
+    #[error("policy.{}.plugin: {name}: {unfit}", .slot.as_str())]
+    Unfit {
+        /// The slot.
+        slot: SlotName,
+        /// The plugin.
+        name: Arc<str>,
+        /// What is wrong.
+        unfit: Box<Unfit>,
+    },
+}
+
+/// The slots.
+pub struct Policies {
+    /// Where requests go.
+    pub routing: Slot<RoutingSlot>,
+}
+
+impl fmt::Debug for Policies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policies").finish_non_exhaustive()
+    }
+}
+
+impl Policies {
+    /// No plugin anywhere.
+    pub fn native() -> Self {
+        let routing = Slot::native(Arc::default());
+        Self { routing }
+    }
+
+    /// Fills the slots. It compiles: not for a thread that serves.
+    pub fn fill(config: &PolicyConfig, members: Vec<Member>) -> Result<Self, PolicyError> {
+        let routing = Slot::native(Arc::new(members));
+        if config.routing.plugin != Choice::Native {
+            let plugins = Plugins::new(config.cache.clone())?;
+            fill(&routing, &plugins, &config.routing)?;
+        }
+        Ok(Self { routing })
+    }
+}
+
+fn fill<W: World>(
+    slot: &Slot<W>,
+    plugins: &Plugins,
+    config: &SlotConfig,
+) -> Result<(), PolicyError> {
+    let Some(source) = source(W::SLOT, config)? else {
+        return Ok(());
+    };
+    let version = Version::load(plugins, &source, &slot.facts());
+    let version = version.map_err(|unfit| PolicyError::Unfit {
+        slot: W::SLOT,
+        name: Arc::clone(&source.name),
+        unfit: Box::new(unfit),
+    })?;
+    tracing::info!(
+        slot = W::SLOT.as_str(),
+        plugin = source.name.as_ref(),
+        digest = %version.digest(),
+        "a policy plugin is in service"
+    );
+    slot.swap(Arc::new(version));
+    Ok(())
+}
+
+fn source(slot: SlotName, config: &SlotConfig) -> Result<Option<Source>, PolicyError> {
+    let budget = config.budget;
+    let path = match &config.plugin {
+        Choice::Native => return Ok(None),
+        Choice::Default => {
+            let source = default_source(slot, &config.config);
+            return Ok(Some(Source { budget, ..source }));
+        }
+        Choice::File(path) => path,
+    };
+    let unreadable = |source| PolicyError::Unreadable {
+        slot,
+        path: path.clone(),
+        source,
+    };
+    let name: Arc<str> = match path.file_name() {
+        Some(name) => name.to_string_lossy().into(),
+        None => path.to_string_lossy().into(),
+    };
+    let bytes = fs::metadata(path).map_err(unreadable)?.len();
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    if bytes > COMPONENT_BYTES_MAX {
+        let unfit = Box::new(Unfit::TooLarge { bytes });
+        return Err(PolicyError::Unfit { slot, name, unfit });
+    }
+    Ok(Some(Source {
+        name,
+        bytes: fs::read(path).map_err(unreadable)?.into(),
+        config: Arc::clone(&config.config),
+        budget,
+    }))
+}

@@ -1,0 +1,150 @@
+//! From a request to what a plugin sees of it: what it wants, and nothing else.
+
+use std::net::IpAddr;
+
+use achromat_core::{
+    catalog::Collection,
+    policy::Sizes as CoreSizes,
+    route::{Action as CoreAction, Captures, Class as CoreClass, Route},
+};
+use http::{HeaderMap, HeaderName};
+use smallvec::SmallVec;
+
+use super::{
+    contract::routing::achromat::policy::types::{
+        Action, Class, Header, Operation, Parts, Sizes, Uuid,
+    },
+    limits::HEADER_VALUE_BYTES_MAX,
+    version::Wanted,
+};
+
+/// A request, as far as a plugin may see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Counts requests.
+    pub number: u64,
+    /// What it does.
+    pub route: &'a Route,
+    /// What stands in its path.
+    pub captures: &'a Captures<'a>,
+    /// The collection that it means.
+    pub collection: Option<&'a Collection>,
+    /// Its body.
+    pub body: &'a [u8],
+    /// Who asks.
+    pub client: Option<IpAddr>,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+}
+
+impl Request<'_> {
+    /// Shows it to a plugin.
+    pub(super) fn show<R>(&self, wanted: &Wanted, see: impl FnOnce(Operation<'_>) -> R) -> R {
+        let wants = |part| wanted.parts.contains(part);
+        let collection = self.collection;
+        let client = self.client.filter(|_| wants(Parts::CLIENT));
+        let client = client.map(|address| address.to_string());
+        let headers = chosen(self.headers, &wanted.headers);
+        let name = |name: &Option<std::borrow::Cow<'_, str>>, part| {
+            let text = name.as_deref().filter(|_| wants(part));
+            text.map(str::to_owned)
+        };
+        let tenant = name(&self.captures.tenant, Parts::TENANT);
+        let database = name(&self.captures.database, Parts::DATABASE);
+        see(Operation {
+            number: self.number,
+            action: action(self.route.action),
+            class: class(self.route.class),
+            body_bytes: u32::try_from(self.body.len()).unwrap_or(u32::MAX),
+            tenant: tenant.as_deref(),
+            database: database.as_deref(),
+            collection: collection
+                .filter(|_| wants(Parts::COLLECTION))
+                .map(|collection| collection.name.as_ref()),
+            collection_id: collection
+                .filter(|_| wants(Parts::COLLECTION_ID))
+                .map(|collection| uuid(collection.id.0)),
+            client: client.as_deref(),
+            sizes: wants(Parts::SIZES).then(|| sizes(self.body)),
+            headers: (!headers.is_empty()).then_some(&headers),
+        })
+    }
+}
+
+/// The wanted headers that are there, in the order in which they are wanted.
+fn chosen<'a>(headers: &'a HeaderMap, wanted: &[HeaderName]) -> SmallVec<[Header<'a>; 4]> {
+    let mut chosen = SmallVec::new();
+    for (index, name) in (0..).zip(wanted) {
+        let values = headers.get_all(name).iter();
+        chosen.extend(values.filter_map(|value| {
+            let text = std::str::from_utf8(value.as_bytes()).ok()?;
+            let end = text.floor_char_boundary(HEADER_VALUE_BYTES_MAX);
+            let value = text.get(..end)?;
+            Some(Header { index, value })
+        }));
+    }
+    chosen
+}
+
+fn sizes(body: &[u8]) -> Sizes {
+    let CoreSizes {
+        records,
+        queries,
+        results,
+    } = CoreSizes::of(body);
+    Sizes {
+        records,
+        queries,
+        results,
+    }
+}
+
+pub(super) fn uuid(uuid: uuid::Uuid) -> Uuid {
+    let (high, low) = uuid.as_u64_pair();
+    Uuid { high, low }
+}
+
+fn class(class: CoreClass) -> Class {
+    match class {
+        CoreClass::System => Class::System,
+        CoreClass::Read => Class::Read,
+        CoreClass::Write => Class::Write,
+        CoreClass::Destructive => Class::Destructive,
+    }
+}
+
+fn action(action: CoreAction) -> Action {
+    match action {
+        CoreAction::System | CoreAction::Retired => Action::System,
+        CoreAction::Reset => Action::Reset,
+        CoreAction::CollectionByResourceName => Action::CollectionByResourceName,
+        CoreAction::CreateTenant => Action::CreateTenant,
+        CoreAction::GetTenant => Action::GetTenant,
+        CoreAction::UpdateTenant => Action::UpdateTenant,
+        CoreAction::ListDatabases => Action::ListDatabases,
+        CoreAction::CreateDatabase => Action::CreateDatabase,
+        CoreAction::GetDatabase => Action::GetDatabase,
+        CoreAction::DeleteDatabase => Action::DeleteDatabase,
+        CoreAction::ListCollections => Action::ListCollections,
+        CoreAction::CreateCollection => Action::CreateCollection,
+        CoreAction::CountCollections => Action::CountCollections,
+        CoreAction::GetCollection => Action::GetCollection,
+        CoreAction::GetCollectionById => Action::GetCollectionById,
+        CoreAction::UpdateCollection => Action::UpdateCollection,
+        CoreAction::DeleteCollection => Action::DeleteCollection,
+        CoreAction::Add => Action::Add,
+        CoreAction::Update => Action::Update,
+        CoreAction::Upsert => Action::Upsert,
+        CoreAction::DeleteRecords => Action::DeleteRecords,
+        CoreAction::Get => Action::Get,
+        CoreAction::Query => Action::Query,
+        CoreAction::Search => Action::Search,
+        CoreAction::Count => Action::Count,
+        CoreAction::IndexingStatus => Action::IndexingStatus,
+        CoreAction::Fork => Action::Fork,
+        CoreAction::ForkCount => Action::ForkCount,
+        CoreAction::AttachFunction => Action::AttachFunction,
+        CoreAction::GetFunction => Action::GetFunction,
+        CoreAction::DetachFunction => Action::DetachFunction,
+    }
+}

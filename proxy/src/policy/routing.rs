@@ -1,0 +1,66 @@
+//! A routing plugin's question, made of what Achromat sees.
+
+use achromat_core::{
+    health::Standing as CoreStanding,
+    ids::InstanceIx,
+    policy::{Routing, lag_entries},
+    view::{Scope, View},
+};
+use smallvec::SmallVec;
+
+use super::{
+    contract::routing::exports::achromat::policy::route_policy::{InstanceState, Standing},
+    request::Request,
+    slot::{Generation, Slot},
+    world::{RoutingQuestion, RoutingSlot},
+};
+
+/// How the instances are for one request.
+#[derive(Clone, Copy)]
+pub struct Conditions<'a> {
+    /// What is known.
+    pub view: &'a View,
+    /// What the request needs an instance to have.
+    pub scope: Scope<'a>,
+    /// Requests that an instance has not answered yet.
+    pub in_flight: &'a dyn Fn(InstanceIx) -> u64,
+}
+
+impl Conditions<'_> {
+    fn state(&self, instance: InstanceIx) -> InstanceState {
+        let number = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        InstanceState {
+            index: instance.0,
+            standing: match self.view.standing(instance) {
+                CoreStanding::Up => Standing::Up,
+                CoreStanding::Suspect => Standing::Suspect,
+                CoreStanding::Down => Standing::Down,
+            },
+            eligible: self.view.is_eligible(instance, self.scope),
+            in_flight: number((self.in_flight)(instance)),
+            latency_us: 0,
+            lag_entries: number(lag_entries(self.view, instance, self.scope)),
+        }
+    }
+}
+
+impl Slot<RoutingSlot> {
+    /// Where a request goes, as the generation's plugin says; native when there is none.
+    pub fn route(
+        &self,
+        generation: &Generation<RoutingSlot>,
+        request: &Request<'_>,
+        conditions: Conditions<'_>,
+    ) -> Routing {
+        let Some(version) = generation.version() else {
+            return Routing::Native;
+        };
+        let instances = conditions.view.instances();
+        let states: SmallVec<[_; 4]> = instances.map(|i| conditions.state(i)).collect();
+        let answer = request.show(version.wanted(), |operation| {
+            let states = &states;
+            self.decide(generation, RoutingQuestion { operation, states })
+        });
+        answer.unwrap_or(Routing::Native)
+    }
+}
