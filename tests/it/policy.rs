@@ -13,7 +13,10 @@ use achromat::policy::{
     limits::{Budget, TROUBLES_MAX},
 };
 use achromat_core::policy::{Eligibility, Permission, Routing, Slot as SlotName};
-use achromat_tests::{api::Api, cluster::Cluster};
+use achromat_tests::{
+    api::{Api, DATABASE},
+    cluster::Cluster,
+};
 use serde_json::json;
 
 /// One engine for all tests: it reserves much address space.
@@ -452,4 +455,70 @@ fn an_unusable_plugin_is_told_at_the_start() {
     );
     let missing = tell("/nowhere/plugin.wasm");
     assert!(missing.contains("/nowhere/plugin.wasm"), "{missing}");
+}
+
+/// A guard's plugin denies in the live path what Achromat's own rules allow, in its own words; what
+/// it allows and they do not is denied all the same, and while it has no answer nothing is
+/// destroyed.
+#[test]
+fn a_guard_plugin_decides_in_the_live_path() {
+    let config = r#"{"protected":["keep*"],"delete_records_max":2,"unless_header":"x-confirm"}"#;
+    let config = format!("--policy-guard-config={config}");
+    let cluster = Cluster::with(2, &["--policy-guard-plugin=default", &config]);
+    let api = cluster.api();
+    let kept = api.create("kept");
+    let id = api.create("notes");
+    api.create("global");
+    let body = json!({ "ids": ["a", "b", "c", "d"], "embeddings": [[1], [2], [3], [4]] });
+    api.records(&id, "add", &body).ok();
+    for path in [
+        format!("$D/collections/{kept}"),
+        "$D/collections/kept".to_owned(),
+    ] {
+        let message = api.delete(&path).refused(403);
+        assert!(
+            message.contains("[kept] is protected by the rule `keep*`"),
+            "{message}"
+        );
+    }
+    let renamed = api.call(
+        "PUT",
+        &format!("$D/collections/{kept}"),
+        &json!({ "new_name": "x" }),
+    );
+    assert!(renamed.refused(403).contains("renaming it is denied"));
+    assert!(api.delete(DATABASE).refused(403).contains("denied"));
+    assert!(
+        api.delete("$D/collections/global")
+            .refused(403)
+            .contains("rule `global`")
+    );
+    let delete = |ids: &[&str]| api.records(&id, "delete", &json!({ "ids": ids }));
+    let message = delete(&["a", "b", "c"]).refused(403);
+    assert!(message.contains("hits 3 records"), "{message}");
+    let unknown = api.records(&id, "delete", &json!({ "where": { "k": 1 } }));
+    assert!(unknown.refused(403).contains("not known"));
+    delete(&["a", "b"]).ok();
+    let contents = cluster.settle();
+    let records = &contents[&format!("{DATABASE} notes")].1;
+    assert!(records.keys().eq(["c", "d"]), "{records:?}");
+    assert!(contents.contains_key(&format!("{DATABASE} kept")));
+    let guard = &api.get("/status").ok()["policy"]["guard"];
+    assert!(
+        guard["decisions"]["deny"].as_u64().expect("a count") >= 5,
+        "{guard}"
+    );
+    drop(cluster);
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugin = folder.path().join("trap.wasm");
+    std::fs::write(&plugin, &hostile(SlotName::CleanupGuard, "").bytes).expect("a file");
+    let plugin = format!("--policy-guard-plugin={}", plugin.display());
+    let cluster = Cluster::with(2, &[&plugin, "--policy-guard-config=trap"]);
+    cluster.api().create("notes");
+    for _ in 0..8 {
+        let message = cluster.api().delete("$D/collections/notes").refused(403);
+        assert!(message.contains("no answer"), "{message}");
+    }
+    assert_eq!(cluster.settle().len(), 1);
 }

@@ -211,6 +211,12 @@ impl Admin {
         }
     }
 
+    /// Whether this is the operator's token.
+    pub fn is_operators(&self, shown: Option<&str>) -> bool {
+        let tokens = self.facts.token.as_ref().zip(shown);
+        tokens.is_some_and(|(token, shown)| token.as_bytes().ct_eq(shown.as_bytes()).into())
+    }
+
     /// Changing calls need the token; without one configured they are this machine's alone.
     fn authorise(&self, question: &Question<'_, '_>) -> Result<(), Reply> {
         match (&self.facts.token, question.token) {

@@ -10,6 +10,7 @@ use crate::policy::{Figures, Policies, Slot, World};
 #[derive(Serialize)]
 pub(super) struct Slots {
     routing: SlotStatus,
+    guard: SlotStatus,
 }
 
 #[derive(Serialize)]
@@ -44,6 +45,7 @@ impl Slots {
     pub(super) fn of(policies: &Policies) -> Self {
         Self {
             routing: slot(&policies.routing),
+            guard: slot(&policies.guard),
         }
     }
 }

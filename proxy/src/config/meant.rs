@@ -23,7 +23,7 @@ use achromat_core::{
 
 use super::{
     ConfigError, Problem,
-    written::{FormatName, LevelName, StrategyName, Written},
+    written::{FormatName, LevelName, PolicySlot, StrategyName, Written},
 };
 use crate::{
     instances::{Address, Timing},
@@ -258,36 +258,35 @@ fn strategy(checks: &mut Checks, written: &Written) -> (Strategy, &'static str) 
 }
 
 fn policy(checks: &mut Checks, written: &Written) -> PolicyConfig {
-    let slot = &written.policy.routing;
-    let name = |key: &str| format!("policy.routing.{key}");
-    if !(1..=MEMORY_BYTES_MAX).contains(&slot.memory_bytes_max) {
-        checks.wrong(
-            &name("memory_bytes_max"),
-            format!(
-                "{} is not between 1 and {MEMORY_BYTES_MAX}",
-                slot.memory_bytes_max
-            ),
-        );
+    let policy = &written.policy;
+    PolicyConfig {
+        routing: policy_slot(checks, "policy.routing", &policy.routing),
+        guard: policy_slot(checks, "policy.guard", &policy.guard),
+        cache: (!policy.cache.is_empty()).then(|| policy.cache.as_str().into()),
+    }
+}
+
+fn policy_slot(checks: &mut Checks, section: &str, slot: &PolicySlot) -> SlotConfig {
+    let bytes = slot.memory_bytes_max;
+    if !(1..=MEMORY_BYTES_MAX).contains(&bytes) {
+        let message = format!("{bytes} is not between 1 and {MEMORY_BYTES_MAX}");
+        checks.wrong(&format!("{section}.memory_bytes_max"), message);
     }
     if slot.fuel == 0 {
-        checks.wrong(&name("fuel"), "0 is less than 1");
+        checks.wrong(&format!("{section}.fuel"), "0 is less than 1");
     }
-    let cache = &written.policy.cache;
-    PolicyConfig {
-        routing: SlotConfig {
-            plugin: match slot.plugin.as_str() {
-                "native" => Choice::Native,
-                "default" => Choice::Default,
-                path => Choice::File(path.into()),
-            },
-            config: slot.config.as_str().into(),
-            budget: Budget {
-                fuel: slot.fuel,
-                memory_bytes: slot.memory_bytes_max,
-                deadline: checks.time(&name("deadline_ms"), slot.deadline_ms),
-            },
+    SlotConfig {
+        plugin: match slot.plugin.as_str() {
+            "native" => Choice::Native,
+            "default" => Choice::Default,
+            path => Choice::File(path.into()),
         },
-        cache: (!cache.is_empty()).then(|| cache.into()),
+        config: slot.config.as_str().into(),
+        budget: Budget {
+            fuel: slot.fuel,
+            memory_bytes: bytes,
+            deadline: checks.time(&format!("{section}.deadline_ms"), slot.deadline_ms),
+        },
     }
 }
 

@@ -180,17 +180,19 @@ section! {
     Policy {
         /// A folder where compiled plugins are kept, so that the next start need not compile them. When it is empty they are not kept. Whoever can write there can run code here.
         cache: String = String::new(),
-        /// Where requests go.
-        routing: Routing = Routing::default(),
+        /// The plugin that says where reads go. The default policy's configuration is JSON: `{"strategy": "read_replica", "replica_ratio": 0.8, "among_equals": "in_turn"}`.
+        routing: PolicySlot = PolicySlot::default(),
+        /// The plugin that says what may be destroyed, below `guard`. The default policy's configuration is JSON: `{"protected": ["global"], "cleanup": ["test_*"], "delete_records_max": 1000, "unless_header": "x-confirm-delete"}`.
+        guard: PolicySlot = PolicySlot::default(),
     }
 }
 
 section! {
-    /// The plugin that says where requests go.
-    Routing {
-        /// `native` for Achromat's own rules (`reads.strategy`), `default` for the default policy, or the file of a plugin.
+    /// A plugin.
+    PolicySlot {
+        /// `native` for Achromat's own rules alone, `default` for the default policy, or the file of a plugin.
         plugin: String = "native".to_owned(),
-        /// The plugin's configuration, as it wants it. The default policy's is JSON: `{"strategy": "read_replica", "replica_ratio": 0.8, "among_equals": "in_turn"}`.
+        /// The plugin's configuration, as it wants it.
         config: String = String::new(),
         /// What one decision may spend; about one unit for each instruction.
         fuel: u64 = 10_000_000,

@@ -17,6 +17,15 @@ pub const HEADER_NAME_BYTES_MAX: usize = 128;
 /// Bytes of a header's value; the rest of a longer one stays behind.
 pub(super) const HEADER_VALUE_BYTES_MAX: usize = 4096;
 
+/// Ids of a delete that a guard is shown.
+pub(super) const IDS_SHOWN_MAX: usize = 1000;
+
+/// Bytes of these ids together.
+pub(super) const IDS_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of a delete's filter, while there is a guard to show it to.
+pub(super) const FILTER_BYTES_MAX: usize = 64 * 1024;
+
 /// The step in which deadlines are measured.
 pub(super) const TICK: Duration = Duration::from_millis(50);
 

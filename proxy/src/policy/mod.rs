@@ -12,6 +12,7 @@ mod contract;
 mod embedded;
 mod engine;
 mod figures;
+mod guarding;
 mod host;
 mod kept;
 pub mod limits;
@@ -37,6 +38,7 @@ pub use self::{
     embedded::{default_component, default_source},
     engine::{EngineError, Plugins},
     figures::{Figures, TIMES},
+    guarding::Asker,
     host::Overstep,
     policies::{Choice, Policies, PolicyConfig, PolicyError, SlotConfig},
     request::Request,

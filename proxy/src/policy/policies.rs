@@ -11,7 +11,7 @@ use super::{
     limits::{Budget, COMPONENT_BYTES_MAX},
     slot::Slot,
     version::{Source, Version},
-    world::{Member, RoutingSlot, World},
+    world::{GuardSlot, Member, RoutingSlot, World},
 };
 
 /// Which plugin sits in a slot at the start.
@@ -41,6 +41,8 @@ pub struct SlotConfig {
 pub struct PolicyConfig {
     /// Where requests go.
     pub routing: SlotConfig,
+    /// What may be destroyed.
+    pub guard: SlotConfig,
     /// Where compiled plugins are kept.
     pub cache: Option<PathBuf>,
 }
@@ -77,6 +79,8 @@ pub enum PolicyError {
 pub struct Policies {
     /// Where requests go.
     pub routing: Slot<RoutingSlot>,
+    /// What may be destroyed.
+    pub guard: Slot<GuardSlot>,
 }
 
 impl fmt::Debug for Policies {
@@ -86,20 +90,20 @@ impl fmt::Debug for Policies {
 }
 
 impl Policies {
-    /// No plugin anywhere.
-    pub fn native() -> Self {
-        let routing = Slot::native(Arc::default());
-        Self { routing }
-    }
-
     /// Fills the slots. It compiles: not for a thread that serves.
     pub fn fill(config: &PolicyConfig, members: Vec<Member>) -> Result<Self, PolicyError> {
-        let routing = Slot::native(Arc::new(members));
-        if config.routing.plugin != Choice::Native {
+        let policies = Self {
+            routing: Slot::native(Arc::new(members)),
+            guard: Slot::native(Arc::new(())),
+        };
+        let wanted = [&config.routing, &config.guard];
+        // Where no plugin runs, no memory is set apart for them.
+        if wanted.iter().any(|slot| slot.plugin != Choice::Native) {
             let plugins = Plugins::new(config.cache.clone())?;
-            fill(&routing, &plugins, &config.routing)?;
+            fill(&policies.routing, &plugins, &config.routing)?;
+            fill(&policies.guard, &plugins, &config.guard)?;
         }
-        Ok(Self { routing })
+        Ok(policies)
     }
 }
 

@@ -72,7 +72,10 @@ impl Request<'_> {
 }
 
 /// The wanted headers that are there, in the order in which they are wanted.
-fn chosen<'a>(headers: &'a HeaderMap, wanted: &[HeaderName]) -> SmallVec<[Header<'a>; 4]> {
+pub(super) fn chosen<'a>(
+    headers: &'a HeaderMap,
+    wanted: &[HeaderName],
+) -> SmallVec<[Header<'a>; 4]> {
     let mut chosen = SmallVec::new();
     for (index, name) in (0..).zip(wanted) {
         let values = headers.get_all(name).iter();

@@ -41,6 +41,11 @@ impl<W: World> Generation<W> {
         }
     }
 
+    /// Whether there is no plugin, and none is wanted.
+    pub fn is_native(&self) -> bool {
+        matches!(self.occupant, Occupant::Native)
+    }
+
     /// Whether a plugin should decide, and none can.
     pub fn is_vacant(&self) -> bool {
         matches!(self.occupant, Occupant::Vacant)

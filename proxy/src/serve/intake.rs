@@ -1,6 +1,8 @@
 //! A request as it comes in: its head is checked from the raw bytes, its body is read within its
 //! limit.
 
+use std::net::IpAddr;
+
 use achromat_core::{
     ids::Key,
     key::{KEY_HEADERS, choose},
@@ -19,6 +21,8 @@ pub(super) struct Intake {
     /// The target in origin form, not judged yet.
     pub(super) target: Vec<u8>,
     pub(super) headers: HeaderMap,
+    /// Who asks.
+    pub(super) client: Option<IpAddr>,
     expects_continue: bool,
 }
 
@@ -44,6 +48,7 @@ impl Intake {
             method: head.method.clone(),
             target: origin_form(head.raw_path()).to_vec(),
             headers: head.headers.clone(),
+            client: client(session),
             expects_continue,
         })
     }
@@ -104,9 +109,19 @@ impl Intake {
         choose(values)
     }
 
+    /// The token that came with it.
+    pub(super) fn token(&self) -> Option<&str> {
+        self.header(&header::AUTHORIZATION)?.strip_prefix("Bearer ")
+    }
+
     pub(super) fn header(&self, name: &header::HeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
+}
+
+fn client(session: &ServerSession) -> Option<IpAddr> {
+    let address = session.client_addr()?.as_inet()?;
+    Some(address.ip())
 }
 
 fn unreadable() -> Reply {

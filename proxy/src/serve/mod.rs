@@ -197,15 +197,12 @@ impl App {
             Ok((body, _memory)) => body,
             Err(reply) => return reply,
         };
-        let token = intake
-            .header(&http::header::AUTHORIZATION)
-            .and_then(|value| value.strip_prefix("Bearer "));
         let question = Question {
             method: &intake.method,
             target,
             body: &body,
             is_local,
-            token,
+            token: intake.token(),
         };
         self.admin.answer(question).await
     }

@@ -1,7 +1,6 @@
 //! A read: sent to one eligible instance after the other until one answers, and streamed through.
 
 use std::{
-    net::IpAddr,
     sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -63,7 +62,6 @@ struct Read<'a, 't> {
     target: &'a Target<'t>,
     body: Bytes,
     turn: u64,
-    client: Option<IpAddr>,
     /// The policy that the read lives in.
     policy: Arc<Generation<RoutingSlot>>,
     /// What it said; it is asked once.
@@ -89,7 +87,6 @@ impl App {
             target,
             body,
             turn: self.reads.fetch_add(1, Relaxed),
-            client: client_of(session),
             policy: self.policies.routing.generation(),
             routing: OnceLock::new(),
         };
@@ -200,7 +197,7 @@ impl<'a, 't> Read<'a, 't> {
             captures: &self.captures,
             collection: lookup.collection(),
             body: &self.body,
-            client: self.client,
+            client: self.intake.client,
             headers: &self.intake.headers,
         };
         let conditions = Conditions {
@@ -305,11 +302,6 @@ impl<'a, 't> Read<'a, 't> {
             }
         }
     }
-}
-
-fn client_of(session: &ServerSession) -> Option<IpAddr> {
-    let address = session.client_addr()?.as_inet()?;
-    Some(address.ip())
 }
 
 fn failure(error: &ExchangeError) -> ReadFailure {

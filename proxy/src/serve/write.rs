@@ -17,7 +17,7 @@ use http::header;
 use tokio::time::{Instant, sleep};
 
 use super::{App, intake::Intake};
-use crate::{clock, replicate::Told};
+use crate::{clock, policy::Asker, replicate::Told};
 
 /// Pause before the store is asked again for an outcome that is about to be recorded.
 const OUTCOME_PAUSE: Duration = Duration::from_millis(20);
@@ -117,6 +117,7 @@ impl App {
         self.replicator.join(record, level, left).await
     }
 
+    /// What stands above every policy judges first; then the guard's plugin may deny it.
     fn judge(&self, asked: &Asked<'_>, body: Bytes) -> Result<Permit, Reply> {
         let view = self.replicator.view();
         let rules = WriteRules {
@@ -125,14 +126,22 @@ impl App {
             levels: self.settings.levels,
         };
         let content_type = asked.intake.header(&header::CONTENT_TYPE);
-        permit(
+        let permit = permit(
             rules,
             asked.route.action,
             asked.captures,
             content_type,
             body,
             clock::fresh(),
-        )
+        )?;
+        let asker = Asker {
+            client: asked.intake.client,
+            is_operator: self.admin.is_operators(asked.intake.token()),
+            headers: &asked.intake.headers,
+        };
+        let guard = &self.policies.guard;
+        guard.permits(&guard.generation(), &view.catalog, permit.entry(), asker)?;
+        Ok(permit)
     }
 }
 

@@ -1,0 +1,228 @@
+//! A guard's questions, made of what a write would destroy.
+
+use std::{net::IpAddr, sync::Arc};
+
+use achromat_core::{
+    body::{self, DeleteFacts, ModifyFacts},
+    catalog::{Catalog, Collection},
+    log::{Entry, RecordAct, Verb},
+    policy::Permission,
+    reply::{self, Reply},
+};
+use http::HeaderMap;
+use serde_json::value::RawValue;
+
+use super::{
+    contract::guard::exports::achromat::policy::guard_policy::{Deed, Question, Records},
+    limits::{FILTER_BYTES_MAX, IDS_BYTES_MAX, IDS_SHOWN_MAX},
+    request::{chosen, uuid},
+    slot::{Generation, Slot},
+    world::GuardSlot,
+};
+
+/// Who wants something destroyed.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    /// Their address.
+    pub client: Option<IpAddr>,
+    /// Whether they have shown the operator's token.
+    pub is_operator: bool,
+    /// The headers of their request.
+    pub headers: &'a HeaderMap,
+}
+
+/// One thing that would be destroyed.
+#[derive(Clone, Copy, Default)]
+struct Victim<'a> {
+    tenant: Option<&'a str>,
+    database: Option<&'a str>,
+    collection: Option<&'a Collection>,
+    new_name: Option<&'a str>,
+}
+
+impl<'a> Victim<'a> {
+    fn collection(collection: &'a Collection) -> Self {
+        Self {
+            tenant: Some(&collection.tenant),
+            database: Some(&collection.database),
+            collection: Some(collection),
+            new_name: None,
+        }
+    }
+}
+
+/// What a delete of records says, as far as a guard sees it.
+struct Deletion {
+    ids: Vec<String>,
+    filter: Option<String>,
+    count: Option<u64>,
+}
+
+impl Deletion {
+    fn of(body: &[u8]) -> Result<Self, Reply> {
+        let facts: DeleteFacts<'_> = body::facts(body).unwrap_or_default();
+        let mut filter = serde_json::Map::new();
+        for (name, part) in [
+            ("where", facts.filter),
+            ("where_document", facts.where_document),
+        ] {
+            if let Some(value) = part
+                .map(RawValue::get)
+                .and_then(|t| serde_json::from_str(t).ok())
+            {
+                filter.insert(name.to_owned(), value);
+            }
+        }
+        if let Some(limit) = facts.limit {
+            filter.insert("limit".to_owned(), limit.into());
+        }
+        let filter = (!filter.is_empty()).then(|| serde_json::Value::Object(filter).to_string());
+        if filter
+            .as_ref()
+            .is_some_and(|filter| filter.len() > FILTER_BYTES_MAX)
+        {
+            return Err(reply::body_too_large(FILTER_BYTES_MAX));
+        }
+        let ids = body::named_ids(body);
+        let named = ids.as_ref().map(Vec::len);
+        let count = named.filter(|_| filter.is_none());
+        Ok(Self {
+            ids: shown(ids.unwrap_or_default()),
+            filter,
+            count: count.and_then(|count| count.try_into().ok()),
+        })
+    }
+}
+
+fn shown(mut ids: Vec<String>) -> Vec<String> {
+    ids.truncate(IDS_SHOWN_MAX);
+    let mut bytes = 0_usize;
+    let fits = |id: &String| {
+        bytes = bytes.saturating_add(id.len());
+        bytes <= IDS_BYTES_MAX
+    };
+    ids.into_iter().take_while(fits).collect()
+}
+
+impl Slot<GuardSlot> {
+    /// Whether a write may destroy what it would; the refusal says why not. What destroys nothing is
+    /// not asked about.
+    pub fn permits(
+        &self,
+        generation: &Generation<GuardSlot>,
+        catalog: &Catalog,
+        entry: &Entry,
+        asker: Asker<'_>,
+    ) -> Result<(), Reply> {
+        if generation.is_native() {
+            return Ok(());
+        }
+        let ask = |deed, victim| self.ask(generation, deed, victim, None, asker);
+        let subject = entry.verb.subject().and_then(|id| catalog.get(id));
+        match (&entry.verb, subject) {
+            (Verb::Reset, _) => {
+                let all = catalog.collections();
+                self.ask_of_each(generation, Deed::Reset, all, asker)?;
+                ask(Deed::Reset, Victim::default())
+            }
+            (Verb::DeleteDatabase { tenant, database }, _) => {
+                let within = catalog.collections_in(tenant, database);
+                self.ask_of_each(generation, Deed::DeleteDatabase, within, asker)?;
+                let victim = Victim {
+                    tenant: Some(tenant),
+                    database: Some(database),
+                    ..Victim::default()
+                };
+                ask(Deed::DeleteDatabase, victim)
+            }
+            (Verb::DeleteCollection { .. }, Some(collection)) => {
+                ask(Deed::DeleteCollection, Victim::collection(collection))
+            }
+            (Verb::ModifyCollection { new_name, .. }, Some(collection)) => {
+                let is_readable = body::facts::<ModifyFacts<'_>>(&entry.body).is_some();
+                let new_name = new_name
+                    .as_deref()
+                    .filter(|name| *name != &*collection.name);
+                // A body that can't be read here could still be a rename.
+                if is_readable && new_name.is_none() {
+                    return Ok(());
+                }
+                let victim = Victim::collection(collection);
+                ask(Deed::RenameCollection, Victim { new_name, ..victim })
+            }
+            (
+                Verb::Record {
+                    act: RecordAct::Delete,
+                    ..
+                },
+                Some(collection),
+            ) => {
+                let deletion = Deletion::of(&entry.body)?;
+                let victim = Victim::collection(collection);
+                self.ask(
+                    generation,
+                    Deed::DeleteRecords,
+                    victim,
+                    Some(&deletion),
+                    asker,
+                )
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn ask_of_each<'a>(
+        &self,
+        generation: &Generation<GuardSlot>,
+        deed: Deed,
+        collections: impl IntoIterator<Item = &'a Arc<Collection>>,
+        asker: Asker<'_>,
+    ) -> Result<(), Reply> {
+        collections.into_iter().try_for_each(|collection| {
+            let victim = Victim::collection(collection);
+            self.ask(generation, deed, victim, None, asker)
+        })
+    }
+
+    fn ask(
+        &self,
+        generation: &Generation<GuardSlot>,
+        deed: Deed,
+        victim: Victim<'_>,
+        deletion: Option<&Deletion>,
+        asker: Asker<'_>,
+    ) -> Result<(), Reply> {
+        let wanted = generation.version().map(|version| version.wanted());
+        let headers = wanted.map(|wanted| chosen(asker.headers, &wanted.headers));
+        let client = asker.client.map(|address| address.to_string());
+        let ids: Vec<&str> = deletion.map_or_else(Vec::new, |deletion| {
+            deletion.ids.iter().map(String::as_str).collect()
+        });
+        let question = Question {
+            deed,
+            tenant: victim.tenant,
+            database: victim.database,
+            collection: victim.collection.map(|collection| collection.name.as_ref()),
+            collection_id: victim.collection.map(|collection| uuid(collection.id.0)),
+            new_name: victim.new_name,
+            records: deletion.map(|deletion| Records {
+                ids: &ids,
+                filter: deletion.filter.as_deref(),
+                count: deletion.count,
+                held: None,
+            }),
+            subject: None,
+            client: client.as_deref(),
+            is_operator: asker.is_operator,
+            headers: headers.as_deref().unwrap_or_default(),
+        };
+        match self.decide(generation, question) {
+            None | Some(Permission::Allow) => Ok(()),
+            Some(Permission::Deny(reason)) => Err(reply::denied(&reason)),
+            Some(Permission::Trash(time)) => Err(reply::denied(&format!(
+                "the clean-up guard wants this to be kept for {} s, and there is no trash yet; what can't be undone is denied",
+                time.as_secs()
+            ))),
+        }
+    }
+}
