@@ -192,14 +192,14 @@ section! {
     PolicySlot {
         /// `native` for Achromat's own rules alone, `default` for the default policy, or the file of a plugin.
         plugin: String = "native".to_owned(),
-        /// The plugin's configuration, as it wants it.
+        /// The plugin's configuration, as it wants it. The default policies' is JSON, and stands in `plugins/`.
         config: String = String::new(),
         /// What one decision may spend; about one unit for each instruction.
         fuel: u64 = 10_000_000,
         /// What one instance of the plugin may have.
         memory_bytes_max: usize = 64 * 1024 * 1024,
-        /// When a decision is stopped, whatever it has spent.
-        deadline_ms: u64 = 100,
+        /// When a decision is stopped, whatever it has spent. It is the net under the fuel: on a busy machine, a short one stops innocent decisions.
+        deadline_ms: u64 = 1_000,
     }
 }
 

@@ -137,7 +137,8 @@ impl<W: World> Version<W> {
             shared: Arc::new(Shared::new(format!("{}@{digest:.8}", source.name).into())),
             counters: Counters::default(),
         };
-        let (idle, wants) = version.start(facts)?;
+        let (mut idle, wants) = version.start(facts)?;
+        version.self_test(&mut idle, facts)?;
         version.wanted = Wanted {
             parts: wants.parts,
             headers: check::headers(&wants.headers)?,
@@ -171,6 +172,17 @@ impl<W: World> Version<W> {
             calls: 0,
         };
         Ok((idle, wants))
+    }
+
+    /// Has it answer once, within the bounds of a decision, before anything depends on it.
+    fn self_test(&self, idle: &mut Idle<W>, facts: &Arc<W::Facts>) -> Result<(), Unfit> {
+        let wrong = |error: wasmtime::Error| Unfit::SelfTest(Trouble::of(&error));
+        idle.store.set_fuel(self.budget.fuel).map_err(wrong)?;
+        idle.store.set_epoch_deadline(START_TICKS);
+        idle.store.data_mut().begin();
+        let answer = W::self_test(&idle.exports, &mut idle.store, facts).map_err(wrong)?;
+        answer.map_err(|nonsense| Unfit::SelfTest(nonsense.into()))?;
+        Ok(())
     }
 
     /// Asks. An instance that had no answer is thrown away, and never asked again.

@@ -64,6 +64,13 @@ pub trait World: Sized + Send + Sync + 'static {
         store: &mut Store<State>,
         question: Self::Question<'_>,
     ) -> Asked<Self::Answer>;
+    /// Asks something plain, to see whether it has answers at all. The request is the first, of
+    /// number 0; the deed an operator's, about no collection.
+    fn self_test(
+        exports: &Self::Exports,
+        store: &mut Store<State>,
+        facts: &Self::Facts,
+    ) -> Asked<Self::Answer>;
     /// The answer that holds when the plugin has none.
     fn safe() -> Self::Answer;
     /// The kinds of answers, for figures.
@@ -81,6 +88,23 @@ fn refusal(refusal: types::Refusal) -> Result<Refusal, Nonsense> {
         RefusalStatus::Unavailable => 503,
     };
     Refusal::new(status, refusal.message, refusal.retry_after_s)
+}
+
+/// A request without any of the parts that may be wanted.
+fn plain(action: types::Action, class: types::Class) -> Operation<'static> {
+    Operation {
+        number: 0,
+        action,
+        class,
+        body_bytes: 0,
+        tenant: None,
+        database: None,
+        collection: None,
+        collection_id: None,
+        client: None,
+        sizes: None,
+        headers: None,
+    }
 }
 
 /// Where requests go.
@@ -176,6 +200,27 @@ impl World for RoutingSlot {
         })
     }
 
+    fn self_test(
+        exports: &Self::Exports,
+        store: &mut Store<State>,
+        members: &Vec<Member>,
+    ) -> Asked<Routing> {
+        let state = |index| route_policy::InstanceState {
+            index,
+            standing: route_policy::Standing::Up,
+            eligible: true,
+            in_flight: 0,
+            latency_us: 0,
+            lag_entries: 0,
+        };
+        let states: Vec<_> = (0..).zip(members).map(|(index, _)| state(index)).collect();
+        let question = RoutingQuestion {
+            operation: plain(types::Action::Query, types::Class::Read),
+            states: &states,
+        };
+        Self::ask(exports, store, question)
+    }
+
     fn safe() -> Routing {
         Routing::Native
     }
@@ -248,6 +293,11 @@ impl World for WalSlot {
         })
     }
 
+    fn self_test(exports: &Self::Exports, store: &mut Store<State>, (): &()) -> Asked<Eligibility> {
+        let operation = plain(types::Action::Add, types::Class::Write);
+        Self::ask(exports, store, operation)
+    }
+
     fn safe() -> Eligibility {
         Eligibility::SAFE
     }
@@ -310,6 +360,23 @@ impl World for GuardSlot {
             guard_policy::Permission::Deny(reason) => Permission::deny(reason),
             guard_policy::Permission::Trash(seconds) => Permission::trash(seconds),
         })
+    }
+
+    fn self_test(exports: &Self::Exports, store: &mut Store<State>, (): &()) -> Asked<Permission> {
+        let question = guard_policy::Question {
+            deed: guard_policy::Deed::AdminDelete,
+            tenant: None,
+            database: None,
+            collection: None,
+            collection_id: None,
+            new_name: None,
+            records: None,
+            subject: Some("self-test"),
+            client: None,
+            is_operator: true,
+            headers: &[],
+        };
+        Self::ask(exports, store, question)
     }
 
     fn safe() -> Permission {

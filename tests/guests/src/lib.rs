@@ -48,12 +48,16 @@ fn recurse(depth: u64) -> u64 {
 }
 
 impl Hostile {
-    /// Does what it is there for; comes back when that is in the answer.
-    fn misbehave(&mut self) {
+    /// Does what it is there for; comes back when that is in the answer. At the self-test it
+    /// behaves, lest it never be asked again.
+    fn misbehave(&mut self, is_self_test: bool) {
+        if is_self_test && self.deed != "fail-self-test" {
+            return;
+        }
         self.asked += 1;
         match self.deed.as_str() {
             "loop" => spin(),
-            "trap" => std::process::abort(),
+            "trap" | "fail-self-test" => std::process::abort(),
             "panic" => panic!("on purpose"),
             "recurse" => {
                 std::hint::black_box(recurse(0));
@@ -86,8 +90,10 @@ mod routing {
 
     impl Route for Hostile {
         fn route(&mut self, operation: &Operation, states: &[InstanceState]) -> Choice {
-            self.misbehave();
+            let is_self_test = operation.number == 0;
+            self.misbehave(is_self_test);
             match self.deed.as_str() {
+                _ if is_self_test => Choice::Native,
                 "no-such-instance" => Choice::First(Order::of([9])),
                 "twice" => Choice::First(Order::of([0, 0])),
                 "nowhere" => Choice::First(Order::only([])),
@@ -120,9 +126,11 @@ mod wal {
     use super::Hostile;
 
     impl Judge for Hostile {
-        fn judge(&mut self, _operation: &Operation) -> Eligibility {
-            self.misbehave();
+        fn judge(&mut self, operation: &Operation) -> Eligibility {
+            let is_self_test = operation.number == 0;
+            self.misbehave(is_self_test);
             match self.deed.as_str() {
+                _ if is_self_test => Eligibility::LocalOnly,
                 "no-message" => {
                     Eligibility::Refuse(Refusal::new(RefusalStatus::Denied, String::new()))
                 }
@@ -141,9 +149,11 @@ mod guard {
     use super::Hostile;
 
     impl Permit for Hostile {
-        fn permit(&mut self, _question: &Question) -> Permission {
-            self.misbehave();
+        fn permit(&mut self, question: &Question) -> Permission {
+            let is_self_test = question.subject.is_some();
+            self.misbehave(is_self_test);
             match self.deed.as_str() {
+                _ if is_self_test => Permission::Allow,
                 "no-message" => Permission::Deny(String::new()),
                 "forever" => Permission::Trash(u32::MAX),
                 _ => Permission::Allow,
