@@ -150,6 +150,7 @@ fn decision() -> anyhow::Result<()> {
             &headers,
         ),
     ] {
+        let before = spent(&version);
         let cost = measure(|number| {
             let question = RoutingQuestion {
                 operation: operation(number, parts, headers),
@@ -159,10 +160,13 @@ fn decision() -> anyhow::Result<()> {
             black_box(slot.decide(&generation, question));
         });
         tell(what, cost);
+        let (fuel, decisions) = spent(&version);
+        println!(
+            "    fuel per decision {}",
+            (fuel - before.0) / (decisions - before.1).max(1)
+        );
     }
     let figures = version.figures();
-    let decisions: u64 = figures.decisions.iter().map(|(_, count)| count).sum();
-    println!("  fuel per decision {}", figures.fuel / decisions.max(1));
     println!("  memory of an instance {} bytes", figures.memory_bytes_max);
     fresh(&version, &facts, &states);
     others(&plugins)?;
@@ -172,6 +176,13 @@ fn decision() -> anyhow::Result<()> {
         compile.as_secs_f64() * 1e3
     );
     cached(&source, &facts)
+}
+
+/// Fuel, and how many decisions took it.
+fn spent(version: &Version<RoutingSlot>) -> (u64, u64) {
+    let figures = version.figures();
+    let decisions = figures.decisions.iter().map(|(_, count)| count).sum();
+    (figures.fuel, decisions)
 }
 
 fn names_of_all() -> Parts {

@@ -113,7 +113,7 @@ impl App {
             policies,
             admission: Admission::new(settings.limits),
             options,
-            reads: AtomicU64::new(0),
+            reads: AtomicU64::new(1),
         }
     }
 
