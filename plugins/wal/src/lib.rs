@@ -99,12 +99,9 @@ impl Config {
         if config.rules.len() > RULES_MAX {
             return Err(format!("there are more than {RULES_MAX} rules"));
         }
-        for (at, rule) in config.rules.iter().enumerate() {
-            let number = at + 1;
-            let wrong = |why| Err(format!("rule {number} {why}"));
-            match rule.problem() {
-                Some(why) => return wrong(why),
-                None => continue,
+        for (number, rule) in (1_u32..).zip(&config.rules) {
+            if let Some(why) = rule.problem() {
+                return Err(format!("rule {number} {why}"));
             }
         }
         Ok(config)

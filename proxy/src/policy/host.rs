@@ -128,7 +128,7 @@ impl Host for State {
 
     fn wall_clock_ms(&mut self) -> wasmtime::Result<u64> {
         self.charge()?;
-        Ok(u64::try_from(clock::wall_time().0).unwrap_or_default())
+        Ok(clock::wall_time().0)
     }
 
     fn monotonic_clock_ns(&mut self) -> wasmtime::Result<u64> {

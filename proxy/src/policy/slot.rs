@@ -135,14 +135,14 @@ impl<W: World> Slot<W> {
     }
 
     /// Has all instances know something else.
-    pub fn tell(&self, facts: Arc<W::Facts>) {
+    pub fn tell(&self, facts: &Arc<W::Facts>) {
         let _changing = self.changes.lock();
         let occupant = match &self.generation().occupant {
             Occupant::Native => Occupant::Native,
             Occupant::Vacant => Occupant::Vacant,
             Occupant::Version(version) => Occupant::Version(Arc::clone(version)),
         };
-        self.put(occupant, &facts);
+        self.put(occupant, facts);
     }
 
     fn put(&self, occupant: Occupant<W>, facts: &Arc<W::Facts>) {
