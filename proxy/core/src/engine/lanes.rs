@@ -91,7 +91,7 @@ impl Engine {
     }
 
     pub(super) fn wake_for_gate(&mut self, id: LaneId) {
-        if let Some(at) = self.gates.get(&id).and_then(super::Gate::expires_at) {
+        if let Some(at) = self.gates.get(&id).and_then(super::Gate::wakes_at) {
             self.wake(id, at);
         }
     }

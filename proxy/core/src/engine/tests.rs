@@ -2,6 +2,7 @@
 //! Every order of events is the simulator's business.
 
 mod keys;
+mod questions;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -84,6 +85,7 @@ struct World {
     asked_again: Vec<u64>,
     closed: Vec<Verdict>,
     tickets: u64,
+    questioned: Vec<InstanceIx>,
 }
 
 impl World {
@@ -106,6 +108,7 @@ impl World {
             unconfirmed: Vec::new(),
             closed: Vec::new(),
             tickets: 0,
+            questioned: Vec::new(),
         };
         for instance in [A, B] {
             world.probe(instance, Probe::Answered);
@@ -161,11 +164,17 @@ impl World {
                     line: format!("{name} {} {tail}", wire.method),
                 });
             }
+            Effect::Resolve { instance, .. } => self.questioned.push(instance),
             Effect::Answer { ticket, reply } => {
                 assert!(self.answers.insert(ticket.0, reply.status).is_none());
             }
             _ => {}
         }
+    }
+
+    /// Who has been asked a question since this was called last.
+    fn questioned(&mut self) -> Vec<InstanceIx> {
+        std::mem::take(&mut self.questioned)
     }
 
     fn write(&mut self, write: Write) {
@@ -857,32 +866,15 @@ fn a_gate_holds_a_lane_until_it_is_at_rest() {
     world.reply("A POST add", 201);
     assert!(world.engine.resolving.contains_key(&resolved));
     assert_eq!(world.lines(), ["B POST add"]);
-    let body = Ok(Bytes::from_static(b"{\"ids\":[]}"));
+    let found = Ok(Bytes::from_static(b"{\"ids\":[]}"));
     world.step(Event::Resolved {
         ticket: resolved,
-        body,
+        found,
     });
     assert_eq!(world.lines(), ["B POST add", "A POST delete"]);
     world.reply("A POST delete", 200);
     world.reply("A POST add", 201);
     assert_eq!((world.answers[&100], world.answers[&behind]), (200, 201));
-}
-
-/// A question to an instance may outlast its client's deadline: time goes on all the same, those
-/// behind it are answered, and the delete is done when the answer comes.
-#[test]
-fn a_late_answer_to_a_question_holds_nothing_up() {
-    let mut world = World::new();
-    let c = world.collection(1, "abc");
-    let ticket = Ticket(100);
-    world.submit_delete(ticket, c);
-    let behind = world.submit(add(c), Level::One);
-    world.pass(10_000);
-    assert_eq!(world.answers[&behind], 503);
-    let body = Ok(Bytes::from_static(b"{\"ids\":[\"x\"]}"));
-    world.step(Event::Resolved { ticket, body });
-    assert_eq!(world.lines(), ["A POST delete"]);
-    assert_eq!(world.answers[&100], 504, "it is not known yet");
 }
 
 /// Of two deletes that must be resolved, the second is looked into only when the first is decided:
@@ -896,10 +888,10 @@ fn what_is_resolved_is_resolved_one_by_one() {
     world.submit_delete(second, c);
     let resolving = |world: &World| world.engine.resolving.keys().copied().collect::<Vec<_>>();
     assert_eq!(resolving(&world), [first]);
-    let body = Ok(Bytes::from_static(b"{\"ids\":[\"x\"]}"));
+    let found = Ok(Bytes::from_static(b"{\"ids\":[\"x\"]}"));
     world.step(Event::Resolved {
         ticket: first,
-        body,
+        found,
     });
     assert_eq!(world.lines(), ["A POST delete"]);
     assert!(
