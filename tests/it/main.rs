@@ -10,6 +10,7 @@ mod flush;
 mod framing;
 mod guard;
 mod keys;
+mod letters;
 mod model;
 mod outages;
 mod readme;
