@@ -1,6 +1,7 @@
 //! Achromat as a whole, against real Chroma servers.
 
 mod admin;
+mod adopt;
 mod api;
 mod chaos;
 mod cli;
@@ -10,9 +11,12 @@ mod flush;
 mod framing;
 mod guard;
 mod keys;
+mod markers;
+mod migrations;
 mod model;
 mod outages;
 mod readme;
 mod rebuild;
 mod suite;
 mod tidy;
+mod verify;
