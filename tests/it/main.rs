@@ -1,6 +1,7 @@
 //! Achromat as a whole, against real Chroma servers.
 
 mod admin;
+mod adopt;
 mod api;
 mod chaos;
 mod cli;
@@ -11,9 +12,12 @@ mod framing;
 mod guard;
 mod keys;
 mod letters;
+mod markers;
+mod migrations;
 mod model;
 mod outages;
 mod readme;
 mod rebuild;
 mod suite;
 mod tidy;
+mod verify;

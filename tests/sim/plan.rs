@@ -102,6 +102,7 @@ impl Plan {
             },
             keys_kept: Duration::from_hours(24),
             verify_interval: ms(*random.pick(&[2_000, 60_000, 600_000])),
+            token_interval: ms(10_000),
         };
         let levels = Levels {
             records: *random.pick(&[Level::One, Level::One, Level::Majority, Level::All]),

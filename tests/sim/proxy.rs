@@ -6,11 +6,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use achromat_core::{
     body::without_get_or_create,
+    catalog::Marker,
     durable::Write,
     engine::{Effect, Engine, Event, Payload, Submission, Wire},
     guard::Guard,
     health::{Probe, judge_probe, probe_target},
-    ids::{Attempt, InstanceId, InstanceIx, LaneId, Position, Ticket},
+    ids::{Attempt, InstanceIx, LaneId, Position, Ticket},
     outcome::Sending,
     reply::{self, Reply},
     time::{Instant, WallTime},
@@ -340,7 +341,7 @@ impl World {
         self.send(sender, instance, (wire.method, wire.target, body), deadline);
     }
 
-    fn probe(&mut self, proxy: u32, instance: InstanceIx, marker: Option<InstanceId>) {
+    fn probe(&mut self, proxy: u32, instance: InstanceIx, marker: Option<Marker>) {
         let target = probe_target(marker);
         let what = (achromat_core::route::Method::Get, target, Bytes::new());
         let deadline = self.plan.timing.probe;
@@ -457,7 +458,7 @@ impl World {
 }
 
 /// As the shell's `Instances::probe` reads it.
-fn probe_of(marker: Option<InstanceId>, sending: &Sending) -> Probe {
+fn probe_of(marker: Option<Marker>, sending: &Sending) -> Probe {
     match sending {
         Sending::Answered(reply) => judge_probe(marker, reply),
         Sending::NotSent(why) if why == REFUSED => Probe::Refused,

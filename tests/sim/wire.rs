@@ -10,7 +10,8 @@
 use std::time::Duration;
 
 use achromat_core::{
-    ids::{Attempt, InstanceId, InstanceIx, JobId, LaneId, Position, Ticket},
+    catalog::Marker,
+    ids::{Attempt, InstanceIx, JobId, LaneId, Position, Ticket},
     outcome::Sending,
     reply::Reply,
     route::Method,
@@ -43,7 +44,7 @@ pub enum Sender {
         /// The proxy.
         proxy: u32,
         /// The marker that is asked for.
-        marker: Option<InstanceId>,
+        marker: Option<Marker>,
     },
     /// A job's request.
     Job {

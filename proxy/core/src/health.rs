@@ -14,9 +14,8 @@
 use std::time::Duration;
 
 use crate::{
-    body::Named,
-    ids::InstanceId,
-    jobs::restore::{MARKER, MARKER_TO_BE_MADE, OWN},
+    catalog::Marker,
+    marker::{MARKER, OWN, Shown},
     reply::Reply,
     time::Instant,
 };
@@ -68,27 +67,30 @@ pub enum Probe {
     /// Its heartbeat is fine, but its marker is gone or is another one: its data was lost, or was
     /// put there from elsewhere.
     Lost,
+    /// Its marker shows a token that is older than the last one it had: its data is from the past.
+    Past,
 }
 
 /// What a probe asks: for the collection of ours that tells an instance's data from any other, or
 /// for the heartbeat as long as there is none. Chroma's heartbeat is green whatever has become of
 /// the data.
-pub fn probe_target(marker: Option<InstanceId>) -> String {
-    match marker.filter(|marker| *marker != MARKER_TO_BE_MADE) {
+pub fn probe_target(marker: Option<Marker>) -> String {
+    match marker.filter(|marker| !marker.is_to_be_made()) {
         None => "/api/v2/heartbeat".to_owned(),
         Some(_) => format!("/api/v2/tenants/{OWN}/databases/{OWN}/collections/{MARKER}"),
     }
 }
 
 /// What the answer to a probe means.
-pub fn judge_probe(marker: Option<InstanceId>, reply: &Reply) -> Probe {
-    let marker = marker.filter(|marker| *marker != MARKER_TO_BE_MADE);
+pub fn judge_probe(marker: Option<Marker>, reply: &Reply) -> Probe {
+    let marker = marker.filter(|marker| !marker.is_to_be_made());
     match (marker, reply.status) {
         (None, 200..=299) => Probe::Answered,
         (Some(_), 404) => Probe::Lost,
-        (Some(marker), 200..=299) => match Named::parse(&reply.body) {
-            Some(found) if found.id == marker.0 => Probe::Answered,
-            Some(_) => Probe::Lost,
+        (Some(marker), 200..=299) => match Shown::parse(&reply.body) {
+            Some(shown) if shown.id != marker.id => Probe::Lost,
+            Some(shown) if shown.token < marker.token => Probe::Past,
+            Some(_) => Probe::Answered,
             None => Probe::Odd,
         },
         _ => Probe::Odd,
@@ -180,7 +182,7 @@ impl Health {
             0
         };
         let standing = match probe {
-            Probe::Answered | Probe::Lost => Standing::Up,
+            Probe::Answered | Probe::Lost | Probe::Past => Standing::Up,
             Probe::Refused => {
                 self.was_refused = true;
                 Standing::Down
@@ -250,6 +252,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{InstanceId, Token};
 
     const RULES: HealthRules = HealthRules {
         interval: Duration::from_secs(1),
@@ -264,6 +267,48 @@ mod tests {
         let mut health = Health::new(at(0));
         health.probed(Probe::Answered, &RULES, at(0));
         health
+    }
+
+    /// An instance must show the UUID that is known and a token no older than the one that is known:
+    /// it is written there first.
+    #[test]
+    fn data_from_elsewhere_or_from_the_past_is_told_apart() {
+        let [ours, other] = [7, 8].map(|n| InstanceId(uuid::Uuid::from_u128(n)));
+        let marker = |id, token| {
+            let token = Token(token);
+            Some(Marker { id, token })
+        };
+        let shows = |id: InstanceId, metadata: &str| {
+            let body = format!(r#"{{"id":"{id}","name":"marker","metadata":{metadata}}}"#);
+            Reply::json(200, body)
+        };
+        let gone = Reply::json(404, "{}");
+        let cases = [
+            (
+                marker(ours, 5),
+                shows(ours, r#"{"token":5}"#),
+                Probe::Answered,
+            ),
+            (
+                marker(ours, 5),
+                shows(ours, r#"{"token":6}"#),
+                Probe::Answered,
+            ),
+            (marker(ours, 5), shows(ours, r#"{"token":4}"#), Probe::Past),
+            (marker(ours, 5), shows(ours, "null"), Probe::Past),
+            (marker(ours, 0), shows(ours, "null"), Probe::Answered),
+            (marker(ours, 5), shows(other, r#"{"token":9}"#), Probe::Lost),
+            (marker(ours, 5), gone, Probe::Lost),
+            (None, Reply::json(200, "{}"), Probe::Answered),
+            (
+                Some(Marker::to_be_made(Token(5))),
+                Reply::json(200, "{}"),
+                Probe::Answered,
+            ),
+        ];
+        for (marker, reply, probe) in cases {
+            assert_eq!(judge_probe(marker, &reply), probe, "{marker:?} {reply:?}");
+        }
     }
 
     /// What a request met makes an instance suspect and probed at once, never down.

@@ -282,11 +282,19 @@ fn tell_copy(copy: &Value) {
     for kind in ["missing", "extra", "different"] {
         let count = copy[kind]["count"].as_u64().unwrap_or(0);
         if count > 0 {
-            let ids = copy[kind]["ids"].as_array().into_iter().flatten();
-            let ids: Vec<_> = ids.filter_map(Value::as_str).collect();
-            println!("    {count} {kind}: {}", ids.join(", "));
+            println!("    {count} {kind}: {}", words(&copy[kind]["ids"]));
         }
     }
+    let unlike = words(&copy["unlike"]);
+    if !unlike.is_empty() {
+        println!("    made differently: {unlike}");
+    }
+}
+
+fn words(list: &Value) -> String {
+    let all = list.as_array().into_iter().flatten();
+    let words: Vec<_> = all.filter_map(Value::as_str).collect();
+    words.join(", ")
 }
 
 pub(super) fn jobs(matches: &ArgMatches) -> anyhow::Result<ExitCode> {

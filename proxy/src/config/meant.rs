@@ -308,6 +308,7 @@ fn engine(checks: &mut Checks, written: &Written, instances: usize) -> engine::S
             "copies.verify_interval_ms",
             written.copies.verify_interval_ms,
         ),
+        token_interval: checks.time("health.token_interval_ms", health.token_interval_ms),
     }
 }
 

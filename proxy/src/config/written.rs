@@ -146,6 +146,8 @@ section! {
         silent_probes_max: u32 = 2,
         /// For a connection to be made.
         connect_timeout_ms: u64 = 1_000,
+        /// How often each instance gets another token, by which data from an old backup is known: one that was made after the last token was written is not noticed at once.
+        token_interval_ms: u64 = 60_000,
     }
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{Join, Question, Submission, TroubleReport};
 use crate::{
+    catalog::Marker,
     durable::Write,
     health::{Probe, Sign, Standing, Transition},
     ids::{Attempt, CollectionId, InstanceId, InstanceIx, JobId, LaneId, Position, Ticket},
@@ -230,8 +231,8 @@ pub enum Effect {
     Probe {
         /// The instance.
         instance: InstanceIx,
-        /// The UUID of its marker.
-        marker: Option<InstanceId>,
+        /// Its marker.
+        marker: Option<Marker>,
     },
     /// Tell the operator that a job has failed and will be tried again.
     JobFailed {

@@ -37,8 +37,8 @@ pub use self::{
 use crate::{
     catalog::{Catalog, Change},
     health::{Health, HealthRules, Probe, Sign, Standing, Transition},
-    ids::{Attempt, CollectionId, InstanceIx, JobId, LaneId, Position, Ticket},
-    jobs::{copy::Pace, restore::MARKER_TO_BE_MADE},
+    ids::{Attempt, CollectionId, InstanceId, InstanceIx, JobId, LaneId, Position, Ticket},
+    jobs::copy::Pace,
     lane::{Lane, Rules},
     limits::{REPLICATION_IN_FLIGHT_MAX, TRIM_INTERVAL, TROUBLES_KEPT_MAX},
     log::Entry,
@@ -64,10 +64,16 @@ pub struct Settings {
     pub pace: Pace,
     /// From the comparison of one collection's copies to that of the next one's.
     pub verify_interval: Duration,
+    /// From one token of an instance to its next.
+    pub token_interval: Duration,
 }
 
 struct Instance {
     health: Health,
+    /// The marker that the probe under way asks for.
+    probed_for: Option<InstanceId>,
+    /// When its token is due to be renewed.
+    mark_at: Instant,
     /// How many replicating sends it may still be given.
     budget: usize,
     /// The lanes that wait for that budget.
@@ -216,6 +222,9 @@ impl Engine {
             });
             if is_due {
                 let marker = self.catalog.instance(instance).marker;
+                if let Some(state) = self.instances.get_mut(instance.at()) {
+                    state.probed_for = marker.map(|marker| marker.id);
+                }
                 self.effects.push(Effect::Probe { instance, marker });
             }
         }
@@ -240,17 +249,33 @@ impl Engine {
     }
 
     fn probed(&mut self, instance: InstanceIx, probe: Probe) {
-        // A reset takes the marker away as well, and is known only when it has been answered.
-        let marker = self.catalog.instance(instance).marker;
-        let is_known = self.schema.open() == 0
-            && self.schema.has_applied(instance, self.schema.head())
-            && marker != Some(MARKER_TO_BE_MADE);
-        let is_out = self.catalog.is_out(instance);
-        if probe == Probe::Lost && !is_out && (is_known || !self.was_up(instance)) {
-            self.exclude(instance, "it has lost its data");
+        if !self.catalog.is_out(instance) && self.asked_for_its_marker(instance) {
+            match probe {
+                Probe::Lost if self.is_no_reset(instance) => {
+                    self.exclude(instance, "it has lost its data");
+                }
+                Probe::Past => self.exclude(instance, "its data is from the past"),
+                _ => {}
+            }
         }
         let (rules, now) = (self.settings.health, self.now);
         self.health(instance, |health| health.probed(probe, &rules, now));
+    }
+
+    /// Whether the last probe asked for the marker that the instance still has.
+    fn asked_for_its_marker(&self, instance: InstanceIx) -> bool {
+        let marker = self.catalog.instance(instance).marker;
+        let state = self.instances.get(instance.at());
+        marker.is_some_and(|marker| {
+            !marker.is_to_be_made() && state.is_some_and(|s| s.probed_for == Some(marker.id))
+        })
+    }
+
+    /// A reset takes the marker away as well, and is known only when it has been answered.
+    fn is_no_reset(&self, instance: InstanceIx) -> bool {
+        let is_known =
+            self.schema.open() == 0 && self.schema.has_applied(instance, self.schema.head());
+        is_known || !self.was_up(instance)
     }
 
     fn was_up(&self, instance: InstanceIx) -> bool {
@@ -280,6 +305,9 @@ impl Engine {
         let Some(transition) = change(&mut state.health) else {
             return;
         };
+        if (transition.from, transition.to) == (Standing::Down, Standing::Up) {
+            state.mark_at = self.now;
+        }
         self.effects.push(Effect::Tell {
             instance,
             transition,
@@ -339,6 +367,8 @@ impl Instance {
     fn new(now: Instant) -> Self {
         Self {
             health: Health::new(now),
+            probed_for: None,
+            mark_at: now,
             budget: REPLICATION_IN_FLIGHT_MAX,
             starved: BTreeSet::new(),
         }

@@ -5,9 +5,8 @@ use std::{borrow::Cow, sync::Arc};
 use super::{Engine, Payload, Wire};
 use crate::{
     body::{self, Named},
-    catalog::{Change, Collection, Copy, Namespace},
+    catalog::{Change, Collection, Copy, Marker, Namespace},
     ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, LaneId, Position},
-    jobs::restore::MARKER_TO_BE_MADE,
     lane::Lane,
     log::{RecordAct, Verb, Verdict},
     outcome::{Failure, Outcome},
@@ -194,7 +193,8 @@ impl Engine {
     /// A reset takes the instance's marker away too.
     fn unmarked(&self, verb: &Verb, instance: InstanceIx) -> Option<Change> {
         let mut record = self.catalog.instance(instance);
-        record.marker = Some(MARKER_TO_BE_MADE);
+        let token = record.marker.map(|marker| marker.token);
+        record.marker = Some(Marker::to_be_made(token.unwrap_or_default()));
         (*verb == Verb::Reset).then_some(Change::Instance { instance, record })
     }
 

@@ -3,6 +3,7 @@
 
 mod keys;
 mod letters;
+mod markers;
 mod questions;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -46,20 +47,25 @@ const SETTINGS: Settings = Settings {
         records_per_s: 1_000_000,
     },
     verify_interval: Duration::from_hours(1),
+    token_interval: Duration::from_hours(1),
 };
 
 /// Both instances are known, and hold what they should.
+fn known_instances() -> Vec<Change> {
+    let known = [A, B].map(|instance| Change::Instance {
+        instance,
+        record: crate::catalog::InstanceRecord {
+            marker: Some(markers::first(instance)),
+            quarantine: None,
+        },
+    });
+    known.into()
+}
+
 fn marked() -> Catalog {
     let mut catalog = Catalog::default();
-    for instance in [A, B] {
-        let marker = InstanceId(Uuid::from_u128(0xff00 + u128::from(instance.0)));
-        catalog.apply(&Change::Instance {
-            instance,
-            record: crate::catalog::InstanceRecord {
-                marker: Some(marker),
-                quarantine: None,
-            },
-        });
+    for change in known_instances() {
+        catalog.apply(&change);
     }
     catalog
 }
@@ -87,6 +93,7 @@ struct World {
     closed: Vec<Verdict>,
     tickets: u64,
     questioned: Vec<InstanceIx>,
+    markers: markers::Markers,
 }
 
 impl World {
@@ -110,7 +117,9 @@ impl World {
             closed: Vec::new(),
             tickets: 0,
             questioned: Vec::new(),
+            markers: markers::Markers::default(),
         };
+        world.ledger.write(&Write::Change(known_instances()));
         for instance in [A, B] {
             world.probe(instance, Probe::Answered);
         }
@@ -166,6 +175,15 @@ impl World {
                 });
             }
             Effect::Resolve { instance, .. } => self.questioned.push(instance),
+            Effect::Ask {
+                job,
+                instance,
+                wire,
+            } => {
+                if let Some(sending) = self.markers.answer(instance, &wire) {
+                    self.engine.step(Event::Told { job, sending }, self.now);
+                }
+            }
             Effect::Answer { ticket, reply } => {
                 assert!(self.answers.insert(ticket.0, reply.status).is_none());
             }
@@ -208,6 +226,7 @@ impl World {
                     position: *position,
                 })
             }
+            Write::Settle { job, .. } => Some(Event::Settled { job: *job }),
             _ => None,
         };
         if self.confirms {
@@ -1033,7 +1052,7 @@ fn a_lane_is_held_until_the_last_lets_it_go() {
     };
     assert_eq!(running(&world), 2);
     world.submit(create(CollectionId(Uuid::from_u128(3)), "abc"), Level::All);
-    for (job, left) in [(JobId(1), 1), (JobId(2), 0)] {
+    for (job, left) in [(JobId(3), 1), (JobId(4), 0)] {
         assert!(world.lines().is_empty(), "a job holds the lane");
         let sending = Sending::Closed { reused: false };
         world.step(Event::Told { job, sending });

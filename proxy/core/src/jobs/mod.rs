@@ -9,6 +9,7 @@ pub mod adopt;
 pub(crate) mod chroma;
 pub mod copy;
 pub mod mapping;
+pub(crate) mod mark;
 pub(crate) mod restore;
 pub mod verify;
 
@@ -45,7 +46,7 @@ pub enum Task {
     Adopt(InstanceIx),
     /// Takes an instance back into service that has lost its data, or was away for too long.
     Restore(InstanceIx),
-    /// Gives an instance its marker again, after a reset.
+    /// Renews the token of an instance's marker; makes the marker again after a reset.
     Mark(InstanceIx),
     /// Makes an instance's copy of a collection equal to a healthy one.
     Rebuild(CollectionId, InstanceIx),
@@ -67,8 +68,26 @@ impl Task {
         }
     }
 
+    /// The instance whose marker it writes.
+    pub(crate) fn marks(&self) -> Option<InstanceIx> {
+        match self {
+            Self::Adopt(instance) | Self::Restore(instance) | Self::Mark(instance) => {
+                Some(*instance)
+            }
+            Self::Rebuild(..) | Self::Verify(_) | Self::Map(_) | Self::Unmap(_) => None,
+        }
+    }
+
+    /// Whether it takes a few requests only, so that it need not wait for those that take long.
+    pub(crate) fn is_small(&self) -> bool {
+        matches!(self, Self::Mark(_))
+    }
+
     /// Whether two tasks may not go on at once.
     pub(crate) fn excludes(&self, other: &Self) -> bool {
+        if self.is_small() || other.is_small() {
+            return self.marks() == other.marks();
+        }
         match (self.collection(), other.collection()) {
             (Some(ours), Some(theirs)) => ours == theirs,
             _ => true,

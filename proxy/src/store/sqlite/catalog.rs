@@ -2,7 +2,7 @@
 
 use achromat_core::{
     catalog::{Change, Collection, Copy, InstanceRecord},
-    ids::{CollectionId, InstanceId, InstanceIx, Position},
+    ids::{CollectionId, InstanceId, InstanceIx, Position, Token},
 };
 use sqlx::SqliteConnection;
 use uuid::Uuid;
@@ -40,6 +40,9 @@ pub(super) async fn change(
             Change::Instance { instance, record } => {
                 let instance = name(names, *instance)?;
                 know_instance(connection, instance, record).await?;
+            }
+            Change::Token { instance, token } => {
+                renew_token(connection, name(names, *instance)?, *token).await?;
             }
             Change::Copied { .. }
             | Change::Quarantined { .. }
@@ -83,10 +86,29 @@ async fn know_instance(
     instance: &str,
     record: &InstanceRecord,
 ) -> Result<()> {
-    sqlx::query("INSERT OR REPLACE INTO instances (instance, marker, quarantine) VALUES (?, ?, ?)")
+    let (id, token) = record
+        .marker
+        .map_or((None, Token(0)), |marker| (Some(marker.id), marker.token));
+    sqlx::query(
+        "INSERT OR REPLACE INTO instances (instance, marker, token, quarantine) VALUES (?, ?, ?, ?)",
+    )
+    .bind(instance)
+    .bind(id.map(|id| id.0.into_bytes().to_vec()))
+    .bind(signed(token.0))
+    .bind(record.quarantine.as_deref())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn renew_token(
+    connection: &mut SqliteConnection,
+    instance: &str,
+    token: Token,
+) -> Result<()> {
+    sqlx::query("UPDATE instances SET token = ? WHERE instance = ?")
+        .bind(signed(token.0))
         .bind(instance)
-        .bind(record.marker.map(|id| id.0.into_bytes().to_vec()))
-        .bind(record.quarantine.as_deref())
         .execute(connection)
         .await?;
     Ok(())

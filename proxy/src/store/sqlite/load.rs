@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use achromat_core::{
-    catalog::{Catalog, Change, Collection, Copy, InstanceRecord},
+    catalog::{Catalog, Change, Collection, Copy, InstanceRecord, Marker},
     engine::{RestoredLane, Snapshot},
-    ids::{CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, Key, LaneId, Position},
+    ids::{
+        CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, Key, LaneId, Position, Token,
+    },
     log::{Logged, Verb, Verdict},
     time::WallTime,
 };
@@ -95,9 +97,11 @@ async fn catalog(connection: &mut SqliteConnection, names: &InstanceNames) -> Re
         let Some(instance) = place(names, &row) else {
             continue;
         };
-        let marker: Option<&[u8]> = row.get("marker");
+        let id: Option<&[u8]> = row.get("marker");
+        let id = id.map(uuid).transpose()?.map(InstanceId);
+        let token = Token(unsigned(row.get("token")));
         let record = InstanceRecord {
-            marker: marker.map(uuid).transpose()?.map(InstanceId),
+            marker: id.map(|id| Marker { id, token }),
             quarantine: row.get::<Option<&str>, _>("quarantine").map(Arc::from),
         };
         catalog.apply(&Change::Instance { instance, record });

@@ -33,7 +33,10 @@ impl Engine {
         match result {
             Ok(finding) => {
                 self.jobs.retries.remove(&task);
-                self.found(task, finding);
+                self.marked(&task);
+                if !task.is_small() {
+                    self.found(task, finding);
+                }
             }
             Err(stopped) => self.retry_later(task, stopped),
         }
@@ -41,6 +44,17 @@ impl Engine {
             self.open_gate(lane);
         }
         self.schedule();
+    }
+
+    /// An instance has a new token, if this was about its marker.
+    fn marked(&mut self, task: &Task) {
+        let at = self.now + self.settings.token_interval;
+        let state = task
+            .marks()
+            .and_then(|instance| self.instances.get_mut(instance.at()));
+        if let Some(state) = state {
+            state.mark_at = at;
+        }
     }
 
     fn retry_later(&mut self, task: Task, stopped: Stopped) {

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::Engine;
 use crate::{
-    catalog::{Change, Collection},
+    catalog::{Change, Collection, Marker},
     health::Standing,
     ids::{CollectionId, InstanceIx, JobId, LaneId, Position},
     jobs::{
@@ -15,7 +15,8 @@ use crate::{
         adopt::{NOT_COMPARED, adopt},
         copy::{BEING_REBUILT, BEING_REPAIRED, rebuild},
         mapping::{map, unmap},
-        restore::{MARKER_TO_BE_MADE, remark, restore},
+        mark::renew,
+        restore::restore,
         verify::verify,
     },
     limits::JOBS_MAX,
@@ -97,6 +98,12 @@ impl Jobs {
             .any(|running| running.job.task == *task)
     }
 
+    /// Whether no more jobs are begun that take long.
+    fn is_full(&self) -> bool {
+        let all = self.running.values();
+        all.filter(|running| !running.job.task.is_small()).count() >= JOBS_MAX
+    }
+
     fn watcher(&self, lane: LaneId) -> Option<&Running> {
         let mut all = self.running.values();
         all.find(|running| running.watches == Some(lane))
@@ -120,9 +127,10 @@ impl Engine {
     /// Begins what is due. Failures are tried again later and later.
     pub(super) fn schedule(&mut self) {
         let mut due = self.due();
-        while self.jobs.running.len() < JOBS_MAX
-            && let Some(task) = due.pop_front()
-        {
+        while let Some(task) = due.pop_front() {
+            if self.jobs.is_full() && !task.is_small() {
+                break;
+            }
             let waits = self
                 .jobs
                 .retries
@@ -148,10 +156,13 @@ impl Engine {
             let record = self.catalog.instance(instance);
             if record.marker.is_none() && !self.awaits_an_earlier(instance) {
                 due.push_back(Task::Adopt(instance));
-            } else if record.marker == Some(MARKER_TO_BE_MADE) && record.quarantine.is_none() {
-                due.push_back(Task::Mark(instance));
             } else if record.marker.is_some() && record.quarantine.is_some() {
                 due.push_back(Task::Restore(instance));
+            } else if record
+                .marker
+                .is_some_and(|marker| self.is_to_be_marked(instance, marker))
+            {
+                due.push_back(Task::Mark(instance));
             }
         }
         for instance in all().filter(|instance| !self.catalog.is_out(*instance)) {
@@ -161,6 +172,12 @@ impl Engine {
         due.extend(self.jobs.asked.iter().cloned());
         due.extend(self.background());
         due
+    }
+
+    /// Whether an instance needs a marker, or another token.
+    fn is_to_be_marked(&self, instance: InstanceIx, marker: Marker) -> bool {
+        let state = self.instances.get(instance.at());
+        marker.is_to_be_made() || state.is_some_and(|state| state.mark_at <= self.now)
     }
 
     /// Whether an instance before this one is unknown as well, and may be reached any moment: what
@@ -296,7 +313,7 @@ impl Engine {
                     Box::pin(restore(port, source, target))
                 }))
             }
-            Task::Mark(target) => Some(Job::new(task, |port| Box::pin(remark(port, target)))),
+            Task::Mark(target) => Some(Job::new(task, |port| Box::pin(renew(port, target)))),
             Task::Rebuild(id, target) => {
                 let collection = self.catalog.get(id)?;
                 let mut holders = self.holders(collection).into_iter();
