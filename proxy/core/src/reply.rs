@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::{
     ids::{InstanceId, Key},
+    log::RecordAct,
     route::Method,
 };
 
@@ -131,6 +132,12 @@ pub fn no_answer(instances: &str) -> Reply {
         "The request ended without an answer on {instances}: Chroma closes the connection on requests that break its handler, so it is not tried on further instances"
     );
     Reply::error(502, "NoAnswer", &message)
+}
+
+/// A record write is in the log, and that is enough for its client: Chroma's status for it.
+pub fn logged(act: RecordAct) -> Reply {
+    let status = if act == RecordAct::Add { 201 } else { 200 };
+    Reply::json(status, "{}")
 }
 
 /// 504: a write is in the log and may have been done; what became of it was not known in time.

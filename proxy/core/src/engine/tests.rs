@@ -3,6 +3,7 @@
 
 mod keys;
 mod letters;
+mod logged;
 mod markers;
 mod questions;
 

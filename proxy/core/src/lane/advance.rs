@@ -178,6 +178,7 @@ impl Lane {
                 is_distrusted,
                 failed,
                 peer.map(|peer| peer.standing),
+                slot.executor != Some(instance),
                 instance,
             );
             if best.is_none_or(|best| rank < best) {

@@ -178,6 +178,8 @@ pub struct Client {
     pub level: Level,
     /// When it is answered at the latest, whatever has happened.
     pub answer_by: Instant,
+    /// The instance that is to carry it out first, when it is as good as any other.
+    pub executor: Option<InstanceIx>,
 }
 
 /// An entry as a lane holds it.
@@ -191,6 +193,8 @@ pub(crate) struct Slot {
     pub(crate) verdict: Verdict,
     /// The key under which its client may repeat it.
     key: Option<Key>,
+    /// The instance that is to carry it out first, when it is as good as any other.
+    executor: Option<InstanceIx>,
     /// Whether a client was told that its outcome is unknown, or may have been before a restart; or
     /// whether it takes up a letter. When it comes to nothing, it is a letter.
     is_late: bool,
@@ -223,6 +227,7 @@ impl Slot {
             logged_at,
             verdict,
             key: None,
+            executor: None,
             is_late: false,
             maybe_on: 0,
             verdict_is_recorded: verdict != Verdict::Open,
