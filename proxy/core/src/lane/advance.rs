@@ -11,6 +11,7 @@ use crate::{
     limits::{ABANDON_AGE_MIN, ABANDON_ATTEMPTS_MIN, CLOSED_INSTANCES_MAX},
     log::Verdict,
     outcome::Failure,
+    time::Instant,
 };
 
 impl Lane {
@@ -25,6 +26,7 @@ impl Lane {
             self.abandon_hopeless(context);
         }
         self.answer_clients(context);
+        self.forget_what_settled(context);
         self.forget(context.peers);
     }
 
@@ -68,9 +70,11 @@ impl Lane {
         let trouble = self.track(instance).and_then(|track| track.trouble);
         match trouble {
             Some(trouble) if trouble.retry_at > context.now => {
-                context.effects.push(Effect::Wake {
-                    at: trouble.retry_at,
-                });
+                if trouble.retry_at < Instant::NEVER {
+                    context.effects.push(Effect::Wake {
+                        at: trouble.retry_at,
+                    });
+                }
                 false
             }
             Some(Trouble {
@@ -286,6 +290,22 @@ impl Lane {
                 reason,
                 settled: settled(slot),
             });
+        }
+    }
+
+    /// Where nothing is owed either: what was sent before is waited for all the same, since the next
+    /// entry may come any moment.
+    fn forget_what_settled(&mut self, context: &mut Context<'_>) {
+        for instance in self.instances() {
+            let is_idle = self.track(instance).is_some_and(|track| {
+                track.trouble.is_some() && track.flight.is_none() && track.applied >= self.head()
+            });
+            if is_idle
+                && self.may_retry(instance, context)
+                && let Some(track) = self.track_mut(instance)
+            {
+                track.trouble = None;
+            }
         }
     }
 
