@@ -96,7 +96,7 @@ impl World {
         let snapshot = self.store.ledger.snapshot(self.plan.settings.instances);
         let now = self.instant();
         let engine = Engine::restore(self.plan.settings, snapshot, now);
-        let mut proxy = Proxy {
+        let mut proxy = Box::new(Proxy {
             number,
             view: engine.view(),
             engine,
@@ -112,7 +112,7 @@ impl World {
             questions: BTreeMap::new(),
             tickets: 0,
             turns: 0,
-        };
+        });
         self.say(|| format!("proxy {number} starts"));
         self.oracle.proxy_started();
         self.schedule(&mut proxy, self.now);
@@ -407,7 +407,7 @@ impl World {
     }
 
     /// The proxy dies at once. What it had on the wire travels on.
-    pub(super) fn kill(&mut self, proxy: Proxy) {
+    pub(super) fn kill(&mut self, proxy: Box<Proxy>) {
         let number = proxy.number;
         self.say(|| format!("proxy {number} dies"));
         for mark in self.oracle.proxy_died(&proxy.writing.writes()) {
@@ -426,7 +426,7 @@ impl World {
 
     /// The proxy learns that another has taken over: it takes in what it was told, answers whom it
     /// can, and ends.
-    pub(super) fn depose(&mut self, mut proxy: Proxy) {
+    pub(super) fn depose(&mut self, mut proxy: Box<Proxy>) {
         for message in std::mem::take(&mut proxy.inbox) {
             self.take_in(&mut proxy, message);
         }

@@ -105,7 +105,7 @@ pub struct World {
     /// The log.
     pub store: Store,
     /// The proxies that live, by number.
-    pub proxies: BTreeMap<u32, Proxy>,
+    pub proxies: BTreeMap<u32, Box<Proxy>>,
     /// How many proxies there have been.
     pub proxy_count: u32,
     /// The clients.

@@ -269,6 +269,7 @@ impl Engine {
             if awaited.replicates {
                 self.return_budget(instance);
             }
+            self.advance(id);
             return;
         };
         let sign = match &sending {

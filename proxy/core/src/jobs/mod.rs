@@ -61,11 +61,9 @@ impl Task {
     fn collection(&self) -> Option<CollectionId> {
         match self {
             Self::Rebuild(id, _) | Self::Verify(id) => Some(*id),
-            Self::Adopt(_)
-            | Self::Restore(_)
-            | Self::Mark(_)
-            | Self::Map(_)
-            | Self::Unmap(_) => None,
+            Self::Adopt(_) | Self::Restore(_) | Self::Mark(_) | Self::Map(_) | Self::Unmap(_) => {
+                None
+            }
         }
     }
 
@@ -81,11 +79,9 @@ impl Task {
     pub(crate) fn hold_max(&self) -> Duration {
         match self {
             Self::Adopt(_) | Self::Restore(_) => INSTANCE_HOLD_MAX,
-            Self::Rebuild(..)
-            | Self::Verify(_)
-            | Self::Mark(_)
-            | Self::Map(_)
-            | Self::Unmap(_) => HOLD_MAX,
+            Self::Rebuild(..) | Self::Verify(_) | Self::Mark(_) | Self::Map(_) | Self::Unmap(_) => {
+                HOLD_MAX
+            }
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 impl Lane {
     /// Does whatever can be done now.
     pub fn advance(&mut self, context: &mut Context<'_>) {
-        self.pass_over();
+        self.pass_over(context);
         if !self.is_void {
             for instance in self.instances() {
                 self.replicate_to(instance, context);
@@ -26,26 +26,39 @@ impl Lane {
             self.abandon_hopeless(context);
         }
         self.answer_clients(context);
-        self.forget_what_settled(context);
         self.forget(context.peers);
     }
 
-    /// Moves idle tracks over entries that nobody needs to do.
-    fn pass_over(&mut self) {
+    /// Moves idle tracks over entries that nobody needs to do. Where a request may still be carried
+    /// out the track waits until it has settled: so the log shows, even to the next proxy, that
+    /// there may be one.
+    fn pass_over(&mut self, context: &mut Context<'_>) {
         for instance in self.instances() {
             while let Some(next) = self.next_of(instance)
-                && self.slot(next).is_some_and(|slot| {
-                    slot.verdict_is_recorded && (slot.verdict.is_passed_over() || self.is_void)
-                })
+                && self.is_passed_over(next)
+                && (self.is_void || self.has_settled(instance, context))
+                && let Some(track) = self.track_mut(instance)
             {
-                if let Some(track) = self.track_mut(instance) {
-                    track.applied = next;
-                    track.recorded = next;
-                    // A request for it may be on its way all the same.
-                    track.trouble = track.trouble.filter(|t| t.settles.is_some());
-                }
+                (track.applied, track.recorded) = (next, next);
+                track.trouble = None;
             }
         }
+    }
+
+    fn is_passed_over(&self, position: Position) -> bool {
+        self.slot(position).is_some_and(|slot| {
+            slot.verdict_is_recorded && (slot.verdict.is_passed_over() || self.is_void)
+        })
+    }
+
+    /// Whether nothing that was sent to an instance before can be carried out any more; asks to be
+    /// woken if not.
+    fn has_settled(&self, instance: InstanceIx, context: &mut Context<'_>) -> bool {
+        let settles = self
+            .track(instance)
+            .and_then(|track| track.trouble)
+            .is_some_and(|trouble| trouble.settles.is_some());
+        !settles || self.may_retry(instance, context)
     }
 
     /// The entry that an instance would have to do next, when it is not doing one.
@@ -267,7 +280,7 @@ impl Lane {
     fn may_still_be_carried_out(&self, position: Position) -> bool {
         self.is_in_flight(position)
             || self.tracks.iter().any(|track| {
-                track.applied.next() == position
+                track.applied < position
                     && track
                         .trouble
                         .is_some_and(|trouble| trouble.settles.is_some())
@@ -290,22 +303,6 @@ impl Lane {
                 reason,
                 settled: settled(slot),
             });
-        }
-    }
-
-    /// Where nothing is owed either: what was sent before is waited for all the same, since the next
-    /// entry may come any moment.
-    fn forget_what_settled(&mut self, context: &mut Context<'_>) {
-        for instance in self.instances() {
-            let is_idle = self.track(instance).is_some_and(|track| {
-                track.trouble.is_some() && track.flight.is_none() && track.applied >= self.head()
-            });
-            if is_idle
-                && self.may_retry(instance, context)
-                && let Some(track) = self.track_mut(instance)
-            {
-                track.trouble = None;
-            }
         }
     }
 
