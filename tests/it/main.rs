@@ -14,5 +14,6 @@ mod model;
 mod outages;
 mod readme;
 mod rebuild;
+mod sim;
 mod suite;
 mod tidy;

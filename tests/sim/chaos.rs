@@ -6,6 +6,7 @@ use achromat_core::{engine::Event, health::Standing, ids::InstanceIx};
 
 use super::{
     faults::Fault,
+    model::Server,
     process::State,
     proxy::Message,
     store::Told,
@@ -14,6 +15,10 @@ use super::{
 
 /// For how long at most a proxy goes on sending after another one has taken over.
 const LEASE_US_MAX: u64 = 200_000;
+
+/// A process whose disk was lost is away for so long at least that it is missed: one that came back
+/// between two probes would serve nothing for everything until the next one.
+const WIPED_SPAN_MIN: Duration = Duration::from_millis(2_500);
 
 /// Something that goes on for a while.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +69,9 @@ impl World {
                 self.after(span, Happening::End(Spell::FullDisk(instance)));
             }
             // What only one instance has would be lost for ever.
+            Fault::Wipe if is_up && self.oracle.may_lose(instance) => {
+                self.wipe(instance, span.max(WIPED_SPAN_MIN));
+            }
             Fault::Tamper if self.oracle.is_whole() => self.tamper(instance),
             Fault::Forced => {
                 // Whoever says that a dead instance is well must know.
@@ -115,6 +123,14 @@ impl World {
         }
         let life = self.processes[instance.at()].life;
         self.after(span, Happening::End(Spell::Process(instance, life)));
+    }
+
+    /// The process dies, and comes back with nothing on its disk.
+    fn wipe(&mut self, instance: InstanceIx, span: Duration) {
+        self.stop_process(Fault::Crash, instance, span);
+        let process = &mut self.processes[instance.at()];
+        process.server = Server::new(self.plan.seed ^ u64::from(process.life) << 32);
+        self.oracle.wiped(instance);
     }
 
     /// Somebody deletes a collection on one instance, behind the proxy's back.

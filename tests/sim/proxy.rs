@@ -2,7 +2,10 @@
 //! taken in in batches, the view is published before effects are carried out, effects are carried
 //! out one after the other; and it can die between any two of them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use achromat_core::{
     body::without_get_or_create,
@@ -11,6 +14,7 @@ use achromat_core::{
     guard::Guard,
     health::{Probe, judge_probe, probe_target},
     ids::{Attempt, InstanceId, InstanceIx, LaneId, Position, Ticket},
+    key::KeyRecord,
     outcome::Sending,
     reply::{self, Reply},
     time::{Instant, WallTime},
@@ -43,6 +47,15 @@ pub enum Message {
         permit: Box<Permit>,
         /// Whose it is.
         operation: usize,
+        /// When it is answered at the latest.
+        answer_by: Instant,
+    },
+    /// A client's write under a key that the store knows.
+    Join {
+        /// What it knows.
+        record: Box<KeyRecord>,
+        /// Whose it is.
+        operation: usize,
     },
 }
 
@@ -70,6 +83,8 @@ pub struct Proxy {
     pub serves: bool,
     /// The clients whose writes it has.
     pub waiting: BTreeMap<Ticket, usize>,
+    /// The clients for which the store is asked for a key.
+    pub keyed: BTreeSet<usize>,
     /// The reads that it has.
     pub reads: BTreeMap<usize, Read>,
     /// The questions that it has put.
@@ -82,6 +97,16 @@ pub struct Proxy {
 
 /// The collection that is protected.
 pub const PROTECTED: &str = "global";
+
+impl Proxy {
+    /// One more write, for a client.
+    fn ticket(&mut self, operation: usize) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.waiting.insert(ticket, operation);
+        ticket
+    }
+}
 
 impl World {
     /// A proxy starts, from what the store holds. One that still runs does not know it yet.
@@ -108,6 +133,7 @@ impl World {
             born: self.now,
             serves: false,
             waiting: BTreeMap::new(),
+            keyed: BTreeSet::new(),
             reads: BTreeMap::new(),
             questions: BTreeMap::new(),
             tickets: 0,
@@ -175,14 +201,20 @@ impl World {
         let now = self.instant();
         match message {
             Message::Event(event) => proxy.engine.step(event, now),
-            Message::Submit { permit, operation } => {
-                proxy.tickets += 1;
-                let ticket = Ticket(proxy.tickets);
-                proxy.waiting.insert(ticket, operation);
+            Message::Join { record, operation } => {
+                let ticket = proxy.ticket(operation);
+                let join = self.join_of(ticket, *record, operation);
+                proxy.engine.step(Event::Joined(Box::new(join)), now);
+            }
+            Message::Submit {
+                permit,
+                operation,
+                answer_by,
+            } => {
                 let submission = Submission {
-                    ticket,
+                    ticket: proxy.ticket(operation),
                     permit: *permit,
-                    answer_by: now + self.plan.write_deadline,
+                    answer_by,
                 };
                 proxy
                     .engine
@@ -257,10 +289,8 @@ impl World {
                 self.send(sender, instance, (wire.method, wire.target, body), deadline);
             }
             Effect::AskAgain { ticket } => {
-                // As the shell tells a write without a key.
                 if let Some(operation) = proxy.waiting.remove(&ticket) {
-                    let reply = reply::outcome_unknown("its collection was deleted meanwhile");
-                    self.answer(operation, Some(reply));
+                    self.ask_again(proxy, operation);
                 }
             }
             Effect::ForgetKeys { .. } => {
@@ -415,7 +445,8 @@ impl World {
         }
         self.abandon_flush(&proxy);
         self.orphan(number);
-        for operation in proxy.waiting.values().chain(proxy.reads.keys()) {
+        let waiting = proxy.waiting.values().chain(proxy.reads.keys());
+        for operation in waiting.chain(&proxy.keyed) {
             self.answer(*operation, None);
         }
         if self.proxies.is_empty() {

@@ -106,6 +106,12 @@ pub fn no_such_collection(name: &str) -> Reply {
     Reply::error(404, "NotFoundError", &message)
 }
 
+/// What Chroma 1.5.9 says when a collection is renamed onto an existing name.
+pub fn name_is_taken() -> Reply {
+    let message = "Database error: error returned from database: (code: 2067) UNIQUE constraint failed: collections.name, collections.database_id";
+    Reply::error(500, "InternalError", message)
+}
+
 /// 403 with the rule that forbids it.
 pub fn denied(message: &str) -> Reply {
     Reply::error(403, "AuthError", message)

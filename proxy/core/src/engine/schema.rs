@@ -68,6 +68,7 @@ impl Engine {
     ) -> Result<(Action, Captures<'a>), Outcome> {
         if let Some(subject) = verb.subject() {
             let (collection, id) = self.copy_to_address(subject, instance, verdict)?;
+            self.name_is_free(verb, collection, verdict)?;
             return Ok(address_within(verb, collection, id));
         }
         let some = |name: &'a Arc<str>| Some(Cow::Borrowed(name.as_ref()));
@@ -130,6 +131,33 @@ impl Engine {
         collection
             .and_then(|collection| Some((collection.as_ref(), collection.on(instance)?)))
             .ok_or_else(|| Outcome::Done(Reply::json(200, "{}")))
+    }
+
+    /// An open rename onto a name that another collection has is refused as Chroma would refuse it,
+    /// and not sent: an instance that has lost the other one would do it.
+    fn name_is_free(
+        &self,
+        verb: &Verb,
+        collection: &Collection,
+        verdict: Verdict,
+    ) -> Result<(), Outcome> {
+        let Verb::ModifyCollection {
+            new_name: Some(name),
+            ..
+        } = verb
+        else {
+            return Ok(());
+        };
+        let (tenant, database) = (&collection.tenant, &collection.database);
+        match self.catalog.named(tenant, database, name) {
+            Some(other) if verdict == Verdict::Open && other.id != collection.id => {
+                Err(Outcome::Refused {
+                    reply: reply::name_is_taken(),
+                    trace: false,
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the name of a collection that is to be made belongs to an older one: then what an
