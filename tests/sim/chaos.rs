@@ -6,7 +6,6 @@ use achromat_core::{engine::Event, health::Standing, ids::InstanceIx};
 
 use super::{
     faults::Fault,
-    model::Server,
     process::State,
     proxy::Message,
     store::Told,
@@ -128,8 +127,7 @@ impl World {
     /// The process dies, and comes back with nothing on its disk.
     fn wipe(&mut self, instance: InstanceIx, span: Duration) {
         self.stop_process(Fault::Crash, instance, span);
-        let process = &mut self.processes[instance.at()];
-        process.server = Server::new(self.plan.seed ^ u64::from(process.life) << 32);
+        self.processes[instance.at()].wipe(self.plan.seed, instance);
         self.oracle.wiped(instance);
     }
 
@@ -180,11 +178,16 @@ impl World {
         self.store.down_until = 0;
         self.store.full_until = 0;
         for instance in InstanceIx::all(self.processes.len()) {
-            self.revive(instance);
             let process = &mut self.processes[instance.at()];
             process.slowness = 1;
             process.is_full = false;
-            self.force(instance, Standing::Up, Duration::ZERO);
+            if self.oracle.is_wiped(instance) && process.state == State::Crashed {
+                let spell = Spell::Process(instance, process.life);
+                self.after(WIPED_SPAN_MIN, Happening::End(spell));
+            } else {
+                self.revive(instance);
+                self.force(instance, Standing::Up, Duration::ZERO);
+            }
         }
         // By then every instance has been seen.
         self.after(Duration::from_secs(5), Happening::Look);

@@ -184,6 +184,11 @@ impl Oracle {
         self.wiped.insert(instance);
     }
 
+    /// Whether an instance has lost its data and was not taken into service again.
+    pub fn is_wiped(&self, instance: InstanceIx) -> bool {
+        self.wiped.contains(&instance)
+    }
+
     /// Whether an instance may lose its data: another one has, or will be sent, everything.
     pub fn may_lose(&self, instance: InstanceIx) -> bool {
         let is_sound = |other: InstanceIx| {
