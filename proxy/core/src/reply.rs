@@ -46,6 +46,11 @@ impl Reply {
         Self::json(status, body)
     }
 
+    /// Whether the request was looked at and answered: not too slow, not one too many, no failure.
+    pub fn is_answer(&self) -> bool {
+        self.status < 500 && !matches!(self.status, 408 | 429)
+    }
+
     /// Whether the status says that the request was done.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)

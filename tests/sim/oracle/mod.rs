@@ -62,6 +62,8 @@ pub struct Oracle {
     seen: BTreeMap<(LaneId, InstanceIx), Seen>,
     quarantined: BTreeSet<(CollectionId, InstanceIx)>,
     distrusted: BTreeSet<(CollectionId, InstanceIx)>,
+    /// Collections that have, or had, a copy which was made anew.
+    remade: BTreeSet<CollectionId>,
     out: BTreeSet<InstanceIx>,
     /// Instances that have lost everything, and were not taken into service again.
     wiped: BTreeSet<InstanceIx>,
@@ -89,6 +91,7 @@ impl Oracle {
             seen: BTreeMap::new(),
             quarantined: BTreeSet::new(),
             distrusted: BTreeSet::new(),
+            remade: BTreeSet::new(),
             out: InstanceIx::all(instances).collect(),
             wiped: BTreeSet::new(),
             gone: BTreeSet::new(),

@@ -232,7 +232,7 @@ impl Oracle {
             504 if has(reply, "LevelNotReached") => marks.push(Mark::LevelNotReached),
             504 => marks.push(Mark::OutcomeUnknown),
             502 => marks.push(Mark::NoAnswer),
-            500 if has(reply, "UNIQUE") => marks.push(Mark::RenameRefused),
+            500 if has(reply, UNIQUE) => marks.push(Mark::RenameRefused),
             _ => {}
         }
         if operation.draft.about != About::Write || !reply.is_success() {
@@ -276,6 +276,14 @@ pub(super) fn is_nothing_to_delete(operation: &Operation, reply: &Reply) -> bool
 pub(super) fn is_ours(reply: &Reply) -> bool {
     has(reply, "nothing was done")
 }
+
+/// Whether an answer says that a write was refused, and not only that it has failed so far.
+pub(super) fn is_refusal(reply: &Reply) -> bool {
+    reply.is_answer() || has(reply, UNIQUE)
+}
+
+/// What a refused rename is answered, with a 500.
+const UNIQUE: &str = "UNIQUE constraint";
 
 fn has(reply: &Reply, text: &str) -> bool {
     std::str::from_utf8(&reply.body).is_ok_and(|body| body.contains(text))

@@ -48,7 +48,7 @@ impl Oracle {
             let noted = place.and_then(|(lane, position)| self.noted(*lane, *position));
             let is_outcome = match noted.map(|noted| noted.verdict) {
                 Some(Verdict::Accepted | Verdict::Found) => reply.is_success(),
-                Some(Verdict::Refused { .. }) => !matches!(reply.status, 502..=504),
+                Some(Verdict::Refused { .. }) => watch::is_refusal(reply),
                 _ => false,
             };
             if !is_outcome {

@@ -223,6 +223,7 @@ impl Oracle {
                     instance,
                 } => {
                     self.quarantined.remove(&(*collection, *instance));
+                    self.remade.insert(*collection);
                     self.distrusted.remove(&(*collection, *instance));
                     marks.push(Mark::Healed);
                 }

@@ -2,6 +2,7 @@
 //! Every order of events is the simulator's business.
 
 mod keys;
+mod lacking;
 mod settling;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
