@@ -47,6 +47,11 @@ impl Reply {
         Self::json(status, body)
     }
 
+    /// Whether the request was looked at and answered: not too slow, not one too many, no failure.
+    pub fn is_answer(&self) -> bool {
+        self.status < 500 && !matches!(self.status, 408 | 429)
+    }
+
     /// Whether the status says that the request was done.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
@@ -105,6 +110,12 @@ pub fn no_such_collection_id(id: &str) -> Reply {
 pub fn no_such_collection(name: &str) -> Reply {
     let message = format!("Collection [{name}] does not exist");
     Reply::error(404, "NotFoundError", &message)
+}
+
+/// What Chroma 1.5.9 says when a collection is renamed onto an existing name.
+pub fn name_is_taken() -> Reply {
+    let message = "Database error: error returned from database: (code: 2067) UNIQUE constraint failed: collections.name, collections.database_id";
+    Reply::error(500, "InternalError", message)
 }
 
 /// 403 with the rule that forbids it.

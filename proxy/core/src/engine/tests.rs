@@ -2,10 +2,12 @@
 //! Every order of events is the simulator's business.
 
 mod keys;
+mod lacking;
 mod letters;
 mod logged;
 mod markers;
 mod questions;
+mod settling;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

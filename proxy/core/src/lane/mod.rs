@@ -379,12 +379,16 @@ impl Lane {
 
     /// Whether nothing that was sent to an instance can still be carried out.
     pub fn is_quiet(&self, instance: InstanceIx, now: Instant) -> bool {
-        let settles = |trouble: Trouble| {
-            let is_over = trouble.retry_at <= now || trouble.retry_at == Instant::NEVER;
-            trouble.settles.is_some() && !is_over
-        };
+        let settles = |trouble: Trouble| trouble.settles.is_some() && trouble.retry_at > now;
         self.track(instance)
             .is_none_or(|track| track.flight.is_none() && !track.trouble.is_some_and(settles))
+    }
+
+    /// Whether an instance is left alone until an old sending has settled. The lane must hear of its
+    /// comings and goings until then, be anything owed to it or not.
+    pub fn is_settling(&self) -> bool {
+        let settles = |track: &Track| track.trouble.is_some_and(|t| t.settles.is_some());
+        self.tracks.iter().any(settles)
     }
 
     /// Whether any sending or recording is under way, or any client waits.
