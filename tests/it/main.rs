@@ -11,6 +11,7 @@ mod flush;
 mod framing;
 mod guard;
 mod keys;
+mod letters;
 mod markers;
 mod migrations;
 mod model;

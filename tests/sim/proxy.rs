@@ -74,7 +74,7 @@ pub struct Proxy {
     /// The reads that it has.
     pub reads: BTreeMap<usize, Read>,
     /// The questions that it has put.
-    pub questions: BTreeMap<Ticket, Asking>,
+    pub questions: BTreeMap<(Ticket, InstanceIx), Asking>,
     /// How many writes it has had.
     pub tickets: u64,
     /// How many reads it has had.
@@ -381,7 +381,11 @@ impl World {
                 self.put_to(proxy, Message::Event(event));
                 self.see_instances(proxy);
             }
-            Sender::Question { proxy, ticket } => self.question_answered(proxy, ticket, sending),
+            Sender::Question {
+                proxy,
+                ticket,
+                instance,
+            } => self.question_answered(proxy, (ticket, instance), sending),
             Sender::Read {
                 proxy,
                 operation,

@@ -59,6 +59,8 @@ pub enum Sender {
         proxy: u32,
         /// Who waits for it.
         ticket: Ticket,
+        /// Who is asked.
+        instance: InstanceIx,
     },
     /// A read.
     Read {

@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process, prlimit, waitid,
+};
 
 use crate::{api::Api, tools, wait::eventually};
 
@@ -119,6 +121,9 @@ impl Chroma {
     /// Stops its process in its tracks: it accepts connections and says nothing.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
+        let child = self.child.as_ref().expect("it runs");
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(Pid::from_child(child)), stopped).expect("it stops");
     }
 
     /// Lets it go on.

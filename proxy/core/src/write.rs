@@ -13,7 +13,7 @@ use crate::{
     guard::{Denial, Guard},
     ids::{CollectionId, DatabaseId, EntryId},
     key::Keyed,
-    log::{Entry, Level, RecordAct, Verb},
+    log::{Entry, Letter, Level, RecordAct, Verb},
     reply::{self, Reply},
     route::{Action, Captures},
     time::WallTime,
@@ -131,28 +131,43 @@ pub fn permit(
     fresh: Fresh,
 ) -> Result<Permit, Reply> {
     let verb = rules.verb(action, captures, &body, fresh)?;
-    let must_resolve = rules
-        .check(&verb, &body)
-        .map_err(|denial| denied(&denial))?;
-    let level = match verb {
-        Verb::Record { .. } => rules.levels.records,
-        _ => rules.levels.schema,
-    };
-    let entry = Entry {
+    rules.permit(Entry {
         id: fresh.entry,
         logged_at: fresh.logged_at,
         verb,
         content_type: content_type.map(Arc::from),
         body,
         key: None,
-    };
-    let destroys_all = matches!(entry.verb, Verb::Reset | Verb::DeleteDatabase { .. });
-    Ok(Permit {
-        entry,
-        level,
-        must_resolve,
-        needs_ids: false,
-        guard: destroys_all.then(|| rules.guard.clone()),
+        retries: None,
+    })
+}
+
+/// Judges the write of a letter anew, as if its client had just sent it.
+pub fn permit_again(
+    rules: WriteRules<'_>,
+    letter: Letter,
+    body: Bytes,
+    fresh: Fresh,
+) -> Result<Permit, Reply> {
+    let mut verb = letter.verb;
+    match &mut verb {
+        Verb::CreateCollection { id, .. } => *id = fresh.collection,
+        Verb::CreateDatabase { id, .. } => *id = fresh.database,
+        _ => {}
+    }
+    if let Some(subject) = verb.subject()
+        && rules.catalog.get(subject).is_none()
+    {
+        return Err(reply::no_such_collection_id(&subject.to_string()));
+    }
+    rules.permit(Entry {
+        id: fresh.entry,
+        logged_at: fresh.logged_at,
+        verb,
+        content_type: letter.content_type,
+        body,
+        key: None,
+        retries: Some(letter.id),
     })
 }
 
@@ -161,6 +176,24 @@ fn denied(denial: &Denial) -> Reply {
 }
 
 impl WriteRules<'_> {
+    fn permit(&self, entry: Entry) -> Result<Permit, Reply> {
+        let must_resolve = self
+            .check(&entry.verb, &entry.body)
+            .map_err(|denial| denied(&denial))?;
+        let level = match entry.verb {
+            Verb::Record { .. } => self.levels.records,
+            _ => self.levels.schema,
+        };
+        let destroys_all = matches!(entry.verb, Verb::Reset | Verb::DeleteDatabase { .. });
+        Ok(Permit {
+            entry,
+            level,
+            must_resolve,
+            needs_ids: false,
+            guard: destroys_all.then(|| self.guard.clone()),
+        })
+    }
+
     /// What the write does.
     fn verb(
         &self,

@@ -3,6 +3,7 @@
 mod arguments;
 mod check;
 mod dev;
+mod letters;
 mod remote;
 mod serve;
 mod show;
@@ -47,6 +48,7 @@ fn command() -> Command {
         .subcommand(remote::verify_command())
         .subcommand(remote::repair_command())
         .subcommand(remote::jobs_command())
+        .subcommand(letters::command())
 }
 
 fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -58,6 +60,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("verify", matches)) => remote::verify(matches),
         Some(("repair", matches)) => remote::repair(matches),
         Some(("jobs", matches)) => remote::jobs(matches),
+        Some(("letters", matches)) => letters::run(matches),
         _ => anyhow::bail!("no such command"),
     }
 }

@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Exit code for "they differ", as `diff` and `cmp` use it.
 const DIFFERENT: u8 = 1;
 
-fn with_address(command: Command) -> Command {
+pub(super) fn with_address(command: Command) -> Command {
     command
         .arg(
             Arg::new("url")
@@ -104,14 +104,14 @@ pub(super) fn jobs_command() -> Command {
 }
 
 /// An Achromat that runs.
-struct Remote {
+pub(super) struct Remote {
     agent: Agent,
     url: String,
     token: Option<String>,
 }
 
 impl Remote {
-    fn new(matches: &ArgMatches) -> Self {
+    pub(super) fn new(matches: &ArgMatches) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(CALL_DEADLINE))
@@ -124,19 +124,28 @@ impl Remote {
         }
     }
 
-    fn get(&self, path: &str) -> anyhow::Result<Value> {
+    pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.url);
         let answer = self.agent.get(&url).call();
         Self::read(answer, &url)
     }
 
-    fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+    pub(super) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.url);
         let mut request = self.agent.post(&url);
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         Self::read(request.send_json(body), &url)
+    }
+
+    pub(super) fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.url);
+        let mut request = self.agent.delete(&url);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        Self::read(request.call(), &url)
     }
 
     fn read(

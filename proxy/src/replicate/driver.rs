@@ -247,8 +247,8 @@ impl Driver {
                     Arc::clone(&self.parts.instances),
                 );
                 self.spawn(async move {
-                    let body = resolver::resolve(&guard, &instances, instance, question).await;
-                    Event::Resolved { ticket, body }
+                    let found = resolver::resolve(&guard, &instances, instance, question).await;
+                    Event::Resolved { ticket, found }
                 });
             }
             Effect::Ask {

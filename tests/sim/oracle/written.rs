@@ -55,8 +55,8 @@ impl Oracle {
                 });
             }
             Write::Change(changes) => self.change(changes, &mut marks),
-            // It says nothing of entries.
-            Write::ForgetKeys { .. } => {}
+            // They say nothing of entries.
+            Write::ForgetKeys { .. } | Write::Dismiss(_) => {}
             Write::Trim {
                 lane,
                 through,

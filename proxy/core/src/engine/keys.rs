@@ -93,6 +93,7 @@ impl Engine {
             verdict: Verdict::Void,
             reason: "its collection was deleted before it was logged".to_owned(),
             settled: Some(Box::new(Settled { key, outcome })),
+            is_letter: false,
         }));
     }
 

@@ -14,6 +14,7 @@ use crate::{
     log::Entry,
     outcome::Sending,
     reply::Reply,
+    resolve::Unresolved,
     route::Method,
 };
 
@@ -43,12 +44,12 @@ pub enum Event {
         /// What the client is told.
         reply: Reply,
     },
-    /// A question to an instance, on which a submission waits, is settled.
+    /// An instance has answered a question on which a submission waits, or has failed to.
     Resolved {
         /// The client that waits.
         ticket: Ticket,
-        /// The body that is logged instead of the client's, or what the client is told.
-        body: Result<Bytes, Reply>,
+        /// The body that is logged instead of the client's.
+        found: Result<Bytes, Unresolved>,
     },
     /// A sending has ended.
     Answered {

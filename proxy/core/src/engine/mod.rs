@@ -10,6 +10,7 @@ mod keys;
 mod lanes;
 mod messages;
 mod report;
+mod resolving;
 mod restore;
 mod schema;
 mod submit;
@@ -29,8 +30,9 @@ pub use self::{
     keys::Join,
     messages::{Effect, Event, Payload, Wire},
     report::{InstanceReport, Report, TroubleReport},
+    resolving::Question,
     restore::{RestoredLane, Snapshot},
-    submit::{Question, Submission},
+    submit::Submission,
 };
 use crate::{
     catalog::{Catalog, Change},
@@ -130,7 +132,7 @@ impl Engine {
             Event::AppendKnown { ticket } => self.append_known(ticket),
             Event::Joined(join) => self.joined(*join),
             Event::AppendFailed { ticket, reply } => self.append_failed(ticket, reply),
-            Event::Resolved { ticket, body } => self.resolved(ticket, body),
+            Event::Resolved { ticket, found } => self.resolved(ticket, found),
             Event::Answered {
                 lane,
                 instance,

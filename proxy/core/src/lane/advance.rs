@@ -280,11 +280,14 @@ impl Lane {
         if let Some(slot) = self.slot_mut(position) {
             slot.verdict = verdict;
             slot.reply = Some(closing_reply(slot));
+            let may_be_done = slot.maybe_on != 0;
             context.effects.push(Effect::Close {
                 position,
                 verdict,
                 reason,
                 settled: settled(slot),
+                is_letter: slot.is_late || may_be_done,
+                may_be_done,
             });
         }
     }

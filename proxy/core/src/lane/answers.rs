@@ -220,9 +220,8 @@ impl Lane {
             slot.failed_on & bit(instance) == 0 && peer.standing != Standing::Down
         });
         let closed = slot.closed_on.count_ones() >= u32::from(CLOSED_INSTANCES_MAX);
-        let is_enough = slot.failed_on.count_ones() > 1
-            || slot.failures >= FAILED_ATTEMPTS_BEFORE_ANSWER
-            || in_use().next().is_none();
+        let attempts = FAILED_ATTEMPTS_BEFORE_ANSWER * slot.failed_on.count_ones();
+        let is_enough = slot.failures >= attempts || in_use().next().is_none();
         closed || (!has_others && is_enough)
     }
 }
@@ -260,6 +259,16 @@ pub(super) fn settled(slot: &Slot) -> Option<Box<Settled>> {
     let reply = slot.reply.clone().unwrap_or_else(|| outcome_unknown(slot));
     let outcome = KeyOutcome::new(state, reply);
     Some(Box::new(Settled { key, outcome }))
+}
+
+/// Why an entry that was refused is a letter: its client was told that it would be carried out.
+pub(super) fn late_refusal(slot: &Slot) -> Option<String> {
+    let is_refused = matches!(slot.verdict, Verdict::Refused { .. });
+    if !is_refused || !slot.is_late {
+        return None;
+    }
+    let reply = slot.reply.clone()?;
+    Some(Failure::ServerError(reply).reason())
 }
 
 fn failure_reply(slot: &Slot) -> Reply {

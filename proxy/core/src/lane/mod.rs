@@ -102,6 +102,8 @@ pub enum Effect {
         verdict: Option<Verdict>,
         /// What is to be remembered under the entry's key, when it has one and the verdict is new.
         settled: Option<Box<Settled>>,
+        /// Why it becomes a letter, when the verdict is new and a refusal that comes too late.
+        letter: Option<String>,
     },
     /// Make a verdict durable that no instance stands for.
     Close {
@@ -113,6 +115,10 @@ pub enum Effect {
         reason: String,
         /// What is to be remembered under the entry's key, when it has one.
         settled: Option<Box<Settled>>,
+        /// Whether it becomes a letter: its client may believe that it was done, or will be.
+        is_letter: bool,
+        /// Whether an instance may have done it all the same.
+        may_be_done: bool,
     },
     /// Answer a client.
     Answer {
@@ -185,7 +191,8 @@ pub(crate) struct Slot {
     pub(crate) verdict: Verdict,
     /// The key under which its client may repeat it.
     key: Option<Key>,
-    /// Whether a client was told that its outcome is unknown, or may have been before a restart.
+    /// Whether a client was told that its outcome is unknown, or may have been before a restart; or
+    /// whether it takes up a letter. When it comes to nothing, it is a letter.
     is_late: bool,
     /// The instances that may have carried it out without our knowing.
     maybe_on: u16,

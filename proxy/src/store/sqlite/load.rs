@@ -8,7 +8,7 @@ use achromat_core::{
     ids::{
         CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, Key, LaneId, Position, Token,
     },
-    log::{Logged, Verdict},
+    log::{Logged, Verb, Verdict},
     time::WallTime,
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
@@ -165,16 +165,19 @@ async fn entries(connection: &mut SqliteConnection) -> Result<Vec<Logged>> {
     rows(connection, sql).await?.iter().map(logged).collect()
 }
 
-fn logged(row: &SqliteRow) -> Result<Logged> {
+pub(super) fn verb(row: &SqliteRow) -> Result<Verb> {
     let verb: &str = row.get("verb");
-    let verb = serde_json::from_str(verb)
-        .map_err(|error| StoreError::Unreadable(format!("an entry {verb:?}: {error}")))?;
+    serde_json::from_str(verb)
+        .map_err(|error| StoreError::Unreadable(format!("an entry {verb:?}: {error}")))
+}
+
+fn logged(row: &SqliteRow) -> Result<Logged> {
     Ok(Logged {
         lane: lane_id(row)?,
         position: position(row.get("position")),
         id: EntryId(id_at(row, "entry")?),
         logged_at: WallTime(unsigned(row.get("logged_at_ms"))),
-        verb,
+        verb: verb(row)?,
         content_type: row.get::<Option<&str>, _>("content_type").map(Arc::from),
         verdict: verdict(row.get("verdict"))?,
         key: key(row.get("key"))?,

@@ -1,0 +1,123 @@
+//! Dead letters: what comes to nothing after its client was told that it would be carried out is
+//! listed with its reason, and retried or dismissed by command.
+
+use std::time::Duration;
+
+use achromat_tests::{api::Api, cluster::Cluster, proxy::achromat, wait::eventually};
+use serde_json::{Value, json};
+
+/// Runs a command against the cluster's Achromat; returns its exit code and what it printed.
+fn command(cluster: &Cluster, words: &[&str]) -> (Option<i32>, String) {
+    let output = achromat(words)
+        .args(["--url", cluster.api().base()])
+        .output()
+        .expect("it runs");
+    let told = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(told).expect("text"))
+}
+
+/// Has no instance answer while something is asked.
+fn frozen(cluster: &Cluster, ask: impl FnOnce()) {
+    for instance in &cluster.instances {
+        instance.freeze();
+    }
+    ask();
+    for instance in &cluster.instances {
+        instance.thaw();
+    }
+}
+
+fn wait_letters(api: &Api, count: usize) -> Vec<Value> {
+    let what = format!("{count} letters");
+    eventually(&what, Duration::from_secs(90), || {
+        let list = api.get("/admin/letters").ok();
+        let letters = list["letters"].as_array().expect("a list").clone();
+        assert_eq!(list["letter_count"], letters.len());
+        if letters.len() == count {
+            return Ok(letters);
+        }
+        Err(list.to_string())
+    })
+}
+
+/// A record write that Chroma refuses too late is listed, refused again when it is retried, and
+/// dismissed; nothing of it is ever on an instance.
+#[test]
+fn a_late_refusal_is_listed_and_dismissed() {
+    let cluster = Cluster::with(2, &["--writes-deadline-ms=1500"]);
+    let api = cluster.api();
+    let id = api.create("notes");
+    let good = json!({ "ids": ["a"], "embeddings": [[1, 2]] });
+    api.records(&id, "add", &good).ok();
+    assert_eq!(command(&cluster, &["letters"]).0, Some(0));
+    cluster.settle();
+    let bad = json!({ "ids": ["b"], "embeddings": [[1, 2, 3]] });
+    frozen(&cluster, || {
+        api.records(&id, "add", &bad).refused(504);
+    });
+    let letter = &wait_letters(&api, 1)[0];
+    assert_eq!(letter["collection_name"], "notes");
+    assert_eq!(letter["operation"]["act"], "add");
+    let reason = letter["reason"].as_str().expect("a reason");
+    assert!(reason.contains("dimension"), "{reason}");
+    let number = letter["id"].as_str().expect("an id").to_owned();
+    let (code, told) = command(&cluster, &["letters"]);
+    assert!(code == Some(1) && told.contains(&number), "{told}");
+    let (code, told) = command(&cluster, &["letters", "retry", &number]);
+    assert!(code == Some(1) && told.contains("dimension"), "{told}");
+    let again = wait_letters(&api, 1)[0]["id"].clone();
+    assert_ne!(again, json!(number), "a retry is a write of its own");
+    let (code, told) = command(&cluster, &["letters", "retry", &number]);
+    assert!(code == Some(1) && told.contains("no letter"), "{told}");
+    assert_eq!(
+        command(&cluster, &["letters", "dismiss", "--all"]).0,
+        Some(0)
+    );
+    assert_eq!(command(&cluster, &["letters"]).0, Some(0));
+    for (_, records) in cluster.settle().into_values() {
+        assert_eq!(records.len(), 1, "only the good one");
+    }
+}
+
+/// A rename that was in the way of another collection is retried when that one is gone. The letter
+/// outlives a kill -9 of Achromat.
+#[test]
+fn a_letter_is_done_after_all() {
+    let mut cluster = Cluster::with(2, &["--writes-deadline-ms=1500"]);
+    let api = cluster.api();
+    let id = api.create("draft");
+    api.create("final");
+    cluster.settle();
+    frozen(&cluster, || {
+        let body = json!({ "new_name": "final" });
+        api.put(&format!("$D/collections/{id}"), &body).refused(504);
+    });
+    wait_letters(&api, 1);
+    cluster.proxy.kill();
+    cluster.proxy.up();
+    let api = cluster.api();
+    let letters = wait_letters(&api, 1);
+    assert_eq!(letters[0]["collection_name"], "draft");
+    api.delete("$D/collections/final").ok();
+    let (code, told) = command(&cluster, &["letters", "retry", "--all"]);
+    assert_eq!(code, Some(0), "{told}");
+    wait_letters(&api, 0);
+    cluster.settle();
+    for instance in &cluster.instances {
+        assert_eq!(instance.api().names(), ["final"]);
+    }
+}
+
+/// What names no letter is refused, and changes nothing.
+#[test]
+fn wrong_letters_are_refused() {
+    let cluster = Cluster::start();
+    let api = cluster.api();
+    api.post("/admin/letters/x/retry", &json!({})).refused(400);
+    let none = "00000000-0000-7000-8000-000000000000";
+    api.post(&format!("/admin/letters/{none}/retry"), &json!({}))
+        .refused(404);
+    api.delete(&format!("/admin/letters/{none}")).refused(404);
+    api.post("/admin/letters", &json!({})).refused(405);
+    assert_eq!(command(&cluster, &["letters", "retry"]).0, Some(2));
+}
