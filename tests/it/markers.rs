@@ -1,12 +1,13 @@
 //! By its marker an instance's data is known again: a reset takes the marker away without harm, a
 //! disk from the past is never read, and what only was away is not made anew.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use achromat_tests::{
     api::{Api, DATABASE},
     cluster::Cluster,
     load::Load,
+    proxy::Proxy,
     records::records,
     wait::eventually,
 };
@@ -214,4 +215,66 @@ fn what_was_only_away_is_not_made_anew() {
     assert_eq!(contents[&format!("{DATABASE} notes")].1.len(), 100);
     assert!(!cluster.proxy.told().contains(HELD), "none was held");
     cluster.proxy.assert_calm();
+}
+
+/// When all servers come back from backups none of them can say what is right, and nothing of it is
+/// served. A fresh store takes over what they hold, and data that is older still is known again.
+#[test]
+fn when_all_are_from_the_past_a_fresh_store_takes_over() {
+    let mut cluster = Cluster::with(2, &FLAGS);
+    let api = cluster.api();
+    let id = api.create("notes");
+    let folder = cluster.folder().to_owned();
+    let backup = |place: usize, version: u32| folder.join(format!("backup-{place}-{version}"));
+    for version in 1..=2 {
+        upsert(&api, &id, version);
+        cluster.settle();
+        for place in 0..2 {
+            cluster.instances[place].kill();
+            cluster.instances[place].back_up(&backup(place, version));
+            cluster.instances[place].up();
+            let (_, token) = marker(&cluster, place).expect("a marker");
+            wait_tokens(&cluster, place, token, 2);
+        }
+    }
+    upsert(&api, &id, 3);
+    cluster.settle();
+    put_back(&mut cluster, &[(0, backup(0, 2)), (1, backup(1, 2))]);
+    for name in ["a", "b"] {
+        cluster.wait_state(name, &["quarantined"]);
+    }
+    let refused = api.records(&id, "get", &json!({}));
+    assert_eq!(refused.status, 503, "{refused:?}");
+    cluster.proxy.stop();
+
+    let fresh = folder.join("fresh");
+    std::fs::create_dir(&fresh).expect("a folder");
+    let named: Vec<_> = ["a", "b"].into_iter().zip(&cluster.instances).collect();
+    cluster.proxy = Proxy::start(&fresh, &named, &FLAGS);
+    let api = cluster.api();
+    cluster.settle();
+    read_all(&api, &cluster.own_id(0, "notes"), 2);
+    put_back(&mut cluster, &[(1, backup(1, 1))]);
+    eventually("it is held", Duration::from_secs(60), || {
+        read_all(&api, &cluster.own_id(0, "notes"), 2);
+        if cluster.proxy.told().contains("its data is from the past") {
+            Ok(())
+        } else {
+            Err("it is not")
+        }
+    });
+    let contents = cluster.settle();
+    let held = &contents[&format!("{DATABASE} notes")].1;
+    assert_eq!(held["r7"][2], json!({ "version": 2 }));
+}
+
+fn put_back(cluster: &mut Cluster, backups: &[(usize, PathBuf)]) {
+    for (place, backup) in backups {
+        cluster.instances[*place].kill();
+        cluster.instances[*place].put_back(backup);
+    }
+    for (place, _) in backups {
+        cluster.wait_state(["a", "b"][*place], &["down"]);
+        cluster.instances[*place].up();
+    }
 }
