@@ -64,10 +64,12 @@ fn a_taken_name_is_not_asked_for() {
 #[test]
 fn who_is_too_busy_has_not_said_that_there_is_nothing() {
     let mut world = World::new();
+    world.pass(1_000);
     world.probe(B, Probe::Lost);
     world.pass(1_000);
+    let job = world.asked_by.expect("B is being restored");
     let told = |status| Event::Told {
-        job: JobId(1),
+        job,
         sending: Sending::Answered(Reply::json(status, "[]")),
     };
     let goes_on = |world: &World| world.engine.report().jobs[0].stage.is_some();
