@@ -110,7 +110,7 @@ section! {
         /// Silence after which a write is sent to the next instance as well.
         hedge_delay_ms: u64 = 150,
         /// When a write is answered at the latest.
-        deadline_ms: u64 = 30_000,
+        deadline_ms: u64 = 60_000,
         /// For one sending of a write to be answered by an instance. It may be long: clients do not wait for it.
         attempt_deadline_ms: u64 = 60_000,
         /// How long an instance is left alone in a lane after a sending that was never answered, unless it is seen to restart.

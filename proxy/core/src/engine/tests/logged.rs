@@ -1,4 +1,4 @@
-//! How writes are answered, and who carries them out first, where a policy says so.
+//! How writes are answered, who carries them out first, and who may tell of them.
 
 use super::*;
 
@@ -68,4 +68,23 @@ fn a_write_goes_first_where_a_policy_says() {
     world.probe(B, Probe::Refused);
     submit(&mut world);
     assert_eq!(world.lines(), ["A POST add"]);
+}
+
+/// What a collection is like includes what its records have brought (a dimension, keys), so who lags
+/// behind with them does not describe it.
+#[test]
+fn a_description_waits_for_records() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let describers = |world: &World| {
+        let view = world.engine.view();
+        let collection = Arc::clone(view.catalog.get(c).unwrap());
+        [A, B].map(|instance| view.is_eligible(instance, Scope::Description(&collection)))
+    };
+    assert_eq!(describers(&world), [true, true]);
+    world.submit(add(c), Level::One);
+    world.reply("A POST add", 201);
+    assert_eq!(describers(&world), [true, false]);
+    world.reply("B POST add", 201);
+    assert_eq!(describers(&world), [true, true]);
 }
