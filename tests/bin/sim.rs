@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use achromat_tests::sim::{
+    bugs::Planting,
     faults::Fault,
     marks::Mark,
     plan::Options,
@@ -38,6 +39,11 @@ pub(crate) fn command() -> Command {
                 .action(ArgAction::Append),
         )
         .arg(
+            Arg::new("plant")
+                .long("plant")
+                .help("A bug that is planted"),
+        )
+        .arg(
             Arg::new("trace")
                 .long("trace")
                 .help("Tells every step")
@@ -66,6 +72,10 @@ fn options(matches: &ArgMatches) -> Result<Options, String> {
     };
     if let Some(most) = matches.get_one::<u64>("operations") {
         options.operations_max = usize::try_from(*most).ok();
+    }
+    if let Some(name) = matches.get_one::<String>("plant") {
+        let found = Planting::ALL.iter().find(|bug| bug.name() == *name);
+        options.planting = Some(*found.ok_or_else(|| format!("there is no bug {name}"))?);
     }
     for name in matches.get_many::<String>("without").into_iter().flatten() {
         let found = Fault::ALL

@@ -108,6 +108,40 @@ fn a_letter_is_done_after_all() {
     }
 }
 
+/// Where being in the log is enough, writes are accepted while no instance is in service: they are
+/// done when the instances are back, and what Chroma refuses then is a letter.
+#[test]
+fn what_was_accepted_while_all_were_down_is_done_or_listed() {
+    let mut cluster = Cluster::with(2, &["--writes-records-level=logged"]);
+    let api = cluster.api();
+    let id = api.create("notes");
+    let add = |id: &str, embedding: &[f64]| json!({ "ids": [id], "embeddings": [embedding] });
+    api.records(&id, "add", &add("a", &[1.0, 2.0])).ok();
+    cluster.settle();
+    for instance in &mut cluster.instances {
+        instance.kill();
+    }
+    cluster.wait_state("a", &["down"]);
+    cluster.wait_state("b", &["down"]);
+    assert_eq!(api.records(&id, "add", &add("b", &[3.0, 4.0])).status, 201);
+    assert_eq!(api.records(&id, "add", &add("c", &[5.0])).status, 201);
+    let body = json!({ "name": "other" });
+    api.post("$D/collections", &body).refused(503);
+    cluster.proxy.kill();
+    cluster.proxy.up();
+    for instance in &mut cluster.instances {
+        instance.up();
+    }
+    let api = cluster.api();
+    let letters = wait_letters(&api, 1);
+    let reason = letters[0]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("dimension"), "{reason}");
+    for (_, records) in cluster.settle().into_values() {
+        let ids: Vec<_> = records.keys().map(String::as_str).collect();
+        assert_eq!(ids, ["a", "b"]);
+    }
+}
+
 /// What names no letter is refused, and changes nothing.
 #[test]
 fn wrong_letters_are_refused() {

@@ -18,6 +18,7 @@ mod model;
 mod outages;
 mod readme;
 mod rebuild;
+mod sim;
 mod suite;
 mod tidy;
 mod verify;

@@ -13,7 +13,7 @@ pub enum Planting {
 
 impl Planting {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Core(Bug::AcknowledgesBeforeAppend),
         Self::Core(Bug::TwoUnrecorded),
         Self::Core(Bug::SkipsFailing),
@@ -22,8 +22,17 @@ impl Planting {
         Self::Core(Bug::RecreatesOldIdentity),
         Self::Core(Bug::ServesLagging),
         Self::Core(Bug::TrimsTooFar),
+        Self::Core(Bug::RebuildsWithoutLastStep),
         Self::DeposedCursors,
     ];
+
+    /// What it is called.
+    pub fn name(self) -> String {
+        match self {
+            Self::Core(bug) => format!("{bug:?}"),
+            Self::DeposedCursors => "DeposedCursors".to_owned(),
+        }
+    }
 
     /// The bug, when it is `core`'s.
     pub fn in_core(self) -> Option<Bug> {

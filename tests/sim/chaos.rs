@@ -15,6 +15,10 @@ use super::{
 /// For how long at most a proxy goes on sending after another one has taken over.
 const LEASE_US_MAX: u64 = 200_000;
 
+/// A process whose disk was lost is away for so long at least that it is missed: one that came back
+/// between two probes would serve nothing for everything until the next one.
+const WIPED_SPAN_MIN: Duration = Duration::from_millis(2_500);
+
 /// Something that goes on for a while.
 #[derive(Clone, Copy, Debug)]
 pub enum Spell {
@@ -64,6 +68,9 @@ impl World {
                 self.after(span, Happening::End(Spell::FullDisk(instance)));
             }
             // What only one instance has would be lost for ever.
+            Fault::Wipe if is_up && self.oracle.may_lose(instance) => {
+                self.wipe(instance, span.max(WIPED_SPAN_MIN));
+            }
             Fault::Tamper if self.oracle.is_whole() => self.tamper(instance),
             Fault::Forced => {
                 // Whoever says that a dead instance is well must know.
@@ -117,6 +124,13 @@ impl World {
         self.after(span, Happening::End(Spell::Process(instance, life)));
     }
 
+    /// The process dies, and comes back with nothing on its disk.
+    fn wipe(&mut self, instance: InstanceIx, span: Duration) {
+        self.stop_process(Fault::Crash, instance, span);
+        self.processes[instance.at()].wipe(self.plan.seed, instance);
+        self.oracle.wiped(instance);
+    }
+
     /// Somebody deletes a collection on one instance, behind the proxy's back.
     fn tamper(&mut self, instance: InstanceIx) {
         let server = &mut self.processes[instance.at()].server;
@@ -164,11 +178,16 @@ impl World {
         self.store.down_until = 0;
         self.store.full_until = 0;
         for instance in InstanceIx::all(self.processes.len()) {
-            self.revive(instance);
             let process = &mut self.processes[instance.at()];
             process.slowness = 1;
             process.is_full = false;
-            self.force(instance, Standing::Up, Duration::ZERO);
+            if self.oracle.is_wiped(instance) && process.state == State::Crashed {
+                let spell = Spell::Process(instance, process.life);
+                self.after(WIPED_SPAN_MIN, Happening::End(spell));
+            } else {
+                self.revive(instance);
+                self.force(instance, Standing::Up, Duration::ZERO);
+            }
         }
         // By then every instance has been seen.
         self.after(Duration::from_secs(5), Happening::Look);

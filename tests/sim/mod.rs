@@ -10,6 +10,7 @@ pub mod chaos;
 pub mod clients;
 pub mod faults;
 mod judging;
+mod keys;
 pub mod marks;
 pub mod model;
 pub mod oracle;

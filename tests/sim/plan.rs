@@ -62,6 +62,8 @@ pub struct Plan {
     pub operations: usize,
     /// The longest pause of a client.
     pub pause_max: Duration,
+    /// How many writes in a thousand have a key.
+    pub keyed: u32,
     /// How long faults happen.
     pub chaos: Duration,
     /// The longest that a flush of the store takes.
@@ -133,6 +135,7 @@ impl Plan {
                 .operations_max
                 .map_or(operations, |max| max.min(operations)),
             pause_max: ms(*random.pick(&[5, 50, 300, 1_000])),
+            keyed: *random.pick(&[0, 100, 700]),
             chaos: ms(random.between(2, 40) * 1_000),
             flush_max: ms(*random.pick(&[1, 5, 40])),
             rates: rates(&mut random, options),
@@ -150,7 +153,11 @@ impl Plan {
 fn rates(random: &mut Random, options: &Options) -> Vec<u32> {
     let kinds = *random.pick(&[150, 400, 700]);
     let rate = |fault: &Fault| {
-        let is_on = random.chance(if *fault == Fault::Tamper { 80 } else { kinds });
+        let is_on = random.chance(match fault {
+            Fault::Tamper => 80,
+            Fault::Wipe => kinds / 2,
+            _ => kinds,
+        });
         let of_requests = Fault::OF_REQUESTS.contains(fault);
         let of_commits = Fault::OF_COMMITS.contains(fault);
         let often: [u64; 2] = if of_requests || of_commits {

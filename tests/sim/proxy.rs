@@ -2,7 +2,10 @@
 //! taken in in batches, the view is published before effects are carried out, effects are carried
 //! out one after the other; and it can die between any two of them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use achromat_core::{
     body::without_get_or_create,
@@ -12,6 +15,7 @@ use achromat_core::{
     guard::Guard,
     health::{Probe, judge_probe, probe_target},
     ids::{Attempt, InstanceIx, LaneId, Position, Ticket},
+    key::KeyRecord,
     outcome::Sending,
     reply::{self, Reply},
     time::{Instant, WallTime},
@@ -44,6 +48,15 @@ pub enum Message {
         permit: Box<Permit>,
         /// Whose it is.
         operation: usize,
+        /// When it is answered at the latest.
+        answer_by: Instant,
+    },
+    /// A client's write under a key that the store knows.
+    Join {
+        /// What it knows.
+        record: Box<KeyRecord>,
+        /// Whose it is.
+        operation: usize,
     },
 }
 
@@ -71,6 +84,8 @@ pub struct Proxy {
     pub serves: bool,
     /// The clients whose writes it has.
     pub waiting: BTreeMap<Ticket, usize>,
+    /// The clients for which the store is asked for a key.
+    pub keyed: BTreeSet<usize>,
     /// The reads that it has.
     pub reads: BTreeMap<usize, Read>,
     /// The questions that it has put.
@@ -83,6 +98,16 @@ pub struct Proxy {
 
 /// The collection that is protected.
 pub const PROTECTED: &str = "global";
+
+impl Proxy {
+    /// One more write, for a client.
+    fn ticket(&mut self, operation: usize) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.waiting.insert(ticket, operation);
+        ticket
+    }
+}
 
 impl World {
     /// A proxy starts, from what the store holds. One that still runs does not know it yet.
@@ -97,7 +122,7 @@ impl World {
         let snapshot = self.store.ledger.snapshot(self.plan.settings.instances);
         let now = self.instant();
         let engine = Engine::restore(self.plan.settings, snapshot, now);
-        let mut proxy = Proxy {
+        let mut proxy = Box::new(Proxy {
             number,
             view: engine.view(),
             engine,
@@ -109,11 +134,12 @@ impl World {
             born: self.now,
             serves: false,
             waiting: BTreeMap::new(),
+            keyed: BTreeSet::new(),
             reads: BTreeMap::new(),
             questions: BTreeMap::new(),
             tickets: 0,
             turns: 0,
-        };
+        });
         self.say(|| format!("proxy {number} starts"));
         self.oracle.proxy_started();
         self.schedule(&mut proxy, self.now);
@@ -176,14 +202,20 @@ impl World {
         let now = self.instant();
         match message {
             Message::Event(event) => proxy.engine.step(event, now),
-            Message::Submit { permit, operation } => {
-                proxy.tickets += 1;
-                let ticket = Ticket(proxy.tickets);
-                proxy.waiting.insert(ticket, operation);
+            Message::Join { record, operation } => {
+                let ticket = proxy.ticket(operation);
+                let join = self.join_of(ticket, *record, operation);
+                proxy.engine.step(Event::Joined(Box::new(join)), now);
+            }
+            Message::Submit {
+                permit,
+                operation,
+                answer_by,
+            } => {
                 let submission = Submission {
-                    ticket,
+                    ticket: proxy.ticket(operation),
                     permit: *permit,
-                    answer_by: now + self.plan.write_deadline,
+                    answer_by,
                 };
                 proxy
                     .engine
@@ -258,10 +290,8 @@ impl World {
                 self.send(sender, instance, (wire.method, wire.target, body), deadline);
             }
             Effect::AskAgain { ticket } => {
-                // As the shell tells a write without a key.
                 if let Some(operation) = proxy.waiting.remove(&ticket) {
-                    let reply = reply::outcome_unknown("its collection was deleted meanwhile");
-                    self.answer(operation, Some(reply));
+                    self.ask_again(proxy, operation);
                 }
             }
             Effect::ForgetKeys { .. } => {
@@ -412,7 +442,7 @@ impl World {
     }
 
     /// The proxy dies at once. What it had on the wire travels on.
-    pub(super) fn kill(&mut self, proxy: Proxy) {
+    pub(super) fn kill(&mut self, proxy: Box<Proxy>) {
         let number = proxy.number;
         self.say(|| format!("proxy {number} dies"));
         for mark in self.oracle.proxy_died(&proxy.writing.writes()) {
@@ -420,7 +450,8 @@ impl World {
         }
         self.abandon_flush(&proxy);
         self.orphan(number);
-        for operation in proxy.waiting.values().chain(proxy.reads.keys()) {
+        let waiting = proxy.waiting.values().chain(proxy.reads.keys());
+        for operation in waiting.chain(&proxy.keyed) {
             self.answer(*operation, None);
         }
         if self.proxies.is_empty() {
@@ -431,7 +462,7 @@ impl World {
 
     /// The proxy learns that another has taken over: it takes in what it was told, answers whom it
     /// can, and ends.
-    pub(super) fn depose(&mut self, mut proxy: Proxy) {
+    pub(super) fn depose(&mut self, mut proxy: Box<Proxy>) {
         for message in std::mem::take(&mut proxy.inbox) {
             self.take_in(&mut proxy, message);
         }

@@ -139,6 +139,14 @@ pub fn run_all(
     summary
 }
 
+/// How many histories, from the first seed on, it takes until one breaks; and what is broken then.
+pub fn until_found(options: &Options, most: u64) -> Option<(u64, String)> {
+    (0..most).find_map(|seed| {
+        let violation = run(seed, options, false).violation?;
+        Some((seed + 1, violation))
+    })
+}
+
 impl Summary {
     fn take(&mut self, seed: u64, outcome: Outcome) {
         self.histories += 1;
@@ -166,10 +174,14 @@ impl Summary {
         self.histories as f64 / self.seconds
     }
 
-    /// The places that were not reached.
-    pub fn unreached(&self) -> Vec<Mark> {
-        let is_unreached = |mark: &&Mark| self.marks.get(**mark as usize) == 0;
-        Mark::ALL.iter().filter(is_unreached).copied().collect()
+    /// The places, of those that are meant, that were not reached.
+    pub fn unreached(&self, is_meant: impl Fn(Mark) -> bool) -> impl Iterator<Item = Mark> {
+        let is_unreached = move |mark: &Mark| self.marks.get(*mark as usize) == 0;
+        Mark::ALL
+            .iter()
+            .copied()
+            .filter(is_unreached)
+            .filter(move |mark| is_meant(*mark))
     }
 }
 

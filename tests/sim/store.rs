@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    fn flush_latency(&mut self) -> Duration {
+    pub(super) fn flush_latency(&mut self) -> Duration {
         let max = u64::try_from(self.plan.flush_max.as_micros()).expect("a span");
         Duration::from_micros(self.of_store.between(50, max))
     }
@@ -165,6 +165,10 @@ impl World {
         for write in writes {
             let appended = self.store.ledger.write(write);
             all.extend(appended);
+            if appended == Some(Appended::Known) {
+                self.mark(Mark::KeyRace);
+                continue;
+            }
             let position = appended.and_then(|appended| match appended {
                 Appended::At(position) => Some(position),
                 Appended::Known => None,

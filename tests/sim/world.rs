@@ -52,6 +52,15 @@ pub enum Happening {
     Turn(usize),
     /// A client is answered.
     Answer(usize, Option<Reply>),
+    /// The store says what it knows under an operation's key.
+    Key {
+        /// The proxy.
+        proxy: u32,
+        /// The operation.
+        operation: usize,
+        /// What it was refused for before.
+        refusal: Option<Reply>,
+    },
     /// A read has waited for its hedge delay.
     Hedge {
         /// The proxy.
@@ -105,7 +114,7 @@ pub struct World {
     /// The log.
     pub store: Store,
     /// The proxies that live, by number.
-    pub proxies: BTreeMap<u32, Proxy>,
+    pub proxies: BTreeMap<u32, Box<Proxy>>,
     /// How many proxies there have been.
     pub proxy_count: u32,
     /// The clients.
@@ -229,6 +238,11 @@ impl World {
             Happening::Tell(proxy, told) => self.tell_writer(proxy, told),
             Happening::Turn(client) => self.client_turn(client),
             Happening::Answer(operation, reply) => self.client_answered(operation, reply),
+            Happening::Key {
+                proxy,
+                operation,
+                refusal,
+            } => self.key_found(proxy, operation, refusal),
             Happening::Hedge {
                 proxy,
                 operation,

@@ -190,6 +190,8 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
+    /// None: it is in the log. For record writes alone; what makes something waits for the first.
+    Logged,
     /// The first.
     One,
     /// More than half of all.

@@ -11,7 +11,7 @@ use crate::{
     body::{self, CreateFacts, DeleteFacts, ModifyFacts, NameFacts},
     catalog::{Catalog, Collection, Prefer},
     guard::{Denial, Guard},
-    ids::{CollectionId, DatabaseId, EntryId},
+    ids::{CollectionId, DatabaseId, EntryId, InstanceIx},
     key::Keyed,
     log::{Entry, Letter, Level, RecordAct, Verb},
     reply::{self, Reply},
@@ -57,6 +57,10 @@ pub struct WriteRules<'a> {
 pub struct Permit {
     pub(crate) entry: Entry,
     pub(crate) level: Level,
+    /// Whether being in the log is enough while no instance is in service.
+    pub(crate) accepts_when_down: bool,
+    /// The instance that is to carry it out first, when it is as good as any other.
+    pub(crate) executor: Option<InstanceIx>,
     /// An instance must be asked before it is logged.
     pub(crate) must_resolve: bool,
     /// What is logged must name the records that it deletes.
@@ -109,11 +113,36 @@ impl Permit {
         self
     }
 
+    /// The same write, to be carried out by this instance first when it is as good as any other.
+    #[must_use]
+    pub fn first_on(mut self, executor: InstanceIx) -> Self {
+        self.executor = Some(executor);
+        self
+    }
+
+    /// Whether it may be accepted while no instance is in service. What must be resolved first can't.
+    pub(crate) fn accepts_in_log(&self) -> bool {
+        let is_record = matches!(self.entry.verb, Verb::Record { .. });
+        let is_enough = self.accepts_when_down || self.level == Level::Logged;
+        is_record && is_enough && !self.must_resolve
+    }
+
+    /// The same write as a policy wants it answered: at another level, or, while no instance is in
+    /// service, when it is in the log.
+    #[must_use]
+    pub fn answered(mut self, level: Option<Level>, accepts_when_down: bool) -> Self {
+        self.level = level.unwrap_or(self.level);
+        self.accepts_when_down = accepts_when_down;
+        self
+    }
+
     #[cfg(test)]
     pub(crate) fn for_test(entry: Entry, level: Level, must_resolve: bool) -> Self {
         Self {
             entry,
             level,
+            accepts_when_down: false,
+            executor: None,
             must_resolve,
             needs_ids: false,
             guard: None,
@@ -188,6 +217,8 @@ impl WriteRules<'_> {
         Ok(Permit {
             entry,
             level,
+            accepts_when_down: false,
+            executor: None,
             must_resolve,
             needs_ids: false,
             guard: destroys_all.then(|| self.guard.clone()),

@@ -253,6 +253,7 @@ fn strategy(checks: &mut Checks, written: &Written) -> (Strategy, &'static str) 
 fn serve(checks: &mut Checks, written: &Written, strategy: Strategy) -> Settings {
     let (reads, limits) = (&written.reads, &written.limits);
     let level = |name| match name {
+        LevelName::Logged => Level::Logged,
         LevelName::One => Level::One,
         LevelName::Majority => Level::Majority,
         LevelName::All => Level::All,

@@ -75,6 +75,7 @@ pub(super) enum StrategyName {
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum LevelName {
+    Logged,
     One,
     Majority,
     All,
@@ -114,9 +115,9 @@ section! {
         attempt_deadline_ms: u64 = 60_000,
         /// How long an instance is left alone in a lane after a sending that was never answered, unless it is seen to restart.
         settle_ms: u64 = 30_000,
-        /// How many instances must have done a write of records before it is answered: `one`, `majority` or `all` (those in service).
+        /// How many instances must have done a write of records before it is answered: `one`, `majority`, `all` (those in service), or none: `logged` answers when it is in the log, also while no instance is in service.
         records_level: LevelName = LevelName::One,
-        /// The same for tenants, databases and collections.
+        /// The same for tenants, databases and collections; `logged` counts as `one`.
         schema_level: LevelName = LevelName::All,
         /// How long the level `all` waits for instances beyond the first.
         all_wait_ms: u64 = 2_000,

@@ -10,7 +10,7 @@ mod written;
 use std::collections::{BTreeMap, BTreeSet};
 
 use achromat_core::{
-    ids::{CollectionId, EntryId, InstanceIx, LaneId, Position},
+    ids::{CollectionId, EntryId, InstanceIx, Key, LaneId, Position},
     log::{Entry, Verb, Verdict},
 };
 
@@ -56,12 +56,17 @@ pub struct Oracle {
     requests: u64,
     log: BTreeMap<LaneId, Vec<Noted>>,
     places: BTreeMap<EntryId, (LaneId, Position)>,
+    keys: BTreeMap<Key, EntryId>,
     cursors: BTreeMap<(LaneId, InstanceIx), Position>,
     trimmed: BTreeMap<LaneId, Position>,
     seen: BTreeMap<(LaneId, InstanceIx), Seen>,
     quarantined: BTreeSet<(CollectionId, InstanceIx)>,
     distrusted: BTreeSet<(CollectionId, InstanceIx)>,
+    /// Collections that have, or had, a copy which was made anew.
+    remade: BTreeSet<CollectionId>,
     out: BTreeSet<InstanceIx>,
+    /// Instances that have lost everything, and were not taken into service again.
+    wiped: BTreeSet<InstanceIx>,
     gone: BTreeSet<CollectionId>,
     acknowledged: Vec<Acknowledged>,
     known: Vec<Known>,
@@ -80,12 +85,15 @@ impl Oracle {
             requests: 0,
             log: BTreeMap::new(),
             places: BTreeMap::new(),
+            keys: BTreeMap::new(),
             cursors: BTreeMap::new(),
             trimmed: BTreeMap::new(),
             seen: BTreeMap::new(),
             quarantined: BTreeSet::new(),
             distrusted: BTreeSet::new(),
+            remade: BTreeSet::new(),
             out: InstanceIx::all(instances).collect(),
+            wiped: BTreeSet::new(),
             gone: BTreeSet::new(),
             acknowledged: Vec::new(),
             known: Vec::new(),
@@ -113,6 +121,16 @@ impl Oracle {
     /// The collections that clients have been told of.
     pub fn known(&self) -> &[Known] {
         &self.known
+    }
+
+    /// The entry at a place in the log.
+    pub fn entry_at(&self, (lane, position): (LaneId, Position)) -> Option<EntryId> {
+        self.noted(lane, position).map(|noted| noted.entry.id)
+    }
+
+    /// When an entry was appended.
+    pub fn appended_at(&self, (lane, position): (LaneId, Position)) -> u64 {
+        self.noted(lane, position).map_or(0, |noted| noted.at)
     }
 
     pub(super) fn noted(&self, lane: LaneId, position: Position) -> Option<&Noted> {
@@ -164,9 +182,38 @@ impl Oracle {
         self.out.is_empty()
     }
 
+    /// An instance has lost all its data.
+    pub fn wiped(&mut self, instance: InstanceIx) {
+        self.wiped.insert(instance);
+    }
+
+    /// Whether an instance has lost its data and was not taken into service again.
+    pub fn is_wiped(&self, instance: InstanceIx) -> bool {
+        self.wiped.contains(&instance)
+    }
+
+    /// Whether an instance may lose its data: another one has, or will be sent, everything.
+    pub fn may_lose(&self, instance: InstanceIx) -> bool {
+        let is_sound = |other: InstanceIx| {
+            let has_lost = self
+                .tampered
+                .iter()
+                .any(|(tampered, ..)| *tampered == other);
+            let lacks = self
+                .quarantined
+                .iter()
+                .any(|(_, lacking)| *lacking == other);
+            let is_out = self.out.contains(&other) || self.wiped.contains(&other);
+            !has_lost && !lacks && !is_out
+        };
+        let mut others = InstanceIx::all(self.instances).filter(|other| *other != instance);
+        !self.out.contains(&instance) && !self.wiped.contains(&instance) && others.any(is_sound)
+    }
+
     /// Whether every instance has everything, so that one of them may lose something.
     pub fn is_whole(&self) -> bool {
-        let has_gaps = !self.out.is_empty() || !self.quarantined.is_empty();
+        let has_gaps =
+            !self.out.is_empty() || !self.wiped.is_empty() || !self.quarantined.is_empty();
         !has_gaps && self.tampered.is_empty() && self.owed().is_none()
     }
 

@@ -101,12 +101,12 @@ impl Oracle {
     }
 
     /// An instance carries a request out.
-    pub fn executed(&mut self, request: &Request, reply: &Reply) -> Vec<Mark> {
+    pub fn executed(&mut self, request: &Request, reply: &Reply) {
         let Sender::Entry { lane, position, .. } = request.sender else {
-            return Vec::new();
+            return;
         };
         if request.method == Method::Get {
-            return Vec::new();
+            return;
         }
         let instance = request.instance;
         let who = instance.0;
@@ -119,26 +119,14 @@ impl Oracle {
             ));
         }
         let Some(noted) = self.noted_mut(lane, position) else {
-            return Vec::new();
+            return;
         };
         noted.executed |= bit(instance);
         let verdict = noted.verdict;
-        let is_rename = matches!(
-            noted.entry.verb,
-            Verb::ModifyCollection {
-                new_name: Some(_),
-                ..
-            }
-        );
         if verdict == Verdict::Abandoned && reply.is_success() {
             self.violate(format!(
                 "I14: {lane} {position} is carried out on {who} after it was given up"
             ));
-        }
-        if is_rename && reply.status == 500 {
-            vec![Mark::RenameRefused]
-        } else {
-            Vec::new()
         }
     }
 
@@ -244,6 +232,7 @@ impl Oracle {
             504 if has(reply, "LevelNotReached") => marks.push(Mark::LevelNotReached),
             504 => marks.push(Mark::OutcomeUnknown),
             502 => marks.push(Mark::NoAnswer),
+            500 if has(reply, UNIQUE) => marks.push(Mark::RenameRefused),
             _ => {}
         }
         if operation.draft.about != About::Write || !reply.is_success() {
@@ -287,6 +276,14 @@ pub(super) fn is_nothing_to_delete(operation: &Operation, reply: &Reply) -> bool
 pub(super) fn is_ours(reply: &Reply) -> bool {
     has(reply, "nothing was done")
 }
+
+/// Whether an answer says that a write was refused, and not only that it has failed so far.
+pub(super) fn is_refusal(reply: &Reply) -> bool {
+    reply.is_answer() || has(reply, UNIQUE)
+}
+
+/// What a refused rename is answered, with a 500.
+const UNIQUE: &str = "UNIQUE constraint";
 
 fn has(reply: &Reply, text: &str) -> bool {
     std::str::from_utf8(&reply.body).is_ok_and(|body| body.contains(text))

@@ -1,8 +1,11 @@
 //! What clients were told of their writes, against what became of them.
 
+use std::collections::BTreeMap;
+
 use achromat_core::{
-    ids::{InstanceIx, LaneId},
+    ids::{EntryId, InstanceIx, LaneId},
     log::Verdict,
+    reply::Reply,
 };
 
 use super::{Oracle, fold::Fold, watch};
@@ -27,8 +30,36 @@ impl Oracle {
                 .and_then(|()| self.judge_read(operation, &fold))
                 .map_err(|why| format!("operation {at}: {why}"))?;
         }
+        self.judge_keys(operations)?;
         for (instance, server) in InstanceIx::all(self.instances).zip(servers) {
             self.judge_contents(instance, server, &fold)?;
+        }
+        Ok(())
+    }
+
+    /// I15: all who were told what became of an entry under its key were told the same.
+    fn judge_keys(&self, operations: &[Operation]) -> Result<(), String> {
+        let mut told: BTreeMap<EntryId, &Reply> = BTreeMap::new();
+        for operation in operations.iter().filter(|o| o.draft.key.is_some()) {
+            let (Some(entry), Some(reply)) = (operation.entry, &operation.reply) else {
+                continue;
+            };
+            let place = self.places.get(&entry);
+            let noted = place.and_then(|(lane, position)| self.noted(*lane, *position));
+            let is_outcome = match noted.map(|noted| noted.verdict) {
+                Some(Verdict::Accepted | Verdict::Found) => reply.is_success(),
+                Some(Verdict::Refused { .. }) => watch::is_refusal(reply),
+                _ => false,
+            };
+            if !is_outcome {
+                continue;
+            }
+            let first = *told.entry(entry).or_insert(reply);
+            if (first.status, &first.body) != (reply.status, &reply.body) {
+                let key = operation.draft.key.as_deref().unwrap_or_default();
+                let (first, second) = (first.status, reply.status);
+                return Err(format!("I15: {key} was answered {first} and {second}"));
+            }
         }
         Ok(())
     }

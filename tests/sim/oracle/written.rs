@@ -48,11 +48,11 @@ impl Oracle {
             } => {
                 let is_withdrawn = reason.starts_with("no instance took it");
                 self.close((*lane, *position), *verdict, is_withdrawn);
-                marks.push(if is_withdrawn {
-                    Mark::Withdrawn
-                } else {
-                    Mark::Abandoned
-                });
+                match verdict {
+                    _ if is_withdrawn => marks.push(Mark::Withdrawn),
+                    Verdict::Abandoned => marks.push(Mark::Abandoned),
+                    _ => {}
+                }
             }
             Write::Change(changes) => self.change(changes, &mut marks),
             // They say nothing of entries.
@@ -85,6 +85,7 @@ impl Oracle {
                 self.head(lane)
             ));
         }
+        self.check_key(entry);
         self.places.insert(entry.id, (lane, position));
         self.log.entry(lane).or_default().push(Noted {
             entry: entry.clone(),
@@ -92,6 +93,23 @@ impl Oracle {
             at: now,
             executed: 0,
         });
+    }
+
+    /// I15: a key has one entry, or one more when the first came to nothing.
+    fn check_key(&mut self, entry: &Entry) {
+        let Some(keyed) = &entry.key else {
+            return;
+        };
+        let earlier = self.keys.insert(keyed.key.clone(), entry.id);
+        let noted = earlier
+            .and_then(|id| self.places.get(&id))
+            .and_then(|(lane, position)| self.noted(*lane, *position));
+        if let Some(noted) = noted
+            && (noted.verdict != Verdict::Abandoned || noted.executed != 0)
+        {
+            let (key, verb) = (keyed.key.as_str(), &noted.entry.verb);
+            self.violate(format!("I15: {key} has another entry: {verb:?}"));
+        }
     }
 
     fn judge(&mut self, lane: LaneId, position: Position, verdict: Verdict) {
@@ -205,6 +223,7 @@ impl Oracle {
                     instance,
                 } => {
                     self.quarantined.remove(&(*collection, *instance));
+                    self.remade.insert(*collection);
                     self.distrusted.remove(&(*collection, *instance));
                     marks.push(Mark::Healed);
                 }
@@ -221,6 +240,7 @@ impl Oracle {
                         self.out.insert(*instance);
                     } else {
                         self.out.remove(instance);
+                        self.wiped.remove(instance);
                         marks.push(Mark::Restored);
                     }
                 }

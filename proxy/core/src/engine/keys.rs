@@ -37,6 +37,7 @@ impl Engine {
             ticket,
             level: join.level,
             answer_by: join.answer_by,
+            executor: None,
         };
         let reply = record.outcome.as_ref().map(KeyOutcome::reply);
         let lane = self.lane_mut(record.lane).filter(|lane| {

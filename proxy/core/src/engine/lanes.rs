@@ -106,8 +106,8 @@ impl Engine {
         if self.plants(Bug::ServesLagging) {
             progress.acknowledged = Position(0);
         }
-        let is_done_for = lane.is_void() && !lane.is_busy();
-        if pending > 0 || self.gates.contains_key(&id) {
+        let (is_done_for, is_settling) = (lane.is_void() && !lane.is_busy(), lane.is_settling());
+        if pending > 0 || is_settling || self.gates.contains_key(&id) {
             self.active.insert(id);
         } else {
             self.active.remove(&id);
@@ -268,6 +268,7 @@ impl Engine {
             if awaited.replicates {
                 self.return_budget(instance);
             }
+            self.advance(id);
             return;
         };
         let sign = match &sending {

@@ -67,6 +67,7 @@ impl Engine {
     ) -> Result<(Action, Captures<'a>), Outcome> {
         if let Some(subject) = verb.subject() {
             let (collection, id) = self.copy_to_address(subject, instance, verdict)?;
+            self.name_is_free(verb, collection, verdict)?;
             return Ok(address_within(verb, collection, id));
         }
         let some = |name: &'a Arc<str>| Some(Cow::Borrowed(name.as_ref()));
@@ -92,6 +93,11 @@ impl Engine {
                 name,
                 ..
             } => {
+                let named = name.as_ref();
+                let named = named.and_then(|name| self.catalog.named(tenant, database, name));
+                if verdict == Verdict::Open {
+                    may_decide(named, instance)?;
+                }
                 captures.tenant = some(tenant);
                 captures.database = some(database);
                 if look_up {
@@ -107,8 +113,8 @@ impl Engine {
     }
 
     /// The copy that an entry about a collection goes to. An open entry about a collection that is
-    /// gone by now is refused as Chroma would refuse it; a decided one about a copy that an
-    /// instance never had has nothing to do there.
+    /// gone by now is refused as Chroma would refuse it, and is otherwise decided by an instance
+    /// that has a copy; one about a copy that an instance never had has nothing to do there.
     fn copy_to_address(
         &self,
         subject: CollectionId,
@@ -126,9 +132,39 @@ impl Engine {
             });
         }
         let collection = self.catalog.get_even_gone(subject);
+        if verdict == Verdict::Open {
+            may_decide(collection, instance)?;
+        }
         collection
             .and_then(|collection| Some((collection.as_ref(), collection.on(instance)?)))
             .ok_or_else(|| Outcome::Done(Reply::json(200, "{}")))
+    }
+
+    /// An open rename onto a name that another collection has is refused as Chroma would refuse it,
+    /// and not sent: an instance that has lost the other one would do it.
+    fn name_is_free(
+        &self,
+        verb: &Verb,
+        collection: &Collection,
+        verdict: Verdict,
+    ) -> Result<(), Outcome> {
+        let Verb::ModifyCollection {
+            new_name: Some(name),
+            ..
+        } = verb
+        else {
+            return Ok(());
+        };
+        let (tenant, database) = (&collection.tenant, &collection.database);
+        match self.catalog.named(tenant, database, name) {
+            Some(other) if verdict == Verdict::Open && other.id != collection.id => {
+                Err(Outcome::Refused {
+                    reply: reply::name_is_taken(),
+                    trace: false,
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the name of a collection that is to be made belongs to an older one: then what an
@@ -342,6 +378,19 @@ impl Engine {
                 _ => {}
             }
         }
+    }
+}
+
+/// An instance that lacks a collection which others have says nothing of it: neither whether it may
+/// be changed, nor whether its name is free.
+fn may_decide(collection: Option<&Arc<Collection>>, instance: InstanceIx) -> Result<(), Outcome> {
+    let is_elsewhere = |c: &&Arc<Collection>| c.copies.iter().any(|copy| copy.id.is_some());
+    match collection.filter(is_elsewhere) {
+        Some(collection) if collection.on(instance).is_none() => {
+            let why = "it does not have the collection yet".to_owned();
+            Err(Outcome::Failed(Failure::NotSent(why)))
+        }
+        _ => Ok(()),
     }
 }
 

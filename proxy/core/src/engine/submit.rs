@@ -15,6 +15,7 @@ use crate::{
     key::Keyed,
     lane::{Client, Lane},
     limits::LANE_OPEN_MAX,
+    log::Level,
     planted::Bug,
     reply::{self, Reply},
     time::Instant,
@@ -72,6 +73,9 @@ impl Engine {
             return;
         }
         let lane = submission.permit.entry.verb.lane();
+        if self.is_all_down() {
+            submission.permit.level = Level::Logged;
+        }
         if self.is_watched(lane) {
             submission.permit.name_ids();
         }
@@ -99,12 +103,7 @@ impl Engine {
             let message = "The log can't be written at the moment; nothing was done";
             return Err(reply::unavailable(message, 1));
         }
-        if self
-            .instances
-            .iter()
-            .zip(InstanceIx::all(self.instances.len()))
-            .all(|(_, instance)| self.standing(instance) == Standing::Down)
-        {
+        if self.is_all_down() && !submission.permit.accepts_in_log() {
             let message = "No instance is in service; nothing was done";
             return Err(reply::unavailable(message, 1));
         }
@@ -117,6 +116,11 @@ impl Engine {
             return Err(reply::unavailable(message, 1));
         }
         Ok(())
+    }
+
+    fn is_all_down(&self) -> bool {
+        InstanceIx::all(self.instances.len())
+            .all(|instance| self.standing(instance) == Standing::Down)
     }
 
     /// Lets through what may pass: everything up to the first that must be resolved.
@@ -193,6 +197,7 @@ impl Engine {
                     entry,
                     level,
                     must_resolve,
+                    executor,
                     ..
                 },
             answer_by,
@@ -201,6 +206,7 @@ impl Engine {
             ticket,
             level,
             answer_by,
+            executor,
         };
         if self.plants(Bug::AcknowledgesBeforeAppend) {
             self.answer(ticket, Reply::json(200, "{}"));

@@ -2,9 +2,12 @@
 //! Every order of events is the simulator's business.
 
 mod keys;
+mod lacking;
 mod letters;
+mod logged;
 mod markers;
 mod questions;
+mod settling;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -93,6 +96,8 @@ struct World {
     closed: Vec<Verdict>,
     tickets: u64,
     questioned: Vec<InstanceIx>,
+    /// The job that has asked something else than a marker last.
+    asked_by: Option<JobId>,
     markers: markers::Markers,
 }
 
@@ -117,6 +122,7 @@ impl World {
             closed: Vec::new(),
             tickets: 0,
             questioned: Vec::new(),
+            asked_by: None,
             markers: markers::Markers::default(),
         };
         world.ledger.write(&Write::Change(known_instances()));
@@ -179,11 +185,10 @@ impl World {
                 job,
                 instance,
                 wire,
-            } => {
-                if let Some(sending) = self.markers.answer(instance, &wire) {
-                    self.engine.step(Event::Told { job, sending }, self.now);
-                }
-            }
+            } => match self.markers.answer(instance, &wire) {
+                Some(sending) => self.engine.step(Event::Told { job, sending }, self.now),
+                None => self.asked_by = Some(job),
+            },
             Effect::Answer { ticket, reply } => {
                 assert!(self.answers.insert(ticket.0, reply.status).is_none());
             }

@@ -247,8 +247,14 @@ impl Port {
         let reply = self
             .request(instance, Action::ListDatabases, &address, None)
             .await?;
-        if !reply.is_success() {
-            return Ok(Vec::new());
+        match reply.status {
+            200..=299 => {}
+            404 => return Ok(Vec::new()),
+            status => {
+                return Err(Stopped::because(format!(
+                    "ListDatabases was answered {status}"
+                )));
+            }
         }
         serde_json::from_slice(&reply.body).map_err(|_| unreadable("a list of databases"))
     }

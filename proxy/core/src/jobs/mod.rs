@@ -228,13 +228,13 @@ impl Port {
         Some(grant.await)
     }
 
-    /// Asks an instance. What is not a 5xx is an answer.
+    /// Asks an instance. What says that it was not looked at, or failed, is no answer.
     pub(crate) async fn ask(&self, instance: InstanceIx, wire: Wire) -> Result<Reply, Stopped> {
         let Some(Grant::Told(sending)) = self.demand(Demand::Ask(instance, wire)).await else {
             return Err(Stopped::because("the answer did not come"));
         };
         match sending {
-            Sending::Answered(reply) if reply.status < 500 => Ok(reply),
+            Sending::Answered(reply) if reply.is_answer() => Ok(reply),
             Sending::Answered(reply) => Err(Failure::ServerError(reply).into()),
             Sending::NotSent(why) => Err(Failure::NotSent(why).into()),
             Sending::Closed { reused } => Err(Failure::Closed { reused }.into()),

@@ -28,6 +28,7 @@ impl Lane {
         slot.body = Some(entry.body);
         slot.key = entry.key.map(|keyed| keyed.key);
         slot.is_late = entry.retries.is_some();
+        slot.executor = client.executor;
         self.slots.push_back(slot);
         self.clients.insert((position, client.ticket), client);
     }

@@ -178,6 +178,8 @@ pub struct Client {
     pub level: Level,
     /// When it is answered at the latest, whatever has happened.
     pub answer_by: Instant,
+    /// The instance that is to carry it out first, when it is as good as any other.
+    pub executor: Option<InstanceIx>,
 }
 
 /// An entry as a lane holds it.
@@ -191,6 +193,8 @@ pub(crate) struct Slot {
     pub(crate) verdict: Verdict,
     /// The key under which its client may repeat it.
     key: Option<Key>,
+    /// The instance that is to carry it out first, when it is as good as any other.
+    executor: Option<InstanceIx>,
     /// Whether a client was told that its outcome is unknown, or may have been before a restart; or
     /// whether it takes up a letter. When it comes to nothing, it is a letter.
     is_late: bool,
@@ -223,6 +227,7 @@ impl Slot {
             logged_at,
             verdict,
             key: None,
+            executor: None,
             is_late: false,
             maybe_on: 0,
             verdict_is_recorded: verdict != Verdict::Open,
@@ -374,12 +379,16 @@ impl Lane {
 
     /// Whether nothing that was sent to an instance can still be carried out.
     pub fn is_quiet(&self, instance: InstanceIx, now: Instant) -> bool {
-        let settles = |trouble: Trouble| {
-            let is_over = trouble.retry_at <= now || trouble.retry_at == Instant::NEVER;
-            trouble.settles.is_some() && !is_over
-        };
+        let settles = |trouble: Trouble| trouble.settles.is_some() && trouble.retry_at > now;
         self.track(instance)
             .is_none_or(|track| track.flight.is_none() && !track.trouble.is_some_and(settles))
+    }
+
+    /// Whether an instance is left alone until an old sending has settled. The lane must hear of its
+    /// comings and goings until then, be anything owed to it or not.
+    pub fn is_settling(&self) -> bool {
+        let settles = |track: &Track| track.trouble.is_some_and(|t| t.settles.is_some());
+        self.tracks.iter().any(settles)
     }
 
     /// Whether any sending or recording is under way, or any client waits.

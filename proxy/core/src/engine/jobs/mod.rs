@@ -300,6 +300,7 @@ impl Engine {
 
     fn job_for(&self, task: Task) -> Option<Job> {
         let (pace, count) = (self.settings.pace, self.instances.len());
+        let planted = self.settings.lanes.planted;
         match task.clone() {
             Task::Adopt(target) => {
                 let source = self.schema_source(target);
@@ -319,7 +320,7 @@ impl Engine {
                 let mut holders = self.holders(collection).into_iter();
                 let source = holders.find(|i| collection.is_served_by(*i) && *i != target)?;
                 Some(Job::new(task, |port| {
-                    Box::pin(rebuild(port, id, source, target, pace))
+                    Box::pin(rebuild(port, id, source, target, (pace, planted)))
                 }))
             }
             Task::Verify(id) => {

@@ -1,0 +1,83 @@
+//! An instance that has lost something decides nothing about it.
+
+use super::*;
+
+fn rename(collection: CollectionId, name: &str) -> Verb {
+    Verb::ModifyCollection {
+        collection,
+        new_name: Some(name.into()),
+    }
+}
+
+/// An instance that was taken back without a collection can't say whether the collection may be
+/// changed or deleted, nor whether its name is free: that waits for one that has it.
+#[test]
+fn who_lacks_a_collection_does_not_decide_about_it() {
+    let verbs = [
+        (
+            rename as fn(_, _) -> _,
+            "A PUT 00000000-0000-0000-0000-000000000a01",
+        ),
+        (
+            |collection, _| Verb::DeleteCollection { collection },
+            "A DELETE abc",
+        ),
+        (
+            |_, name| create(CollectionId(Uuid::from_u128(9)), name),
+            "A POST collections",
+        ),
+    ];
+    for (verb, line) in verbs {
+        let mut world = World::new();
+        let collection = world.collection(1, "abc");
+        world.probe(A, Probe::Refused);
+        world.engine.change(vec![Change::Lost {
+            collection,
+            instance: B,
+            reason: "it is missing there".into(),
+        }]);
+        world.submit(verb(collection, "abc"), Level::One);
+        world.pass(1_000);
+        assert!(world.lines().is_empty(), "B lacks it");
+        world.probe(A, Probe::Answered);
+        assert_eq!(world.lines(), [line]);
+    }
+}
+
+/// A rename onto the name of another collection is refused by the catalog: an instance that has lost
+/// the other one would do it, and then the two could not be told apart.
+#[test]
+fn a_taken_name_is_not_asked_for() {
+    let mut world = World::new();
+    world.collection(1, "abc");
+    let other = world.collection(2, "xyz");
+    let ticket = world.submit(rename(other, "abc"), Level::One);
+    assert_eq!(world.answers[&ticket], 500);
+    assert!(world.lines().is_empty());
+    let ticket = world.submit(rename(other, "xyz"), Level::One);
+    assert_eq!(world.lines().len(), 1, "its own name is free");
+    assert_eq!(world.answers.get(&ticket), None);
+}
+
+/// What the healthy instance was too busy to say is not taken for nothing: nothing is deleted on the
+/// one that is restored.
+#[test]
+fn who_is_too_busy_has_not_said_that_there_is_nothing() {
+    let mut world = World::new();
+    world.pass(1_000);
+    world.probe(B, Probe::Lost);
+    world.pass(1_000);
+    let job = world.asked_by.expect("B is being restored");
+    let told = |status| Event::Told {
+        job,
+        sending: Sending::Answered(Reply::json(status, "[]")),
+    };
+    let goes_on = |world: &World| world.engine.report().jobs[0].stage.is_some();
+    world.step(told(409));
+    assert!(
+        goes_on(&world),
+        "the tenant is there; A's databases are asked for"
+    );
+    world.step(told(429));
+    assert!(!goes_on(&world), "it is begun again later");
+}
