@@ -113,6 +113,8 @@ pub struct Health {
     forced: Option<(Standing, Instant)>,
     /// When the standing last changed.
     pub since: Instant,
+    /// Whether a probe was ever answered, so that it is known whose data it holds.
+    is_known: bool,
     silent: u32,
     was_refused: bool,
     probing: bool,
@@ -139,6 +141,7 @@ impl Health {
             observed: Standing::Suspect,
             forced: None,
             since: now,
+            is_known: false,
             silent: 0,
             was_refused: false,
             probing: false,
@@ -149,6 +152,16 @@ impl Health {
     /// How far the instance is used: as an operator said, otherwise as was observed.
     pub fn standing(&self) -> Standing {
         self.forced.map_or(self.observed, |(standing, _)| standing)
+    }
+
+    /// How far requests may use the instance: not at all before it has answered its first probe,
+    /// because its data may have been exchanged while nobody looked.
+    pub fn usable(&self) -> Standing {
+        if self.is_known || self.is_forced() {
+            self.standing()
+        } else {
+            Standing::Down
+        }
     }
 
     /// Whether the standing is an operator's word.
@@ -174,6 +187,7 @@ impl Health {
         now: Instant,
     ) -> Option<Transition> {
         self.probing = false;
+        self.is_known |= matches!(probe, Probe::Answered | Probe::Lost | Probe::Past);
         self.next_probe = now + rules.interval;
         let was_silent = self.silent > 0;
         self.silent = if probe == Probe::Silent {
@@ -326,6 +340,19 @@ mod tests {
         assert_eq!((down.from, down.to), (Standing::Suspect, Standing::Down));
         let back = health.probed(Probe::Answered, &RULES, at(1011)).unwrap();
         assert!(back.restarted && back.to == Standing::Up);
+    }
+
+    /// Before the first probe is answered an instance is suspect, so that others wait for it, but no
+    /// request uses it; later a suspect one is used last.
+    #[test]
+    fn nothing_is_used_before_it_is_known() {
+        let mut health = Health::new(at(0));
+        health.probed(Probe::Silent, &RULES, at(0));
+        assert_eq!(health.standing(), Standing::Suspect);
+        assert_eq!(health.usable(), Standing::Down);
+        health.probed(Probe::Answered, &RULES, at(1));
+        health.probed(Probe::Silent, &RULES, at(2));
+        assert_eq!(health.usable(), Standing::Suspect);
     }
 
     /// Only a probe that nobody listens to shows that what an instance held is gone: a request that

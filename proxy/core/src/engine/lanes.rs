@@ -28,7 +28,7 @@ impl Engine {
         InstanceIx::all(self.instances.len())
             .zip(&self.instances)
             .map(|(instance, state)| Peer {
-                standing: state.health.standing(),
+                standing: state.health.usable(),
                 is_ready: id == LaneId::Schema || copy(instance).is_some_and(|c| c.id.is_some()),
                 is_quarantined: self.catalog.is_out(instance)
                     || copy(instance).is_some_and(|c| c.quarantine.is_some()),

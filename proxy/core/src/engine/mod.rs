@@ -332,7 +332,7 @@ impl Engine {
             return Standing::Down;
         }
         let state = self.instances.get(instance.at());
-        state.map_or(Standing::Down, |state| state.health.standing())
+        state.map_or(Standing::Down, |state| state.health.usable())
     }
 
     fn plants(&self, bug: Bug) -> bool {
