@@ -8,6 +8,7 @@ use achromat_tests::sim::{
     marks::Mark,
     plan::Options,
     runner::{Summary, replay, run as live, run_all, shrink},
+    scopes::{self, explore},
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
@@ -39,6 +40,12 @@ pub(crate) fn command() -> Command {
                 .action(ArgAction::Append),
         )
         .arg(
+            Arg::new("scopes")
+                .long("scopes")
+                .help("Lives through the small scopes, exhaustively")
+                .action(ArgAction::SetTrue),
+        )
+        .arg(
             Arg::new("plant")
                 .long("plant")
                 .help("A bug that is planted"),
@@ -59,10 +66,26 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if matches.get_flag("scopes") {
+        return run_scopes(&options);
+    }
     match matches.get_one::<u64>("seed") {
         Some(seed) => run_one(*seed, &options),
         None => run_many(matches, &options),
     }
+}
+
+fn run_scopes(options: &Options) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    for scope in scopes::all() {
+        let explored = explore(&scope, options, u64::MAX);
+        println!("{}: {} histories", scope.name, explored.histories);
+        if let Some((violation, choices)) = explored.violation {
+            println!("{violation}\nwith the choices {choices:?}");
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
 }
 
 fn options(matches: &ArgMatches) -> Result<Options, String> {

@@ -17,7 +17,7 @@ const LEASE_US_MAX: u64 = 200_000;
 
 /// A process whose disk was lost is away for so long at least that it is missed: one that came back
 /// between two probes would serve nothing for everything until the next one.
-const WIPED_SPAN_MIN: Duration = Duration::from_millis(2_500);
+pub(super) const WIPED_SPAN_MIN: Duration = Duration::from_millis(2_500);
 
 /// Something that goes on for a while.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +125,7 @@ impl World {
     }
 
     /// The process dies, and comes back with nothing on its disk.
-    fn wipe(&mut self, instance: InstanceIx, span: Duration) {
+    pub(super) fn wipe(&mut self, instance: InstanceIx, span: Duration) {
         self.stop_process(Fault::Crash, instance, span);
         self.processes[instance.at()].wipe(self.plan.seed, instance);
         self.oracle.wiped(instance);

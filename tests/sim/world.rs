@@ -22,6 +22,7 @@ use super::{
     process::Process,
     proxy::Proxy,
     random::Random,
+    scopes::Live,
     store::{Store, Told},
     trace::Trace,
     wire::{Request, Word},
@@ -140,6 +141,8 @@ pub struct World {
     /// How much has happened at this moment.
     at_once: u32,
     violation: Option<String>,
+    /// What is lived through exhaustively, if it is.
+    pub scope: Option<Live>,
 }
 
 /// Things that may happen at one moment; more are a circle.
@@ -177,6 +180,7 @@ impl World {
             resting: 0,
             at_once: 0,
             violation: None,
+            scope: None,
             options: options.clone(),
             plan,
         }
