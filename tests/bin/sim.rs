@@ -42,8 +42,10 @@ pub(crate) fn command() -> Command {
         .arg(
             Arg::new("scopes")
                 .long("scopes")
-                .help("Lives through the small scopes, exhaustively")
-                .action(ArgAction::SetTrue),
+                .value_name("name")
+                .num_args(0..=1)
+                .default_missing_value("")
+                .help("Lives exhaustively through the small scopes whose names have this in them"),
         )
         .arg(
             Arg::new("plant")
@@ -66,8 +68,8 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if matches.get_flag("scopes") {
-        return run_scopes(&options);
+    if let Some(name) = matches.get_one::<String>("scopes") {
+        return run_scopes(name, &options);
     }
     match matches.get_one::<u64>("seed") {
         Some(seed) => run_one(*seed, &options),
@@ -75,9 +77,10 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
     }
 }
 
-fn run_scopes(options: &Options) -> ExitCode {
+fn run_scopes(name: &str, options: &Options) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
-    for scope in scopes::all() {
+    let meant = scopes::all().into_iter();
+    for scope in meant.filter(|scope| scope.name.contains(name)) {
         let explored = explore(&scope, options, u64::MAX);
         println!("{}: {} histories", scope.name, explored.histories);
         if let Some((violation, choices)) = explored.violation {

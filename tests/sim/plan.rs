@@ -186,7 +186,8 @@ fn rates(random: &mut Random, options: &Options) -> Vec<u32> {
     let kinds = *random.pick(&[150, 400, 700]);
     let rate = |fault: &Fault| {
         let is_on = random.chance(match fault {
-            Fault::Tamper => 80,
+            Fault::Tamper | Fault::Flip => 80,
+            Fault::Join => 100,
             Fault::Wipe => kinds / 2,
             _ => kinds,
         });

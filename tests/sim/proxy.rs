@@ -128,9 +128,11 @@ impl World {
         self.proxy_count += 1;
         let number = self.proxy_count;
         self.store.epoch = number;
-        let snapshot = self.store.ledger.snapshot(self.plan.settings.instances);
+        let mut settings = self.plan.settings;
+        settings.instances = self.known_instances();
+        let snapshot = self.store.ledger.snapshot(settings.instances);
         let now = self.instant();
-        let engine = Engine::restore(self.plan.settings, snapshot, now);
+        let engine = Engine::restore(settings, snapshot, now);
         let mut proxy = Box::new(Proxy {
             number,
             view: engine.view(),
@@ -153,6 +155,11 @@ impl World {
         self.oracle.proxy_started();
         self.schedule(&mut proxy, self.now);
         self.proxies.insert(number, proxy);
+    }
+
+    /// How many instances stand in the configuration.
+    pub(super) fn known_instances(&self) -> usize {
+        self.processes.len() - usize::from(!self.has_joined)
     }
 
     /// Tells a proxy something.

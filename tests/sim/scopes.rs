@@ -99,7 +99,9 @@ pub struct Live {
     /// What is left of it.
     scope: Scope,
     chooser: Chooser,
-    /// When the first copy was begun to be made.
+    /// Whether the disk was wiped.
+    has_wiped: bool,
+    /// When the first copy was begun to be made then.
     rebuild_began: Option<u64>,
 }
 
@@ -132,6 +134,7 @@ pub fn explore(scope: &Scope, options: &Options, most: u64) -> Explored {
         world.scope = Some(Live {
             scope: scope.clone(),
             chooser: Chooser::new(scope, choices),
+            has_wiped: false,
             rebuild_began: None,
         });
         let outcome = outcome_of(&mut world, options.trace);
@@ -178,7 +181,8 @@ impl World {
             return Some(Next::Ask(live.scope.first.remove(0)));
         }
         if live.waits_for_rebuild() {
-            if is_idle && !self.oracle.is_wiped(LOSER) && self.oracle.all_serve() {
+            if is_idle && !live.has_wiped {
+                live.has_wiped = true;
                 self.wipe(LOSER, WIPED_SPAN_MIN);
             }
             return Some(Next::Wait);
