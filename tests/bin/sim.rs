@@ -8,6 +8,7 @@ use achromat_tests::sim::{
     marks::Mark,
     plan::Options,
     runner::{Summary, replay, run as live, run_all, shrink},
+    scopes::{self, explore},
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
@@ -39,6 +40,14 @@ pub(crate) fn command() -> Command {
                 .action(ArgAction::Append),
         )
         .arg(
+            Arg::new("scopes")
+                .long("scopes")
+                .value_name("name")
+                .num_args(0..=1)
+                .default_missing_value("")
+                .help("Lives exhaustively through the small scopes whose names have this in them"),
+        )
+        .arg(
             Arg::new("plant")
                 .long("plant")
                 .help("A bug that is planted"),
@@ -59,10 +68,27 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(name) = matches.get_one::<String>("scopes") {
+        return run_scopes(name, &options);
+    }
     match matches.get_one::<u64>("seed") {
         Some(seed) => run_one(*seed, &options),
         None => run_many(matches, &options),
     }
+}
+
+fn run_scopes(name: &str, options: &Options) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    let meant = scopes::all().into_iter();
+    for scope in meant.filter(|scope| scope.name.contains(name)) {
+        let explored = explore(&scope, options, u64::MAX);
+        println!("{}: {} histories", scope.name, explored.histories);
+        if let Some((violation, choices)) = explored.violation {
+            println!("{violation}\nwith the choices {choices:?}");
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
 }
 
 fn options(matches: &ArgMatches) -> Result<Options, String> {

@@ -9,10 +9,14 @@ use achromat_tests::sim::{
     marks::Mark,
     plan::Options,
     runner::{replay, run, run_all, shrink, until_found},
+    scopes::{self, explore},
 };
 
 /// Histories of the test command.
 const HISTORIES: u64 = 10_000;
+
+/// More histories than any scope has.
+const SCOPE_MAX: u64 = 100_000;
 
 /// Histories within which a planted bug must be found.
 const TO_FIND_MAX: u64 = 2_000;
@@ -53,6 +57,20 @@ fn a_seed_gives_the_same_bytes() {
         assert_eq!(first, second, "seed {seed}");
         let (_, lines) = first;
         assert!(lines > 100, "seed {seed} says only {lines} lines");
+    }
+}
+
+/// Every history of the small scopes.
+#[test]
+fn small_scopes_are_lived_through_exhaustively() {
+    for scope in scopes::all() {
+        let name = scope.name;
+        let explored = explore(&scope, &Options::default(), SCOPE_MAX);
+        if let Some((violation, choices)) = explored.violation {
+            panic!("{name}: {violation}\nwith the choices {choices:?}");
+        }
+        println!("{name}: {} histories", explored.histories);
+        assert!(explored.histories < SCOPE_MAX, "{name} has no end");
     }
 }
 

@@ -16,6 +16,7 @@ use super::{
     marks::Mark,
     proxy::{Message, Proxy},
     requests::{About, Draft, Known, draft},
+    scopes::Next,
     world::{Happening, World},
 };
 
@@ -60,6 +61,18 @@ impl World {
             let pause = Duration::from_millis(self.of_clients.between(5, 100));
             self.after(pause, Happening::Turn(client));
             return;
+        };
+        let closing = match closing {
+            Some(draft) => Some(draft),
+            None => match self.next_in_scope(client) {
+                None => None,
+                Some(Next::Ask(draft)) => Some(draft),
+                Some(Next::Wait) => {
+                    self.after(Duration::from_millis(5), Happening::Turn(client));
+                    return;
+                }
+                Some(Next::Nothing) => return,
+            },
         };
         let draft = closing.unwrap_or_else(|| {
             let known: Vec<Known> = self.oracle.known().to_vec();

@@ -46,6 +46,7 @@ names! {
     JobFailed => "a job failed",
     Healed => "a copy was used again",
     Distrusted => "copies were found to differ",
+    Repaired => "an operator said which of two copies is right",
     Restored => "an instance was taken into service",
 }
 

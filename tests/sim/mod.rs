@@ -22,6 +22,7 @@ pub mod random;
 mod reads;
 mod requests;
 pub mod runner;
+pub mod scopes;
 pub mod store;
 pub mod trace;
 pub mod wire;

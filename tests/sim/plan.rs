@@ -13,7 +13,7 @@ use achromat_core::{
     write::Levels,
 };
 
-use super::{bugs::Planting, faults::Fault, random::Random};
+use super::{bugs::Planting, faults::Fault, random::Random, scopes::Scope};
 
 /// How a history is to be run, beside its seed.
 #[derive(Clone, Debug, Default)]
@@ -142,6 +142,39 @@ impl Plan {
         }
     }
 
+    /// The history of a scope, in which nothing goes wrong by chance.
+    pub fn of_scope(scope: &Scope, options: &Options) -> Self {
+        let ms = Duration::from_millis;
+        let drafts: usize = scope.clients.iter().map(Vec::len).sum();
+        let mut plan = Self::of(0, options);
+        plan.settings.instances = 2;
+        plan.settings.lanes.settle = ms(3_000);
+        plan.settings.verify_interval = Duration::from_hours(1);
+        Self {
+            timing: Timing {
+                write: ms(4_000),
+                ..plan.timing
+            },
+            reads: ReadRules {
+                deadline: ms(4_000),
+                ..plan.reads
+            },
+            levels: Levels {
+                records: Level::One,
+                schema: Level::One,
+            },
+            write_deadline: ms(3_000),
+            clients: scope.clients.len(),
+            operations: scope.first.len() + drafts,
+            pause_max: ms(5),
+            keyed: 0,
+            chaos: ms(20_000),
+            flush_max: ms(1),
+            rates: vec![0; Fault::ALL.len()],
+            ..plan
+        }
+    }
+
     /// How often a fault happens.
     pub fn rate(&self, fault: Fault) -> u32 {
         self.rates[fault as usize]
@@ -154,7 +187,8 @@ fn rates(random: &mut Random, options: &Options) -> Vec<u32> {
     let kinds = *random.pick(&[150, 400, 700]);
     let rate = |fault: &Fault| {
         let is_on = random.chance(match fault {
-            Fault::Tamper => 80,
+            Fault::Tamper | Fault::Flip => 80,
+            Fault::Join => 100,
             Fault::Wipe => kinds / 2,
             _ => kinds,
         });

@@ -60,6 +60,16 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// The operation whose client waits for it.
+    fn operation(&self) -> Option<&usize> {
+        match self {
+            Self::Event(_) => None,
+            Self::Submit { operation, .. } | Self::Join { operation, .. } => Some(operation),
+        }
+    }
+}
+
 /// A proxy.
 pub struct Proxy {
     /// Its number, which is its epoch too.
@@ -119,9 +129,11 @@ impl World {
         self.proxy_count += 1;
         let number = self.proxy_count;
         self.store.epoch = number;
-        let snapshot = self.store.ledger.snapshot(self.plan.settings.instances);
+        let mut settings = self.plan.settings;
+        settings.instances = self.known_instances();
+        let snapshot = self.store.ledger.snapshot(settings.instances);
         let now = self.instant();
-        let engine = Engine::restore(self.plan.settings, snapshot, now);
+        let engine = Engine::restore(settings, snapshot, now);
         let mut proxy = Box::new(Proxy {
             number,
             view: engine.view(),
@@ -144,6 +156,11 @@ impl World {
         self.oracle.proxy_started();
         self.schedule(&mut proxy, self.now);
         self.proxies.insert(number, proxy);
+    }
+
+    /// How many instances stand in the configuration.
+    pub(super) fn known_instances(&self) -> usize {
+        self.processes.len() - usize::from(!self.has_joined)
     }
 
     /// Tells a proxy something.
@@ -234,8 +251,13 @@ impl World {
         proxy.view = proxy.engine.view();
         self.view_changed(proxy);
         let count = u64::try_from(effects.len()).expect("a count");
-        let dies = self.befalls(Fault::CrashAtEffect);
-        let lives_through = self.of_chaos.below(count + 1);
+        let mut dies = self.befalls(Fault::CrashAtEffect);
+        let mut lives_through = self.of_chaos.below(count + 1);
+        match self.chosen_death(effects.len()) {
+            Some(at) if at > effects.len() => self.at(self.now, Happening::Begin(Fault::Depose)),
+            Some(at) => (dies, lives_through) = (true, u64::try_from(at).expect("a count")),
+            None => {}
+        }
         for (at, effect) in effects.into_iter().enumerate() {
             if dies && u64::try_from(at).expect("a count") == lives_through {
                 self.count(Fault::CrashAtEffect);
@@ -450,8 +472,9 @@ impl World {
         }
         self.abandon_flush(&proxy);
         self.orphan(number);
+        let arrived = proxy.inbox.iter().filter_map(Message::operation);
         let waiting = proxy.waiting.values().chain(proxy.reads.keys());
-        for operation in waiting.chain(&proxy.keyed) {
+        for operation in waiting.chain(&proxy.keyed).chain(arrived) {
             self.answer(*operation, None);
         }
         if self.proxies.is_empty() {

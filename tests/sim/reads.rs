@@ -11,7 +11,7 @@ use achromat_core::{
     read::{Dispatch, Order, Plan, ReadEvent, ReadFailure, ReadStep, Tried, plan},
     reply::Reply,
     route::{Method, Target, find},
-    view::View,
+    view::{Scope, View},
 };
 use bytes::Bytes;
 
@@ -201,8 +201,17 @@ impl World {
     }
 
     fn exchange(&mut self, proxy: u32, read: &Read, instance: InstanceIx, stale: u32) {
-        let target = read.with_lookup(&read.catalog, |lookup| lookup.target(instance));
-        let target = target.unwrap_or_default();
+        let target = read.with_lookup(&read.catalog, |lookup| {
+            let collection = match lookup.scope() {
+                Scope::Collection(collection) => Some(collection.id),
+                _ => None,
+            };
+            (lookup.target(instance), collection)
+        });
+        let (target, collection) = target.unwrap_or_default();
+        if let Some(collection) = collection.filter(|_| proxy == self.store.epoch) {
+            self.oracle.reading(collection, instance);
+        }
         let sender = Sender::Read {
             proxy,
             operation: read.operation,

@@ -282,6 +282,12 @@ fn count_all(random: &mut Random) -> Draft {
     )
 }
 
+/// A write in the default database.
+pub fn writes(method: Method, tail: &str, body: &str) -> Draft {
+    let what = (About::Write, method, tail);
+    at_database("default_database", what, body.to_owned())
+}
+
 /// All that a collection holds, to be asked for when everything is at rest.
 pub fn everything_of(database: &'static str, id: &str) -> Draft {
     let body = r#"{"include":["documents","metadatas","embeddings"]}"#;

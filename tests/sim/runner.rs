@@ -77,8 +77,12 @@ fn catch_panics() {
 
 /// Runs the history of a seed.
 pub fn run(seed: u64, options: &Options, hashes: bool) -> Outcome {
+    outcome_of(&mut World::new(Plan::of(seed, options), options), hashes)
+}
+
+/// Runs a history.
+pub(super) fn outcome_of(world: &mut World, hashes: bool) -> Outcome {
     catch_panics();
-    let mut world = World::new(Plan::of(seed, options), options);
     if hashes {
         world.trace.hash_lines();
     }
@@ -94,8 +98,8 @@ pub fn run(seed: u64, options: &Options, hashes: bool) -> Outcome {
         violation,
         operations: u64::try_from(world.operations.len()).expect("a count"),
         trace: world.trace.sum(),
-        faults: world.faults,
-        marks: world.marks,
+        faults: world.faults.clone(),
+        marks: world.marks.clone(),
     }
 }
 

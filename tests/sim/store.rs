@@ -217,9 +217,11 @@ impl World {
 
     /// The proxy dies with a flush under way: that comes through, or it does not.
     pub(super) fn abandon_flush(&mut self, proxy: &Proxy) {
-        if let Some(number) = proxy.flush.filter(|number| *number > 0)
-            && self.of_chaos.chance(500)
-        {
+        let Some(number) = proxy.flush.filter(|number| *number > 0) else {
+            return;
+        };
+        let is_lost = self.of_chaos.chance(500);
+        if self.chosen_end(2).map_or(is_lost, |end| end == 1) {
             self.store.cancelled.insert(number);
         }
     }

@@ -157,6 +157,7 @@ impl World {
     ) {
         let (method, target, body) = what;
         let id = self.oracle.next_request();
+        self.note_rebuild(sender, (method, &target));
         let fate = self.fate(sender, method);
         let state = self.processes[instance.at()].state;
         let latency = self.of_wire.between(100, 1_500);
@@ -196,7 +197,9 @@ impl World {
             Some(Fault::Late) if state != State::Crashed => {
                 let span = deadline + self.plan.settings.lanes.settle.mul_f64(0.9);
                 let span = u64::try_from(span.as_micros()).expect("a span");
-                request.arrives_at += self.of_wire.below(span);
+                let late = self.of_wire.below(span);
+                // In a scope it lands when its sender has given up.
+                request.arrives_at += self.scope.as_ref().map_or(late, |_| span);
                 self.at(request.arrives_at, Happening::Arrive(id));
             }
             _ => self.at(request.arrives_at, Happening::Arrive(id)),
@@ -216,7 +219,7 @@ impl World {
     fn fate(&mut self, sender: Sender, method: Method) -> Option<Fault> {
         let is_entry = matches!(sender, Sender::Entry { .. });
         let is_probe = matches!(sender, Sender::Probe { .. });
-        let mut fate = None;
+        let mut fate = self.chosen_fate(sender, method);
         for fault in Fault::OF_REQUESTS {
             let suits = match fault {
                 Fault::Unsent | Fault::LostStale | Fault::LostSilent => true,
@@ -441,8 +444,14 @@ impl World {
             .map(|(id, _)| *id)
             .collect();
         for id in theirs {
-            let (is_lost, is_late) = (self.of_chaos.chance(400), self.of_chaos.chance(300));
-            let latest = self.now + self.of_chaos.below(ORPHAN_US_MAX);
+            let (mut is_lost, mut is_late) = (self.of_chaos.chance(400), self.of_chaos.chance(300));
+            let mut latest = self.now + self.of_chaos.below(ORPHAN_US_MAX);
+            if self.is_travelling(id)
+                && let Some(end) = self.chosen_end(3)
+            {
+                (is_lost, is_late) = (end == 1, end == 2);
+                latest = self.now + ORPHAN_US_MAX;
+            }
             let Some(request) = self.requests.get_mut(&id) else {
                 continue;
             };
@@ -457,6 +466,13 @@ impl World {
                 self.at(latest, Happening::Arrive(id));
             }
         }
+    }
+}
+
+impl World {
+    fn is_travelling(&self, id: u64) -> bool {
+        let request = self.requests.get(&id);
+        request.is_some_and(|r| r.stage == Stage::Travelling && r.is_write())
     }
 }
 

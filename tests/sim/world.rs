@@ -22,6 +22,7 @@ use super::{
     process::Process,
     proxy::Proxy,
     random::Random,
+    scopes::Live,
     store::{Store, Told},
     trace::Trace,
     wire::{Request, Word},
@@ -133,6 +134,10 @@ pub struct World {
     has_dawned: bool,
     /// When they came.
     pub dawned_at: u64,
+    /// Whether the proxies know the last instance.
+    pub has_joined: bool,
+    /// Whether operators wait for a comparison of all copies.
+    pub compares: bool,
     /// Whether faults are over.
     pub is_healed: bool,
     /// Since when everything seems to be at rest.
@@ -140,6 +145,8 @@ pub struct World {
     /// How much has happened at this moment.
     at_once: u32,
     violation: Option<String>,
+    /// What is lived through exhaustively, if it is.
+    pub scope: Option<Live>,
 }
 
 /// Things that may happen at one moment; more are a circle.
@@ -173,10 +180,13 @@ impl World {
             trace: Trace::new(options.trace),
             has_dawned: false,
             dawned_at: 0,
+            has_joined: plan.rate(Fault::Join) == 0,
+            compares: false,
             is_healed: false,
             resting: 0,
             at_once: 0,
             violation: None,
+            scope: None,
             options: options.clone(),
             plan,
         }
@@ -212,7 +222,7 @@ impl World {
 
     /// Clients come, and things go wrong, when every instance has been taken into service.
     fn dawn(&mut self) {
-        if !self.oracle.all_serve() {
+        if !self.oracle.all_serve(self.known_instances()) {
             self.after(Duration::from_millis(50), Happening::Dawn);
             return;
         }

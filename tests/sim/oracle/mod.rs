@@ -62,6 +62,10 @@ pub struct Oracle {
     seen: BTreeMap<(LaneId, InstanceIx), Seen>,
     quarantined: BTreeSet<(CollectionId, InstanceIx)>,
     distrusted: BTreeSet<(CollectionId, InstanceIx)>,
+    /// All collections that ever were.
+    made: BTreeSet<CollectionId>,
+    /// Instances on which somebody has changed a record, behind the proxy's back.
+    altered: BTreeSet<InstanceIx>,
     /// Collections that have, or had, a copy which was made anew.
     remade: BTreeSet<CollectionId>,
     out: BTreeSet<InstanceIx>,
@@ -91,6 +95,8 @@ impl Oracle {
             seen: BTreeMap::new(),
             quarantined: BTreeSet::new(),
             distrusted: BTreeSet::new(),
+            made: BTreeSet::new(),
+            altered: BTreeSet::new(),
             remade: BTreeSet::new(),
             out: InstanceIx::all(instances).collect(),
             wiped: BTreeSet::new(),
@@ -177,9 +183,43 @@ impl Oracle {
         self.sendings
     }
 
-    /// Whether every instance is in service.
-    pub fn all_serve(&self) -> bool {
-        self.out.is_empty()
+    /// Whether the first so many instances are in service.
+    pub fn all_serve(&self, count: usize) -> bool {
+        InstanceIx::all(count).all(|instance| !self.out.contains(&instance))
+    }
+
+    /// A record has been changed on an instance, by no fault of the proxy.
+    pub fn altered(&mut self, instance: InstanceIx) {
+        self.altered.insert(instance);
+    }
+
+    /// Whether somebody should compare all copies before the end.
+    pub fn is_altered(&self) -> bool {
+        !self.altered.is_empty()
+    }
+
+    /// The copies that are known to differ from others.
+    pub fn distrusted(&self) -> Vec<(CollectionId, InstanceIx)> {
+        let lives = |(id, _): &&(CollectionId, InstanceIx)| !self.gone.contains(id);
+        self.distrusted.iter().filter(lives).copied().collect()
+    }
+
+    /// The collections that live.
+    pub fn living(&self) -> Vec<CollectionId> {
+        let lanes = self.made.iter().copied();
+        lanes.filter(|id| !self.gone.contains(id)).collect()
+    }
+
+    /// A read is sent to an instance by the newest proxy.
+    pub fn reading(&mut self, collection: CollectionId, instance: InstanceIx) {
+        let copy = (collection, instance);
+        let is_bad = self.quarantined.contains(&copy) || self.distrusted.contains(&copy);
+        if is_bad && !self.gone.contains(&collection) {
+            let who = instance.0;
+            self.violate(format!(
+                "I16: {collection} is read on {who}, which is not trusted with it"
+            ));
+        }
     }
 
     /// An instance has lost all its data.
@@ -207,13 +247,16 @@ impl Oracle {
             !has_lost && !lacks && !is_out
         };
         let mut others = InstanceIx::all(self.instances).filter(|other| *other != instance);
-        !self.out.contains(&instance) && !self.wiped.contains(&instance) && others.any(is_sound)
+        let is_lost = self.out.contains(&instance) || self.wiped.contains(&instance);
+        !self.is_altered() && !is_lost && others.any(is_sound)
     }
 
     /// Whether every instance has everything, so that one of them may lose something.
     pub fn is_whole(&self) -> bool {
-        let has_gaps =
-            !self.out.is_empty() || !self.wiped.is_empty() || !self.quarantined.is_empty();
+        let has_gaps = self.is_altered()
+            || !self.out.is_empty()
+            || !self.wiped.is_empty()
+            || !self.quarantined.is_empty();
         !has_gaps && self.tampered.is_empty() && self.owed().is_none()
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use achromat_core::{
-    ids::{EntryId, InstanceIx, LaneId},
+    ids::{CollectionId, EntryId, InstanceIx, LaneId},
     log::Verdict,
     reply::Reply,
 };
@@ -101,6 +101,16 @@ impl Oracle {
         Err(format!(
             "{target} was answered {status}, but is {verdict:?}"
         ))
+    }
+
+    /// An instance whose copy of a collection is what it should be.
+    pub fn right_copy(&self, id: CollectionId, servers: &[&Server]) -> Option<InstanceIx> {
+        let fold = Fold::of(self).ok()?;
+        let contents = fold.contents();
+        let (place, (_, expected)) = contents.iter().find(|(_, (other, _))| *other == id)?;
+        let mut all = InstanceIx::all(self.instances).zip(servers);
+        let found = all.find(|(_, server)| server.contents().get(place) == Some(expected));
+        found.map(|(instance, _)| instance)
     }
 
     /// Every copy in service is equal to the fold, and there is nothing else.

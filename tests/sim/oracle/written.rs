@@ -248,6 +248,9 @@ impl Oracle {
                 Change::Made(made) if self.gone.contains(&made.id) => {
                     self.violate(format!("I13: {} is made again", made.id));
                 }
+                Change::Made(made) => {
+                    self.made.insert(made.id);
+                }
                 _ => {}
             }
         }

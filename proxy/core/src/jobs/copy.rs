@@ -280,7 +280,15 @@ async fn make(
     let collection = port.catalog().get(id).cloned().ok_or_else(gone)?;
     let (tenant, database) = (&collection.tenant, &collection.database);
     let named = Address::named(tenant, database, &collection.name);
-    let model = port.describe(source, &named).await?.ok_or_else(gone)?;
+    let Some(model) = port.describe(source, &named).await? else {
+        let lost = Change::Quarantined {
+            collection: id,
+            instance: source,
+            reason: "it is missing there".into(),
+        };
+        port.settle(Vec::new(), vec![lost]).await;
+        return Err(Stopped::because("the collection is missing on its source"));
+    };
     let there = port.describe(target, &named).await?;
     let copy = collection.copies.get(target.at());
     let goes_on = copy

@@ -59,7 +59,7 @@ pub enum Task {
 }
 
 impl Task {
-    fn collection(&self) -> Option<CollectionId> {
+    pub(crate) fn collection(&self) -> Option<CollectionId> {
         match self {
             Self::Rebuild(id, _) | Self::Verify(id) => Some(*id),
             Self::Adopt(_) | Self::Restore(_) | Self::Mark(_) | Self::Map(_) | Self::Unmap(_) => {

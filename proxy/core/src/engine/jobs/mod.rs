@@ -126,6 +126,9 @@ impl Jobs {
 impl Engine {
     /// Begins what is due. Failures are tried again later and later.
     pub(super) fn schedule(&mut self) {
+        let catalog = &self.catalog;
+        let lives = |task: &Task| task.collection().is_none_or(|id| catalog.get(id).is_some());
+        self.jobs.retries.retain(|task, _| lives(task));
         let mut due = self.due();
         while let Some(task) = due.pop_front() {
             if self.jobs.is_full() && !task.is_small() {
@@ -170,6 +173,7 @@ impl Engine {
             due.extend(unserved.filter_map(|id| self.task_for(id, instance)));
         }
         due.extend(self.jobs.asked.iter().cloned());
+        due.extend(self.failed_comparisons());
         due.extend(self.background());
         due
     }
@@ -178,6 +182,18 @@ impl Engine {
     fn is_to_be_marked(&self, instance: InstanceIx, marker: Marker) -> bool {
         let state = self.instances.get(instance.at());
         marker.is_to_be_made() || state.is_some_and(|state| state.mark_at <= self.now)
+    }
+
+    /// Comparisons that have failed and could be made now, whoever wanted them.
+    fn failed_comparisons(&self) -> impl Iterator<Item = Task> {
+        let can_be_made = |task: &&Task| match task {
+            Task::Verify(id) => {
+                let collection = self.catalog.get(*id);
+                collection.is_some_and(|collection| self.holders(collection).len() > 1)
+            }
+            _ => false,
+        };
+        self.jobs.retries.keys().filter(can_be_made).cloned()
     }
 
     /// Whether an instance before this one is unknown as well, and may be reached any moment: what

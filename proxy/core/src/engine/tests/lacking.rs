@@ -81,3 +81,34 @@ fn who_is_too_busy_has_not_said_that_there_is_nothing() {
     world.step(told(429));
     assert!(!goes_on(&world), "it is begun again later");
 }
+
+/// A comparison that failed is made again, although nobody asked for it; and is forgotten with its
+/// collection.
+#[test]
+fn a_failed_comparison_is_made_again_while_its_collection_lives() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.pass(3_600_000);
+    let is_going_on = |world: &World| {
+        let jobs = world.engine.report().jobs;
+        jobs.iter()
+            .map(|job| job.stage.is_some())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(is_going_on(&world), [true]);
+    let fails = |world: &mut World| {
+        let job = world.asked_by.take().expect("it has asked");
+        let sending = Sending::Closed { reused: false };
+        world.step(Event::Told { job, sending });
+    };
+    fails(&mut world);
+    assert_eq!(is_going_on(&world), [false]);
+    world.pass(1_000);
+    assert_eq!(is_going_on(&world), [true]);
+    fails(&mut world);
+    world.submit(Verb::DeleteCollection { collection }, Level::All);
+    world.reply("A DELETE abc", 200);
+    world.reply("B DELETE abc", 200);
+    world.pass(1);
+    assert!(is_going_on(&world).is_empty());
+}
