@@ -83,7 +83,15 @@ fn planted_bugs_are_found() {
             ..Options::default()
         };
         let name = planting.name();
-        let Some((histories, violation)) = until_found(&options, TO_FIND_MAX) else {
+        let found = match planting.scope() {
+            Some(scope) => {
+                let explored = explore(&scope, &options, TO_FIND_MAX);
+                let violation = explored.violation.map(|(violation, _)| violation);
+                violation.map(|violation| (explored.histories, violation))
+            }
+            None => until_found(&options, TO_FIND_MAX),
+        };
+        let Some((histories, violation)) = found else {
             panic!("{name} is not found in {TO_FIND_MAX} histories");
         };
         let violation: String = violation.chars().take(120).collect();

@@ -2,6 +2,8 @@
 
 use achromat_core::planted::Bug;
 
+use super::scopes::{self, Scope};
+
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Planting {
@@ -32,6 +34,15 @@ impl Planting {
             Self::Core(bug) => format!("{bug:?}"),
             Self::DeposedCursors => "DeposedCursors".to_owned(),
         }
+    }
+
+    /// The small scope in which it is looked for; any history will do for the others.
+    pub fn scope(self) -> Option<Scope> {
+        let is_meant = |scope: &Scope| match self {
+            Self::Core(Bug::RebuildsWithoutLastStep) => scope.rebuilds,
+            _ => false,
+        };
+        scopes::all().into_iter().find(is_meant)
     }
 
     /// The bug, when it is `core`'s.

@@ -248,6 +248,11 @@ impl World {
         if effects.is_empty() {
             return true;
         }
+        for effect in &effects {
+            if let Effect::Write(write) = effect {
+                self.oracle.ordered(write);
+            }
+        }
         proxy.view = proxy.engine.view();
         self.view_changed(proxy);
         let count = u64::try_from(effects.len()).expect("a count");

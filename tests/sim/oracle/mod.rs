@@ -62,6 +62,8 @@ pub struct Oracle {
     seen: BTreeMap<(LaneId, InstanceIx), Seen>,
     quarantined: BTreeSet<(CollectionId, InstanceIx)>,
     distrusted: BTreeSet<(CollectionId, InstanceIx)>,
+    /// Copies that a job has made right, when that is not recorded yet.
+    healing: BTreeSet<(CollectionId, InstanceIx)>,
     /// All collections that ever were.
     made: BTreeSet<CollectionId>,
     /// Instances on which somebody has changed a record, behind the proxy's back.
@@ -95,6 +97,7 @@ impl Oracle {
             seen: BTreeMap::new(),
             quarantined: BTreeSet::new(),
             distrusted: BTreeSet::new(),
+            healing: BTreeSet::new(),
             made: BTreeSet::new(),
             altered: BTreeSet::new(),
             remade: BTreeSet::new(),
@@ -214,7 +217,7 @@ impl Oracle {
     pub fn reading(&mut self, collection: CollectionId, instance: InstanceIx) {
         let copy = (collection, instance);
         let is_bad = self.quarantined.contains(&copy) || self.distrusted.contains(&copy);
-        if is_bad && !self.gone.contains(&collection) {
+        if is_bad && !self.healing.contains(&copy) && !self.gone.contains(&collection) {
             let who = instance.0;
             self.violate(format!(
                 "I16: {collection} is read on {who}, which is not trusted with it"

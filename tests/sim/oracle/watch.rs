@@ -166,6 +166,7 @@ impl Oracle {
         if self.log.iter().any(is_unsent) {
             marks.push(Mark::CrashBeforeSend);
         }
+        self.healing.clear();
         for seen in self.seen.values_mut() {
             seen.under_way.clear();
         }

@@ -77,6 +77,20 @@ impl Oracle {
         marks
     }
 
+    /// A proxy wants something written: what a job has made true it may use at once.
+    pub fn ordered(&mut self, write: &Write) {
+        if let Write::Settle { changes, .. } = write {
+            let healed = changes.iter().filter_map(|change| match change {
+                Change::Healed {
+                    collection,
+                    instance,
+                } => Some((*collection, *instance)),
+                _ => None,
+            });
+            self.healing.extend(healed);
+        }
+    }
+
     fn append(&mut self, entry: &Entry, position: Position, now: u64) {
         let lane = entry.verb.lane();
         if position != self.head(lane).next() {
@@ -224,6 +238,7 @@ impl Oracle {
                 } => {
                     self.quarantined.remove(&(*collection, *instance));
                     self.remade.insert(*collection);
+                    self.healing.remove(&(*collection, *instance));
                     self.distrusted.remove(&(*collection, *instance));
                     marks.push(Mark::Healed);
                 }

@@ -431,8 +431,15 @@ impl Engine {
         self.schedule();
     }
 
-    /// Has all other copies of a collection made equal to one of them.
+    /// Has all other copies of a collection made equal to one of them. A comparison that is under way
+    /// is begun again afterwards: what it would find is not true any more.
     pub(super) fn repair(&mut self, collection: CollectionId, source: InstanceIx) {
+        let running = self.jobs.running.iter();
+        let mut comparing = running.filter(|(_, r)| r.job.task == Task::Verify(collection));
+        if let Some((id, _)) = comparing.next() {
+            let why = Stopped::because("an operator has said which copy is right");
+            self.end(*id, Err(why));
+        }
         let Some(copies) = self.catalog.get(collection).map(|c| c.copies.clone()) else {
             return;
         };

@@ -112,3 +112,21 @@ fn a_failed_comparison_is_made_again_while_its_collection_lives() {
     world.pass(1);
     assert!(is_going_on(&world).is_empty());
 }
+
+/// What a comparison finds after an operator has said which copy is right would only stand in the
+/// way: it is begun again.
+#[test]
+fn a_repair_overtakes_a_comparison() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.step(Event::Wanted(Task::Verify(collection)));
+    let source = A;
+    world.step(Event::Repair { collection, source });
+    let jobs = world.engine.report().jobs;
+    let tasks: Vec<_> = jobs.iter().map(|j| (&j.task, j.stage.is_some())).collect();
+    let rebuilds = Task::Rebuild(collection, B);
+    assert_eq!(
+        tasks,
+        [(&rebuilds, true), (&Task::Verify(collection), false)]
+    );
+}
