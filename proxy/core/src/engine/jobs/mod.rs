@@ -13,7 +13,7 @@ use crate::{
     jobs::{
         Finding, Grant, Job, Places, Stage, Stopped, Task,
         adopt::{NOT_COMPARED, adopt},
-        copy::{BEING_REBUILT, BEING_REPAIRED, rebuild},
+        copy::{BEING_REPAIRED, rebuild},
         mapping::{map, unmap},
         mark::renew,
         restore::restore,
@@ -386,10 +386,10 @@ impl Engine {
     pub(super) fn let_jobs_settle(&mut self) {
         self.jobs.verify_at = self.now + self.settings.verify_interval;
         let at = self.now + self.settings.lanes.settle;
+        // Whatever the reason says: a job deletes what is there before it is known that it has begun.
         let being_made = |c: &&std::sync::Arc<Collection>, instance: InstanceIx| {
             let copy = c.copies.get(instance.at());
-            let reason = copy.and_then(|copy| copy.quarantine.as_deref());
-            reason.is_some_and(|reason| [BEING_REBUILT, BEING_REPAIRED].contains(&reason))
+            copy.is_some_and(|copy| copy.quarantine.is_some())
         };
         let mut tasks = Vec::new();
         for instance in InstanceIx::all(self.instances.len()) {

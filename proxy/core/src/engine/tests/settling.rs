@@ -95,3 +95,29 @@ fn a_quarantined_copy_settles_before_it_is_rebuilt() {
     world.pass(1_000);
     assert!(is_rebuilt(&world));
 }
+
+/// A job of a proxy that died may have begun before anything of it was recorded, whatever the reason
+/// says for which a copy is not used: no other begins while a request of it may be carried out.
+#[test]
+fn a_copy_is_made_anew_only_when_no_dead_job_can_touch_it() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let lost = Change::Lost {
+        collection: c,
+        instance: B,
+        reason: "it is missing there".into(),
+    };
+    world.ledger.write(&Write::Change(vec![lost]));
+    world.taken_over();
+    let running = |world: &World| {
+        let jobs = world.engine.report().jobs.into_iter();
+        jobs.filter(|job| job.stage.is_some()).count()
+    };
+    for instance in [A, B] {
+        world.probe(instance, Probe::Answered);
+    }
+    world.pass(29_000);
+    assert_eq!(running(&world), 0);
+    world.pass(1_000);
+    assert_eq!(running(&world), 1);
+}
