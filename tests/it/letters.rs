@@ -3,18 +3,8 @@
 
 use std::time::Duration;
 
-use achromat_tests::{api::Api, cluster::Cluster, proxy::achromat, wait::eventually};
+use achromat_tests::{api::Api, cluster::Cluster, wait::eventually};
 use serde_json::{Value, json};
-
-/// Runs a command against the cluster's Achromat; returns its exit code and what it printed.
-fn command(cluster: &Cluster, words: &[&str]) -> (Option<i32>, String) {
-    let output = achromat(words)
-        .args(["--url", cluster.api().base()])
-        .output()
-        .expect("it runs");
-    let told = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8(told).expect("text"))
-}
 
 /// Has no instance answer while something is asked.
 fn frozen(cluster: &Cluster, ask: impl FnOnce()) {
@@ -49,7 +39,7 @@ fn a_late_refusal_is_listed_and_dismissed() {
     let id = api.create("notes");
     let good = json!({ "ids": ["a"], "embeddings": [[1, 2]] });
     api.records(&id, "add", &good).ok();
-    assert_eq!(command(&cluster, &["letters"]).0, Some(0));
+    assert_eq!(cluster.command(&["letters"]).0, Some(0));
     cluster.settle();
     let bad = json!({ "ids": ["b"], "embeddings": [[1, 2, 3]] });
     frozen(&cluster, || {
@@ -61,19 +51,16 @@ fn a_late_refusal_is_listed_and_dismissed() {
     let reason = letter["reason"].as_str().expect("a reason");
     assert!(reason.contains("dimension"), "{reason}");
     let number = letter["id"].as_str().expect("an id").to_owned();
-    let (code, told) = command(&cluster, &["letters"]);
+    let (code, told) = cluster.command(&["letters"]);
     assert!(code == Some(1) && told.contains(&number), "{told}");
-    let (code, told) = command(&cluster, &["letters", "retry", &number]);
+    let (code, told) = cluster.command(&["letters", "retry", &number]);
     assert!(code == Some(1) && told.contains("dimension"), "{told}");
     let again = wait_letters(&api, 1)[0]["id"].clone();
     assert_ne!(again, json!(number), "a retry is a write of its own");
-    let (code, told) = command(&cluster, &["letters", "retry", &number]);
-    assert!(code == Some(1) && told.contains("no letter"), "{told}");
-    assert_eq!(
-        command(&cluster, &["letters", "dismiss", "--all"]).0,
-        Some(0)
-    );
-    assert_eq!(command(&cluster, &["letters"]).0, Some(0));
+    let (code, told) = cluster.command(&["letters", "retry", &number]);
+    assert!(code == Some(2) && told.contains("no letter"), "{told}");
+    assert_eq!(cluster.command(&["letters", "dismiss", "--all"]).0, Some(0));
+    assert_eq!(cluster.command(&["letters"]).0, Some(0));
     for (_, records) in cluster.settle().into_values() {
         assert_eq!(records.len(), 1, "only the good one");
     }
@@ -99,7 +86,7 @@ fn a_letter_is_done_after_all() {
     let letters = wait_letters(&api, 1);
     assert_eq!(letters[0]["collection_name"], "draft");
     api.delete("$D/collections/final").ok();
-    let (code, told) = command(&cluster, &["letters", "retry", "--all"]);
+    let (code, told) = cluster.command(&["letters", "retry", "--all"]);
     assert_eq!(code, Some(0), "{told}");
     wait_letters(&api, 0);
     cluster.settle();
@@ -153,5 +140,5 @@ fn wrong_letters_are_refused() {
         .refused(404);
     api.delete(&format!("/admin/letters/{none}")).refused(404);
     api.post("/admin/letters", &json!({})).refused(405);
-    assert_eq!(command(&cluster, &["letters", "retry"]).0, Some(2));
+    assert_eq!(cluster.command(&["letters", "retry"]).0, Some(2));
 }

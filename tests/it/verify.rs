@@ -166,3 +166,53 @@ fn refused_repairs_change_nothing(cluster: &Cluster) {
     let unknown = json!({ "collection": "nothing" });
     assert_eq!(cluster.api().post("/admin/verify", &unknown).status, 404);
 }
+
+/// What can't be meant is refused with what is wrong, and changes nothing.
+#[test]
+fn wrong_wishes_are_refused() {
+    let cluster = Cluster::start();
+    let api = cluster.api();
+    let id = api.create("notes");
+    let body = json!({ "ids": ["x"], "embeddings": [[1, 2]] });
+    api.records(&id, "add", &body).ok();
+    let before = cluster.settle();
+    let refused = |path: &str, body: Value, status: u16, says: &str| {
+        let answer = api.post(path, &body);
+        let detail = answer.body["detail"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        assert_eq!(answer.status, status, "{path} {body}: {answer:?}");
+        assert!(detail.contains(says), "{path} {body}: {detail}");
+    };
+    let none = json!({ "collection": "none" });
+    refused("/admin/verify", none.clone(), 404, "no collection");
+    refused(
+        "/admin/verify",
+        json!({ "colection": "notes" }),
+        400,
+        "colection",
+    );
+    refused("/admin/repair", json!({ "source": "a" }), 400, "collection");
+    refused(
+        "/admin/repair",
+        json!({ "collection": "notes" }),
+        400,
+        "source",
+    );
+    let body = json!({ "collection": "notes", "source": "z" });
+    refused("/admin/repair", body, 404, "\"z\"");
+    let body = json!({ "collection": "none", "source": "a" });
+    refused("/admin/repair", body, 404, "no collection");
+    let body = json!({ "collection_name": "notes" });
+    refused("/admin/create_mapping", body, 400, "UUID");
+    for (words, code) in [
+        (["verify", "--collection", "none"].as_slice(), 2),
+        (&["repair", "--collection", "notes"], 2),
+        (&["repair", "--collection", "notes", "--source", "z"], 2),
+    ] {
+        let (exit, told) = cluster.command(words);
+        assert_eq!(exit, Some(code), "{words:?}: {told}");
+    }
+    assert_eq!(cluster.settle(), before);
+}

@@ -11,7 +11,7 @@ use anyhow::bail;
 use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command};
 use serde_json::{Value, json};
 
-use super::remote::{Remote, with_address};
+use super::remote::{Remote, or_trouble, with_address};
 
 /// Exit code of a list that is not empty, or of a retry that was refused.
 const LEFT_OVER: u8 = 1;
@@ -19,7 +19,7 @@ const LEFT_OVER: u8 = 1;
 pub(super) fn command() -> Command {
     Command::new("letters")
         .about("Shows writes that came to nothing after their client had reason to believe otherwise; retries or dismisses them")
-        .after_help("A retried write is done now, behind everything that was written since: look whether it still makes sense.\nThe list exits 0 when it is empty, and 1 when it is not.")
+        .after_help("A retried write is done now, behind everything that was written since: look whether it still makes sense.\nThe list exits 0 when it is empty, 1 when it is not, and 2 when that can't be told.")
         .args_conflicts_with_subcommands(true)
         .subcommand(with_which(Command::new("retry").about("Has the write of a letter done after all")))
         .subcommand(with_which(Command::new("dismiss").about("Takes a letter away for good")))
@@ -38,12 +38,12 @@ fn with_which(command: Command) -> Command {
         .group(ArgGroup::new("which").args(["id", "all"]).required(true))
 }
 
-pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    match matches.subcommand() {
+pub(super) fn run(matches: &ArgMatches) -> ExitCode {
+    or_trouble(match matches.subcommand() {
         Some(("retry", matches)) => retry(matches),
         Some(("dismiss", matches)) => dismiss(matches),
         _ => list(matches),
-    }
+    })
 }
 
 fn ids(remote: &Remote, matches: &ArgMatches) -> anyhow::Result<Vec<String>> {

@@ -57,10 +57,10 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("dev", matches)) => dev::run(matches),
         Some(("check", matches)) => check::run(matches),
         Some(("config", matches)) => show::run(matches),
-        Some(("verify", matches)) => remote::verify(matches),
-        Some(("repair", matches)) => remote::repair(matches),
+        Some(("verify", matches)) => Ok(remote::verify(matches)),
+        Some(("repair", matches)) => Ok(remote::repair(matches)),
         Some(("jobs", matches)) => remote::jobs(matches),
-        Some(("letters", matches)) => letters::run(matches),
+        Some(("letters", matches)) => Ok(letters::run(matches)),
         _ => anyhow::bail!("no such command"),
     }
 }

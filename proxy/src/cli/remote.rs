@@ -176,14 +176,30 @@ fn which(matches: &ArgMatches) -> Value {
     body
 }
 
-pub(super) fn verify(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+/// Exits as `diff` does when something could not be found out.
+pub(super) fn or_trouble(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("achromat: {error:#}");
+        ExitCode::from(super::USAGE)
+    })
+}
+
+pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
+    or_trouble(try_verify(matches))
+}
+
+pub(super) fn repair(matches: &ArgMatches) -> ExitCode {
+    or_trouble(try_repair(matches))
+}
+
+fn try_verify(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let remote = Remote::new(matches);
     let wanted = remote.post("/admin/verify", &which(matches))?;
     let findings = wait_for(&remote, &wanted, "verify")?;
     Ok(tell_comparisons(&findings))
 }
 
-pub(super) fn repair(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+fn try_repair(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let remote = Remote::new(matches);
     let mut body = which(matches);
     if matches.get_flag("dry-run") {
