@@ -7,6 +7,7 @@
 mod answers;
 mod jobs;
 mod letters;
+mod mappings;
 
 use std::{sync::Arc, time::Duration};
 

@@ -365,6 +365,12 @@ impl Lane {
             .map_or(0, |track| self.head().since(track.applied))
     }
 
+    /// When the oldest entry that an instance has not applied was logged.
+    pub fn oldest_owed_to(&self, instance: InstanceIx) -> Option<WallTime> {
+        let next = self.track(instance)?.applied.next();
+        Some(self.slot(next)?.logged_at)
+    }
+
     /// Whether an instance has applied everything up to a position.
     pub fn has_applied(&self, instance: InstanceIx, position: Position) -> bool {
         self.track(instance)
