@@ -15,6 +15,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 /// Failing histories after which a run stops.
 const FAILURES_MAX: usize = 3;
 
+/// Histories of a long run, which must come to every place.
+const LONG: u64 = 100_000;
+
 /// Histories between two lines of progress.
 const BATCH: u64 = 1_000;
 
@@ -182,7 +185,12 @@ fn tell(summary: &Summary, options: &Options) -> ExitCode {
             replay(*seed, &least)
         );
     }
-    if summary.failures.is_empty() {
+    let is_long = summary.histories >= LONG;
+    let unreached: Vec<_> = summary
+        .unreached(|mark| is_long || mark.is_frequent())
+        .collect();
+    println!("never reached: {unreached:?}");
+    if summary.failures.is_empty() && (!is_long || unreached.is_empty()) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -58,7 +58,6 @@ impl World {
             Fault::Crash | Fault::Freeze | Fault::Cut if is_up => {
                 self.stop_process(fault, instance, span);
             }
-            Fault::Crash | Fault::Freeze | Fault::Cut => return,
             Fault::Slow => {
                 self.processes[instance.at()].slowness = self.of_chaos.between(10, 150);
                 self.after(span, Happening::End(Spell::Slow(instance)));
@@ -221,12 +220,14 @@ impl World {
             let process = &mut self.processes[instance.at()];
             process.slowness = 1;
             process.is_full = false;
-            if self.oracle.is_wiped(instance) && process.state == State::Crashed {
+            if !self.oracle.is_wiped(instance) {
+                self.revive(instance);
+                self.force(instance, Standing::Up, Duration::ZERO);
+            } else if process.state == State::Crashed {
                 let spell = Spell::Process(instance, process.life);
                 self.after(WIPED_SPAN_MIN, Happening::End(spell));
             } else {
                 self.revive(instance);
-                self.force(instance, Standing::Up, Duration::ZERO);
             }
         }
         // By then every instance has been seen.

@@ -469,6 +469,7 @@ impl World {
     }
 
     /// The proxy dies at once. What it had on the wire travels on.
+    #[allow(clippy::needless_pass_by_value, reason = "it is no more")]
     pub(super) fn kill(&mut self, proxy: Box<Proxy>) {
         let number = proxy.number;
         self.say(|| format!("proxy {number} dies"));

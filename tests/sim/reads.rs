@@ -110,6 +110,7 @@ impl World {
     }
 
     /// Goes on until the read is answered or waits for something.
+    #[allow(clippy::needless_pass_by_value, reason = "a step is taken once")]
     fn go_on_reading(&mut self, proxy: &mut Proxy, mut read: Read, step: ReadStep) {
         read.step += 1;
         match step {
@@ -250,7 +251,7 @@ impl World {
         instance: InstanceIx,
         sending: Sending,
     ) {
-        let failure = match self.judge_answer(proxy, &read, instance, sending) {
+        let failure = match judge_answer(proxy, &read, instance, sending) {
             Ok(reply) => {
                 self.answer_read(read.operation, reply);
                 return;
@@ -273,34 +274,6 @@ impl World {
         }
         let step = read.dispatch.step(ReadEvent::Failed(instance, failure));
         self.go_on_reading(proxy, read, step);
-    }
-
-    fn judge_answer(
-        &mut self,
-        proxy: &Proxy,
-        read: &Read,
-        instance: InstanceIx,
-        sending: Sending,
-    ) -> Result<Reply, ReadFailure> {
-        let answer = match sending {
-            Sending::Answered(answer) => answer,
-            Sending::NotSent(_) => return Err(ReadFailure::Refused),
-            Sending::Silent => return Err(ReadFailure::Silent),
-            Sending::Closed { .. } => return Err(ReadFailure::Closed),
-        };
-        let status = answer.status;
-        let judged = read.with_lookup(&read.catalog, |lookup| {
-            let reply = lookup.rewrite(&proxy.view.catalog, instance, answer);
-            (reply, lookup.is_missing(status))
-        });
-        match judged {
-            Ok((reply, _)) if Lookup::is_server_error(status) => {
-                Err(ReadFailure::ServerError(reply))
-            }
-            Ok((reply, true)) => Err(ReadFailure::Missing(reply)),
-            Ok((reply, false)) => Ok(reply),
-            Err(reply) => Ok(reply),
-        }
     }
 
     pub(super) fn hedge_read(&mut self, number: u32, operation: usize, step: u64) {
@@ -348,5 +321,29 @@ impl World {
             self.answer_read(operation, read.dispatch.give_up());
         }
         self.proxies.insert(number, proxy);
+    }
+}
+
+fn judge_answer(
+    proxy: &Proxy,
+    read: &Read,
+    instance: InstanceIx,
+    sending: Sending,
+) -> Result<Reply, ReadFailure> {
+    let answer = match sending {
+        Sending::Answered(answer) => answer,
+        Sending::NotSent(_) => return Err(ReadFailure::Refused),
+        Sending::Silent => return Err(ReadFailure::Silent),
+        Sending::Closed { .. } => return Err(ReadFailure::Closed),
+    };
+    let status = answer.status;
+    let judged = read.with_lookup(&read.catalog, |lookup| {
+        let reply = lookup.rewrite(&proxy.view.catalog, instance, answer);
+        (reply, lookup.is_missing(status))
+    });
+    match judged {
+        Ok((reply, _)) if Lookup::is_server_error(status) => Err(ReadFailure::ServerError(reply)),
+        Ok((reply, true)) => Err(ReadFailure::Missing(reply)),
+        Ok((reply, false)) | Err(reply) => Ok(reply),
     }
 }

@@ -218,13 +218,11 @@ pub fn shrink(seed: u64, options: &Options) -> (Options, String) {
 
 /// How a history is run again.
 pub fn replay(seed: u64, options: &Options) -> String {
-    let mut line = format!("cargo run -p achromat-tests --release -- sim --seed {seed} --trace");
-    if let Some(most) = options.operations_max {
-        line.push_str(&format!(" --operations {most}"));
-    }
+    let line = format!("cargo run -p achromat-tests --release -- sim --seed {seed} --trace");
+    let most = options
+        .operations_max
+        .map(|most| format!(" --operations {most}"));
     let without: Vec<_> = options.without.iter().map(|f| format!("{f:?}")).collect();
-    if !without.is_empty() {
-        line.push_str(&format!(" --without {}", without.join(",")));
-    }
-    line
+    let without = (!without.is_empty()).then(|| format!(" --without {}", without.join(",")));
+    [Some(line), most, without].into_iter().flatten().collect()
 }

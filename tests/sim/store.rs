@@ -103,11 +103,11 @@ impl World {
         Duration::from_micros(self.of_store.between(50, max))
     }
 
-    pub(super) fn apply_flush(&mut self, flush: Flush) {
+    pub(super) fn apply_flush(&mut self, flush: &Flush) {
         if self.store.cancelled.remove(&flush.number) {
             return;
         }
-        let told = self.commit(&flush);
+        let told = self.commit(flush);
         if !self.proxies.contains_key(&flush.proxy) {
             if matches!(told, Told::Committed(Commit::Done(_))) {
                 self.mark(Mark::CommitSurvived);

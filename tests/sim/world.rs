@@ -91,6 +91,10 @@ pub enum Happening {
 }
 
 /// The world.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each says whether one thing has happened yet, in no order"
+)]
 pub struct World {
     /// What the seed decided.
     pub plan: Plan,
@@ -244,7 +248,7 @@ impl World {
             Happening::Serve(request) => self.serve(request),
             Happening::Return(request, word) => self.word_returns(request, word),
             Happening::Expire(request) => self.expire(request),
-            Happening::Apply(flush) => self.apply_flush(flush),
+            Happening::Apply(flush) => self.apply_flush(&flush),
             Happening::Tell(proxy, told) => self.tell_writer(proxy, told),
             Happening::Turn(client) => self.client_turn(client),
             Happening::Answer(operation, reply) => self.client_answered(operation, reply),

@@ -29,13 +29,10 @@ impl Oracle {
             return Ok(());
         }
         if reply.status >= 500 || matches!(reply.status, 408 | 429) {
-            return match operation.is_closing && self.tampered.is_empty() {
-                true => Err(format!(
-                    "all is well, but a read is answered {}",
-                    reply.status
-                )),
-                false => Ok(()),
-            };
+            let is_excused = !operation.is_closing || !self.tampered.is_empty();
+            let status = reply.status;
+            let why = || format!("all is well, but a read is answered {status}");
+            return if is_excused { Ok(()) } else { Err(why()) };
         }
         let span = self.span(LaneId::Schema, operation.started, ended);
         let versions = &fold.schema[span];

@@ -197,10 +197,11 @@ impl Oracle {
                     ));
                 }
             }
-            503 if is_ours(reply) && !is_gone => {
-                if !matches!(verdict, None | Some(Verdict::Abandoned)) {
-                    self.violate(format!("I14: {what} is answered 503, but is {verdict:?}"));
-                }
+            503 if is_ours(reply)
+                && !is_gone
+                && !matches!(verdict, None | Some(Verdict::Abandoned)) =>
+            {
+                self.violate(format!("I14: {what} is answered 503, but is {verdict:?}"));
             }
             _ => {}
         }

@@ -91,7 +91,6 @@ impl Oracle {
                     is_gone || (noted.verdict == Verdict::Abandoned && noted.executed == 0)
                 }
             },
-            504 => true,
             _ => true,
         };
         if is_right {

@@ -172,7 +172,7 @@ impl Oracle {
 
     /// A job has made an instance stand where a lane stands.
     fn place(&mut self, (lane, instance): (LaneId, InstanceIx), position: Position) {
-        if position != self.head(lane) {
+        if position != self.head(lane) && !self.is_gone(lane) {
             let (who, head) = (instance.0, self.head(lane));
             self.violate(format!("{lane} is placed at {position} of {head} on {who}"));
         }

@@ -40,7 +40,7 @@ use crate::{
     ids::{Attempt, CollectionId, InstanceId, InstanceIx, JobId, LaneId, Position, Ticket},
     jobs::copy::Pace,
     lane::{Lane, Rules},
-    limits::{REPLICATION_IN_FLIGHT_MAX, TRIM_INTERVAL, TROUBLES_KEPT_MAX},
+    limits::{ORPHANS_SETTLE, REPLICATION_IN_FLIGHT_MAX, TRIM_INTERVAL, TROUBLES_KEPT_MAX},
     log::Entry,
     outcome::Outcome,
     planted::Bug,
@@ -78,6 +78,9 @@ struct Instance {
     budget: usize,
     /// The lanes that wait for that budget.
     starved: BTreeSet<LaneId>,
+    /// Before this no job changes anything there: what an earlier one has sent may still be carried
+    /// out, for so long once the instance answers.
+    jobs_from: (Instant, Duration),
 }
 
 /// An entry on its way into the store.
@@ -308,6 +311,9 @@ impl Engine {
         if (transition.from, transition.to) == (Standing::Down, Standing::Up) {
             state.mark_at = self.now;
         }
+        if transition.to == Standing::Up {
+            state.returned(transition, self.now);
+        }
         self.effects.push(Effect::Tell {
             instance,
             transition,
@@ -364,13 +370,30 @@ impl Engine {
 }
 
 impl Instance {
-    fn new(now: Instant) -> Self {
+    /// An instance of which nothing is known yet. One that was known before the start may be doing
+    /// what a job of the proxy before has sent.
+    fn new(now: Instant, is_known: bool) -> Self {
+        let jobs_from = if is_known { Instant::NEVER } else { now };
         Self {
+            jobs_from: (jobs_from, ORPHANS_SETTLE),
             health: Health::new(now),
             probed_for: None,
             mark_at: now,
             budget: REPLICATION_IN_FLIGHT_MAX,
             starved: BTreeSet::new(),
+        }
+    }
+}
+
+impl Instance {
+    /// It is in service again: what was left with it is dead if it restarted, and is carried out only
+    /// now if it was silent.
+    fn returned(&mut self, transition: Transition, now: Instant) {
+        let (from, span) = &mut self.jobs_from;
+        if transition.restarted {
+            *from = now;
+        } else if *from > now || transition.was_silent && *span > Duration::ZERO {
+            *from = now + *span;
         }
     }
 }

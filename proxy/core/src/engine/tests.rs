@@ -129,6 +129,8 @@ impl World {
         for instance in [A, B] {
             world.probe(instance, Probe::Answered);
         }
+        // What a proxy before may have had jobs do has settled, and the markers are renewed.
+        world.pass(1_000);
         world
     }
 

@@ -83,6 +83,17 @@ impl Task {
         matches!(self, Self::Mark(_))
     }
 
+    /// The instance on which it changes something.
+    pub(crate) fn target(&self) -> Option<InstanceIx> {
+        match self {
+            Self::Adopt(target)
+            | Self::Restore(target)
+            | Self::Mark(target)
+            | Self::Rebuild(_, target) => Some(*target),
+            Self::Verify(_) | Self::Map(_) | Self::Unmap(_) => None,
+        }
+    }
+
     /// Whether two tasks may not go on at once.
     pub(crate) fn excludes(&self, other: &Self) -> bool {
         if self.is_small() || other.is_small() {

@@ -5,7 +5,7 @@ mod waits;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::Engine;
+use super::{Engine, Settings};
 use crate::{
     catalog::{Change, Collection, Marker},
     health::Standing,
@@ -92,6 +92,11 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
+    /// The first comparison is due one interval after the start.
+    pub(super) fn begin(&mut self, now: Instant, settings: &Settings) {
+        self.verify_at = now + settings.verify_interval;
+    }
+
     fn is_running(&self, task: &Task) -> bool {
         self.running
             .values()
@@ -152,7 +157,7 @@ impl Engine {
 
     /// All that should be done, the most urgent first.
     fn due(&self) -> VecDeque<Task> {
-        let up = |instance: &InstanceIx| self.is_reachable(*instance);
+        let up = |instance: &InstanceIx| self.is_reachable(*instance) && self.is_quiet(*instance);
         let all = || InstanceIx::all(self.instances.len()).filter(up);
         let mut due = VecDeque::new();
         for instance in all() {
@@ -257,6 +262,12 @@ impl Engine {
     fn is_reachable(&self, instance: InstanceIx) -> bool {
         let state = self.instances.get(instance.at());
         state.is_some_and(|state| state.health.standing() == Standing::Up)
+    }
+
+    /// Whether nothing that a job has sent to an instance can still be carried out.
+    fn is_quiet(&self, instance: InstanceIx) -> bool {
+        let state = self.instances.get(instance.at());
+        state.is_some_and(|state| state.jobs_from.0 <= self.now)
     }
 
     /// An instance that has every acknowledged write of the schema lane.
@@ -380,36 +391,6 @@ impl Engine {
             );
         }
         self.schedule();
-    }
-
-    /// After a start: a request of a job that was under way may still be carried out.
-    pub(super) fn let_jobs_settle(&mut self) {
-        self.jobs.verify_at = self.now + self.settings.verify_interval;
-        let at = self.now + self.settings.lanes.settle;
-        // Whatever the reason says: a job deletes what is there before it is known that it has begun.
-        let being_made = |c: &&std::sync::Arc<Collection>, instance: InstanceIx| {
-            let copy = c.copies.get(instance.at());
-            copy.is_some_and(|copy| copy.quarantine.is_some())
-        };
-        let mut tasks = Vec::new();
-        for instance in InstanceIx::all(self.instances.len()) {
-            if self.catalog.instance(instance).quarantine.is_some() {
-                tasks.push(Task::Restore(instance));
-            }
-            let made = self
-                .catalog
-                .collections()
-                .filter(|c| being_made(c, instance));
-            tasks.extend(made.map(|c| Task::Rebuild(c.id, instance)));
-        }
-        for task in tasks {
-            let retry = Retry {
-                tries: 0,
-                at,
-                reason: "Achromat was restarted".to_owned(),
-            };
-            self.jobs.retries.insert(task, retry);
-        }
     }
 
     fn open_gate(&mut self, lane: LaneId) {

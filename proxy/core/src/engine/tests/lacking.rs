@@ -13,11 +13,9 @@ fn rename(collection: CollectionId, name: &str) -> Verb {
 /// changed or deleted, nor whether its name is free: that waits for one that has it.
 #[test]
 fn who_lacks_a_collection_does_not_decide_about_it() {
-    let verbs = [
-        (
-            rename as fn(_, _) -> _,
-            "A PUT 00000000-0000-0000-0000-000000000a01",
-        ),
+    type Of = fn(CollectionId, &str) -> Verb;
+    let verbs: [(Of, &str); 3] = [
+        (rename, "A PUT 00000000-0000-0000-0000-000000000a01"),
         (
             |collection, _| Verb::DeleteCollection { collection },
             "A DELETE abc",
