@@ -1049,6 +1049,7 @@ fn a_sending_outlives_its_entry() {
 fn a_lane_is_held_until_the_last_lets_it_go() {
     let mut world = World::new();
     let both = [1, 2].map(|number| world.collection(number, &format!("abc{number}")));
+    world.pass(1_000);
     for collection in both {
         let source = A;
         world.step(Event::Repair { collection, source });

@@ -117,6 +117,7 @@ fn a_failed_comparison_is_made_again_while_its_collection_lives() {
 fn a_repair_overtakes_a_comparison() {
     let mut world = World::new();
     let collection = world.collection(1, "abc");
+    world.pass(1_000);
     world.step(Event::Wanted(Task::Verify(collection)));
     let source = A;
     world.step(Event::Repair { collection, source });

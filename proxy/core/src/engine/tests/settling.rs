@@ -107,7 +107,7 @@ fn what_a_job_has_sent_settles_as_well() {
         instance: B,
         reason: "it is missing there".into(),
     }]);
-    world.pass(0);
+    world.pass(1_000);
     let is_rebuilt = |world: &World| !world.engine.report().jobs.is_empty();
     assert!(is_rebuilt(&world));
     world.taken_over();
