@@ -8,6 +8,7 @@
 pub mod bugs;
 pub mod chaos;
 pub mod clients;
+mod ends;
 pub mod faults;
 mod judging;
 mod keys;

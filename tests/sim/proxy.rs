@@ -17,7 +17,6 @@ use achromat_core::{
     ids::{Attempt, InstanceIx, LaneId, Position, Ticket},
     key::KeyRecord,
     outcome::Sending,
-    reply::{self, Reply},
     time::{Instant, WallTime},
     view::View,
     write::Permit,
@@ -62,7 +61,7 @@ pub enum Message {
 
 impl Message {
     /// The operation whose client waits for it.
-    fn operation(&self) -> Option<&usize> {
+    pub(super) fn operation(&self) -> Option<&usize> {
         match self {
             Self::Event(_) => None,
             Self::Submit { operation, .. } | Self::Join { operation, .. } => Some(operation),
@@ -215,7 +214,7 @@ impl World {
         self.proxies.insert(number, proxy);
     }
 
-    fn take_in(&mut self, proxy: &mut Proxy, message: Message) {
+    pub(super) fn take_in(&mut self, proxy: &mut Proxy, message: Message) {
         let now = self.instant();
         match message {
             Message::Event(event) => proxy.engine.step(event, now),
@@ -277,7 +276,7 @@ impl World {
         !dies
     }
 
-    fn carry_out(&mut self, proxy: &mut Proxy, effect: Effect) {
+    pub(super) fn carry_out(&mut self, proxy: &mut Proxy, effect: Effect) {
         match effect {
             Effect::Append { ticket, entry } => proxy.writing.take(Order::append(ticket, entry)),
             Effect::Write(write) => proxy.writing.take(Order::other(write)),
@@ -466,54 +465,6 @@ impl World {
         let number = *number;
         self.see_instances(number);
         self.proxies[&number].serves.then_some(number)
-    }
-
-    /// The proxy dies at once. What it had on the wire travels on.
-    #[allow(clippy::needless_pass_by_value, reason = "it is no more")]
-    pub(super) fn kill(&mut self, proxy: Box<Proxy>) {
-        let number = proxy.number;
-        self.say(|| format!("proxy {number} dies"));
-        for mark in self.oracle.proxy_died(&proxy.writing.writes()) {
-            self.mark(mark);
-        }
-        self.abandon_flush(&proxy);
-        self.orphan(number);
-        let arrived = proxy.inbox.iter().filter_map(Message::operation);
-        let waiting = proxy.waiting.values().chain(proxy.reads.keys());
-        for operation in waiting.chain(&proxy.keyed).chain(arrived) {
-            self.answer(*operation, None);
-        }
-        if self.proxies.is_empty() {
-            let pause = Duration::from_millis(self.of_chaos.between(20, 3_000));
-            self.after(pause, Happening::Boot);
-        }
-    }
-
-    /// The proxy learns that another has taken over: it takes in what it was told, answers whom it
-    /// can, and ends.
-    pub(super) fn depose(&mut self, mut proxy: Box<Proxy>) {
-        for message in std::mem::take(&mut proxy.inbox) {
-            self.take_in(&mut proxy, message);
-        }
-        for effect in proxy.engine.effects() {
-            if matches!(effect, Effect::Answer { .. } | Effect::AskAgain { .. }) {
-                self.carry_out(&mut proxy, effect);
-            }
-        }
-        let said = "Achromat is stopping and has not seen the end of it";
-        for operation in std::mem::take(&mut proxy.waiting).into_values() {
-            self.answer(operation, Some(reply::outcome_unknown(said)));
-        }
-        self.kill(proxy);
-    }
-
-    fn answer(&mut self, operation: usize, reply: Option<Reply>) {
-        let latency = Duration::from_micros(self.of_wire.between(20, 300));
-        self.after(latency, Happening::Answer(operation, reply));
-    }
-
-    pub(super) fn answer_read(&mut self, operation: usize, reply: Reply) {
-        self.answer(operation, Some(reply));
     }
 }
 
