@@ -19,7 +19,7 @@ fn frozen(cluster: &Cluster, ask: impl FnOnce()) {
 
 fn wait_letters(api: &Api, count: usize) -> Vec<Value> {
     let what = format!("{count} letters");
-    eventually(&what, Duration::from_secs(90), || {
+    eventually(&what, Duration::from_secs(180), || {
         let list = api.get("/admin/letters").ok();
         let letters = list["letters"].as_array().expect("a list").clone();
         assert_eq!(list["letter_count"], letters.len());
@@ -66,32 +66,39 @@ fn a_late_refusal_is_listed_and_dismissed() {
     }
 }
 
-/// A rename that was in the way of another collection is retried when that one is gone. The letter
-/// outlives a kill -9 of Achromat.
+/// A write that no instance could do, because no disk took it, is given up after a minute; it is
+/// retried when there is space again. The letter outlives a kill -9 of Achromat.
 #[test]
 fn a_letter_is_done_after_all() {
-    let mut cluster = Cluster::with(2, &["--writes-deadline-ms=1500"]);
+    let mut cluster = Cluster::start();
     let api = cluster.api();
-    let id = api.create("draft");
-    api.create("final");
+    let id = api.create("notes");
+    let add = |id: &str| json!({ "ids": [id], "embeddings": [[1, 2]] });
+    api.records(&id, "add", &add("a")).ok();
     cluster.settle();
-    frozen(&cluster, || {
-        let body = json!({ "new_name": "final" });
-        api.put(&format!("$D/collections/{id}"), &body).refused(504);
-    });
-    wait_letters(&api, 1);
+    for instance in &cluster.instances {
+        instance.limit_files(Some(0));
+    }
+    let path = format!("$D/collections/{id}/add");
+    let told = api.try_call("POST", &path, &add("b")).expect("an answer");
+    assert!(told.status >= 500, "{told:?}");
+    let letters = wait_letters(&api, 1);
+    assert_eq!(letters[0]["collection_name"], "notes");
     cluster.proxy.kill();
+    for instance in &mut cluster.instances {
+        // Chroma 1.5.9 keeps a transaction open after a write that failed for want of space.
+        instance.kill();
+        instance.up();
+    }
     cluster.proxy.up();
     let api = cluster.api();
-    let letters = wait_letters(&api, 1);
-    assert_eq!(letters[0]["collection_name"], "draft");
-    api.delete("$D/collections/final").ok();
+    wait_letters(&api, 1);
     let (code, told) = cluster.command(&["letters", "retry", "--all"]);
     assert_eq!(code, Some(0), "{told}");
     wait_letters(&api, 0);
-    cluster.settle();
-    for instance in &cluster.instances {
-        assert_eq!(instance.api().names(), ["final"]);
+    for (_, records) in cluster.settle().into_values() {
+        let ids: Vec<_> = records.keys().map(String::as_str).collect();
+        assert_eq!(ids, ["a", "b"]);
     }
 }
 

@@ -379,7 +379,9 @@ impl World {
             self.put(proxy, Message::Event(event));
             return;
         };
+        let is_owners = proxy.number == self.store.epoch;
         let marks = self.oracle.sending(
+            is_owners,
             (lane, instance, position),
             wire.method,
             (self.now, self.plan.settings.lanes.settle),
