@@ -117,7 +117,7 @@ impl World {
             ReadStep::Try(instance) => self.attempt(proxy, &mut read, instance),
             ReadStep::Wait => {}
             ReadStep::Exhausted if !read.dispatch.may_go_on() => {
-                let reply = read.dispatch.give_up();
+                let reply = read.dispatch.give_up(self.known_instances());
                 self.answer_read(read.operation, reply);
                 return;
             }
@@ -154,7 +154,7 @@ impl World {
             }
             Found::Answer(reply) => self.answer_read(read.operation, reply),
             Found::Nobody => {
-                let reply = read.dispatch.give_up();
+                let reply = read.dispatch.give_up(self.known_instances());
                 self.answer_read(read.operation, reply);
             }
         }
@@ -318,7 +318,8 @@ impl World {
         if proxy.reads.get(&operation).is_some_and(is_due)
             && let Some(read) = proxy.reads.remove(&operation)
         {
-            self.answer_read(operation, read.dispatch.give_up());
+            let reply = read.dispatch.give_up(self.known_instances());
+            self.answer_read(operation, reply);
         }
         self.proxies.insert(number, proxy);
     }

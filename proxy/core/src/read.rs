@@ -50,6 +50,10 @@ impl Tried {
         self.0 & 1 << (instance.0 & 15) != 0
     }
 
+    fn len(self) -> usize {
+        usize::try_from(self.0.count_ones()).unwrap_or(usize::MAX)
+    }
+
     fn insert(&mut self, instance: InstanceIx) {
         self.0 |= 1 << (instance.0 & 15);
     }
@@ -239,9 +243,11 @@ impl Dispatch {
         }
     }
 
-    /// What the client is told when there is nowhere left to go.
-    pub fn give_up(self) -> Reply {
-        let missing = self.missing.filter(|_| !self.is_unsure);
+    /// What the client is told when there is nowhere left to go, of so many `instances`. That something
+    /// is not there is told when each of them has said so: it may be one that has lost it.
+    pub fn give_up(self, instances: usize) -> Reply {
+        let all_lack_it = !self.is_unsure && self.tried.len() == instances;
+        let missing = self.missing.filter(|_| all_lack_it);
         match self.best.or(missing) {
             Some(reply) => reply,
             None if self.closed > 0 => reply::no_answer(&format!("{} instance(s)", self.closed)),
@@ -324,7 +330,7 @@ mod tests {
         assert_eq!(read.step(closed(0)), ReadStep::Try(InstanceIx(1)));
         assert_eq!(read.step(closed(1)), ReadStep::Exhausted);
         assert!(!read.may_go_on());
-        assert_eq!(read.give_up().status, 502);
+        assert_eq!(read.give_up(4).status, 502);
     }
 
     /// The same when it was asked of two at once: the third is left alone.
@@ -348,7 +354,7 @@ mod tests {
         assert_eq!(read.step(refused(2)), ReadStep::Wait);
         let silent = ReadEvent::Failed(InstanceIx(0), ReadFailure::Silent);
         assert_eq!(read.step(silent), ReadStep::Exhausted);
-        assert_eq!(read.give_up().status, 503);
+        assert_eq!(read.give_up(3).status, 503);
     }
 
     /// That a collection is not found is told only when every instance says so.
@@ -364,8 +370,15 @@ mod tests {
             let mut read = dispatch(2);
             read.step(ReadEvent::Failed(InstanceIx(0), missing()));
             read.step(ReadEvent::Failed(InstanceIx(1), second));
-            assert_eq!(read.give_up().status, status);
+            assert_eq!(read.give_up(2).status, status);
         }
+        let mut read = dispatch(1);
+        read.step(ReadEvent::Failed(InstanceIx(0), missing()));
+        assert_eq!(
+            read.give_up(2).status,
+            503,
+            "the other lags, and may have it"
+        );
     }
 
     /// A 5xx moves the read on, and is passed on as it is when there is nobody else.
@@ -377,7 +390,7 @@ mod tests {
         let first = read.step(ReadEvent::Failed(InstanceIx(0), failure));
         assert_eq!(first, ReadStep::Try(InstanceIx(1)));
         assert_eq!(read.step(refused(1)), ReadStep::Exhausted);
-        assert_eq!(read.give_up(), error);
+        assert_eq!(read.give_up(2), error);
     }
 
     /// A read that failed on the only instance that was eligible waits for the other, if that is in

@@ -105,7 +105,7 @@ impl<'a, 't> Read<'a, 't> {
                 }
                 ReadStep::Wait => {}
                 ReadStep::Exhausted if !dispatch.may_go_on() => {
-                    return Answer::Whole(dispatch.give_up());
+                    return Answer::Whole(dispatch.give_up(self.app.instances.len()));
                 }
                 ReadStep::Exhausted => match self.find(dispatch.tried()).await {
                     Found::Go(found, order) => {
@@ -114,7 +114,9 @@ impl<'a, 't> Read<'a, 't> {
                         continue;
                     }
                     Found::Answer(reply) => return Answer::Whole(reply),
-                    Found::Nobody => return Answer::Whole(dispatch.give_up()),
+                    Found::Nobody => {
+                        return Answer::Whole(dispatch.give_up(self.app.instances.len()));
+                    }
                 },
             }
             tokio::select! {
