@@ -8,7 +8,7 @@ use achromat_core::{
     ids::InstanceIx,
     lookup::Lookup,
     outcome::Sending,
-    read::{Dispatch, Order, Plan, ReadEvent, ReadFailure, ReadStep, Tried, plan},
+    read::{Dispatch, Order, Plan, ReadFailure, ReadStep, Tried, plan},
     reply::Reply,
     route::{Method, Target, find},
     view::{Scope, View},
@@ -149,7 +149,7 @@ impl World {
                 }
                 read.waits = false;
                 read.catalog = catalog;
-                let step = read.dispatch.go(order);
+                let step = read.dispatch.go(&order);
                 self.go_on_reading(proxy, read, step);
             }
             Found::Answer(reply) => self.answer_read(read.operation, reply),
@@ -272,7 +272,7 @@ impl World {
         if let Some(sign) = sign {
             self.put(proxy, Message::Event(Event::Noticed { instance, sign }));
         }
-        let step = read.dispatch.step(ReadEvent::Failed(instance, failure));
+        let step = read.dispatch.failed(instance, failure);
         self.go_on_reading(proxy, read, step);
     }
 
@@ -298,11 +298,11 @@ impl World {
         }
         let found = read.look(&proxy.view, self.plan.strategy, read.dispatch.tried());
         let step = match found {
-            Some(Found::Go(catalog, order)) if read.dispatch.needs_order() => {
+            Some(Found::Go(catalog, order)) => {
                 read.catalog = catalog;
-                read.dispatch.go(order)
+                read.dispatch.go(&order)
             }
-            _ => read.dispatch.step(ReadEvent::HedgeDue),
+            _ => ReadStep::Wait,
         };
         if matches!(step, ReadStep::Try(_)) {
             self.mark(Mark::ReadHedged);

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use uuid::Uuid;
+
 use super::{Engine, Payload, Wire};
 use crate::{
     body::{self, Named},
@@ -66,6 +68,9 @@ impl Engine {
         look_up: bool,
     ) -> Result<(Action, Captures<'a>), Outcome> {
         if let Some(subject) = verb.subject() {
+            if let Some(collection) = self.may_be_left_over(verb, instance, verdict) {
+                return Ok(address_within(verb, collection, InstanceId(Uuid::nil())));
+            }
             let (collection, id) = self.copy_to_address(subject, instance, verdict)?;
             self.name_is_free(verb, collection, verdict)?;
             return Ok(address_within(verb, collection, id));
@@ -110,6 +115,24 @@ impl Engine {
             _ => Action::Reset,
         };
         Ok((action, captures))
+    }
+
+    /// The collection that a decided delete is about, when a copy of it may be on an instance although
+    /// none is known: a job had it made, and the proxy died. It is deleted by its name: at this place
+    /// of the lane the name is no other's there.
+    fn may_be_left_over(
+        &self,
+        verb: &Verb,
+        instance: InstanceIx,
+        verdict: Verdict,
+    ) -> Option<&Collection> {
+        let Verb::DeleteCollection { collection } = verb else {
+            return None;
+        };
+        let collection = self.catalog.get_even_gone(*collection)?;
+        let copy = collection.copies.get(instance.at())?;
+        let is_being_made = copy.id.is_none() && copy.quarantine.is_some();
+        (verdict == Verdict::Accepted && is_being_made).then_some(collection)
     }
 
     /// The copy that an entry about a collection goes to. An open entry about a collection that is

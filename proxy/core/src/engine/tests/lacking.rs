@@ -129,3 +129,21 @@ fn a_repair_overtakes_a_comparison() {
         [(&rebuilds, true), (&Task::Verify(collection), false)]
     );
 }
+
+/// A copy of which nothing is known may be there all the same: a dead proxy's job had it made. So a
+/// delete goes there as well.
+#[test]
+fn a_copy_that_may_have_been_made_is_deleted_too() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.engine.change(vec![Change::Lost {
+        collection,
+        instance: B,
+        reason: "it is missing there".into(),
+    }]);
+    world.submit(Verb::DeleteCollection { collection }, Level::One);
+    world.reply("A DELETE abc", 200);
+    assert_eq!(world.lines(), ["B DELETE abc"]);
+    world.reply("B DELETE abc", 404);
+    assert_eq!(world.engine.report().pending, 0);
+}
