@@ -9,7 +9,7 @@ use std::{
 use achromat_core::{health::Standing, ids::InstanceIx, read::Strategy};
 
 use crate::{
-    admin::{Admin, Facts},
+    admin::{Admin, Facts, Retrying},
     clock::Clock,
     config::{Config, StoreUrl},
     instances::Instances,
@@ -95,6 +95,10 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         policies: Arc::clone(&policies),
         token: config.admin_token,
         requests_max: config.serve.limits.requests_max,
+        retrying: Retrying {
+            levels: config.serve.levels,
+            deadline: config.serve.write_deadline,
+        },
         started: Instant::now(),
     };
     let admin = Admin::new(

@@ -3,15 +3,20 @@
 use std::process::ExitCode;
 
 use achromat_tests::sim::{
+    bugs::Planting,
     faults::Fault,
     marks::Mark,
     plan::Options,
     runner::{Summary, replay, run as live, run_all, shrink},
+    scopes::{self, explore},
 };
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 /// Failing histories after which a run stops.
 const FAILURES_MAX: usize = 3;
+
+/// Histories of a long run, which must come to every place.
+const LONG: u64 = 100_000;
 
 /// Histories between two lines of progress.
 const BATCH: u64 = 1_000;
@@ -38,6 +43,19 @@ pub(crate) fn command() -> Command {
                 .action(ArgAction::Append),
         )
         .arg(
+            Arg::new("scopes")
+                .long("scopes")
+                .value_name("name")
+                .num_args(0..=1)
+                .default_missing_value("")
+                .help("Lives exhaustively through the small scopes whose names have this in them"),
+        )
+        .arg(
+            Arg::new("plant")
+                .long("plant")
+                .help("A bug that is planted"),
+        )
+        .arg(
             Arg::new("trace")
                 .long("trace")
                 .help("Tells every step")
@@ -53,10 +71,27 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(name) = matches.get_one::<String>("scopes") {
+        return run_scopes(name, &options);
+    }
     match matches.get_one::<u64>("seed") {
         Some(seed) => run_one(*seed, &options),
         None => run_many(matches, &options),
     }
+}
+
+fn run_scopes(name: &str, options: &Options) -> ExitCode {
+    let mut code = ExitCode::SUCCESS;
+    let meant = scopes::all().into_iter();
+    for scope in meant.filter(|scope| scope.name.contains(name)) {
+        let explored = explore(&scope, options, u64::MAX);
+        println!("{}: {} histories", scope.name, explored.histories);
+        if let Some((violation, choices)) = explored.violation {
+            println!("{violation}\nwith the choices {choices:?}");
+            code = ExitCode::FAILURE;
+        }
+    }
+    code
 }
 
 fn options(matches: &ArgMatches) -> Result<Options, String> {
@@ -66,6 +101,10 @@ fn options(matches: &ArgMatches) -> Result<Options, String> {
     };
     if let Some(most) = matches.get_one::<u64>("operations") {
         options.operations_max = usize::try_from(*most).ok();
+    }
+    if let Some(name) = matches.get_one::<String>("plant") {
+        let found = Planting::ALL.iter().find(|bug| bug.name() == *name);
+        options.planting = Some(*found.ok_or_else(|| format!("there is no bug {name}"))?);
     }
     for name in matches.get_many::<String>("without").into_iter().flatten() {
         let found = Fault::ALL
@@ -146,7 +185,12 @@ fn tell(summary: &Summary, options: &Options) -> ExitCode {
             replay(*seed, &least)
         );
     }
-    if summary.failures.is_empty() {
+    let is_long = summary.histories >= LONG;
+    let unreached: Vec<_> = summary
+        .unreached(|mark| is_long || mark.is_frequent())
+        .collect();
+    println!("never reached: {unreached:?}");
+    if summary.failures.is_empty() && (!is_long || unreached.is_empty()) {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

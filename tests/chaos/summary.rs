@@ -92,7 +92,6 @@ impl Display for Summary {
             refused,
             excused,
             failures,
-            narrowed,
             worst_write,
             worst_schema_write,
             worst_read,
@@ -102,10 +101,7 @@ impl Display for Summary {
             f,
             "requests    {writes} writes, {refused} to be refused, {reads} reads"
         )?;
-        writeln!(
-            f,
-            "failures    {failures}; {excused} with an excuse, {narrowed} of limited deletes"
-        )?;
+        writeln!(f, "failures    {failures}; {excused} with an excuse")?;
         writeln!(
             f,
             "worst       write {worst_write:.3?}, of collections {worst_schema_write:.3?}, read {worst_read:.3?}"

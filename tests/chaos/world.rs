@@ -28,8 +28,6 @@ pub struct Tally {
     pub refused: u64,
     /// Failures while no instance was sound, or while Achromat was not up.
     pub excused: u64,
-    /// Failures of limited deletes, see [`is_narrowed`].
-    pub narrowed: u64,
     /// Failures that should not have been.
     pub failures: u64,
     /// The longest that a request took while an instance was sound.
@@ -238,8 +236,6 @@ impl Asker {
         let may_be_excused = result.as_ref().map_or(true, |answer| answer.status >= 500);
         if is_excused && may_be_excused {
             self.world.tally().excused += 1;
-        } else if is_narrowed(result) {
-            self.world.tally().narrowed += 1;
         } else {
             self.world.tally().failures += 1;
             let lines = self.world.chronicle.lines();
@@ -255,17 +251,6 @@ impl Asker {
 
 /// Lines of the time line that are told with a failure.
 const LINES_TOLD: usize = 12;
-
-/// What a limited delete hits is asked of one instance only, and when that does not answer, the
-/// client gets a 503 although another is sound. Until Achromat asks the next one as well, that is
-/// counted and not held against it.
-fn is_narrowed(result: &Result<Answer, ureq::Error>) -> bool {
-    let is_so = |answer: &Answer| {
-        let message = answer.body["message"].as_str().unwrap_or_default();
-        answer.status == 503 && message.starts_with("What the delete would hit")
-    };
-    result.as_ref().is_ok_and(is_so)
-}
 
 /// Whether a request of this sort may be answered so without any excuse.
 fn is_right(sort: Sort, result: &Result<Answer, ureq::Error>) -> bool {

@@ -1,6 +1,7 @@
 //! Achromat as a whole, against real Chroma servers.
 
 mod admin;
+mod adopt;
 mod api;
 mod chaos;
 mod cli;
@@ -11,10 +12,15 @@ mod flush;
 mod framing;
 mod guard;
 mod keys;
+mod letters;
+mod markers;
+mod migrations;
 mod model;
 mod outages;
 mod policy;
 mod readme;
 mod rebuild;
+mod sim;
 mod suite;
 mod tidy;
+mod verify;

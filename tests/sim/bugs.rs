@@ -2,6 +2,8 @@
 
 use achromat_core::planted::Bug;
 
+use super::scopes::{self, Scope};
+
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Planting {
@@ -13,7 +15,7 @@ pub enum Planting {
 
 impl Planting {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Core(Bug::AcknowledgesBeforeAppend),
         Self::Core(Bug::TwoUnrecorded),
         Self::Core(Bug::SkipsFailing),
@@ -22,8 +24,26 @@ impl Planting {
         Self::Core(Bug::RecreatesOldIdentity),
         Self::Core(Bug::ServesLagging),
         Self::Core(Bug::TrimsTooFar),
+        Self::Core(Bug::RebuildsWithoutLastStep),
         Self::DeposedCursors,
     ];
+
+    /// What it is called.
+    pub fn name(self) -> String {
+        match self {
+            Self::Core(bug) => format!("{bug:?}"),
+            Self::DeposedCursors => "DeposedCursors".to_owned(),
+        }
+    }
+
+    /// The small scope in which it is looked for; any history will do for the others.
+    pub fn scope(self) -> Option<Scope> {
+        let is_meant = |scope: &Scope| match self {
+            Self::Core(Bug::RebuildsWithoutLastStep) => scope.rebuilds,
+            _ => false,
+        };
+        scopes::all().into_iter().find(is_meant)
+    }
 
     /// The bug, when it is `core`'s.
     pub fn in_core(self) -> Option<Bug> {

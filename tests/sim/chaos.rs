@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use achromat_core::{engine::Event, health::Standing, ids::InstanceIx};
+use achromat_core::{body::Named, engine::Event, health::Standing, ids::InstanceIx};
 
 use super::{
     faults::Fault,
@@ -14,6 +14,10 @@ use super::{
 
 /// For how long at most a proxy goes on sending after another one has taken over.
 const LEASE_US_MAX: u64 = 200_000;
+
+/// A process whose disk was lost is away for so long at least that it is missed: one that came back
+/// between two probes would serve nothing for everything until the next one.
+pub(super) const WIPED_SPAN_MIN: Duration = Duration::from_millis(2_500);
 
 /// Something that goes on for a while.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +58,6 @@ impl World {
             Fault::Crash | Fault::Freeze | Fault::Cut if is_up => {
                 self.stop_process(fault, instance, span);
             }
-            Fault::Crash | Fault::Freeze | Fault::Cut => return,
             Fault::Slow => {
                 self.processes[instance.at()].slowness = self.of_chaos.between(10, 150);
                 self.after(span, Happening::End(Spell::Slow(instance)));
@@ -64,7 +67,16 @@ impl World {
                 self.after(span, Happening::End(Spell::FullDisk(instance)));
             }
             // What only one instance has would be lost for ever.
+            Fault::Wipe if is_up && self.oracle.may_lose(instance) => {
+                self.wipe(instance, span.max(WIPED_SPAN_MIN));
+            }
             Fault::Tamper if self.oracle.is_whole() => self.tamper(instance),
+            Fault::Flip if self.oracle.is_whole() => {
+                if !self.flip(instance) {
+                    return;
+                }
+            }
+            Fault::Join if !self.has_joined => self.join(),
             Fault::Forced => {
                 // Whoever says that a dead instance is well must know.
                 let all = [Standing::Down, Standing::Suspect];
@@ -117,6 +129,13 @@ impl World {
         self.after(span, Happening::End(Spell::Process(instance, life)));
     }
 
+    /// The process dies, and comes back with nothing on its disk.
+    pub(super) fn wipe(&mut self, instance: InstanceIx, span: Duration) {
+        self.stop_process(Fault::Crash, instance, span);
+        self.processes[instance.at()].wipe(self.plan.seed, instance);
+        self.oracle.wiped(instance);
+    }
+
     /// Somebody deletes a collection on one instance, behind the proxy's back.
     fn tamper(&mut self, instance: InstanceIx) {
         let server = &mut self.processes[instance.at()].server;
@@ -130,6 +149,37 @@ impl World {
         let answer = server.handle("DELETE", &target, b"");
         self.oracle.tampered(instance, (tenant, database, name));
         self.say(|| format!("tampered: {target} on {}: {}", instance.0, answer.status));
+    }
+
+    /// Somebody changes a record on one instance, behind the proxy's back. Returns whether there
+    /// was one.
+    fn flip(&mut self, instance: InstanceIx) -> bool {
+        let server = &mut self.processes[instance.at()].server;
+        let mut all: Vec<_> = server.contents().into_iter().collect();
+        all.retain(|((tenant, ..), c)| tenant == "default_tenant" && !c.records.is_empty());
+        if all.is_empty() {
+            return false;
+        }
+        let ((_, database, name), contents) = self.of_chaos.pick(&all);
+        let within = format!("/api/v2/tenants/default_tenant/databases/{database}/collections");
+        let described = server.handle("GET", &format!("{within}/{name}"), b"");
+        let id = Named::parse(&described.body).expect("a description").id;
+        let record = contents.records.keys().next().expect("there is one");
+        let body = format!(r#"{{"ids":["{record}"],"documents":["changed"]}}"#);
+        let target = format!("{within}/{id}/update");
+        let answer = server.handle("POST", &target, body.as_bytes());
+        assert_eq!(answer.status, 200, "{target}");
+        self.oracle.altered(instance);
+        self.say(|| format!("changed on {}: {target} {body}", instance.0));
+        true
+    }
+
+    /// The configuration gets one more instance, and the proxy is started again with it.
+    fn join(&mut self) {
+        self.has_joined = true;
+        while let Some((_, proxy)) = self.proxies.pop_last() {
+            self.kill(proxy);
+        }
     }
 
     /// An operator's word.
@@ -161,14 +211,24 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.say(|| "everything is repaired".to_owned());
         self.is_healed = true;
+        if !self.has_joined {
+            self.join();
+        }
         self.store.down_until = 0;
         self.store.full_until = 0;
         for instance in InstanceIx::all(self.processes.len()) {
-            self.revive(instance);
             let process = &mut self.processes[instance.at()];
             process.slowness = 1;
             process.is_full = false;
-            self.force(instance, Standing::Up, Duration::ZERO);
+            if !self.oracle.is_wiped(instance) {
+                self.revive(instance);
+                self.force(instance, Standing::Up, Duration::ZERO);
+            } else if process.state == State::Crashed {
+                let spell = Spell::Process(instance, process.life);
+                self.after(WIPED_SPAN_MIN, Happening::End(spell));
+            } else {
+                self.revive(instance);
+            }
         }
         // By then every instance has been seen.
         self.after(Duration::from_secs(5), Happening::Look);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use achromat_core::{
     ids::{CollectionId, DatabaseId, EntryId},
     reply::Reply,
-    route::{Class, Method, Target, find},
+    route::{Class, Target, find},
     time::WallTime,
     write::{Fresh, Permit, WriteRules, permit},
 };
@@ -14,8 +14,9 @@ use bytes::Bytes;
 
 use super::{
     marks::Mark,
-    proxy::Message,
+    proxy::{Message, Proxy},
     requests::{About, Draft, Known, draft},
+    scopes::Next,
     world::{Happening, World},
 };
 
@@ -61,9 +62,22 @@ impl World {
             self.after(pause, Happening::Turn(client));
             return;
         };
+        let closing = match closing {
+            Some(draft) => Some(draft),
+            None => match self.next_in_scope(client) {
+                None => None,
+                Some(Next::Ask(draft)) => Some(draft),
+                Some(Next::Wait) => {
+                    self.after(Duration::from_millis(5), Happening::Turn(client));
+                    return;
+                }
+                Some(Next::Nothing) => return,
+            },
+        };
         let draft = closing.unwrap_or_else(|| {
             let known: Vec<Known> = self.oracle.known().to_vec();
-            draft(&mut self.of_clients, &known, self.operations.is_empty())
+            let draft = draft(&mut self.of_clients, &known, self.operations.is_empty());
+            self.under_a_key(draft)
         });
         let operation = self.operations.len();
         self.say(|| {
@@ -87,6 +101,26 @@ impl World {
         self.hand_in(proxy, operation);
     }
 
+    /// Gives some writes a key, and makes some again under the key that they had.
+    fn under_a_key(&mut self, draft: Draft) -> Draft {
+        if draft.about != About::Write || !self.of_clients.chance(self.plan.keyed) {
+            return draft;
+        }
+        let keyed = self.operations.iter().map(|operation| &operation.draft);
+        let keyed: Vec<_> = keyed.filter(|draft| draft.key.is_some()).collect();
+        if keyed.is_empty() || self.of_clients.chance(500) {
+            let key = Some(format!("key-{}", self.operations.len()));
+            return Draft { key, ..draft };
+        }
+        let last = keyed.len().saturating_sub(6);
+        let again = (*self.of_clients.pick(&keyed[last..])).clone();
+        if self.of_clients.chance(60) {
+            let key = again.key;
+            return Draft { key, ..draft };
+        }
+        again
+    }
+
     /// What `serve` does with a request that has come in.
     fn hand_in(&mut self, proxy: u32, operation: usize) {
         let Draft {
@@ -105,52 +139,67 @@ impl World {
                 self.start_read(proxy, operation, (method, target, Bytes::from(body)));
             }
             Class::Write | Class::Destructive => {
-                match self.permit(proxy, operation, (method, &parsed), body) {
-                    Ok(permit) => {
-                        self.operations[operation].entry = Some(permit.entry().id);
-                        let permit = Box::new(permit);
-                        self.put_to(proxy, Message::Submit { permit, operation });
-                    }
-                    Err(reply) => {
-                        if reply.status == 403 {
-                            self.mark(Mark::GuardDenied);
-                        }
-                        self.answer_read(operation, reply);
-                    }
+                if self.operations[operation].draft.key.is_some() {
+                    self.begin_under_key(proxy, operation);
+                } else {
+                    self.write_plainly(proxy, operation);
                 }
             }
         }
     }
 
-    fn permit(
-        &mut self,
-        proxy: u32,
-        operation: usize,
-        (method, target): (Method, &Target<'_>),
-        body: String,
-    ) -> Result<Permit, Reply> {
-        let (route, captures) = find(Some(method), target).expect("a route");
+    fn write_plainly(&mut self, number: u32, operation: usize) {
+        let Some(mut proxy) = self.proxies.remove(&number) else {
+            return;
+        };
+        match self.permit(&proxy, operation) {
+            Ok(permit) => {
+                self.operations[operation].entry = Some(permit.entry().id);
+                let message = Message::Submit {
+                    permit: Box::new(permit),
+                    operation,
+                    answer_by: self.answered_by(operation),
+                };
+                self.put(&mut proxy, message);
+            }
+            Err(reply) => self.answer_read(operation, reply),
+        }
+        self.proxies.insert(number, proxy);
+    }
+
+    pub(super) fn permit(&mut self, proxy: &Proxy, operation: usize) -> Result<Permit, Reply> {
+        let Draft {
+            method,
+            target,
+            body,
+            ..
+        } = self.operations[operation].draft.clone();
+        let target = Target::parse(target.as_bytes()).expect("a canonical target");
+        let (route, captures) = find(Some(method), &target).expect("a route");
         let fresh = Fresh {
             entry: EntryId(self.of_clients.uuid()),
             collection: CollectionId(self.of_clients.uuid()),
             database: DatabaseId(self.of_clients.uuid()),
             logged_at: WallTime(u64::try_from(operation).expect("a number")),
         };
-        let proxy = &self.proxies[&proxy];
         let rules = WriteRules {
             catalog: &proxy.view.catalog,
             guard: &proxy.guard,
             levels: self.plan.levels,
         };
         let content_type = Some("application/json");
-        permit(
+        let permit = permit(
             rules,
             route.action,
             &captures,
             content_type,
             body.into(),
             fresh,
-        )
+        );
+        if permit.as_ref().is_err_and(|reply| reply.status == 403) {
+            self.mark(Mark::GuardDenied);
+        }
+        permit
     }
 
     /// A client hears.

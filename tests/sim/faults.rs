@@ -28,8 +28,8 @@ pub(super) use names;
 
 names! {
     /// A kind of fault. A new kind is a variant here, a rate in `plan`, and what it does in
-    /// `wire`, `process`, `store` or `chaos`: a wiped disk, an old backup and a new instance are
-    /// to be such kinds as soon as rebuilding can be simulated.
+    /// `wire`, `process`, `store` or `chaos`. An old backup is to be such a kind as soon as
+    /// Achromat can tell that an instance was set back: its marker is the same.
     Fault,
     Unsent => "request not sent",
     LostReset => "request lost, connection reset",
@@ -47,7 +47,10 @@ names! {
     Cut => "instance cut off",
     Slow => "instance slow",
     FullDisk => "instance's disk full",
+    Wipe => "instance's disk wiped",
     Tamper => "collection lost on an instance",
+    Flip => "record changed on an instance",
+    Join => "new instance joined",
     Forced => "standing forced by an operator",
     StoreNotDone => "commit failed",
     StoreUnknownDone => "commit done, outcome unknown",
@@ -89,7 +92,10 @@ impl Fault {
         Self::Cut,
         Self::Slow,
         Self::FullDisk,
+        Self::Wipe,
         Self::Tamper,
+        Self::Flip,
+        Self::Join,
         Self::Forced,
         Self::StoreDown,
         Self::StoreFull,

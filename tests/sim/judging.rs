@@ -1,8 +1,12 @@
 //! The end of a history: when everything has come to rest, and what is then looked at.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
+
+use achromat_core::{engine::Event, ids::CollectionId, jobs::Task};
 
 use super::{
+    marks::Mark,
+    proxy::Message,
     requests::{all_collections, everything_of},
     world::{Happening, World},
 };
@@ -29,6 +33,10 @@ impl World {
             .all(|operation| operation.ended.is_some());
         let owed = self.oracle.owed().or_else(|| self.pending());
         if is_asked && is_answered && owed.is_none() {
+            if self.resting == 0 && self.operators_are_busy() {
+                self.look_later();
+                return;
+            }
             match self.resting {
                 0 => self.ask_for_everything(),
                 _ if self.clients.iter().all(|client| client.closing.is_empty()) => {
@@ -39,6 +47,12 @@ impl World {
             }
             self.resting += 1;
         }
+        self.look_later();
+    }
+
+    /// Looks again after a while, if that is not too late.
+    fn look_later(&mut self) {
+        let owed = self.oracle.owed().or_else(|| self.pending());
         let timing = self.plan.timing.write + self.plan.settings.lanes.settle;
         let chaos = self.plan.chaos + self.plan.write_deadline;
         let asking = self.plan.pause_max * u32::try_from(self.plan.operations).expect("a count");
@@ -58,7 +72,46 @@ impl World {
         };
         let report = proxy.engine.report();
         let is_pending = report.pending > 0 || report.waiting > 0;
+        let is_pending = is_pending || (self.compares && !report.jobs.is_empty());
         is_pending.then(|| format!("{} pending, {} waiting", report.pending, report.waiting))
+    }
+
+    /// When somebody has changed something behind the proxy's back, operators have all copies
+    /// compared, and say which are right, until all are equal.
+    fn operators_are_busy(&mut self) -> bool {
+        if !self.oracle.is_altered() {
+            return false;
+        }
+        let wrong = self.oracle.distrusted();
+        let events: Vec<Event> = if !wrong.is_empty() {
+            self.compares = false;
+            let ids: BTreeSet<_> = wrong.into_iter().map(|(id, _)| id).collect();
+            ids.into_iter()
+                .filter_map(|id| self.repair_of(id))
+                .collect()
+        } else if self.compares {
+            Vec::new()
+        } else {
+            self.compares = true;
+            let living = self.oracle.living().into_iter();
+            living.map(|id| Event::Wanted(Task::Verify(id))).collect()
+        };
+        let is_busy = !events.is_empty();
+        if let Some((number, _)) = self.proxies.last_key_value() {
+            let number = *number;
+            for event in events {
+                self.put_to(number, Message::Event(event));
+            }
+        }
+        is_busy
+    }
+
+    fn repair_of(&mut self, collection: CollectionId) -> Option<Event> {
+        let servers: Vec<_> = self.processes.iter().map(|p| &p.server).collect();
+        let source = self.oracle.right_copy(collection, &servers)?;
+        self.mark(Mark::Repaired);
+        self.say(|| format!("{collection} is right on {}", source.0));
+        Some(Event::Repair { collection, source })
     }
 
     fn ask_for_everything(&mut self) {

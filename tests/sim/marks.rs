@@ -38,8 +38,21 @@ names! {
     NoAnswer => "a client was told that there was no answer",
     RenameRefused => "a rename onto an existing name was refused",
     Recreated => "a name was deleted and made again",
+    KeyJoined => "a write under a known key waited for the first one",
+    KeyTold => "a write under a known key was told what became of the first one",
+    KeySurvived => "a write was repeated under its key after its proxy had died",
+    KeyReused => "another write was refused under a known key",
+    KeyRace => "the store knew a key that it was to append under",
     JobFailed => "a job failed",
     Healed => "a copy was used again",
     Distrusted => "copies were found to differ",
+    Repaired => "an operator said which of two copies is right",
     Restored => "an instance was taken into service",
+}
+
+impl Mark {
+    /// Whether ten thousand histories must come there; to the others a hundred thousand.
+    pub fn is_frequent(self) -> bool {
+        !matches!(self, Self::Abandoned)
+    }
 }

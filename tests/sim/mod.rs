@@ -8,8 +8,10 @@
 pub mod bugs;
 pub mod chaos;
 pub mod clients;
+mod ends;
 pub mod faults;
 mod judging;
+mod keys;
 pub mod marks;
 pub mod model;
 pub mod oracle;
@@ -21,6 +23,7 @@ pub mod random;
 mod reads;
 mod requests;
 pub mod runner;
+pub mod scopes;
 pub mod store;
 pub mod trace;
 pub mod wire;

@@ -13,7 +13,7 @@ use achromat_core::{
     write::Levels,
 };
 
-use super::{bugs::Planting, faults::Fault, random::Random};
+use super::{bugs::Planting, faults::Fault, random::Random, scopes::Scope};
 
 /// How a history is to be run, beside its seed.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +62,8 @@ pub struct Plan {
     pub operations: usize,
     /// The longest pause of a client.
     pub pause_max: Duration,
+    /// How many writes in a thousand have a key.
+    pub keyed: u32,
     /// How long faults happen.
     pub chaos: Duration,
     /// The longest that a flush of the store takes.
@@ -102,6 +104,7 @@ impl Plan {
             },
             keys_kept: Duration::from_hours(24),
             verify_interval: ms(*random.pick(&[2_000, 60_000, 600_000])),
+            token_interval: ms(10_000),
         };
         let levels = Levels {
             records: *random.pick(&[Level::One, Level::One, Level::Majority, Level::All]),
@@ -132,9 +135,43 @@ impl Plan {
                 .operations_max
                 .map_or(operations, |max| max.min(operations)),
             pause_max: ms(*random.pick(&[5, 50, 300, 1_000])),
+            keyed: *random.pick(&[0, 100, 700]),
             chaos: ms(random.between(2, 40) * 1_000),
             flush_max: ms(*random.pick(&[1, 5, 40])),
             rates: rates(&mut random, options),
+        }
+    }
+
+    /// The history of a scope, in which nothing goes wrong by chance.
+    pub fn of_scope(scope: &Scope, options: &Options) -> Self {
+        let ms = Duration::from_millis;
+        let drafts: usize = scope.clients.iter().map(Vec::len).sum();
+        let mut plan = Self::of(0, options);
+        plan.settings.instances = 2;
+        plan.settings.lanes.settle = ms(3_000);
+        plan.settings.verify_interval = Duration::from_hours(1);
+        Self {
+            timing: Timing {
+                write: ms(4_000),
+                ..plan.timing
+            },
+            reads: ReadRules {
+                deadline: ms(4_000),
+                ..plan.reads
+            },
+            levels: Levels {
+                records: Level::One,
+                schema: Level::One,
+            },
+            write_deadline: ms(3_000),
+            clients: scope.clients.len(),
+            operations: scope.first.len() + drafts,
+            pause_max: ms(5),
+            keyed: 0,
+            chaos: ms(20_000),
+            flush_max: ms(1),
+            rates: vec![0; Fault::ALL.len()],
+            ..plan
         }
     }
 
@@ -149,7 +186,12 @@ impl Plan {
 fn rates(random: &mut Random, options: &Options) -> Vec<u32> {
     let kinds = *random.pick(&[150, 400, 700]);
     let rate = |fault: &Fault| {
-        let is_on = random.chance(if *fault == Fault::Tamper { 80 } else { kinds });
+        let is_on = random.chance(match fault {
+            Fault::Tamper | Fault::Flip => 80,
+            Fault::Join => 100,
+            Fault::Wipe => kinds / 2,
+            _ => kinds,
+        });
         let of_requests = Fault::OF_REQUESTS.contains(fault);
         let of_commits = Fault::OF_COMMITS.contains(fault);
         let often: [u64; 2] = if of_requests || of_commits {

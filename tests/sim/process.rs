@@ -45,7 +45,7 @@ impl Process {
     /// A process with nothing on disk.
     pub fn new(seed: u64, instance: InstanceIx) -> Self {
         Self {
-            server: Server::new(seed.wrapping_mul(31) + u64::from(instance.0) + 1),
+            server: Server::new(minting_seed(seed, instance, 0)),
             state: State::Up,
             life: 0,
             slowness: 1,
@@ -53,6 +53,17 @@ impl Process {
             held: Vec::new(),
         }
     }
+
+    /// It has nothing on its disk any more.
+    pub fn wipe(&mut self, seed: u64, instance: InstanceIx) {
+        self.server = Server::new(minting_seed(seed, instance, self.life));
+    }
+}
+
+/// No two servers of a history mint the same UUIDs.
+fn minting_seed(seed: u64, instance: InstanceIx, life: u32) -> u64 {
+    let server = u64::from(life) * 16 + u64::from(instance.0) + 1;
+    seed.wrapping_mul(31).wrapping_add(server << 40)
 }
 
 impl World {

@@ -2,17 +2,21 @@
 //! taken in in batches, the view is published before effects are carried out, effects are carried
 //! out one after the other; and it can die between any two of them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use achromat_core::{
     body::without_get_or_create,
+    catalog::Marker,
     durable::Write,
     engine::{Effect, Engine, Event, Payload, Submission, Wire},
     guard::Guard,
     health::{Probe, judge_probe, probe_target},
-    ids::{Attempt, InstanceId, InstanceIx, LaneId, Position, Ticket},
+    ids::{Attempt, InstanceIx, LaneId, Position, Ticket},
+    key::KeyRecord,
     outcome::Sending,
-    reply::{self, Reply},
     time::{Instant, WallTime},
     view::View,
     write::Permit,
@@ -43,7 +47,26 @@ pub enum Message {
         permit: Box<Permit>,
         /// Whose it is.
         operation: usize,
+        /// When it is answered at the latest.
+        answer_by: Instant,
     },
+    /// A client's write under a key that the store knows.
+    Join {
+        /// What it knows.
+        record: Box<KeyRecord>,
+        /// Whose it is.
+        operation: usize,
+    },
+}
+
+impl Message {
+    /// The operation whose client waits for it.
+    pub(super) fn operation(&self) -> Option<&usize> {
+        match self {
+            Self::Event(_) => None,
+            Self::Submit { operation, .. } | Self::Join { operation, .. } => Some(operation),
+        }
+    }
 }
 
 /// A proxy.
@@ -70,10 +93,12 @@ pub struct Proxy {
     pub serves: bool,
     /// The clients whose writes it has.
     pub waiting: BTreeMap<Ticket, usize>,
+    /// The clients for which the store is asked for a key.
+    pub keyed: BTreeSet<usize>,
     /// The reads that it has.
     pub reads: BTreeMap<usize, Read>,
     /// The questions that it has put.
-    pub questions: BTreeMap<Ticket, Asking>,
+    pub questions: BTreeMap<(Ticket, InstanceIx), Asking>,
     /// How many writes it has had.
     pub tickets: u64,
     /// How many reads it has had.
@@ -82,6 +107,16 @@ pub struct Proxy {
 
 /// The collection that is protected.
 pub const PROTECTED: &str = "global";
+
+impl Proxy {
+    /// One more write, for a client.
+    fn ticket(&mut self, operation: usize) -> Ticket {
+        self.tickets += 1;
+        let ticket = Ticket(self.tickets);
+        self.waiting.insert(ticket, operation);
+        ticket
+    }
+}
 
 impl World {
     /// A proxy starts, from what the store holds. One that still runs does not know it yet.
@@ -93,10 +128,12 @@ impl World {
         self.proxy_count += 1;
         let number = self.proxy_count;
         self.store.epoch = number;
-        let snapshot = self.store.ledger.snapshot(self.plan.settings.instances);
+        let mut settings = self.plan.settings;
+        settings.instances = self.known_instances();
+        let snapshot = self.store.ledger.snapshot(settings.instances);
         let now = self.instant();
-        let engine = Engine::restore(self.plan.settings, snapshot, now);
-        let mut proxy = Proxy {
+        let engine = Engine::restore(settings, snapshot, now);
+        let mut proxy = Box::new(Proxy {
             number,
             view: engine.view(),
             engine,
@@ -108,15 +145,21 @@ impl World {
             born: self.now,
             serves: false,
             waiting: BTreeMap::new(),
+            keyed: BTreeSet::new(),
             reads: BTreeMap::new(),
             questions: BTreeMap::new(),
             tickets: 0,
             turns: 0,
-        };
+        });
         self.say(|| format!("proxy {number} starts"));
         self.oracle.proxy_started();
         self.schedule(&mut proxy, self.now);
         self.proxies.insert(number, proxy);
+    }
+
+    /// How many instances stand in the configuration.
+    pub(super) fn known_instances(&self) -> usize {
+        self.processes.len() - usize::from(!self.has_joined)
     }
 
     /// Tells a proxy something.
@@ -171,18 +214,24 @@ impl World {
         self.proxies.insert(number, proxy);
     }
 
-    fn take_in(&mut self, proxy: &mut Proxy, message: Message) {
+    pub(super) fn take_in(&mut self, proxy: &mut Proxy, message: Message) {
         let now = self.instant();
         match message {
             Message::Event(event) => proxy.engine.step(event, now),
-            Message::Submit { permit, operation } => {
-                proxy.tickets += 1;
-                let ticket = Ticket(proxy.tickets);
-                proxy.waiting.insert(ticket, operation);
+            Message::Join { record, operation } => {
+                let ticket = proxy.ticket(operation);
+                let join = self.join_of(ticket, *record, operation);
+                proxy.engine.step(Event::Joined(Box::new(join)), now);
+            }
+            Message::Submit {
+                permit,
+                operation,
+                answer_by,
+            } => {
                 let submission = Submission {
-                    ticket,
+                    ticket: proxy.ticket(operation),
                     permit: *permit,
-                    answer_by: now + self.plan.write_deadline,
+                    answer_by,
                 };
                 proxy
                     .engine
@@ -198,11 +247,21 @@ impl World {
         if effects.is_empty() {
             return true;
         }
+        for effect in &effects {
+            if let Effect::Write(write) = effect {
+                self.oracle.ordered(write);
+            }
+        }
         proxy.view = proxy.engine.view();
         self.view_changed(proxy);
         let count = u64::try_from(effects.len()).expect("a count");
-        let dies = self.befalls(Fault::CrashAtEffect);
-        let lives_through = self.of_chaos.below(count + 1);
+        let mut dies = self.befalls(Fault::CrashAtEffect);
+        let mut lives_through = self.of_chaos.below(count + 1);
+        match self.chosen_death(effects.len()) {
+            Some(at) if at > effects.len() => self.at(self.now, Happening::Begin(Fault::Depose)),
+            Some(at) => (dies, lives_through) = (true, u64::try_from(at).expect("a count")),
+            None => {}
+        }
         for (at, effect) in effects.into_iter().enumerate() {
             if dies && u64::try_from(at).expect("a count") == lives_through {
                 self.count(Fault::CrashAtEffect);
@@ -217,7 +276,7 @@ impl World {
         !dies
     }
 
-    fn carry_out(&mut self, proxy: &mut Proxy, effect: Effect) {
+    pub(super) fn carry_out(&mut self, proxy: &mut Proxy, effect: Effect) {
         match effect {
             Effect::Append { ticket, entry } => proxy.writing.take(Order::append(ticket, entry)),
             Effect::Write(write) => proxy.writing.take(Order::other(write)),
@@ -257,10 +316,8 @@ impl World {
                 self.send(sender, instance, (wire.method, wire.target, body), deadline);
             }
             Effect::AskAgain { ticket } => {
-                // As the shell tells a write without a key.
                 if let Some(operation) = proxy.waiting.remove(&ticket) {
-                    let reply = reply::outcome_unknown("its collection was deleted meanwhile");
-                    self.answer(operation, Some(reply));
+                    self.ask_again(proxy, operation);
                 }
             }
             Effect::ForgetKeys { .. } => {
@@ -322,7 +379,9 @@ impl World {
             self.put(proxy, Message::Event(event));
             return;
         };
+        let is_owners = proxy.number == self.store.epoch;
         let marks = self.oracle.sending(
+            is_owners,
             (lane, instance, position),
             wire.method,
             (self.now, self.plan.settings.lanes.settle),
@@ -340,7 +399,7 @@ impl World {
         self.send(sender, instance, (wire.method, wire.target, body), deadline);
     }
 
-    fn probe(&mut self, proxy: u32, instance: InstanceIx, marker: Option<InstanceId>) {
+    fn probe(&mut self, proxy: u32, instance: InstanceIx, marker: Option<Marker>) {
         let target = probe_target(marker);
         let what = (achromat_core::route::Method::Get, target, Bytes::new());
         let deadline = self.plan.timing.probe;
@@ -380,7 +439,11 @@ impl World {
                 self.put_to(proxy, Message::Event(event));
                 self.see_instances(proxy);
             }
-            Sender::Question { proxy, ticket } => self.question_answered(proxy, ticket, sending),
+            Sender::Question {
+                proxy,
+                ticket,
+                instance,
+            } => self.question_answered(proxy, (ticket, instance), sending),
             Sender::Read {
                 proxy,
                 operation,
@@ -405,55 +468,10 @@ impl World {
         self.see_instances(number);
         self.proxies[&number].serves.then_some(number)
     }
-
-    /// The proxy dies at once. What it had on the wire travels on.
-    pub(super) fn kill(&mut self, proxy: Proxy) {
-        let number = proxy.number;
-        self.say(|| format!("proxy {number} dies"));
-        for mark in self.oracle.proxy_died(&proxy.writing.writes()) {
-            self.mark(mark);
-        }
-        self.abandon_flush(&proxy);
-        self.orphan(number);
-        for operation in proxy.waiting.values().chain(proxy.reads.keys()) {
-            self.answer(*operation, None);
-        }
-        if self.proxies.is_empty() {
-            let pause = Duration::from_millis(self.of_chaos.between(20, 3_000));
-            self.after(pause, Happening::Boot);
-        }
-    }
-
-    /// The proxy learns that another has taken over: it takes in what it was told, answers whom it
-    /// can, and ends.
-    pub(super) fn depose(&mut self, mut proxy: Proxy) {
-        for message in std::mem::take(&mut proxy.inbox) {
-            self.take_in(&mut proxy, message);
-        }
-        for effect in proxy.engine.effects() {
-            if matches!(effect, Effect::Answer { .. } | Effect::AskAgain { .. }) {
-                self.carry_out(&mut proxy, effect);
-            }
-        }
-        let said = "Achromat is stopping and has not seen the end of it";
-        for operation in std::mem::take(&mut proxy.waiting).into_values() {
-            self.answer(operation, Some(reply::outcome_unknown(said)));
-        }
-        self.kill(proxy);
-    }
-
-    fn answer(&mut self, operation: usize, reply: Option<Reply>) {
-        let latency = Duration::from_micros(self.of_wire.between(20, 300));
-        self.after(latency, Happening::Answer(operation, reply));
-    }
-
-    pub(super) fn answer_read(&mut self, operation: usize, reply: Reply) {
-        self.answer(operation, Some(reply));
-    }
 }
 
 /// As the shell's `Instances::probe` reads it.
-fn probe_of(marker: Option<InstanceId>, sending: &Sending) -> Probe {
+fn probe_of(marker: Option<Marker>, sending: &Sending) -> Probe {
     match sending {
         Sending::Answered(reply) => judge_probe(marker, reply),
         Sending::NotSent(why) if why == REFUSED => Probe::Refused,

@@ -7,8 +7,8 @@ use achromat_core::{
     engine::{Event, Question},
     ids::{InstanceIx, Ticket},
     outcome::Sending,
-    reply::{self, Reply},
-    resolve::{Resolution, resolution},
+    reply::Reply,
+    resolve::{Resolution, Unresolved, resolution},
     route::{Action, Captures, route_of},
 };
 use bytes::Bytes;
@@ -42,8 +42,8 @@ impl World {
     ) {
         let (name, body) = (&question.name, &question.body);
         let Some(resolution) = resolution(&proxy.guard, name, body, question.needs_ids) else {
-            let body = Ok(question.body);
-            self.put(proxy, Message::Event(Event::Resolved { ticket, body }));
+            let found = Ok(question.body);
+            self.put(proxy, Message::Event(Event::Resolved { ticket, found }));
             return;
         };
         let asking = Asking {
@@ -53,7 +53,7 @@ impl World {
             found: None,
         };
         self.put_question(proxy.number, ticket, &asking, Action::Get);
-        proxy.questions.insert(ticket, asking);
+        proxy.questions.insert((ticket, instance), asking);
     }
 
     fn put_question(&mut self, proxy: u32, ticket: Ticket, asking: &Asking, action: Action) {
@@ -70,16 +70,25 @@ impl World {
             Action::Get => asking.resolution.find.clone(),
             _ => Bytes::new(),
         };
-        let sender = Sender::Question { proxy, ticket };
+        let sender = Sender::Question {
+            proxy,
+            ticket,
+            instance: asking.instance,
+        };
         let what = (route.method, target, body);
         self.send(sender, asking.instance, what, DEADLINE);
     }
 
-    pub(super) fn question_answered(&mut self, number: u32, ticket: Ticket, sending: Sending) {
+    pub(super) fn question_answered(
+        &mut self,
+        number: u32,
+        (ticket, instance): (Ticket, InstanceIx),
+        sending: Sending,
+    ) {
         let Some(mut proxy) = self.proxies.remove(&number) else {
             return;
         };
-        if let Some(asking) = proxy.questions.remove(&ticket) {
+        if let Some(asking) = proxy.questions.remove(&(ticket, instance)) {
             self.take_answer(&mut proxy, ticket, asking, sending);
         }
         self.proxies.insert(number, proxy);
@@ -92,12 +101,12 @@ impl World {
         mut asking: Asking,
         sending: Sending,
     ) {
-        let body = match sending {
+        let found = match sending {
             Sending::Answered(reply) if asking.found.is_none() => {
                 asking.found = Some(reply);
                 if asking.resolution.needs_count {
                     self.put_question(proxy.number, ticket, &asking, Action::Count);
-                    proxy.questions.insert(ticket, asking);
+                    proxy.questions.insert((ticket, asking.instance), asking);
                     return;
                 }
                 settle(proxy, asking, None)
@@ -107,25 +116,21 @@ impl World {
                 let count = count.and_then(|count| count.trim().parse().ok());
                 settle(proxy, asking, count)
             }
-            other => Err(failed(&format!("{other:?}"))),
+            other => Err(Unresolved::of(&other)),
         };
         self.mark(Mark::Resolved);
-        self.put(proxy, Message::Event(Event::Resolved { ticket, body }));
+        self.put(proxy, Message::Event(Event::Resolved { ticket, found }));
     }
 }
 
-fn settle(proxy: &Proxy, asking: Asking, count: Option<u64>) -> Result<Bytes, Reply> {
+fn settle(proxy: &Proxy, asking: Asking, count: Option<u64>) -> Result<Bytes, Unresolved> {
     let Asking {
         question,
         resolution,
         found,
         ..
     } = asking;
-    let found = found.unwrap_or_else(|| failed("nothing was found"));
+    let nothing = || Unresolved::of(&Sending::Silent);
+    let found = found.ok_or_else(nothing)?;
     resolution.settle(&proxy.guard, &question.name, &question.body, found, count)
-}
-
-fn failed(why: &str) -> Reply {
-    let message = format!("What the delete would hit can't be found out ({why}); nothing was done");
-    reply::unavailable(&message, 1)
 }

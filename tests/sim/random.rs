@@ -15,12 +15,12 @@ impl Random {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
         let mut random = Self(seed ^ name);
-        random.next();
+        random.any();
         random
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn any(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -30,7 +30,7 @@ impl Random {
 
     /// A number below `count`; 0 when that is 0.
     pub fn below(&mut self, count: u64) -> u64 {
-        self.next() % count.max(1)
+        self.any() % count.max(1)
     }
 
     /// A number from `low` to `high`, both of them included.
@@ -51,7 +51,7 @@ impl Random {
 
     /// A UUID that looks like any other.
     pub fn uuid(&mut self) -> Uuid {
-        let bits = (u128::from(self.next()) << 64) | u128::from(self.next());
+        let bits = (u128::from(self.any()) << 64) | u128::from(self.any());
         uuid::Builder::from_random_bytes(bits.to_be_bytes()).into_uuid()
     }
 }

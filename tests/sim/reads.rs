@@ -8,10 +8,10 @@ use achromat_core::{
     ids::InstanceIx,
     lookup::Lookup,
     outcome::Sending,
-    read::{Dispatch, Order, Plan, ReadEvent, ReadFailure, ReadStep, Tried, plan},
+    read::{Dispatch, Order, Plan, ReadFailure, ReadStep, Tried, plan},
     reply::Reply,
     route::{Method, Target, find},
-    view::View,
+    view::{Scope, View},
 };
 use bytes::Bytes;
 
@@ -110,13 +110,14 @@ impl World {
     }
 
     /// Goes on until the read is answered or waits for something.
+    #[allow(clippy::needless_pass_by_value, reason = "a step is taken once")]
     fn go_on_reading(&mut self, proxy: &mut Proxy, mut read: Read, step: ReadStep) {
         read.step += 1;
         match step {
             ReadStep::Try(instance) => self.attempt(proxy, &mut read, instance),
             ReadStep::Wait => {}
             ReadStep::Exhausted if !read.dispatch.may_go_on() => {
-                let reply = read.dispatch.give_up();
+                let reply = read.dispatch.give_up(self.known_instances());
                 self.answer_read(read.operation, reply);
                 return;
             }
@@ -148,12 +149,12 @@ impl World {
                 }
                 read.waits = false;
                 read.catalog = catalog;
-                let step = read.dispatch.go(order);
+                let step = read.dispatch.go(&order);
                 self.go_on_reading(proxy, read, step);
             }
             Found::Answer(reply) => self.answer_read(read.operation, reply),
             Found::Nobody => {
-                let reply = read.dispatch.give_up();
+                let reply = read.dispatch.give_up(self.known_instances());
                 self.answer_read(read.operation, reply);
             }
         }
@@ -201,8 +202,17 @@ impl World {
     }
 
     fn exchange(&mut self, proxy: u32, read: &Read, instance: InstanceIx, stale: u32) {
-        let target = read.with_lookup(&read.catalog, |lookup| lookup.target(instance));
-        let target = target.unwrap_or_default();
+        let target = read.with_lookup(&read.catalog, |lookup| {
+            let collection = match lookup.scope() {
+                Scope::Collection(collection) => Some(collection.id),
+                _ => None,
+            };
+            (lookup.target(instance), collection)
+        });
+        let (target, collection) = target.unwrap_or_default();
+        if let Some(collection) = collection.filter(|_| proxy == self.store.epoch) {
+            self.oracle.reading(collection, instance);
+        }
         let sender = Sender::Read {
             proxy,
             operation: read.operation,
@@ -241,7 +251,7 @@ impl World {
         instance: InstanceIx,
         sending: Sending,
     ) {
-        let failure = match self.judge_answer(proxy, &read, instance, sending) {
+        let failure = match judge_answer(proxy, &read, instance, sending) {
             Ok(reply) => {
                 self.answer_read(read.operation, reply);
                 return;
@@ -262,36 +272,8 @@ impl World {
         if let Some(sign) = sign {
             self.put(proxy, Message::Event(Event::Noticed { instance, sign }));
         }
-        let step = read.dispatch.step(ReadEvent::Failed(instance, failure));
+        let step = read.dispatch.failed(instance, failure);
         self.go_on_reading(proxy, read, step);
-    }
-
-    fn judge_answer(
-        &mut self,
-        proxy: &Proxy,
-        read: &Read,
-        instance: InstanceIx,
-        sending: Sending,
-    ) -> Result<Reply, ReadFailure> {
-        let answer = match sending {
-            Sending::Answered(answer) => answer,
-            Sending::NotSent(_) => return Err(ReadFailure::Refused),
-            Sending::Silent => return Err(ReadFailure::Silent),
-            Sending::Closed { .. } => return Err(ReadFailure::Closed),
-        };
-        let status = answer.status;
-        let judged = read.with_lookup(&read.catalog, |lookup| {
-            let reply = lookup.rewrite(&proxy.view.catalog, instance, answer);
-            (reply, lookup.is_missing(status))
-        });
-        match judged {
-            Ok((reply, _)) if Lookup::is_server_error(status) => {
-                Err(ReadFailure::ServerError(reply))
-            }
-            Ok((reply, true)) => Err(ReadFailure::Missing(reply)),
-            Ok((reply, false)) => Ok(reply),
-            Err(reply) => Ok(reply),
-        }
     }
 
     pub(super) fn hedge_read(&mut self, number: u32, operation: usize, step: u64) {
@@ -316,11 +298,11 @@ impl World {
         }
         let found = read.look(&proxy.view, self.plan.strategy, read.dispatch.tried());
         let step = match found {
-            Some(Found::Go(catalog, order)) if read.dispatch.needs_order() => {
+            Some(Found::Go(catalog, order)) => {
                 read.catalog = catalog;
-                read.dispatch.go(order)
+                read.dispatch.go(&order)
             }
-            _ => read.dispatch.step(ReadEvent::HedgeDue),
+            _ => ReadStep::Wait,
         };
         if matches!(step, ReadStep::Try(_)) {
             self.mark(Mark::ReadHedged);
@@ -336,8 +318,33 @@ impl World {
         if proxy.reads.get(&operation).is_some_and(is_due)
             && let Some(read) = proxy.reads.remove(&operation)
         {
-            self.answer_read(operation, read.dispatch.give_up());
+            let reply = read.dispatch.give_up(self.known_instances());
+            self.answer_read(operation, reply);
         }
         self.proxies.insert(number, proxy);
+    }
+}
+
+fn judge_answer(
+    proxy: &Proxy,
+    read: &Read,
+    instance: InstanceIx,
+    sending: Sending,
+) -> Result<Reply, ReadFailure> {
+    let answer = match sending {
+        Sending::Answered(answer) => answer,
+        Sending::NotSent(_) => return Err(ReadFailure::Refused),
+        Sending::Silent => return Err(ReadFailure::Silent),
+        Sending::Closed { .. } => return Err(ReadFailure::Closed),
+    };
+    let status = answer.status;
+    let judged = read.with_lookup(&read.catalog, |lookup| {
+        let reply = lookup.rewrite(&proxy.view.catalog, instance, answer);
+        (reply, lookup.is_missing(status))
+    });
+    match judged {
+        Ok((reply, _)) if Lookup::is_server_error(status) => Err(ReadFailure::ServerError(reply)),
+        Ok((reply, true)) => Err(ReadFailure::Missing(reply)),
+        Ok((reply, false)) | Err(reply) => Ok(reply),
     }
 }

@@ -35,6 +35,8 @@ pub struct Draft {
     pub reference: String,
     /// The body.
     pub body: String,
+    /// The key under which it may be made again.
+    pub key: Option<String>,
 }
 
 /// The databases that clients know; the second must be made first.
@@ -97,6 +99,7 @@ fn within(
         database,
         reference,
         body,
+        key: None,
     }
 }
 
@@ -112,6 +115,7 @@ fn at_database(
         database,
         reference: String::new(),
         body,
+        key: None,
     }
 }
 
@@ -278,6 +282,12 @@ fn count_all(random: &mut Random) -> Draft {
     )
 }
 
+/// A write in the default database.
+pub fn writes(method: Method, tail: &str, body: &str) -> Draft {
+    let what = (About::Write, method, tail);
+    at_database("default_database", what, body.to_owned())
+}
+
 /// All that a collection holds, to be asked for when everything is at rest.
 pub fn everything_of(database: &'static str, id: &str) -> Draft {
     let body = r#"{"include":["documents","metadatas","embeddings"]}"#;
@@ -288,6 +298,7 @@ pub fn everything_of(database: &'static str, id: &str) -> Draft {
         database,
         reference: id.to_owned(),
         body: body.to_owned(),
+        key: None,
     }
 }
 

@@ -77,8 +77,12 @@ fn catch_panics() {
 
 /// Runs the history of a seed.
 pub fn run(seed: u64, options: &Options, hashes: bool) -> Outcome {
+    outcome_of(&mut World::new(Plan::of(seed, options), options), hashes)
+}
+
+/// Runs a history.
+pub(super) fn outcome_of(world: &mut World, hashes: bool) -> Outcome {
     catch_panics();
-    let mut world = World::new(Plan::of(seed, options), options);
     if hashes {
         world.trace.hash_lines();
     }
@@ -94,8 +98,8 @@ pub fn run(seed: u64, options: &Options, hashes: bool) -> Outcome {
         violation,
         operations: u64::try_from(world.operations.len()).expect("a count"),
         trace: world.trace.sum(),
-        faults: world.faults,
-        marks: world.marks,
+        faults: world.faults.clone(),
+        marks: world.marks.clone(),
     }
 }
 
@@ -139,6 +143,14 @@ pub fn run_all(
     summary
 }
 
+/// How many histories, from the first seed on, it takes until one breaks; and what is broken then.
+pub fn until_found(options: &Options, most: u64) -> Option<(u64, String)> {
+    (0..most).find_map(|seed| {
+        let violation = run(seed, options, false).violation?;
+        Some((seed + 1, violation))
+    })
+}
+
 impl Summary {
     fn take(&mut self, seed: u64, outcome: Outcome) {
         self.histories += 1;
@@ -166,10 +178,14 @@ impl Summary {
         self.histories as f64 / self.seconds
     }
 
-    /// The places that were not reached.
-    pub fn unreached(&self) -> Vec<Mark> {
-        let is_unreached = |mark: &&Mark| self.marks.get(**mark as usize) == 0;
-        Mark::ALL.iter().filter(is_unreached).copied().collect()
+    /// The places, of those that are meant, that were not reached.
+    pub fn unreached(&self, is_meant: impl Fn(Mark) -> bool) -> impl Iterator<Item = Mark> {
+        let is_unreached = move |mark: &Mark| self.marks.get(*mark as usize) == 0;
+        Mark::ALL
+            .iter()
+            .copied()
+            .filter(is_unreached)
+            .filter(move |mark| is_meant(*mark))
     }
 }
 
@@ -202,13 +218,11 @@ pub fn shrink(seed: u64, options: &Options) -> (Options, String) {
 
 /// How a history is run again.
 pub fn replay(seed: u64, options: &Options) -> String {
-    let mut line = format!("cargo run -p achromat-tests --release -- sim --seed {seed} --trace");
-    if let Some(most) = options.operations_max {
-        line.push_str(&format!(" --operations {most}"));
-    }
+    let line = format!("cargo run -p achromat-tests --release -- sim --seed {seed} --trace");
+    let most = options
+        .operations_max
+        .map(|most| format!(" --operations {most}"));
     let without: Vec<_> = options.without.iter().map(|f| format!("{f:?}")).collect();
-    if !without.is_empty() {
-        line.push_str(&format!(" --without {}", without.join(",")));
-    }
-    line
+    let without = (!without.is_empty()).then(|| format!(" --without {}", without.join(",")));
+    [Some(line), most, without].into_iter().flatten().collect()
 }

@@ -98,16 +98,16 @@ impl World {
         }
     }
 
-    fn flush_latency(&mut self) -> Duration {
+    pub(super) fn flush_latency(&mut self) -> Duration {
         let max = u64::try_from(self.plan.flush_max.as_micros()).expect("a span");
         Duration::from_micros(self.of_store.between(50, max))
     }
 
-    pub(super) fn apply_flush(&mut self, flush: Flush) {
+    pub(super) fn apply_flush(&mut self, flush: &Flush) {
         if self.store.cancelled.remove(&flush.number) {
             return;
         }
-        let told = self.commit(&flush);
+        let told = self.commit(flush);
         if !self.proxies.contains_key(&flush.proxy) {
             if matches!(told, Told::Committed(Commit::Done(_))) {
                 self.mark(Mark::CommitSurvived);
@@ -165,6 +165,10 @@ impl World {
         for write in writes {
             let appended = self.store.ledger.write(write);
             all.extend(appended);
+            if appended == Some(Appended::Known) {
+                self.mark(Mark::KeyRace);
+                continue;
+            }
             let position = appended.and_then(|appended| match appended {
                 Appended::At(position) => Some(position),
                 Appended::Known => None,
@@ -213,9 +217,11 @@ impl World {
 
     /// The proxy dies with a flush under way: that comes through, or it does not.
     pub(super) fn abandon_flush(&mut self, proxy: &Proxy) {
-        if let Some(number) = proxy.flush.filter(|number| *number > 0)
-            && self.of_chaos.chance(500)
-        {
+        let Some(number) = proxy.flush.filter(|number| *number > 0) else {
+            return;
+        };
+        let is_lost = self.of_chaos.chance(500);
+        if self.chosen_end(2).map_or(is_lost, |end| end == 1) {
             self.store.cancelled.insert(number);
         }
     }

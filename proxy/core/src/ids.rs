@@ -90,6 +90,20 @@ impl Position {
     }
 }
 
+/// A number in an instance's marker that only rises: an instance that shows a lower one than it is
+/// known to have had holds data from the past.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Token(pub u64);
+
+impl Token {
+    /// The next one.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
 /// How often a lane has changed its owner. An embedded store has one owner for each start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch(pub u64);

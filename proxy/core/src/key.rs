@@ -177,6 +177,28 @@ impl KeyRecord {
     }
 }
 
+/// What is done with a request under a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Under {
+    /// It is the first one: it is logged.
+    First,
+    /// It was made before: it waits for what becomes of that, or is told.
+    Repeat(KeyRecord),
+    /// Another request was made under the key, and this one is refused.
+    Reused(Reply),
+}
+
+impl Under {
+    /// By what the store remembers under its key.
+    pub fn of(record: Option<KeyRecord>, keyed: &Keyed) -> Self {
+        match record.filter(|record| !record.yields_to(keyed.fingerprint)) {
+            None => Self::First,
+            Some(record) if record.fingerprint == keyed.fingerprint => Self::Repeat(record),
+            Some(_) => Self::Reused(reply::key_reused(&keyed.key)),
+        }
+    }
+}
+
 /// The key among the values of the headers of [`KEY_HEADERS`], each given with its header's name.
 pub fn choose<'a>(
     values: impl IntoIterator<Item = (&'static str, &'a [u8])>,

@@ -19,6 +19,7 @@ pub mod lane;
 pub mod limits;
 pub mod log;
 pub mod lookup;
+mod marker;
 pub mod outcome;
 pub mod planted;
 pub mod policy;

@@ -16,7 +16,8 @@ pub const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Chroma's handler, and sending them round everywhere is not failover.
 pub const CLOSED_INSTANCES_MAX: u8 = 2;
 
-/// Attempts at a write before its client is told of the failure, when there is but one instance.
+/// Attempts at a write, on each instance that fails it, before its client is told of the failure:
+/// Chroma answers 500 when its database is locked for a moment.
 pub const FAILED_ATTEMPTS_BEFORE_ANSWER: u32 = 2;
 
 /// First pause before an entry is sent again to an instance that failed it.

@@ -122,6 +122,30 @@ pub struct Entry {
     pub body: Bytes,
     /// The key under which the client may repeat it.
     pub key: Option<Keyed>,
+    /// The letter that it takes up again: it is gone when this entry is in the log.
+    pub retries: Option<EntryId>,
+}
+
+/// A dead letter: a write that came to nothing after its client had reason to believe that it would
+/// be done. It is kept until an operator has it done after all, or dismisses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// The entry that it was.
+    pub id: EntryId,
+    /// The entry's lane.
+    pub lane: LaneId,
+    /// The entry's place there.
+    pub position: Position,
+    /// When the entry was logged.
+    pub logged_at: WallTime,
+    /// What it was to do.
+    pub verb: Verb,
+    /// The `Content-Type` of its body.
+    pub content_type: Option<Arc<str>>,
+    /// Why it came to nothing, for the operator.
+    pub reason: String,
+    /// Bytes of its body.
+    pub body_bytes: u64,
 }
 
 /// What became of an entry.
@@ -166,6 +190,8 @@ impl Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
+    /// None: it is in the log. For record writes alone; what makes something waits for the first.
+    Logged,
     /// The first.
     One,
     /// More than half of all.

@@ -159,6 +159,10 @@ impl<'a> Lookup<'a> {
     /// The answer as the client sees it.
     #[must_use]
     pub fn rewrite(&self, catalog: &Catalog, instance: InstanceIx, answer: Reply) -> Reply {
+        let describes = matches!(self.shape, Shape::Collection);
+        if describes && (answer.is_success() || answer.status == 404) {
+            return self.described(catalog, instance, answer);
+        }
         if !answer.is_success() {
             let copy = self
                 .collection
@@ -170,21 +174,39 @@ impl<'a> Lookup<'a> {
             };
         }
         let body = match &self.shape {
-            Shape::Stream => Some(answer.body.clone()),
-            Shape::Collection => self.one_collection(&answer.body),
+            Shape::Stream | Shape::Collection => Some(answer.body.clone()),
             Shape::Collections(page) => list_collections(catalog, &answer.body, *page),
             Shape::Database => self.one_database(catalog, &answer.body),
             Shape::Databases => self.list_databases(catalog, &answer.body),
         };
         match body {
             Some(body) => Reply { body, ..answer },
-            None => reply::unavailable("An instance's answer can't be read", 1),
+            None => unreadable(),
         }
     }
 
-    fn one_collection(&self, body: &Bytes) -> Option<Bytes> {
-        let id = self.collection.as_ref()?.id;
-        Some(Named::parse(body)?.with_id(body, id.0))
+    /// I13: a collection is described under its name, which may be another's, or nobody's, by the
+    /// time an instance looks. What the instance means is seen from its UUID; what the path means
+    /// then, from the catalog.
+    fn described(&self, catalog: &Catalog, instance: InstanceIx, answer: Reply) -> Reply {
+        let changing = || reply::unavailable("The collection is being changed", 1);
+        let now = || find(catalog, self.route.action, &self.captures);
+        if !answer.is_success() {
+            return now().map_or_else(|gone| gone, |_| changing());
+        }
+        let Some(named) = Named::parse(&answer.body) else {
+            return unreadable();
+        };
+        let is_it = |c: &&Arc<Collection>| c.on(instance) == Some(InstanceId(named.id));
+        let found = self.collection.as_ref().filter(is_it).map_or_else(now, Ok);
+        match found {
+            Ok(found) if is_it(&found) => {
+                let body = named.with_id(&answer.body, found.id.0);
+                Reply { body, ..answer }
+            }
+            Ok(_) => changing(),
+            Err(gone) => gone,
+        }
     }
 
     fn one_database(&self, catalog: &Catalog, body: &Bytes) -> Option<Bytes> {
@@ -206,6 +228,10 @@ impl<'a> Lookup<'a> {
     fn tenant(&self) -> &str {
         self.captures.tenant.as_deref().unwrap_or_default()
     }
+}
+
+fn unreadable() -> Reply {
+    reply::unavailable("An instance's answer can't be read", 1)
 }
 
 fn count(catalog: &Catalog, captures: &Captures<'_>) -> Reply {
@@ -270,7 +296,79 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
+    use crate::{
+        catalog::{Change, Copy},
+        ids::{CollectionId, Position},
+        route::{self, Method},
+    };
+
+    const A: InstanceIx = InstanceIx(0);
+
+    /// The collections of these numbers and names, the newest last; A knows each by its number and
+    /// 100.
+    fn catalog(collections: &[(u128, &str)]) -> Catalog {
+        let mut catalog = Catalog::default();
+        for (number, name) in collections {
+            let copy = Copy {
+                id: Some(InstanceId(Uuid::from_u128(number + 100))),
+                ..Copy::default()
+            };
+            catalog.apply(&Change::Made(Arc::new(Collection {
+                id: CollectionId(Uuid::from_u128(*number)),
+                tenant: "t".into(),
+                database: "d".into(),
+                name: (*name).into(),
+                made_at: Position(1),
+                gone_at: None,
+                copies: [copy].into_iter().collect(),
+            })));
+        }
+        catalog
+    }
+
+    /// What is told of a path that was looked up before its collection was renamed or replaced:
+    /// the collection that the path means now, or that there is none; and never one under the id
+    /// of another.
+    #[test]
+    fn a_name_that_has_changed_hands_is_not_confused() {
+        let before = catalog(&[(1, "abc")]);
+        let (gone, replaced) = (catalog(&[]), catalog(&[(2, "abc")]));
+        let renamed = catalog(&[(1, "xyz")]);
+        let (id, none) = (Uuid::from_u128(1).to_string(), None);
+        let cases = [
+            (id.as_str(), &before, Some(101), (200, Some(1))),
+            ("abc", &before, Some(101), (200, Some(1))),
+            // The instance is ahead of the catalog.
+            ("abc", &before, none, (503, none)),
+            ("abc", &before, Some(102), (503, none)),
+            ("abc", &gone, none, (404, none)),
+            ("abc", &gone, Some(102), (404, none)),
+            ("abc", &replaced, Some(102), (200, Some(2))),
+            (id.as_str(), &replaced, Some(102), (404, none)),
+            (id.as_str(), &renamed, none, (503, none)),
+            // It was so when the instance looked.
+            (id.as_str(), &gone, Some(101), (200, Some(1))),
+        ];
+        for (reference, after, found, expected) in cases {
+            let path = format!("/api/v2/tenants/t/databases/d/collections/{reference}");
+            let target = Target::parse(path.as_bytes()).unwrap();
+            let (route, captures) = route::find(Some(Method::Get), &target).unwrap();
+            let lookup = Lookup::new(&before, route, captures, &target).unwrap();
+            let answer = match found {
+                Some(uuid) => {
+                    let id = Uuid::from_u128(uuid);
+                    Reply::json(200, format!(r#"{{"id":"{id}","name":"abc"}}"#))
+                }
+                None => Reply::error(404, "NotFoundError", "Collection [abc] does not exist"),
+            };
+            let reply = lookup.rewrite(after, A, answer);
+            let told = Named::parse(&reply.body).map(|named| named.id.as_u128());
+            assert_eq!((reply.status, told), expected, "{reference} {found:?}");
+        }
+    }
 
     /// What is a page is cut by us; what Chroma would refuse is left to Chroma.
     #[test]

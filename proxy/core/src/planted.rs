@@ -21,6 +21,8 @@ pub enum Bug {
     ServesLagging,
     /// The log is trimmed up to its end.
     TrimsTooFar,
+    /// A copy is used again without the records that were touched last.
+    RebuildsWithoutLastStep,
 }
 
 /// The bug that is planted, if any.

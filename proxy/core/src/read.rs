@@ -50,6 +50,10 @@ impl Tried {
         self.0 & 1 << (instance.0 & 15) != 0
     }
 
+    fn len(self) -> usize {
+        usize::try_from(self.0.count_ones()).unwrap_or(usize::MAX)
+    }
+
     fn insert(&mut self, instance: InstanceIx) {
         self.0 |= 1 << (instance.0 & 15);
     }
@@ -128,15 +132,6 @@ pub enum ReadFailure {
     Missing(Reply),
 }
 
-/// What happened to a read.
-#[derive(Debug)]
-pub enum ReadEvent {
-    /// The hedge delay has passed since the last attempt began.
-    HedgeDue,
-    /// An attempt ended without an answer for the client.
-    Failed(InstanceIx, ReadFailure),
-}
-
 /// What to do next with a read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ReadStep {
@@ -144,14 +139,14 @@ pub enum ReadStep {
     Try(InstanceIx),
     /// Wait for those under way.
     Wait,
-    /// Nothing is under way, and no instance is left in the order: look for others, or give up.
+    /// Nothing is under way: look for another instance, or give up.
     Exhausted,
 }
 
-/// One read on its way: at most two attempts at once, each instance at most once.
+/// One read on its way: at most two attempts at once, each instance at most once. For each attempt it
+/// is planned anew: who was eligible for the one before may not be any more.
 #[derive(Debug, Default)]
 pub struct Dispatch {
-    order: std::vec::IntoIter<InstanceIx>,
     tried: Tried,
     under_way: Tried,
     closed: u8,
@@ -163,10 +158,16 @@ pub struct Dispatch {
 }
 
 impl Dispatch {
-    /// Takes an order of further instances, and begins with the first.
-    pub fn go(&mut self, order: Order) -> ReadStep {
-        self.order = order.into_vec().into_iter();
-        self.next()
+    /// Begins with the first of an order, if another attempt may be made.
+    pub fn go(&mut self, order: &[InstanceIx]) -> ReadStep {
+        match order.first() {
+            Some(first) if self.may_begin() => {
+                self.under_way.insert(*first);
+                self.tried.insert(*first);
+                ReadStep::Try(*first)
+            }
+            _ => self.wait(),
+        }
     }
 
     /// The instances that it was tried on.
@@ -190,27 +191,16 @@ impl Dispatch {
         u32::from(self.closed) + self.under_way.0.count_ones() < u32::from(CLOSED_INSTANCES_MAX)
     }
 
-    /// Whether the order is used up, so that a hedge must look for others that are eligible by now.
-    pub fn needs_order(&self) -> bool {
-        self.order.as_slice().is_empty()
-    }
-
     /// Whether further instances may be looked for.
     pub fn may_go_on(&self) -> bool {
         self.closed < CLOSED_INSTANCES_MAX
     }
 
-    /// Takes in what happened.
-    pub fn step(&mut self, event: ReadEvent) -> ReadStep {
-        match event {
-            ReadEvent::HedgeDue if self.may_hedge() => self.next(),
-            ReadEvent::HedgeDue => ReadStep::Wait,
-            ReadEvent::Failed(instance, failure) => {
-                self.under_way.remove(instance);
-                self.take_in(failure);
-                self.next()
-            }
-        }
+    /// An attempt ended without an answer for the client.
+    pub fn failed(&mut self, instance: InstanceIx, failure: ReadFailure) -> ReadStep {
+        self.under_way.remove(instance);
+        self.take_in(failure);
+        self.wait()
     }
 
     fn take_in(&mut self, failure: ReadFailure) {
@@ -226,12 +216,7 @@ impl Dispatch {
         self.is_unsure = true;
     }
 
-    fn next(&mut self) -> ReadStep {
-        if let Some(instance) = self.may_begin().then(|| self.order.next()).flatten() {
-            self.under_way.insert(instance);
-            self.tried.insert(instance);
-            return ReadStep::Try(instance);
-        }
+    fn wait(&self) -> ReadStep {
         if self.under_way == Tried::default() {
             ReadStep::Exhausted
         } else {
@@ -239,9 +224,11 @@ impl Dispatch {
         }
     }
 
-    /// What the client is told when there is nowhere left to go.
-    pub fn give_up(self) -> Reply {
-        let missing = self.missing.filter(|_| !self.is_unsure);
+    /// What the client is told when there is nowhere left to go, of so many `instances`. That something
+    /// is not there is told when each of them has said so: it may be one that has lost it.
+    pub fn give_up(self, instances: usize) -> Reply {
+        let all_lack_it = !self.is_unsure && self.tried.len() == instances;
+        let missing = self.missing.filter(|_| all_lack_it);
         match self.best.or(missing) {
             Some(reply) => reply,
             None if self.closed > 0 => reply::no_answer(&format!("{} instance(s)", self.closed)),
@@ -302,39 +289,47 @@ mod tests {
         assert_eq!(firsts(Strategy::RoundRobin, &[Suspect, Down], 10), [10, 0]);
     }
 
+    /// A read that is tried on the first of so many instances.
     fn dispatch(count: u8) -> Dispatch {
         let mut dispatch = Dispatch::default();
-        let first = dispatch.go((0..count).map(InstanceIx).collect());
-        assert_eq!(first, ReadStep::Try(InstanceIx(0)));
+        assert_eq!(go_on(&mut dispatch, count), ReadStep::Try(InstanceIx(0)));
         dispatch
     }
 
-    fn closed(instance: u8) -> ReadEvent {
-        ReadEvent::Failed(InstanceIx(instance), ReadFailure::Closed)
+    /// Goes on with the first instance that it was not tried on.
+    fn go_on(read: &mut Dispatch, count: u8) -> ReadStep {
+        let tried = read.tried();
+        let left: Vec<_> = (0..count)
+            .map(InstanceIx)
+            .filter(|i| !tried.contains(*i))
+            .collect();
+        read.go(&left)
     }
 
-    fn refused(instance: u8) -> ReadEvent {
-        ReadEvent::Failed(InstanceIx(instance), ReadFailure::Refused)
-    }
+    const A: InstanceIx = InstanceIx(0);
+    const B: InstanceIx = InstanceIx(1);
 
     /// A request that closes its connection is tried on two instances and no more.
     #[test]
     fn a_poisonous_read_ends_after_two_instances() {
         let mut read = dispatch(4);
-        assert_eq!(read.step(closed(0)), ReadStep::Try(InstanceIx(1)));
-        assert_eq!(read.step(closed(1)), ReadStep::Exhausted);
+        assert_eq!(read.failed(A, ReadFailure::Closed), ReadStep::Exhausted);
+        assert_eq!(go_on(&mut read, 4), ReadStep::Try(B));
+        assert_eq!(read.failed(B, ReadFailure::Closed), ReadStep::Exhausted);
         assert!(!read.may_go_on());
-        assert_eq!(read.give_up().status, 502);
+        assert_eq!(read.give_up(4).status, 502);
     }
 
     /// The same when it was asked of two at once: the third is left alone.
     #[test]
     fn a_hedged_poisonous_read_ends_after_two_instances() {
         let mut read = dispatch(4);
-        assert_eq!(read.step(ReadEvent::HedgeDue), ReadStep::Try(InstanceIx(1)));
-        assert_eq!(read.step(closed(0)), ReadStep::Wait);
-        assert_eq!(read.step(ReadEvent::HedgeDue), ReadStep::Wait);
-        assert_eq!(read.step(closed(1)), ReadStep::Exhausted);
+        assert!(read.may_hedge());
+        assert_eq!(go_on(&mut read, 4), ReadStep::Try(B));
+        assert_eq!(read.failed(A, ReadFailure::Closed), ReadStep::Wait);
+        assert!(!read.may_hedge());
+        assert_eq!(go_on(&mut read, 4), ReadStep::Wait);
+        assert_eq!(read.failed(B, ReadFailure::Closed), ReadStep::Exhausted);
         assert!(!read.may_go_on());
     }
 
@@ -342,13 +337,16 @@ mod tests {
     #[test]
     fn a_hedge_adds_one_attempt() {
         let mut read = dispatch(3);
-        assert_eq!(read.step(ReadEvent::HedgeDue), ReadStep::Try(InstanceIx(1)));
-        assert_eq!(read.step(ReadEvent::HedgeDue), ReadStep::Wait);
-        assert_eq!(read.step(refused(1)), ReadStep::Try(InstanceIx(2)));
-        assert_eq!(read.step(refused(2)), ReadStep::Wait);
-        let silent = ReadEvent::Failed(InstanceIx(0), ReadFailure::Silent);
-        assert_eq!(read.step(silent), ReadStep::Exhausted);
-        assert_eq!(read.give_up().status, 503);
+        assert_eq!(go_on(&mut read, 3), ReadStep::Try(B));
+        assert_eq!(go_on(&mut read, 3), ReadStep::Wait);
+        assert_eq!(read.failed(B, ReadFailure::Refused), ReadStep::Wait);
+        assert_eq!(go_on(&mut read, 3), ReadStep::Try(InstanceIx(2)));
+        assert_eq!(
+            read.failed(InstanceIx(2), ReadFailure::Refused),
+            ReadStep::Wait
+        );
+        assert_eq!(read.failed(A, ReadFailure::Silent), ReadStep::Exhausted);
+        assert_eq!(read.give_up(3).status, 503);
     }
 
     /// That a collection is not found is told only when every instance says so.
@@ -362,10 +360,18 @@ mod tests {
         ];
         for (second, status) in cases {
             let mut read = dispatch(2);
-            read.step(ReadEvent::Failed(InstanceIx(0), missing()));
-            read.step(ReadEvent::Failed(InstanceIx(1), second));
-            assert_eq!(read.give_up().status, status);
+            read.failed(A, missing());
+            assert_eq!(go_on(&mut read, 2), ReadStep::Try(B));
+            read.failed(B, second);
+            assert_eq!(read.give_up(2).status, status);
         }
+        let mut read = dispatch(1);
+        read.failed(A, missing());
+        assert_eq!(
+            read.give_up(2).status,
+            503,
+            "the other lags, and may have it"
+        );
     }
 
     /// A 5xx moves the read on, and is passed on as it is when there is nobody else.
@@ -374,10 +380,10 @@ mod tests {
         let error = Reply::error(500, "InternalError", "broken");
         let mut read = dispatch(2);
         let failure = ReadFailure::ServerError(error.clone());
-        let first = read.step(ReadEvent::Failed(InstanceIx(0), failure));
-        assert_eq!(first, ReadStep::Try(InstanceIx(1)));
-        assert_eq!(read.step(refused(1)), ReadStep::Exhausted);
-        assert_eq!(read.give_up(), error);
+        assert_eq!(read.failed(A, failure), ReadStep::Exhausted);
+        assert_eq!(go_on(&mut read, 2), ReadStep::Try(B));
+        assert_eq!(read.failed(B, ReadFailure::Refused), ReadStep::Exhausted);
+        assert_eq!(read.give_up(2), error);
     }
 
     /// A read that failed on the only instance that was eligible waits for the other, if that is in
@@ -394,8 +400,8 @@ mod tests {
         let Plan::Go(order) = plan(&view, &read) else {
             panic!("the first is eligible");
         };
-        assert_eq!(read.go(order), ReadStep::Try(InstanceIx(0)));
-        assert_eq!(read.step(refused(0)), ReadStep::Exhausted);
+        assert_eq!(read.go(&order), ReadStep::Try(A));
+        assert_eq!(read.failed(A, ReadFailure::Refused), ReadStep::Exhausted);
         assert_eq!(plan(&view, &read), Plan::Wait);
         view.schema.applied = [Position(2), Position(2)].into();
         assert_eq!(

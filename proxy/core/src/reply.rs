@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::{
     ids::{InstanceId, Key},
+    log::RecordAct,
     route::Method,
 };
 
@@ -44,6 +45,11 @@ impl Reply {
         }
         let body = serde_json::to_vec(&Body { error, message }).unwrap_or_default();
         Self::json(status, body)
+    }
+
+    /// Whether the request was looked at and answered: not too slow, not one too many, no failure.
+    pub fn is_answer(&self) -> bool {
+        self.status < 500 && !matches!(self.status, 408 | 429)
     }
 
     /// Whether the status says that the request was done.
@@ -106,6 +112,12 @@ pub fn no_such_collection(name: &str) -> Reply {
     Reply::error(404, "NotFoundError", &message)
 }
 
+/// What Chroma 1.5.9 says when a collection is renamed onto an existing name.
+pub fn name_is_taken() -> Reply {
+    let message = "Database error: error returned from database: (code: 2067) UNIQUE constraint failed: collections.name, collections.database_id";
+    Reply::error(500, "InternalError", message)
+}
+
 /// 403 with the rule that forbids it.
 pub fn denied(message: &str) -> Reply {
     Reply::error(403, "AuthError", message)
@@ -131,6 +143,12 @@ pub fn no_answer(instances: &str) -> Reply {
         "The request ended without an answer on {instances}: Chroma closes the connection on requests that break its handler, so it is not tried on further instances"
     );
     Reply::error(502, "NoAnswer", &message)
+}
+
+/// A record write is in the log, and that is enough for its client: Chroma's status for it.
+pub fn logged(act: RecordAct) -> Reply {
+    let status = if act == RecordAct::Add { 201 } else { 200 };
+    Reply::json(status, "{}")
 }
 
 /// 504: a write is in the log and may have been done; what became of it was not known in time.

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use crate::{
     body::{self, DeleteFacts},
     guard::{Denial, Guard},
+    outcome::Sending,
     reply::{self, Reply},
 };
 
@@ -22,6 +23,34 @@ pub struct Resolution {
     /// Whether the number of all records must be known too.
     pub needs_count: bool,
     becomes_ids: bool,
+}
+
+/// Why an answer does not say what is to be logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unresolved {
+    /// It may not be done.
+    Refused(Reply),
+    /// The instance closed the connection on it.
+    Closed,
+    /// The instance could not be asked, or its answer says nothing; another one may know. What the
+    /// client is told when none does.
+    Unanswered(Reply),
+}
+
+impl Unresolved {
+    /// What a question that ended without a whole answer says.
+    pub fn of(sending: &Sending) -> Self {
+        let why = match sending {
+            Sending::Closed { reused: false } => return Self::Closed,
+            Sending::Closed { reused: true } => "it closed an old connection",
+            Sending::NotSent(why) => why,
+            Sending::Silent => "no answer in time",
+            Sending::Answered(_) => "its answer can't be read",
+        };
+        let message =
+            format!("What the delete would hit can't be found out ({why}); nothing was done");
+        Self::Unanswered(reply::unavailable(&message, 1))
+    }
 }
 
 #[derive(Serialize)]
@@ -69,8 +98,8 @@ pub fn resolution(guard: &Guard, name: &str, body: &[u8], needs_ids: bool) -> Op
 }
 
 impl Resolution {
-    /// What is logged instead of the client's body, or what the client is told. `found` is the
-    /// answer to [`Self::find`], `count` the number of all records.
+    /// What is logged instead of the client's body. `found` is the answer to [`Self::find`], `count`
+    /// the number of all records.
     pub fn settle(
         &self,
         guard: &Guard,
@@ -78,24 +107,24 @@ impl Resolution {
         client_body: &Bytes,
         found: Reply,
         count: Option<u64>,
-    ) -> Result<Bytes, Reply> {
+    ) -> Result<Bytes, Unresolved> {
         if !found.is_success() {
             return match found.status {
                 // Chroma refuses the filter: it refuses the delete in the same words.
                 400 | 413 | 415 | 422 => Ok(client_body.clone()),
-                500.. => Err(found),
+                500.. => Err(Unresolved::Unanswered(found)),
                 status => {
                     let message = format!(
                         "What this would delete can't be found out: an instance answered {status}; nothing was done"
                     );
-                    Err(reply::unavailable(&message, 1))
+                    Err(Unresolved::Unanswered(reply::unavailable(&message, 1)))
                 }
             };
         }
         let unreadable = || {
             let message =
                 "An instance's answer to the question what this would delete can't be read";
-            reply::unavailable(message, 1)
+            Unresolved::Unanswered(reply::unavailable(message, 1))
         };
         let ids = body::facts::<Ids<'_>>(&found.body)
             .and_then(|ids| ids.ids)
@@ -112,7 +141,7 @@ impl Resolution {
                     collection: name.into(),
                     rule: rule.clone(),
                 };
-                return Err(reply::denied(&denial.to_string()));
+                return Err(Unresolved::Refused(reply::denied(&denial.to_string())));
             }
         }
         // What hits nothing is logged as it is: at its place in the log it hits nothing anywhere,
@@ -144,7 +173,10 @@ mod tests {
                 Some(count),
             )
             .map(|body| String::from_utf8(body.to_vec()).unwrap())
-            .map_err(|reply| reply.status)
+            .map_err(|unresolved| match unresolved {
+                Unresolved::Refused(reply) | Unresolved::Unanswered(reply) => reply.status,
+                Unresolved::Closed => 0,
+            })
     }
 
     /// An instance that is too busy, or that lacks the collection, refuses nothing: the guard must

@@ -18,7 +18,8 @@ pub enum Scope<'a> {
     Any,
     /// Every acknowledged write of tenants, databases and collections.
     Schema,
-    /// The same, and its copy of this collection: what the collection is called and made like.
+    /// The same, and every acknowledged write of this collection's records: what the collection is
+    /// called and made like, which includes the dimension and the keys that its records have brought.
     Description(&'a Collection),
     /// Every acknowledged write of this collection's records.
     Collection(&'a Collection),
@@ -65,16 +66,16 @@ impl View {
                     self.schema.is_current(instance) && self.catalog.is_whole(instance)
                 }
                 Scope::Description(collection) => {
-                    self.schema.is_current(instance) && collection.is_served_by(instance)
+                    self.schema.is_current(instance) && self.has_records(instance, collection)
                 }
-                Scope::Collection(collection) => {
-                    collection.is_served_by(instance)
-                        && self
-                            .lanes
-                            .get(&collection.id)
-                            .is_none_or(|progress| progress.is_current(instance))
-                }
+                Scope::Collection(collection) => self.has_records(instance, collection),
             }
+    }
+
+    fn has_records(&self, instance: InstanceIx, collection: &Collection) -> bool {
+        let progress = self.lanes.get(&collection.id);
+        collection.is_served_by(instance)
+            && progress.is_none_or(|progress| progress.is_current(instance))
     }
 
     /// Whether waiting for an instance that is not eligible makes sense: it is in service, and

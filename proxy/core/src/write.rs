@@ -11,9 +11,9 @@ use crate::{
     body::{self, CreateFacts, DeleteFacts, ModifyFacts, NameFacts},
     catalog::{Catalog, Collection, Prefer},
     guard::{Denial, Guard},
-    ids::{CollectionId, DatabaseId, EntryId},
+    ids::{CollectionId, DatabaseId, EntryId, InstanceIx},
     key::Keyed,
-    log::{Entry, Level, RecordAct, Verb},
+    log::{Entry, Letter, Level, RecordAct, Verb},
     reply::{self, Reply},
     route::{Action, Captures},
     time::WallTime,
@@ -57,6 +57,10 @@ pub struct WriteRules<'a> {
 pub struct Permit {
     pub(crate) entry: Entry,
     pub(crate) level: Level,
+    /// Whether being in the log is enough while no instance is in service.
+    pub(crate) accepts_when_down: bool,
+    /// The instance that is to carry it out first, when it is as good as any other.
+    pub(crate) executor: Option<InstanceIx>,
     /// An instance must be asked before it is logged.
     pub(crate) must_resolve: bool,
     /// What is logged must name the records that it deletes.
@@ -109,11 +113,36 @@ impl Permit {
         self
     }
 
+    /// The same write, to be carried out by this instance first when it is as good as any other.
+    #[must_use]
+    pub fn first_on(mut self, executor: InstanceIx) -> Self {
+        self.executor = Some(executor);
+        self
+    }
+
+    /// Whether it may be accepted while no instance is in service. What must be resolved first can't.
+    pub(crate) fn accepts_in_log(&self) -> bool {
+        let is_record = matches!(self.entry.verb, Verb::Record { .. });
+        let is_enough = self.accepts_when_down || self.level == Level::Logged;
+        is_record && is_enough && !self.must_resolve
+    }
+
+    /// The same write as a policy wants it answered: at another level, or, while no instance is in
+    /// service, when it is in the log.
+    #[must_use]
+    pub fn answered(mut self, level: Option<Level>, accepts_when_down: bool) -> Self {
+        self.level = level.unwrap_or(self.level);
+        self.accepts_when_down = accepts_when_down;
+        self
+    }
+
     #[cfg(test)]
     pub(crate) fn for_test(entry: Entry, level: Level, must_resolve: bool) -> Self {
         Self {
             entry,
             level,
+            accepts_when_down: false,
+            executor: None,
             must_resolve,
             needs_ids: false,
             guard: None,
@@ -131,28 +160,43 @@ pub fn permit(
     fresh: Fresh,
 ) -> Result<Permit, Reply> {
     let verb = rules.verb(action, captures, &body, fresh)?;
-    let must_resolve = rules
-        .check(&verb, &body)
-        .map_err(|denial| denied(&denial))?;
-    let level = match verb {
-        Verb::Record { .. } => rules.levels.records,
-        _ => rules.levels.schema,
-    };
-    let entry = Entry {
+    rules.permit(Entry {
         id: fresh.entry,
         logged_at: fresh.logged_at,
         verb,
         content_type: content_type.map(Arc::from),
         body,
         key: None,
-    };
-    let destroys_all = matches!(entry.verb, Verb::Reset | Verb::DeleteDatabase { .. });
-    Ok(Permit {
-        entry,
-        level,
-        must_resolve,
-        needs_ids: false,
-        guard: destroys_all.then(|| rules.guard.clone()),
+        retries: None,
+    })
+}
+
+/// Judges the write of a letter anew, as if its client had just sent it.
+pub fn permit_again(
+    rules: WriteRules<'_>,
+    letter: Letter,
+    body: Bytes,
+    fresh: Fresh,
+) -> Result<Permit, Reply> {
+    let mut verb = letter.verb;
+    match &mut verb {
+        Verb::CreateCollection { id, .. } => *id = fresh.collection,
+        Verb::CreateDatabase { id, .. } => *id = fresh.database,
+        _ => {}
+    }
+    if let Some(subject) = verb.subject()
+        && rules.catalog.get(subject).is_none()
+    {
+        return Err(reply::no_such_collection_id(&subject.to_string()));
+    }
+    rules.permit(Entry {
+        id: fresh.entry,
+        logged_at: fresh.logged_at,
+        verb,
+        content_type: letter.content_type,
+        body,
+        key: None,
+        retries: Some(letter.id),
     })
 }
 
@@ -161,6 +205,26 @@ fn denied(denial: &Denial) -> Reply {
 }
 
 impl WriteRules<'_> {
+    fn permit(&self, entry: Entry) -> Result<Permit, Reply> {
+        let must_resolve = self
+            .check(&entry.verb, &entry.body)
+            .map_err(|denial| denied(&denial))?;
+        let level = match entry.verb {
+            Verb::Record { .. } => self.levels.records,
+            _ => self.levels.schema,
+        };
+        let destroys_all = matches!(entry.verb, Verb::Reset | Verb::DeleteDatabase { .. });
+        Ok(Permit {
+            entry,
+            level,
+            accepts_when_down: false,
+            executor: None,
+            must_resolve,
+            needs_ids: false,
+            guard: destroys_all.then(|| self.guard.clone()),
+        })
+    }
+
     /// What the write does.
     fn verb(
         &self,

@@ -1,10 +1,7 @@
 //! The documents that are answered, field by field as existing scripts read them.
 
-use std::collections::BTreeMap;
-
 use achromat_core::{
-    catalog::Collection,
-    engine::Report,
+    engine::{InstanceReport, Report},
     health::Standing,
     ids::{InstanceIx, LaneId},
     key::KeyRecord,
@@ -15,6 +12,10 @@ use serde::Serialize;
 
 use super::{Facts, json};
 use crate::{clock::wall_time, instances::Instances};
+
+/// Age of the oldest owed entry up to which an instance is not called `catching-up`: under a load
+/// some entry is always on its way.
+const LAG_MS_MAX: u64 = 1000;
 
 #[derive(Serialize)]
 pub(super) struct Simple {
@@ -129,30 +130,6 @@ struct LogSystemState {
     is_syncing: bool,
     oldest_pending: Option<u64>,
     total_replayed: u64,
-}
-
-#[derive(Serialize)]
-pub(super) struct Mappings<'a> {
-    count: usize,
-    collection_mappings: Vec<Mapping<'a>>,
-}
-
-#[derive(Serialize)]
-struct Mapping<'a> {
-    collection_name: &'a str,
-    collection_id: String,
-    tenant: &'a str,
-    database: &'a str,
-    primary_collection_id: Option<String>,
-    replica_collection_id: Option<String>,
-    primary_uuid: Option<String>,
-    replica_uuid: Option<String>,
-    status: &'static str,
-    instances: BTreeMap<&'a str, Option<String>>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    quarantined: BTreeMap<&'a str, &'a str>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    distrusted: BTreeMap<&'a str, &'a str>,
 }
 
 #[derive(Serialize)]
@@ -342,9 +319,7 @@ impl State<'_> {
         let report = self.report.instances.get(place.at());
         match self.view.standing(place) {
             _ if report.is_some_and(|report| report.quarantine.is_some()) => "quarantined",
-            Standing::Up if report.is_some_and(|report| report.owed + report.work > 0) => {
-                "catching-up"
-            }
+            Standing::Up if report.is_some_and(is_catching_up) => "catching-up",
             standing => standing.as_str(),
         }
     }
@@ -391,54 +366,6 @@ impl State<'_> {
         }
     }
 
-    pub(super) fn mappings(&self) -> Mappings<'_> {
-        let mut mappings: Vec<_> = self.view.catalog.collections().collect();
-        mappings.sort_by_key(|collection| (collection.made_at, collection.id));
-        Mappings {
-            count: mappings.len(),
-            collection_mappings: mappings.into_iter().map(|c| self.mapping(c)).collect(),
-        }
-    }
-
-    fn mapping<'a>(&'a self, collection: &'a Collection) -> Mapping<'a> {
-        let on = |place| collection.on(InstanceIx(place)).map(|id| id.to_string());
-        let names = || {
-            self.instances
-                .iter()
-                .map(|(place, i)| (place, i.name.as_ref()))
-        };
-        Mapping {
-            collection_name: &collection.name,
-            collection_id: collection.id.to_string(),
-            tenant: &collection.tenant,
-            database: &collection.database,
-            primary_collection_id: on(0),
-            replica_collection_id: on(1),
-            primary_uuid: on(0),
-            replica_uuid: on(1),
-            status: if collection.is_complete() {
-                "complete"
-            } else {
-                "partial"
-            },
-            instances: names()
-                .map(|(place, name)| (name, collection.on(place).map(|id| id.to_string())))
-                .collect(),
-            quarantined: names()
-                .filter_map(|(place, name)| {
-                    let copy = collection.copies.get(place.at())?;
-                    Some((name, copy.quarantine.as_deref()?))
-                })
-                .collect(),
-            distrusted: names()
-                .filter_map(|(place, name)| {
-                    let copy = collection.copies.get(place.at())?;
-                    Some((name, copy.distrust.as_deref()?))
-                })
-                .collect(),
-        }
-    }
-
     pub(super) fn log_errors(&self) -> LogErrors<'_> {
         let troubles = self.report.troubles.iter().rev();
         LogErrors {
@@ -478,6 +405,12 @@ impl State<'_> {
             proxies: 1,
         }
     }
+}
+
+/// Whether an instance follows at more than a moment's distance.
+fn is_catching_up(report: &InstanceReport) -> bool {
+    let oldest = report.oldest_owed.map_or(u64::MAX, |at| at.0);
+    report.work > 0 || oldest.saturating_add(LAG_MS_MAX) < wall_time().0
 }
 
 fn lane_name(view: &View, lane: LaneId) -> Option<&str> {

@@ -6,6 +6,8 @@
 
 mod answers;
 mod jobs;
+mod letters;
+mod mappings;
 mod policies;
 
 use std::{sync::Arc, time::Duration};
@@ -16,6 +18,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
+pub use self::letters::Retrying;
 use crate::{instances::Instances, policy::Policies, replicate::Replicator};
 
 /// The longest that an operator's word about an instance holds.
@@ -34,6 +37,8 @@ pub struct Facts {
     pub token: Option<Arc<str>>,
     /// Requests that are served at once.
     pub requests_max: usize,
+    /// How the write of a dead letter is carried out.
+    pub retrying: Retrying,
     /// When the proxy started.
     pub started: std::time::Instant,
 }
@@ -80,14 +85,21 @@ enum Call<'a> {
     Repair,
     Map,
     Unmap(&'a str),
+    Letters,
+    RetryLetter(&'a str),
+    DismissLetter(&'a str),
 }
 
 impl Call<'_> {
     /// The methods that it is asked with, as `Allow` says them.
     fn methods(&self) -> &'static str {
         match self {
-            Self::ForceHealth(_) | Self::Verify | Self::Repair | Self::Map => "POST",
-            Self::Unmap(_) => "DELETE",
+            Self::ForceHealth(_)
+            | Self::Verify
+            | Self::Repair
+            | Self::Map
+            | Self::RetryLetter(_) => "POST",
+            Self::Unmap(_) | Self::DismissLetter(_) => "DELETE",
             _ => "GET,HEAD",
         }
     }
@@ -132,6 +144,9 @@ impl Admin {
             ["admin", "repair"] => Call::Repair,
             ["admin", "create_mapping"] => Call::Map,
             ["collection", "mappings", name] => Call::Unmap(name),
+            ["admin", "letters"] => Call::Letters,
+            ["admin", "letters", id] => Call::DismissLetter(id),
+            ["admin", "letters", id, "retry"] => Call::RetryLetter(id),
             _ => {
                 let detail = format!("There is nothing at {}", question.target.path);
                 return problem(404, "Not found", &detail);
@@ -162,6 +177,9 @@ impl Admin {
             Call::Map => return self.map(body).await,
             Call::Unmap(name) => return self.unmap(name).await,
             Call::Transaction(key) => return self.transaction(&key).await,
+            Call::Letters => return self.letters().await,
+            Call::RetryLetter(id) => return self.retry_letter(id).await,
+            Call::DismissLetter(id) => return self.dismiss_letter(id).await,
             _ => {}
         }
         let Some(report) = self.replicator.report().await else {

@@ -3,6 +3,7 @@
 mod arguments;
 mod check;
 mod dev;
+mod letters;
 mod remote;
 mod serve;
 mod show;
@@ -47,6 +48,7 @@ fn command() -> Command {
         .subcommand(remote::verify_command())
         .subcommand(remote::repair_command())
         .subcommand(remote::jobs_command())
+        .subcommand(letters::command())
 }
 
 fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -55,9 +57,10 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("dev", matches)) => dev::run(matches),
         Some(("check", matches)) => check::run(matches),
         Some(("config", matches)) => show::run(matches),
-        Some(("verify", matches)) => remote::verify(matches),
-        Some(("repair", matches)) => remote::repair(matches),
+        Some(("verify", matches)) => Ok(remote::verify(matches)),
+        Some(("repair", matches)) => Ok(remote::repair(matches)),
         Some(("jobs", matches)) => remote::jobs(matches),
+        Some(("letters", matches)) => Ok(letters::run(matches)),
         _ => anyhow::bail!("no such command"),
     }
 }

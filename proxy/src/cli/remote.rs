@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Exit code for "they differ", as `diff` and `cmp` use it.
 const DIFFERENT: u8 = 1;
 
-fn with_address(command: Command) -> Command {
+pub(super) fn with_address(command: Command) -> Command {
     command
         .arg(
             Arg::new("url")
@@ -104,14 +104,14 @@ pub(super) fn jobs_command() -> Command {
 }
 
 /// An Achromat that runs.
-struct Remote {
+pub(super) struct Remote {
     agent: Agent,
     url: String,
     token: Option<String>,
 }
 
 impl Remote {
-    fn new(matches: &ArgMatches) -> Self {
+    pub(super) fn new(matches: &ArgMatches) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(CALL_DEADLINE))
@@ -124,19 +124,28 @@ impl Remote {
         }
     }
 
-    fn get(&self, path: &str) -> anyhow::Result<Value> {
+    pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.url);
         let answer = self.agent.get(&url).call();
         Self::read(answer, &url)
     }
 
-    fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+    pub(super) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.url);
         let mut request = self.agent.post(&url);
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         Self::read(request.send_json(body), &url)
+    }
+
+    pub(super) fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.url);
+        let mut request = self.agent.delete(&url);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        Self::read(request.call(), &url)
     }
 
     fn read(
@@ -167,14 +176,30 @@ fn which(matches: &ArgMatches) -> Value {
     body
 }
 
-pub(super) fn verify(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+/// Exits as `diff` does when something could not be found out.
+pub(super) fn or_trouble(result: anyhow::Result<ExitCode>) -> ExitCode {
+    result.unwrap_or_else(|error| {
+        eprintln!("achromat: {error:#}");
+        ExitCode::from(super::USAGE)
+    })
+}
+
+pub(super) fn verify(matches: &ArgMatches) -> ExitCode {
+    or_trouble(try_verify(matches))
+}
+
+pub(super) fn repair(matches: &ArgMatches) -> ExitCode {
+    or_trouble(try_repair(matches))
+}
+
+fn try_verify(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let remote = Remote::new(matches);
     let wanted = remote.post("/admin/verify", &which(matches))?;
     let findings = wait_for(&remote, &wanted, "verify")?;
     Ok(tell_comparisons(&findings))
 }
 
-pub(super) fn repair(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+fn try_repair(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let remote = Remote::new(matches);
     let mut body = which(matches);
     if matches.get_flag("dry-run") {
@@ -273,11 +298,19 @@ fn tell_copy(copy: &Value) {
     for kind in ["missing", "extra", "different"] {
         let count = copy[kind]["count"].as_u64().unwrap_or(0);
         if count > 0 {
-            let ids = copy[kind]["ids"].as_array().into_iter().flatten();
-            let ids: Vec<_> = ids.filter_map(Value::as_str).collect();
-            println!("    {count} {kind}: {}", ids.join(", "));
+            println!("    {count} {kind}: {}", words(&copy[kind]["ids"]));
         }
     }
+    let unlike = words(&copy["unlike"]);
+    if !unlike.is_empty() {
+        println!("    made differently: {unlike}");
+    }
+}
+
+fn words(list: &Value) -> String {
+    let all = list.as_array().into_iter().flatten();
+    let words: Vec<_> = all.filter_map(Value::as_str).collect();
+    words.join(", ")
 }
 
 pub(super) fn jobs(matches: &ArgMatches) -> anyhow::Result<ExitCode> {

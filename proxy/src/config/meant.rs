@@ -293,6 +293,7 @@ fn policy_slot(checks: &mut Checks, section: &str, slot: &PolicySlot) -> SlotCon
 fn serve(checks: &mut Checks, written: &Written, strategy: Strategy) -> Settings {
     let (reads, limits) = (&written.reads, &written.limits);
     let level = |name| match name {
+        LevelName::Logged => Level::Logged,
         LevelName::One => Level::One,
         LevelName::Majority => Level::Majority,
         LevelName::All => Level::All,
@@ -348,6 +349,7 @@ fn engine(checks: &mut Checks, written: &Written, instances: usize) -> engine::S
             "copies.verify_interval_ms",
             written.copies.verify_interval_ms,
         ),
+        token_interval: checks.time("health.token_interval_ms", health.token_interval_ms),
     }
 }
 

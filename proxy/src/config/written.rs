@@ -77,6 +77,7 @@ pub(super) enum StrategyName {
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum LevelName {
+    Logged,
     One,
     Majority,
     All,
@@ -111,14 +112,14 @@ section! {
         /// Silence after which a write is sent to the next instance as well.
         hedge_delay_ms: u64 = 150,
         /// When a write is answered at the latest.
-        deadline_ms: u64 = 30_000,
+        deadline_ms: u64 = 60_000,
         /// For one sending of a write to be answered by an instance. It may be long: clients do not wait for it.
         attempt_deadline_ms: u64 = 60_000,
         /// How long an instance is left alone in a lane after a sending that was never answered, unless it is seen to restart.
         settle_ms: u64 = 30_000,
-        /// How many instances must have done a write of records before it is answered: `one`, `majority` or `all` (those in service).
+        /// How many instances must have done a write of records before it is answered: `one`, `majority`, `all` (those in service), or none: `logged` answers when it is in the log, also while no instance is in service.
         records_level: LevelName = LevelName::One,
-        /// The same for tenants, databases and collections.
+        /// The same for tenants, databases and collections; `logged` counts as `one`.
         schema_level: LevelName = LevelName::All,
         /// How long the level `all` waits for instances beyond the first.
         all_wait_ms: u64 = 2_000,
@@ -148,6 +149,8 @@ section! {
         silent_probes_max: u32 = 2,
         /// For a connection to be made.
         connect_timeout_ms: u64 = 1_000,
+        /// How often each instance gets another token, by which data from an old backup is known: one that was made after the last token was written is not noticed at once.
+        token_interval_ms: u64 = 60_000,
     }
 }
 

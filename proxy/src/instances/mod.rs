@@ -10,9 +10,10 @@ mod figures;
 use std::{sync::Arc, time::Duration};
 
 use achromat_core::{
+    catalog::Marker,
     engine::{Payload, Wire},
     health::{self, Probe},
-    ids::{InstanceId, InstanceIx},
+    ids::InstanceIx,
     limits::REPLY_BYTES_MAX,
     outcome::Sending,
     reply::Reply,
@@ -188,7 +189,7 @@ impl Instances {
     }
 
     /// Asks for the marker, or for the heartbeat of an instance that has none yet.
-    pub async fn probe(&self, instance: InstanceIx, marker: Option<InstanceId>) -> Probe {
+    pub async fn probe(&self, instance: InstanceIx, marker: Option<Marker>) -> Probe {
         let target = health::probe_target(marker);
         for _ in 0..STALE_CONNECTIONS_MAX {
             let deadline = self.timing.probe;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use achromat_core::{
     body::without_get_or_create,
+    catalog::Change,
     durable::Write,
     engine::{Effect, Engine, Event, Join, Payload, Submission, TroubleReport, Wire},
     health::{Standing, Transition},
@@ -222,7 +223,10 @@ impl Driver {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Append { ticket, entry } => self.writer.order(Order::append(ticket, entry)),
-            Effect::Write(write) => self.writer.order(Order::other(write)),
+            Effect::Write(write) => {
+                self.tell_held(&write);
+                self.writer.order(Order::other(write));
+            }
             Effect::Answer { ticket, reply } => self.answer(ticket, Told::Reply(reply)),
             Effect::AskAgain { ticket } => self.answer(ticket, Told::AskAgain),
             Effect::ForgetKeys { kept } => self.forget_keys(kept),
@@ -243,8 +247,8 @@ impl Driver {
                     Arc::clone(&self.parts.instances),
                 );
                 self.spawn(async move {
-                    let body = resolver::resolve(&guard, &instances, instance, question).await;
-                    Event::Resolved { ticket, body }
+                    let found = resolver::resolve(&guard, &instances, instance, question).await;
+                    Event::Resolved { ticket, found }
                 });
             }
             Effect::Ask {
@@ -340,6 +344,20 @@ impl Driver {
             }
             Standing::Down => tracing::warn!(instance = name, from, to, "instance is down"),
             _ => tracing::info!(instance = name, from, to, "instance"),
+        }
+    }
+
+    fn tell_held(&self, write: &Write) {
+        let Write::Change(changes) = write else {
+            return;
+        };
+        for change in changes {
+            if let Change::Instance { instance, record } = change
+                && let Some(reason) = record.quarantine.as_deref()
+            {
+                let instance = self.parts.instances.name(*instance);
+                tracing::warn!(instance, reason, "instance is held, and will be made anew");
+            }
         }
     }
 

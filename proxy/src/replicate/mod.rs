@@ -10,18 +10,20 @@ mod resolver;
 use std::{sync::Arc, time::Duration};
 
 use achromat_core::{
+    durable::Write,
     engine::{Event, Report, Settings},
     guard::Guard,
     health::{Sign, Standing},
-    ids::{CollectionId, InstanceId, InstanceIx, Key},
+    ids::{CollectionId, EntryId, InstanceId, InstanceIx, Key},
     jobs::Task,
     key::KeyRecord,
-    log::Level,
+    log::{Letter, Level},
     reply::{self, Reply},
     view::View,
     write::Permit,
 };
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -175,6 +177,22 @@ impl Replicator {
     /// What is remembered under a key.
     pub async fn key(&self, key: &Key) -> Result<Option<KeyRecord>, StoreError> {
         self.store.key(key).await
+    }
+
+    /// The oldest dead letters, at most `max`, and how many there are.
+    pub async fn letters(&self, max: u32) -> Result<(Vec<Letter>, u64), StoreError> {
+        self.store.letters(max).await
+    }
+
+    /// A dead letter and its body.
+    pub async fn letter(&self, id: EntryId) -> Result<Option<(Letter, Bytes)>, StoreError> {
+        self.store.letter(id).await
+    }
+
+    /// Takes a dead letter away for good.
+    pub async fn dismiss(&self, id: EntryId) -> Result<(), StoreError> {
+        self.store.commit(&[Write::Dismiss(id)]).await?;
+        Ok(())
     }
 
     /// What requests may see now.

@@ -6,23 +6,27 @@ use achromat_core::{
     engine::Question,
     guard::Guard,
     ids::InstanceIx,
-    reply::{self, Reply},
-    resolve::resolution,
+    outcome::Sending,
+    reply::Reply,
+    resolve::{Unresolved, resolution},
     route::{Action, Captures, route_of},
 };
 use bytes::Bytes;
 
-use crate::instances::Instances;
+use crate::instances::{ExchangeError, Instances};
 
 /// For each of the two questions.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Connections from the pool that may turn out to be dead before a fresh one is used.
+const STALE_CONNECTIONS_MAX: usize = 8;
 
 pub(super) async fn resolve(
     guard: &Guard,
     instances: &Instances,
     instance: InstanceIx,
     question: Question,
-) -> Result<Bytes, Reply> {
+) -> Result<Bytes, Unresolved> {
     let Some(resolution) = resolution(guard, &question.name, &question.body, question.needs_ids)
     else {
         return Ok(question.body);
@@ -46,22 +50,26 @@ async fn ask(
     question: &Question,
     action: Action,
     body: Option<Bytes>,
-) -> Result<Reply, Reply> {
+) -> Result<Reply, Unresolved> {
     let captures = Captures {
         tenant: Some(Cow::Borrowed(&question.tenant)),
         database: Some(Cow::Borrowed(&question.database)),
         collection: Some(Cow::Owned(question.id.to_string())),
         name: None,
     };
-    let failed = |why: &str| {
-        let message =
-            format!("What the delete would hit can't be found out ({why}); nothing was done");
-        reply::unavailable(&message, 1)
-    };
-    let route = route_of(action).ok_or_else(|| failed("no such route"))?;
+    let route = route_of(action)
+        .ok_or_else(|| Unresolved::of(&Sending::NotSent("no such route".to_owned())))?;
     let target = route.render(&captures, "", None);
-    instances
-        .ask(instance, route.method, &target, body, DEADLINE)
-        .await
-        .map_err(|error| failed(&error.to_string()))
+    let mut stale = 0;
+    loop {
+        let asked = instances.ask(instance, route.method, &target, body.clone(), DEADLINE);
+        match asked.await {
+            // A connection that was let go says nothing of the server: try the next.
+            Err(ExchangeError::Closed { reused: true }) if stale < STALE_CONNECTIONS_MAX => {
+                stale += 1;
+            }
+            Ok(reply) => return Ok(reply),
+            Err(error) => return Err(Unresolved::of(&error.into())),
+        }
+    }
 }

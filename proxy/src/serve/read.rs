@@ -11,7 +11,7 @@ use achromat_core::{
     limits::REPLY_BYTES_MAX,
     lookup::Lookup,
     policy::{Routing, plan_preferred},
-    read::{Dispatch, Order, Plan, ReadEvent, ReadFailure, ReadStep, Tried, plan},
+    read::{Dispatch, Order, Plan, ReadFailure, ReadStep, Tried, plan},
     reply::Reply,
     route::{Captures, Method, Route, Target},
     view::View,
@@ -115,16 +115,18 @@ impl<'a, 't> Read<'a, 't> {
                 }
                 ReadStep::Wait => {}
                 ReadStep::Exhausted if !dispatch.may_go_on() => {
-                    return Answer::Whole(dispatch.give_up());
+                    return Answer::Whole(dispatch.give_up(self.app.instances.len()));
                 }
                 ReadStep::Exhausted => match self.find(dispatch.tried()).await {
                     Found::Go(found, order) => {
                         lookup = Some(found);
-                        step = dispatch.go(order);
+                        step = dispatch.go(&order);
                         continue;
                     }
                     Found::Answer(reply) => return Answer::Whole(reply),
-                    Found::Nobody => return Answer::Whole(dispatch.give_up()),
+                    Found::Nobody => {
+                        return Answer::Whole(dispatch.give_up(self.app.instances.len()));
+                    }
                 },
             }
             tokio::select! {
@@ -133,17 +135,17 @@ impl<'a, 't> Read<'a, 't> {
                     Ok(answer) => return answer,
                     Err(failure) => {
                         self.notice(instance, &failure, lookup.as_deref());
-                        step = dispatch.step(ReadEvent::Failed(instance, failure));
+                        step = dispatch.failed(instance, failure);
                     }
                 },
                 () = tokio::time::sleep(hedge), if dispatch.may_hedge() => {
                     self.tell_silence(dispatch.under_way());
                     step = match self.look(&self.app.replicator.view(), dispatch.tried()) {
-                        Some(Found::Go(found, order)) if dispatch.needs_order() => {
+                        Some(Found::Go(found, order)) => {
                             lookup = Some(found);
-                            dispatch.go(order)
+                            dispatch.go(&order)
                         }
-                        _ => dispatch.step(ReadEvent::HedgeDue),
+                        _ => ReadStep::Wait,
                     };
                 }
             }

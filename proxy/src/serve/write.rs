@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use achromat_core::{
     ids::LaneId,
-    key::{Fingerprint, KeyRecord, Keyed},
+    key::{Fingerprint, KeyRecord, Keyed, Under},
     reply::{self, Reply},
     route::{Captures, Route, Target},
     write::{Permit, WriteRules, permit},
@@ -79,12 +79,10 @@ impl App {
                 Err(error) => return unreadable(&error),
             };
             let left = until.saturating_duration_since(Instant::now());
-            let told = match record.filter(|record| !record.yields_to(keyed.fingerprint)) {
-                Some(record) if record.fingerprint != keyed.fingerprint => {
-                    return reply::key_reused(&keyed.key);
-                }
-                Some(record) => self.repeat(record, left).await,
-                None => match (refusal.take(), self.judge(asked, body.clone())) {
+            let told = match Under::of(record, keyed) {
+                Under::Reused(reply) => return reply,
+                Under::Repeat(record) => self.repeat(record, left).await,
+                Under::First => match (refusal.take(), self.judge(asked, body.clone())) {
                     (_, Ok(permit)) => {
                         let permit = permit.under(keyed.clone());
                         self.replicator.submit(permit, left).await

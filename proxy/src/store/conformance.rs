@@ -67,6 +67,7 @@ fn entry(number: u128, collection: u128) -> Entry {
         content_type: Some("application/json".into()),
         body: Bytes::from(format!("body {number}")),
         key: None,
+        retries: None,
     }
 }
 
@@ -104,6 +105,7 @@ fn close(number: u128, position: u64, name: &str, outcome: KeyOutcome) -> Write 
             key: key(name),
             outcome,
         })),
+        is_letter: false,
     }
 }
 
@@ -115,6 +117,7 @@ fn record(number: u128, instance: InstanceIx, position: u64, changes: Vec<Change
         verdict: Some(Verdict::Accepted),
         settled: None,
         changes,
+        letter: None,
     }
 }
 
@@ -183,6 +186,7 @@ async fn what_was_committed_is_loaded() {
                     verdict: Verdict::Refused { trace: true },
                     reason: "because".into(),
                     settled: None,
+                    is_letter: false,
                 },
             ])
             .await
@@ -509,6 +513,59 @@ async fn old_keys_are_forgotten() {
         assert!(store.key(&key("open")).await.unwrap().is_some());
         let appended = store.commit(&[keyed(3, 1, "settled", 9)]).await.unwrap();
         assert_eq!(appended, [at(3)]);
+    }
+}
+
+/// What came to nothing too late stays as a letter, whatever becomes of its entry, until it is taken
+/// up again, which can be done once, or dismissed.
+#[tokio::test]
+async fn a_letter_waits_for_an_operator() {
+    for place in Place::all() {
+        let store = place.open().await;
+        let refused = Write::Record {
+            lane: lane(1),
+            instance: InstanceIx(0),
+            position: Position(1),
+            verdict: Some(Verdict::Refused { trace: false }),
+            settled: None,
+            changes: Vec::new(),
+            letter: Some("answered 400".into()),
+        };
+        let given_up = Write::Close {
+            lane: lane(1),
+            position: Position(2),
+            verdict: Verdict::Abandoned,
+            reason: "given up".into(),
+            settled: None,
+            is_letter: true,
+        };
+        let trimmed = Write::Trim {
+            lane: lane(1),
+            through: Position(3),
+            instances: Vec::new(),
+        };
+        let appends = [1, 2, 3].map(|number| Write::Append(entry(number, 1)));
+        store.commit(&appends).await.unwrap();
+        store.commit(&[refused, given_up, trimmed]).await.unwrap();
+        drop(store);
+        let reopened = place.open().await;
+        let (letters, count) = reopened.letters(9).await.unwrap();
+        let told: Vec<_> = letters.iter().map(|l| (l.id, l.reason.as_str())).collect();
+        let [first, second] = [1, 2].map(|number| entry(number, 1).id);
+        assert_eq!(told, [(first, "answered 400"), (second, "given up")]);
+        assert_eq!((count, reopened.letters(1).await.unwrap().0.len()), (2, 1));
+        let (letter, body) = reopened.letter(first).await.unwrap().unwrap();
+        assert_eq!((letter.verb, body), (entry(1, 1).verb, entry(1, 1).body));
+        let again = |number| {
+            Write::Append(Entry {
+                retries: Some(first),
+                ..entry(number, 1)
+            })
+        };
+        let appended = reopened.commit(&[again(4), again(5)]).await.unwrap();
+        assert_eq!(appended, [at(4), Appended::Known]);
+        reopened.commit(&[Write::Dismiss(second)]).await.unwrap();
+        assert_eq!(reopened.letters(9).await.unwrap(), (Vec::new(), 0));
     }
 }
 

@@ -7,6 +7,7 @@ use achromat_core::{
     engine::Snapshot,
     ids::{EntryId, Epoch, Key, LaneId, Position},
     key::KeyRecord,
+    log::Letter,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -84,6 +85,19 @@ impl Store for MemoryStore {
 
     async fn key(&self, key: &Key) -> Result<Option<KeyRecord>, StoreError> {
         Ok(self.shared.state().ledger.key(key))
+    }
+
+    async fn letters(&self, max: u32) -> Result<(Vec<Letter>, u64), StoreError> {
+        let state = self.shared.state();
+        let mut letters: Vec<_> = state.ledger.letters().cloned().collect();
+        letters.sort_by_key(|letter| letter.logged_at);
+        let count = u64::try_from(letters.len()).unwrap_or(u64::MAX);
+        letters.truncate(usize::try_from(max).unwrap_or(usize::MAX));
+        Ok((letters, count))
+    }
+
+    async fn letter(&self, id: EntryId) -> Result<Option<(Letter, Bytes)>, StoreError> {
+        Ok(self.shared.state().ledger.letter(id))
     }
 
     async fn body(&self, lane: LaneId, position: Position) -> Result<Option<Bytes>, StoreError> {

@@ -15,6 +15,7 @@ use achromat_core::{
     engine::Snapshot,
     ids::{EntryId, Epoch, Key, LaneId, Position},
     key::KeyRecord,
+    log::Letter,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -75,6 +76,8 @@ pub enum StoreError {
 /// - A key is remembered together with its entry; its outcome together with the entry's verdict,
 ///   or with the deletion of the lane in which it was open. The first outcome of an entry stays. Keys
 ///   are kept when entries are trimmed, and those that are open are never forgotten.
+/// - A letter is kept together with the verdict that makes it one, whatever becomes of its entry. An
+///   append that takes up a letter takes it away, and appends nothing when it is not there.
 /// - A write that was made durable may be committed again, in the same order, and changes nothing
 ///   more; except appends, which are told apart by [`find`](Store::find).
 /// - Cursors never go back.
@@ -95,6 +98,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// What is remembered under a key.
     async fn key(&self, key: &Key) -> Result<Option<KeyRecord>, StoreError>;
+
+    /// The oldest letters, at most `max`, and how many there are.
+    async fn letters(&self, max: u32) -> Result<(Vec<Letter>, u64), StoreError>;
+
+    /// One letter with its body.
+    async fn letter(&self, id: EntryId) -> Result<Option<(Letter, Bytes)>, StoreError>;
 
     /// The body of an entry, if it was not trimmed.
     async fn body(&self, lane: LaneId, position: Position) -> Result<Option<Bytes>, StoreError>;

@@ -1,6 +1,8 @@
 //! The log in one SQLite file: WAL mode, `synchronous=FULL`, one writer, held exclusively.
 
+mod catalog;
 mod keys;
+mod letters;
 mod load;
 mod statements;
 
@@ -16,6 +18,7 @@ use achromat_core::{
     engine::Snapshot,
     ids::{EntryId, Epoch, Key, LaneId, Position},
     key::KeyRecord,
+    log::Letter,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -182,6 +185,14 @@ impl Store for SqliteStore {
 
     async fn key(&self, key: &Key) -> Result<Option<KeyRecord>, StoreError> {
         keys::find(&self.readers, key).await
+    }
+
+    async fn letters(&self, max: u32) -> Result<(Vec<Letter>, u64), StoreError> {
+        letters::list(&self.readers, max).await
+    }
+
+    async fn letter(&self, id: EntryId) -> Result<Option<(Letter, Bytes)>, StoreError> {
+        letters::find(&self.readers, id).await
     }
 
     async fn body(&self, lane: LaneId, position: Position) -> Result<Option<Bytes>, StoreError> {

@@ -139,9 +139,15 @@ pub(super) struct CollectionAnswer<'a> {
 }
 
 static CONFIGURATION: LazyLock<Box<RawValue>> = LazyLock::new(|| {
-    let text = include_str!("configuration.json");
-    serde_json::from_str(text).expect("JSON")
+    let text = compact(include_str!("configuration.json"));
+    serde_json::from_str(&text).expect("JSON")
 });
+
+/// JSON without whitespace, since it is read and written again with each description.
+fn compact(text: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(text).expect("JSON");
+    value.to_string()
+}
 
 /// How the fields of records are indexed: what a collection begins with, and what its writes add.
 #[derive(Serialize)]
@@ -160,8 +166,8 @@ struct NewSchema {
 }
 
 static NEW_SCHEMA: LazyLock<NewSchema> = LazyLock::new(|| {
-    let text = include_str!("schema.json");
-    serde_json::from_str(text).expect("JSON")
+    let text = compact(include_str!("schema.json"));
+    serde_json::from_str(&text).expect("JSON")
 });
 
 impl Serialize for Keys<'_> {

@@ -100,8 +100,8 @@ impl Fold {
                 }),
             ) if is_idempotent(verb) => {}
             (Verdict::Refused { .. }, Some(answer)) if !is_success(answer) => {}
-            (Verdict::Refused { .. }, None) => {}
-            (Verdict::Abandoned | Verdict::Void | Verdict::Open, _) => {}
+            (Verdict::Refused { .. }, None)
+            | (Verdict::Abandoned | Verdict::Void | Verdict::Open, _) => {}
             (verdict, answer) => {
                 let status = answer.as_ref().map(|answer| answer.status);
                 return Err(format!(

@@ -10,7 +10,7 @@ mod written;
 use std::collections::{BTreeMap, BTreeSet};
 
 use achromat_core::{
-    ids::{CollectionId, EntryId, InstanceIx, LaneId, Position},
+    ids::{CollectionId, EntryId, InstanceIx, Key, LaneId, Position},
     log::{Entry, Verb, Verdict},
 };
 
@@ -56,12 +56,23 @@ pub struct Oracle {
     requests: u64,
     log: BTreeMap<LaneId, Vec<Noted>>,
     places: BTreeMap<EntryId, (LaneId, Position)>,
+    keys: BTreeMap<Key, EntryId>,
     cursors: BTreeMap<(LaneId, InstanceIx), Position>,
     trimmed: BTreeMap<LaneId, Position>,
     seen: BTreeMap<(LaneId, InstanceIx), Seen>,
     quarantined: BTreeSet<(CollectionId, InstanceIx)>,
     distrusted: BTreeSet<(CollectionId, InstanceIx)>,
+    /// Copies that a job has made right, when that is not recorded yet.
+    healing: BTreeSet<(CollectionId, InstanceIx)>,
+    /// All collections that ever were.
+    made: BTreeSet<CollectionId>,
+    /// Instances on which somebody has changed a record, behind the proxy's back.
+    altered: BTreeSet<InstanceIx>,
+    /// Collections that have, or had, a copy which was made anew.
+    remade: BTreeSet<CollectionId>,
     out: BTreeSet<InstanceIx>,
+    /// Instances that have lost everything, and were not taken into service again.
+    wiped: BTreeSet<InstanceIx>,
     gone: BTreeSet<CollectionId>,
     acknowledged: Vec<Acknowledged>,
     known: Vec<Known>,
@@ -80,12 +91,18 @@ impl Oracle {
             requests: 0,
             log: BTreeMap::new(),
             places: BTreeMap::new(),
+            keys: BTreeMap::new(),
             cursors: BTreeMap::new(),
             trimmed: BTreeMap::new(),
             seen: BTreeMap::new(),
             quarantined: BTreeSet::new(),
             distrusted: BTreeSet::new(),
+            healing: BTreeSet::new(),
+            made: BTreeSet::new(),
+            altered: BTreeSet::new(),
+            remade: BTreeSet::new(),
             out: InstanceIx::all(instances).collect(),
+            wiped: BTreeSet::new(),
             gone: BTreeSet::new(),
             acknowledged: Vec::new(),
             known: Vec::new(),
@@ -113,6 +130,16 @@ impl Oracle {
     /// The collections that clients have been told of.
     pub fn known(&self) -> &[Known] {
         &self.known
+    }
+
+    /// The entry at a place in the log.
+    pub fn entry_at(&self, (lane, position): (LaneId, Position)) -> Option<EntryId> {
+        self.noted(lane, position).map(|noted| noted.entry.id)
+    }
+
+    /// When an entry was appended.
+    pub fn appended_at(&self, (lane, position): (LaneId, Position)) -> u64 {
+        self.noted(lane, position).map_or(0, |noted| noted.at)
     }
 
     pub(super) fn noted(&self, lane: LaneId, position: Position) -> Option<&Noted> {
@@ -159,14 +186,80 @@ impl Oracle {
         self.sendings
     }
 
-    /// Whether every instance is in service.
-    pub fn all_serve(&self) -> bool {
-        self.out.is_empty()
+    /// Whether the first so many instances are in service.
+    pub fn all_serve(&self, count: usize) -> bool {
+        InstanceIx::all(count).all(|instance| !self.out.contains(&instance))
+    }
+
+    /// A record has been changed on an instance, by no fault of the proxy.
+    pub fn altered(&mut self, instance: InstanceIx) {
+        self.altered.insert(instance);
+    }
+
+    /// Whether somebody should compare all copies before the end.
+    pub fn is_altered(&self) -> bool {
+        !self.altered.is_empty()
+    }
+
+    /// The copies that are known to differ from others.
+    pub fn distrusted(&self) -> Vec<(CollectionId, InstanceIx)> {
+        let lives = |(id, _): &&(CollectionId, InstanceIx)| !self.gone.contains(id);
+        self.distrusted.iter().filter(lives).copied().collect()
+    }
+
+    /// The collections that live.
+    pub fn living(&self) -> Vec<CollectionId> {
+        let lanes = self.made.iter().copied();
+        lanes.filter(|id| !self.gone.contains(id)).collect()
+    }
+
+    /// A read is sent to an instance by the newest proxy.
+    pub fn reading(&mut self, collection: CollectionId, instance: InstanceIx) {
+        let copy = (collection, instance);
+        let is_bad = self.quarantined.contains(&copy) || self.distrusted.contains(&copy);
+        if is_bad && !self.healing.contains(&copy) && !self.gone.contains(&collection) {
+            let who = instance.0;
+            self.violate(format!(
+                "I16: {collection} is read on {who}, which is not trusted with it"
+            ));
+        }
+    }
+
+    /// An instance has lost all its data.
+    pub fn wiped(&mut self, instance: InstanceIx) {
+        self.wiped.insert(instance);
+    }
+
+    /// Whether an instance has lost its data and was not taken into service again.
+    pub fn is_wiped(&self, instance: InstanceIx) -> bool {
+        self.wiped.contains(&instance)
+    }
+
+    /// Whether an instance may lose its data: another one has, or will be sent, everything.
+    pub fn may_lose(&self, instance: InstanceIx) -> bool {
+        let is_sound = |other: InstanceIx| {
+            let has_lost = self
+                .tampered
+                .iter()
+                .any(|(tampered, ..)| *tampered == other);
+            let lacks = self
+                .quarantined
+                .iter()
+                .any(|(_, lacking)| *lacking == other);
+            let is_out = self.out.contains(&other) || self.wiped.contains(&other);
+            !has_lost && !lacks && !is_out
+        };
+        let mut others = InstanceIx::all(self.instances).filter(|other| *other != instance);
+        let is_lost = self.out.contains(&instance) || self.wiped.contains(&instance);
+        !self.is_altered() && !is_lost && others.any(is_sound)
     }
 
     /// Whether every instance has everything, so that one of them may lose something.
     pub fn is_whole(&self) -> bool {
-        let has_gaps = !self.out.is_empty() || !self.quarantined.is_empty();
+        let has_gaps = self.is_altered()
+            || !self.out.is_empty()
+            || !self.wiped.is_empty()
+            || !self.quarantined.is_empty();
         !has_gaps && self.tampered.is_empty() && self.owed().is_none()
     }
 

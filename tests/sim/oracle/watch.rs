@@ -26,9 +26,11 @@ impl Oracle {
         }
     }
 
-    /// A proxy is about to send an entry.
+    /// A proxy is about to send an entry. One that was deposed, and has not noticed yet, does not know
+    /// what the owner has recorded: of its sendings counts where they land.
     pub fn sending(
         &mut self,
+        is_owners: bool,
         (lane, instance, position): (LaneId, InstanceIx, Position),
         method: Method,
         (now, settle): (u64, std::time::Duration),
@@ -56,7 +58,9 @@ impl Oracle {
         if verdict == Verdict::Open && is_elsewhere {
             marks.push(Mark::HedgeSent);
         }
-        self.check_sending((lane, instance, position));
+        if is_owners {
+            self.check_sending((lane, instance, position));
+        }
         let seen = self.seen.entry((lane, instance)).or_default();
         *seen.under_way.entry(position).or_default() += 1;
         if let Some((silent, at)) = seen.silent.take()
@@ -70,7 +74,7 @@ impl Oracle {
             });
         }
         let other = seen.under_way.keys().find(|other| **other != position);
-        if let Some(other) = other.copied() {
+        if let Some(other) = other.copied().filter(|_| is_owners) {
             self.violate(format!(
                 "I07: {lane} {position} is sent to {who} while {other} is on its way"
             ));
@@ -101,12 +105,12 @@ impl Oracle {
     }
 
     /// An instance carries a request out.
-    pub fn executed(&mut self, request: &Request, reply: &Reply) -> Vec<Mark> {
+    pub fn executed(&mut self, request: &Request, reply: &Reply) {
         let Sender::Entry { lane, position, .. } = request.sender else {
-            return Vec::new();
+            return;
         };
         if request.method == Method::Get {
-            return Vec::new();
+            return;
         }
         let instance = request.instance;
         let who = instance.0;
@@ -119,26 +123,14 @@ impl Oracle {
             ));
         }
         let Some(noted) = self.noted_mut(lane, position) else {
-            return Vec::new();
+            return;
         };
         noted.executed |= bit(instance);
         let verdict = noted.verdict;
-        let is_rename = matches!(
-            noted.entry.verb,
-            Verb::ModifyCollection {
-                new_name: Some(_),
-                ..
-            }
-        );
         if verdict == Verdict::Abandoned && reply.is_success() {
             self.violate(format!(
                 "I14: {lane} {position} is carried out on {who} after it was given up"
             ));
-        }
-        if is_rename && reply.status == 500 {
-            vec![Mark::RenameRefused]
-        } else {
-            Vec::new()
         }
     }
 
@@ -178,6 +170,7 @@ impl Oracle {
         if self.log.iter().any(is_unsent) {
             marks.push(Mark::CrashBeforeSend);
         }
+        self.healing.clear();
         for seen in self.seen.values_mut() {
             seen.under_way.clear();
         }
@@ -208,10 +201,11 @@ impl Oracle {
                     ));
                 }
             }
-            503 if is_ours(reply) && !is_gone => {
-                if !matches!(verdict, None | Some(Verdict::Abandoned)) {
-                    self.violate(format!("I14: {what} is answered 503, but is {verdict:?}"));
-                }
+            503 if is_ours(reply)
+                && !is_gone
+                && !matches!(verdict, None | Some(Verdict::Abandoned)) =>
+            {
+                self.violate(format!("I14: {what} is answered 503, but is {verdict:?}"));
             }
             _ => {}
         }
@@ -244,6 +238,7 @@ impl Oracle {
             504 if has(reply, "LevelNotReached") => marks.push(Mark::LevelNotReached),
             504 => marks.push(Mark::OutcomeUnknown),
             502 => marks.push(Mark::NoAnswer),
+            500 if has(reply, UNIQUE) => marks.push(Mark::RenameRefused),
             _ => {}
         }
         if operation.draft.about != About::Write || !reply.is_success() {
@@ -287,6 +282,14 @@ pub(super) fn is_nothing_to_delete(operation: &Operation, reply: &Reply) -> bool
 pub(super) fn is_ours(reply: &Reply) -> bool {
     has(reply, "nothing was done")
 }
+
+/// Whether an answer says that a write was refused, and not only that it has failed so far.
+pub(super) fn is_refusal(reply: &Reply) -> bool {
+    reply.is_answer() || has(reply, UNIQUE)
+}
+
+/// What a refused rename is answered, with a 500.
+const UNIQUE: &str = "UNIQUE constraint";
 
 fn has(reply: &Reply, text: &str) -> bool {
     std::str::from_utf8(&reply.body).is_ok_and(|body| body.contains(text))

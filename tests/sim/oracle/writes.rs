@@ -1,8 +1,11 @@
 //! What clients were told of their writes, against what became of them.
 
+use std::collections::BTreeMap;
+
 use achromat_core::{
-    ids::{InstanceIx, LaneId},
+    ids::{CollectionId, EntryId, InstanceIx, LaneId},
     log::Verdict,
+    reply::Reply,
 };
 
 use super::{Oracle, fold::Fold, watch};
@@ -27,8 +30,36 @@ impl Oracle {
                 .and_then(|()| self.judge_read(operation, &fold))
                 .map_err(|why| format!("operation {at}: {why}"))?;
         }
+        self.judge_keys(operations)?;
         for (instance, server) in InstanceIx::all(self.instances).zip(servers) {
             self.judge_contents(instance, server, &fold)?;
+        }
+        Ok(())
+    }
+
+    /// I15: all who were told what became of an entry under its key were told the same.
+    fn judge_keys(&self, operations: &[Operation]) -> Result<(), String> {
+        let mut told: BTreeMap<EntryId, &Reply> = BTreeMap::new();
+        for operation in operations.iter().filter(|o| o.draft.key.is_some()) {
+            let (Some(entry), Some(reply)) = (operation.entry, &operation.reply) else {
+                continue;
+            };
+            let place = self.places.get(&entry);
+            let noted = place.and_then(|(lane, position)| self.noted(*lane, *position));
+            let is_outcome = match noted.map(|noted| noted.verdict) {
+                Some(Verdict::Accepted | Verdict::Found) => reply.is_success(),
+                Some(Verdict::Refused { .. }) => watch::is_refusal(reply),
+                _ => false,
+            };
+            if !is_outcome {
+                continue;
+            }
+            let first = *told.entry(entry).or_insert(reply);
+            if (first.status, &first.body) != (reply.status, &reply.body) {
+                let key = operation.draft.key.as_deref().unwrap_or_default();
+                let (first, second) = (first.status, reply.status);
+                return Err(format!("I15: {key} was answered {first} and {second}"));
+            }
         }
         Ok(())
     }
@@ -60,7 +91,6 @@ impl Oracle {
                     is_gone || (noted.verdict == Verdict::Abandoned && noted.executed == 0)
                 }
             },
-            504 => true,
             _ => true,
         };
         if is_right {
@@ -70,6 +100,16 @@ impl Oracle {
         Err(format!(
             "{target} was answered {status}, but is {verdict:?}"
         ))
+    }
+
+    /// An instance whose copy of a collection is what it should be.
+    pub fn right_copy(&self, id: CollectionId, servers: &[&Server]) -> Option<InstanceIx> {
+        let fold = Fold::of(self).ok()?;
+        let contents = fold.contents();
+        let (place, (_, expected)) = contents.iter().find(|(_, (other, _))| *other == id)?;
+        let mut all = InstanceIx::all(self.instances).zip(servers);
+        let found = all.find(|(_, server)| server.contents().get(place) == Some(expected));
+        found.map(|(instance, _)| instance)
     }
 
     /// Every copy in service is equal to the fold, and there is nothing else.

@@ -48,15 +48,15 @@ impl Oracle {
             } => {
                 let is_withdrawn = reason.starts_with("no instance took it");
                 self.close((*lane, *position), *verdict, is_withdrawn);
-                marks.push(if is_withdrawn {
-                    Mark::Withdrawn
-                } else {
-                    Mark::Abandoned
-                });
+                match verdict {
+                    _ if is_withdrawn => marks.push(Mark::Withdrawn),
+                    Verdict::Abandoned => marks.push(Mark::Abandoned),
+                    _ => {}
+                }
             }
             Write::Change(changes) => self.change(changes, &mut marks),
-            // It says nothing of entries.
-            Write::ForgetKeys { .. } => {}
+            // They say nothing of entries.
+            Write::ForgetKeys { .. } | Write::Dismiss(_) => {}
             Write::Trim {
                 lane,
                 through,
@@ -77,6 +77,20 @@ impl Oracle {
         marks
     }
 
+    /// A proxy wants something written: what a job has made true it may use at once.
+    pub fn ordered(&mut self, write: &Write) {
+        if let Write::Settle { changes, .. } = write {
+            let healed = changes.iter().filter_map(|change| match change {
+                Change::Healed {
+                    collection,
+                    instance,
+                } => Some((*collection, *instance)),
+                _ => None,
+            });
+            self.healing.extend(healed);
+        }
+    }
+
     fn append(&mut self, entry: &Entry, position: Position, now: u64) {
         let lane = entry.verb.lane();
         if position != self.head(lane).next() {
@@ -85,6 +99,7 @@ impl Oracle {
                 self.head(lane)
             ));
         }
+        self.check_key(entry);
         self.places.insert(entry.id, (lane, position));
         self.log.entry(lane).or_default().push(Noted {
             entry: entry.clone(),
@@ -92,6 +107,23 @@ impl Oracle {
             at: now,
             executed: 0,
         });
+    }
+
+    /// I15: a key has one entry, or one more when the first came to nothing.
+    fn check_key(&mut self, entry: &Entry) {
+        let Some(keyed) = &entry.key else {
+            return;
+        };
+        let earlier = self.keys.insert(keyed.key.clone(), entry.id);
+        let noted = earlier
+            .and_then(|id| self.places.get(&id))
+            .and_then(|(lane, position)| self.noted(*lane, *position));
+        if let Some(noted) = noted
+            && (noted.verdict != Verdict::Abandoned || noted.executed != 0)
+        {
+            let (key, verb) = (keyed.key.as_str(), &noted.entry.verb);
+            self.violate(format!("I15: {key} has another entry: {verb:?}"));
+        }
     }
 
     fn judge(&mut self, lane: LaneId, position: Position, verdict: Verdict) {
@@ -140,7 +172,7 @@ impl Oracle {
 
     /// A job has made an instance stand where a lane stands.
     fn place(&mut self, (lane, instance): (LaneId, InstanceIx), position: Position) {
-        if position != self.head(lane) {
+        if position != self.head(lane) && !self.is_gone(lane) {
             let (who, head) = (instance.0, self.head(lane));
             self.violate(format!("{lane} is placed at {position} of {head} on {who}"));
         }
@@ -205,6 +237,8 @@ impl Oracle {
                     instance,
                 } => {
                     self.quarantined.remove(&(*collection, *instance));
+                    self.remade.insert(*collection);
+                    self.healing.remove(&(*collection, *instance));
                     self.distrusted.remove(&(*collection, *instance));
                     marks.push(Mark::Healed);
                 }
@@ -221,12 +255,16 @@ impl Oracle {
                         self.out.insert(*instance);
                     } else {
                         self.out.remove(instance);
+                        self.wiped.remove(instance);
                         marks.push(Mark::Restored);
                     }
                 }
                 Change::Forgotten { .. } => marks.push(Mark::Forgotten),
                 Change::Made(made) if self.gone.contains(&made.id) => {
                     self.violate(format!("I13: {} is made again", made.id));
+                }
+                Change::Made(made) => {
+                    self.made.insert(made.id);
                 }
                 _ => {}
             }

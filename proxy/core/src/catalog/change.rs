@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, Position};
+use crate::ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, Position, Token};
 
 /// A collection on one instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,13 +131,27 @@ pub enum Change {
         instance: InstanceIx,
         record: InstanceRecord,
     },
+    /// An instance shows this token from now on.
+    Token {
+        instance: InstanceIx,
+        token: Token,
+    },
+}
+
+/// The collection of ours on an instance by which its data is known again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    /// Its UUID there.
+    pub id: InstanceId,
+    /// The last token that is known to stand in it.
+    pub token: Token,
 }
 
 /// What is known of an instance as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceRecord {
-    /// The UUID of the collection by which its data is known again.
-    pub marker: Option<InstanceId>,
+    /// The collection by which its data is known again.
+    pub marker: Option<Marker>,
     /// Why it is not used until it is restored, when it is not.
     pub quarantine: Option<Arc<str>>,
 }

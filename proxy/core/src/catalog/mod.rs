@@ -11,8 +11,8 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 use uuid::Uuid;
 
-pub use self::change::{Change, Collection, Copy, InstanceRecord, Namespace};
-use crate::ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, Position};
+pub use self::change::{Change, Collection, Copy, InstanceRecord, Marker, Namespace};
+use crate::ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, Position, Token};
 
 /// How a path names a collection: real Chroma wants the name on some routes and the UUID on
 /// others, and its clients mix them.
@@ -106,6 +106,14 @@ impl Catalog {
             Change::Instance { instance, record } => {
                 self.instances.insert(*instance, record.clone());
             }
+            Change::Token { instance, token } => self.renew(*instance, *token),
+        }
+    }
+
+    fn renew(&mut self, instance: InstanceIx, token: Token) {
+        let record = self.instances.get_mut(&instance);
+        if let Some(marker) = record.and_then(|record| record.marker.as_mut()) {
+            marker.token = token;
         }
     }
 

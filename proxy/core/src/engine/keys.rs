@@ -37,6 +37,7 @@ impl Engine {
             ticket,
             level: join.level,
             answer_by: join.answer_by,
+            executor: None,
         };
         let reply = record.outcome.as_ref().map(KeyOutcome::reply);
         let lane = self.lane_mut(record.lane).filter(|lane| {
@@ -93,6 +94,7 @@ impl Engine {
             verdict: Verdict::Void,
             reason: "its collection was deleted before it was logged".to_owned(),
             settled: Some(Box::new(Settled { key, outcome })),
+            is_letter: false,
         }));
     }
 

@@ -8,7 +8,7 @@ use crate::{
     durable::Write,
     health::Sign,
     ids::{Attempt, InstanceId, InstanceIx, LaneId, Position},
-    key::Settled,
+    jobs::Task,
     lane::{self, Context, Lane, Peer},
     limits::REPLICATION_IN_FLIGHT_MAX,
     log::Verdict,
@@ -28,7 +28,7 @@ impl Engine {
         InstanceIx::all(self.instances.len())
             .zip(&self.instances)
             .map(|(instance, state)| Peer {
-                standing: state.health.standing(),
+                standing: state.health.usable(),
                 is_ready: id == LaneId::Schema || copy(instance).is_some_and(|c| c.id.is_some()),
                 is_quarantined: self.catalog.is_out(instance)
                     || copy(instance).is_some_and(|c| c.quarantine.is_some()),
@@ -91,7 +91,7 @@ impl Engine {
     }
 
     pub(super) fn wake_for_gate(&mut self, id: LaneId) {
-        if let Some(at) = self.gates.get(&id).and_then(super::Gate::expires_at) {
+        if let Some(at) = self.gates.get(&id).and_then(super::Gate::wakes_at) {
             self.wake(id, at);
         }
     }
@@ -106,8 +106,8 @@ impl Engine {
         if self.plants(Bug::ServesLagging) {
             progress.acknowledged = Position(0);
         }
-        let is_done_for = lane.is_void() && !lane.is_busy();
-        if pending > 0 || self.gates.contains_key(&id) {
+        let (is_done_for, is_settling) = (lane.is_void() && !lane.is_busy(), lane.is_settling());
+        if pending > 0 || is_settling || self.gates.contains_key(&id) {
             self.active.insert(id);
         } else {
             self.active.remove(&id);
@@ -146,6 +146,7 @@ impl Engine {
                 position,
                 verdict,
                 settled,
+                letter,
             } => {
                 self.effects.push(Effect::Write(Write::Record {
                     lane: id,
@@ -154,6 +155,7 @@ impl Engine {
                     verdict,
                     settled,
                     changes: Vec::new(),
+                    letter,
                 }));
             }
             lane::Effect::Close {
@@ -161,7 +163,23 @@ impl Engine {
                 verdict,
                 reason,
                 settled,
-            } => self.close(id, position, verdict, reason, settled),
+                is_letter,
+                may_be_done,
+            } => {
+                let logged_at = self.logged_at(id, position);
+                self.warn(trouble(id, None, position, logged_at, 0, reason.clone()));
+                self.effects.push(Effect::Write(Write::Close {
+                    lane: id,
+                    position,
+                    verdict,
+                    reason,
+                    settled,
+                    is_letter,
+                }));
+                if let (LaneId::Collection(collection), true) = (id, may_be_done) {
+                    self.ask_for(Task::Verify(collection));
+                }
+            }
             lane::Effect::Answer { ticket, reply } => self.answer(ticket, reply),
             lane::Effect::AskAgain { ticket } => self.effects.push(Effect::AskAgain { ticket }),
             lane::Effect::Disagrees {
@@ -197,25 +215,6 @@ impl Engine {
 
     fn logged_at(&self, id: LaneId, position: Position) -> Option<crate::time::WallTime> {
         Some(self.lane(id)?.slot(position)?.logged_at)
-    }
-
-    fn close(
-        &mut self,
-        id: LaneId,
-        position: Position,
-        verdict: Verdict,
-        reason: String,
-        settled: Option<Box<Settled>>,
-    ) {
-        let logged_at = self.logged_at(id, position);
-        self.warn(trouble(id, None, position, logged_at, 0, reason.clone()));
-        self.effects.push(Effect::Write(Write::Close {
-            lane: id,
-            position,
-            verdict,
-            reason,
-            settled,
-        }));
     }
 
     fn send(
@@ -269,6 +268,7 @@ impl Engine {
             if awaited.replicates {
                 self.return_budget(instance);
             }
+            self.advance(id);
             return;
         };
         let sign = match &sending {

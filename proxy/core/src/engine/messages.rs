@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{Join, Question, Submission, TroubleReport};
 use crate::{
+    catalog::Marker,
     durable::Write,
     health::{Probe, Sign, Standing, Transition},
     ids::{Attempt, CollectionId, InstanceId, InstanceIx, JobId, LaneId, Position, Ticket},
@@ -13,6 +14,7 @@ use crate::{
     log::Entry,
     outcome::Sending,
     reply::Reply,
+    resolve::Unresolved,
     route::Method,
 };
 
@@ -42,12 +44,12 @@ pub enum Event {
         /// What the client is told.
         reply: Reply,
     },
-    /// A question to an instance, on which a submission waits, is settled.
+    /// An instance has answered a question on which a submission waits, or has failed to.
     Resolved {
         /// The client that waits.
         ticket: Ticket,
-        /// The body that is logged instead of the client's, or what the client is told.
-        body: Result<Bytes, Reply>,
+        /// The body that is logged instead of the client's.
+        found: Result<Bytes, Unresolved>,
     },
     /// A sending has ended.
     Answered {
@@ -229,8 +231,8 @@ pub enum Effect {
     Probe {
         /// The instance.
         instance: InstanceIx,
-        /// The UUID of its marker.
-        marker: Option<InstanceId>,
+        /// Its marker.
+        marker: Option<Marker>,
     },
     /// Tell the operator that a job has failed and will be tried again.
     JobFailed {

@@ -10,6 +10,7 @@ mod keys;
 mod lanes;
 mod messages;
 mod report;
+mod resolving;
 mod restore;
 mod schema;
 mod submit;
@@ -29,16 +30,17 @@ pub use self::{
     keys::Join,
     messages::{Effect, Event, Payload, Wire},
     report::{InstanceReport, Report, TroubleReport},
+    resolving::Question,
     restore::{RestoredLane, Snapshot},
-    submit::{Question, Submission},
+    submit::Submission,
 };
 use crate::{
     catalog::{Catalog, Change},
     health::{Health, HealthRules, Probe, Sign, Standing, Transition},
-    ids::{Attempt, CollectionId, InstanceIx, JobId, LaneId, Position, Ticket},
-    jobs::{copy::Pace, restore::MARKER_TO_BE_MADE},
+    ids::{Attempt, CollectionId, InstanceId, InstanceIx, JobId, LaneId, Position, Ticket},
+    jobs::copy::Pace,
     lane::{Lane, Rules},
-    limits::{REPLICATION_IN_FLIGHT_MAX, TRIM_INTERVAL, TROUBLES_KEPT_MAX},
+    limits::{ORPHANS_SETTLE, REPLICATION_IN_FLIGHT_MAX, TRIM_INTERVAL, TROUBLES_KEPT_MAX},
     log::Entry,
     outcome::Outcome,
     planted::Bug,
@@ -62,14 +64,23 @@ pub struct Settings {
     pub pace: Pace,
     /// From the comparison of one collection's copies to that of the next one's.
     pub verify_interval: Duration,
+    /// From one token of an instance to its next.
+    pub token_interval: Duration,
 }
 
 struct Instance {
     health: Health,
+    /// The marker that the probe under way asks for.
+    probed_for: Option<InstanceId>,
+    /// When its token is due to be renewed.
+    mark_at: Instant,
     /// How many replicating sends it may still be given.
     budget: usize,
     /// The lanes that wait for that budget.
     starved: BTreeSet<LaneId>,
+    /// Before this no job changes anything there: what an earlier one has sent may still be carried
+    /// out, for so long once the instance answers.
+    jobs_from: (Instant, Duration),
 }
 
 /// An entry on its way into the store.
@@ -124,7 +135,7 @@ impl Engine {
             Event::AppendKnown { ticket } => self.append_known(ticket),
             Event::Joined(join) => self.joined(*join),
             Event::AppendFailed { ticket, reply } => self.append_failed(ticket, reply),
-            Event::Resolved { ticket, body } => self.resolved(ticket, body),
+            Event::Resolved { ticket, found } => self.resolved(ticket, found),
             Event::Answered {
                 lane,
                 instance,
@@ -214,6 +225,9 @@ impl Engine {
             });
             if is_due {
                 let marker = self.catalog.instance(instance).marker;
+                if let Some(state) = self.instances.get_mut(instance.at()) {
+                    state.probed_for = marker.map(|marker| marker.id);
+                }
                 self.effects.push(Effect::Probe { instance, marker });
             }
         }
@@ -238,17 +252,33 @@ impl Engine {
     }
 
     fn probed(&mut self, instance: InstanceIx, probe: Probe) {
-        // A reset takes the marker away as well, and is known only when it has been answered.
-        let marker = self.catalog.instance(instance).marker;
-        let is_known = self.schema.open() == 0
-            && self.schema.has_applied(instance, self.schema.head())
-            && marker != Some(MARKER_TO_BE_MADE);
-        let is_out = self.catalog.is_out(instance);
-        if probe == Probe::Lost && !is_out && (is_known || !self.was_up(instance)) {
-            self.exclude(instance, "it has lost its data");
+        if !self.catalog.is_out(instance) && self.asked_for_its_marker(instance) {
+            match probe {
+                Probe::Lost if self.is_no_reset(instance) => {
+                    self.exclude(instance, "it has lost its data");
+                }
+                Probe::Past => self.exclude(instance, "its data is from the past"),
+                _ => {}
+            }
         }
         let (rules, now) = (self.settings.health, self.now);
         self.health(instance, |health| health.probed(probe, &rules, now));
+    }
+
+    /// Whether the last probe asked for the marker that the instance still has.
+    fn asked_for_its_marker(&self, instance: InstanceIx) -> bool {
+        let marker = self.catalog.instance(instance).marker;
+        let state = self.instances.get(instance.at());
+        marker.is_some_and(|marker| {
+            !marker.is_to_be_made() && state.is_some_and(|s| s.probed_for == Some(marker.id))
+        })
+    }
+
+    /// A reset takes the marker away as well, and is known only when it has been answered.
+    fn is_no_reset(&self, instance: InstanceIx) -> bool {
+        let is_known =
+            self.schema.open() == 0 && self.schema.has_applied(instance, self.schema.head());
+        is_known || !self.was_up(instance)
     }
 
     fn was_up(&self, instance: InstanceIx) -> bool {
@@ -278,6 +308,12 @@ impl Engine {
         let Some(transition) = change(&mut state.health) else {
             return;
         };
+        if (transition.from, transition.to) == (Standing::Down, Standing::Up) {
+            state.mark_at = self.now;
+        }
+        if transition.to == Standing::Up {
+            state.returned(transition, self.now);
+        }
         self.effects.push(Effect::Tell {
             instance,
             transition,
@@ -302,7 +338,7 @@ impl Engine {
             return Standing::Down;
         }
         let state = self.instances.get(instance.at());
-        state.map_or(Standing::Down, |state| state.health.standing())
+        state.map_or(Standing::Down, |state| state.health.usable())
     }
 
     fn plants(&self, bug: Bug) -> bool {
@@ -334,11 +370,30 @@ impl Engine {
 }
 
 impl Instance {
-    fn new(now: Instant) -> Self {
+    /// An instance of which nothing is known yet. One that was known before the start may be doing
+    /// what a job of the proxy before has sent.
+    fn new(now: Instant, is_known: bool) -> Self {
+        let jobs_from = if is_known { Instant::NEVER } else { now };
         Self {
+            jobs_from: (jobs_from, ORPHANS_SETTLE),
             health: Health::new(now),
+            probed_for: None,
+            mark_at: now,
             budget: REPLICATION_IN_FLIGHT_MAX,
             starved: BTreeSet::new(),
+        }
+    }
+}
+
+impl Instance {
+    /// It is in service again: what was left with it is dead if it restarted, and is carried out only
+    /// now if it was silent.
+    fn returned(&mut self, transition: Transition, now: Instant) {
+        let (from, span) = &mut self.jobs_from;
+        if transition.restarted {
+            *from = now;
+        } else if *from > now || transition.was_silent && *span > Duration::ZERO {
+            *from = now + *span;
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct InstanceReport {
     pub quarantine: Option<Arc<str>>,
     /// Entries that it has not applied.
     pub owed: u64,
+    /// When the oldest of them was logged.
+    pub oldest_owed: Option<WallTime>,
     /// Copies to be made or compared there, or the instance itself to be taken in.
     pub work: u64,
     /// Collections whose copy on it is quarantined.
@@ -97,11 +99,13 @@ impl Engine {
     fn report_instance(&self, instance: InstanceIx) -> InstanceReport {
         let state = self.instances.get(instance.at());
         let owed = |id: &LaneId| self.lane(*id).map_or(0, |lane| lane.owed_to(instance));
+        let oldest = |id: &LaneId| self.lane(*id)?.oldest_owed_to(instance);
         InstanceReport {
             standing: self.standing(instance),
             is_forced: state.is_some_and(|state| state.health.is_forced()),
             quarantine: self.catalog.instance(instance).quarantine,
             owed: self.active.iter().map(owed).sum(),
+            oldest_owed: self.active.iter().filter_map(oldest).min(),
             work: self.work_for(instance),
             quarantined_collections: self
                 .catalog

@@ -73,7 +73,7 @@ impl Engine {
         for id in engine.active.clone() {
             engine.advance(id);
         }
-        engine.let_jobs_settle();
+        engine.jobs.begin(now, &settings);
         engine.drain();
         engine
     }
@@ -81,8 +81,8 @@ impl Engine {
     fn empty(settings: Settings, catalog: Catalog, now: Instant) -> Self {
         Self {
             now,
-            instances: (0..settings.instances)
-                .map(|_| Instance::new(now))
+            instances: InstanceIx::all(settings.instances)
+                .map(|instance| Instance::new(now, catalog.instance(instance).marker.is_some()))
                 .collect(),
             catalog,
             schema: Lane::new(LaneId::Schema, settings.instances, Position(0)),

@@ -2,12 +2,13 @@
 
 use std::{borrow::Cow, sync::Arc};
 
+use uuid::Uuid;
+
 use super::{Engine, Payload, Wire};
 use crate::{
     body::{self, Named},
-    catalog::{Change, Collection, Copy, Namespace},
+    catalog::{Change, Collection, Copy, Marker, Namespace},
     ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, LaneId, Position},
-    jobs::restore::MARKER_TO_BE_MADE,
     lane::Lane,
     log::{RecordAct, Verb, Verdict},
     outcome::{Failure, Outcome},
@@ -67,7 +68,11 @@ impl Engine {
         look_up: bool,
     ) -> Result<(Action, Captures<'a>), Outcome> {
         if let Some(subject) = verb.subject() {
+            if let Some(collection) = self.may_be_left_over(verb, instance, verdict) {
+                return Ok(address_within(verb, collection, InstanceId(Uuid::nil())));
+            }
             let (collection, id) = self.copy_to_address(subject, instance, verdict)?;
+            self.name_is_free(verb, collection, verdict)?;
             return Ok(address_within(verb, collection, id));
         }
         let some = |name: &'a Arc<str>| Some(Cow::Borrowed(name.as_ref()));
@@ -93,6 +98,11 @@ impl Engine {
                 name,
                 ..
             } => {
+                let named = name.as_ref();
+                let named = named.and_then(|name| self.catalog.named(tenant, database, name));
+                if verdict == Verdict::Open {
+                    may_decide(named, instance)?;
+                }
                 captures.tenant = some(tenant);
                 captures.database = some(database);
                 if look_up {
@@ -107,9 +117,27 @@ impl Engine {
         Ok((action, captures))
     }
 
+    /// The collection that a decided delete is about, when a copy of it may be on an instance although
+    /// none is known: a job had it made, and the proxy died. It is deleted by its name: at this place
+    /// of the lane the name is no other's there.
+    fn may_be_left_over(
+        &self,
+        verb: &Verb,
+        instance: InstanceIx,
+        verdict: Verdict,
+    ) -> Option<&Collection> {
+        let Verb::DeleteCollection { collection } = verb else {
+            return None;
+        };
+        let collection = self.catalog.get_even_gone(*collection)?;
+        let copy = collection.copies.get(instance.at())?;
+        let is_being_made = copy.id.is_none() && copy.quarantine.is_some();
+        (verdict == Verdict::Accepted && is_being_made).then_some(collection)
+    }
+
     /// The copy that an entry about a collection goes to. An open entry about a collection that is
-    /// gone by now is refused as Chroma would refuse it; a decided one about a copy that an
-    /// instance never had has nothing to do there.
+    /// gone by now is refused as Chroma would refuse it, and is otherwise decided by an instance
+    /// that has a copy; one about a copy that an instance never had has nothing to do there.
     fn copy_to_address(
         &self,
         subject: CollectionId,
@@ -127,9 +155,39 @@ impl Engine {
             });
         }
         let collection = self.catalog.get_even_gone(subject);
+        if verdict == Verdict::Open {
+            may_decide(collection, instance)?;
+        }
         collection
             .and_then(|collection| Some((collection.as_ref(), collection.on(instance)?)))
             .ok_or_else(|| Outcome::Done(Reply::json(200, "{}")))
+    }
+
+    /// An open rename onto a name that another collection has is refused as Chroma would refuse it,
+    /// and not sent: an instance that has lost the other one would do it.
+    fn name_is_free(
+        &self,
+        verb: &Verb,
+        collection: &Collection,
+        verdict: Verdict,
+    ) -> Result<(), Outcome> {
+        let Verb::ModifyCollection {
+            new_name: Some(name),
+            ..
+        } = verb
+        else {
+            return Ok(());
+        };
+        let (tenant, database) = (&collection.tenant, &collection.database);
+        match self.catalog.named(tenant, database, name) {
+            Some(other) if verdict == Verdict::Open && other.id != collection.id => {
+                Err(Outcome::Refused {
+                    reply: reply::name_is_taken(),
+                    trace: false,
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether the name of a collection that is to be made belongs to an older one: then what an
@@ -194,7 +252,8 @@ impl Engine {
     /// A reset takes the instance's marker away too.
     fn unmarked(&self, verb: &Verb, instance: InstanceIx) -> Option<Change> {
         let mut record = self.catalog.instance(instance);
-        record.marker = Some(MARKER_TO_BE_MADE);
+        let token = record.marker.map(|marker| marker.token);
+        record.marker = Some(Marker::to_be_made(token.unwrap_or_default()));
         (*verb == Verb::Reset).then_some(Change::Instance { instance, record })
     }
 
@@ -342,6 +401,19 @@ impl Engine {
                 _ => {}
             }
         }
+    }
+}
+
+/// An instance that lacks a collection which others have says nothing of it: neither whether it may
+/// be changed, nor whether its name is free.
+fn may_decide(collection: Option<&Arc<Collection>>, instance: InstanceIx) -> Result<(), Outcome> {
+    let is_elsewhere = |c: &&Arc<Collection>| c.copies.iter().any(|copy| copy.id.is_some());
+    match collection.filter(is_elsewhere) {
+        Some(collection) if collection.on(instance).is_none() => {
+            let why = "it does not have the collection yet".to_owned();
+            Err(Outcome::Failed(Failure::NotSent(why)))
+        }
+        _ => Ok(()),
     }
 }
 

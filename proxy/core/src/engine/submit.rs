@@ -7,16 +7,15 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
-
-use super::{Appending, Effect, Engine};
+use super::{Appending, Effect, Engine, resolving::Resolving};
 use crate::{
     durable::Write,
     health::Standing,
-    ids::{InstanceId, InstanceIx, LaneId, Position, Ticket},
+    ids::{InstanceIx, LaneId, Position, Ticket},
     key::Keyed,
     lane::{Client, Lane},
     limits::LANE_OPEN_MAX,
+    log::Level,
     planted::Bug,
     reply::{self, Reply},
     time::Instant,
@@ -34,31 +33,14 @@ pub struct Submission {
     pub answer_by: Instant,
 }
 
-/// What is asked of an instance before a delete is logged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Question {
-    /// The collection's tenant.
-    pub tenant: std::sync::Arc<str>,
-    /// The collection's database.
-    pub database: std::sync::Arc<str>,
-    /// The collection's name.
-    pub name: std::sync::Arc<str>,
-    /// The collection's UUID on the instance that is asked.
-    pub id: InstanceId,
-    /// The delete's body.
-    pub body: Bytes,
-    /// Whether it must name what it deletes, even when it has no limit.
-    pub needs_ids: bool,
-}
-
 /// What waits before a lane.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
-    waiting: VecDeque<Submission>,
+    pub(super) waiting: VecDeque<Submission>,
     /// How many of its entries are on their way into the store.
-    appending: usize,
-    /// The submission for which an instance is being asked.
-    resolving: Option<Ticket>,
+    pub(super) appending: usize,
+    /// The questions about the first of those that wait.
+    pub(super) resolving: Option<Resolving>,
     /// A job lets nothing through.
     pub(super) held: bool,
 }
@@ -76,12 +58,11 @@ impl Gate {
         self.waiting.len()
     }
 
-    /// When the first of those that wait is answered at the latest. The one for which an instance is
-    /// being asked is past that.
-    pub(super) fn expires_at(&self) -> Option<Instant> {
-        let waiting = self.waiting.iter();
-        let waiting = waiting.filter(|waiting| Some(waiting.ticket) != self.resolving);
-        waiting.map(|waiting| waiting.answer_by).min()
+    /// When it is to be looked at: an answer is due, or a question is to be asked again.
+    pub(super) fn wakes_at(&self) -> Option<Instant> {
+        let answers = self.waiting.iter().map(|waiting| waiting.answer_by);
+        let question = self.resolving.as_ref().map(|resolving| resolving.next_at);
+        answers.chain(question).min()
     }
 }
 
@@ -92,6 +73,9 @@ impl Engine {
             return;
         }
         let lane = submission.permit.entry.verb.lane();
+        if self.is_all_down() {
+            submission.permit.level = Level::Logged;
+        }
         if self.is_watched(lane) {
             submission.permit.name_ids();
         }
@@ -119,12 +103,7 @@ impl Engine {
             let message = "The log can't be written at the moment; nothing was done";
             return Err(reply::unavailable(message, 1));
         }
-        if self
-            .instances
-            .iter()
-            .zip(InstanceIx::all(self.instances.len()))
-            .all(|(_, instance)| self.standing(instance) == Standing::Down)
-        {
+        if self.is_all_down() && !submission.permit.accepts_in_log() {
             let message = "No instance is in service; nothing was done";
             return Err(reply::unavailable(message, 1));
         }
@@ -139,9 +118,15 @@ impl Engine {
         Ok(())
     }
 
+    fn is_all_down(&self) -> bool {
+        InstanceIx::all(self.instances.len())
+            .all(|instance| self.standing(instance) == Standing::Down)
+    }
+
     /// Lets through what may pass: everything up to the first that must be resolved.
     pub(super) fn pass_gate(&mut self, lane: LaneId) {
         self.expire(lane);
+        self.go_on_resolving(lane);
         while let Some(gate) = self.gates.get_mut(&lane)
             && gate.resolving.is_none()
             && !gate.held
@@ -188,110 +173,23 @@ impl Engine {
         let Some(gate) = self.gates.get_mut(&lane) else {
             return;
         };
-        let resolving = gate.resolving;
-        let is_over = |s: &Submission| s.answer_by <= now && Some(s.ticket) != resolving;
+        let is_over = |submission: &Submission| submission.answer_by <= now;
         if !gate.waiting.iter().any(is_over) {
             return;
         }
         let (over, waiting): (VecDeque<_>, _) = gate.waiting.drain(..).partition(is_over);
         gate.waiting = waiting;
         for submission in over {
-            let message = "The write waited too long for those before it; nothing was done";
-            self.answer(submission.ticket, reply::unavailable(message, 1));
+            let ticket = submission.ticket;
+            let reply = self.end_resolving(lane, ticket).unwrap_or_else(|| {
+                let message = "The write waited too long for those before it; nothing was done";
+                reply::unavailable(message, 1)
+            });
+            self.answer(ticket, reply);
         }
     }
 
-    /// Asks an instance for what the next submission must know, once the lane is at rest.
-    fn begin_resolving(&mut self, lane: LaneId) {
-        let Some(instance) = self.rested_instance(lane) else {
-            return;
-        };
-        let catalog = &self.catalog;
-        let Some(gate) = self.gates.get_mut(&lane).filter(|gate| gate.appending == 0) else {
-            return;
-        };
-        let Some(next) = gate.waiting.front() else {
-            return;
-        };
-        let question = next.permit.entry.verb.subject().and_then(|id| {
-            let collection = catalog.get(id)?;
-            Some(Question {
-                tenant: collection.tenant.clone(),
-                database: collection.database.clone(),
-                name: collection.name.clone(),
-                id: collection.on(instance)?,
-                body: next.permit.entry.body.clone(),
-                needs_ids: next.permit.needs_ids,
-            })
-        });
-        let ticket = next.ticket;
-        match question {
-            Some(question) => {
-                gate.resolving = Some(ticket);
-                self.resolving.insert(ticket, lane);
-                self.effects.push(Effect::Resolve {
-                    ticket,
-                    instance,
-                    question,
-                });
-            }
-            None => self.refuse_unknown(lane),
-        }
-    }
-
-    fn refuse_unknown(&mut self, lane: LaneId) {
-        let next = self
-            .gates
-            .get_mut(&lane)
-            .and_then(|gate| gate.waiting.pop_front());
-        if let (Some(next), LaneId::Collection(collection)) = (next, lane) {
-            let reply = reply::no_such_collection_id(&collection.to_string());
-            self.answer(next.ticket, reply);
-        }
-    }
-
-    /// An instance in service that has every entry of a lane in which nothing is undecided.
-    fn rested_instance(&self, id: LaneId) -> Option<InstanceIx> {
-        let at_rest = |instance: &InstanceIx| match self.lane(id) {
-            None => true,
-            Some(lane) => lane.open() == 0 && lane.owed_to(*instance) == 0,
-        };
-        let peers = self.peers(id);
-        let is_usable = |instance: &InstanceIx| {
-            peers.get(instance.at()).is_some_and(|peer| {
-                peer.standing != Standing::Down && peer.is_ready && !peer.is_quarantined
-            })
-        };
-        InstanceIx::all(self.instances.len())
-            .filter(|instance| is_usable(instance) && at_rest(instance))
-            .min_by_key(|instance| peers.get(instance.at()).map(|peer| peer.standing))
-    }
-
-    pub(super) fn resolved(&mut self, ticket: Ticket, body: Result<Bytes, Reply>) {
-        let Some(lane) = self.resolving.remove(&ticket) else {
-            return;
-        };
-        let submission = self.gates.get_mut(&lane).and_then(|gate| {
-            gate.resolving = None;
-            gate.waiting.pop_front()
-        });
-        let Some(mut submission) = submission else {
-            return;
-        };
-        match body {
-            Ok(body) => {
-                submission.permit.entry.body = body;
-                if let Some(gate) = self.gates.get_mut(&lane) {
-                    gate.appending += 1;
-                }
-                self.append(submission);
-            }
-            Err(reply) => self.answer(ticket, reply),
-        }
-        self.pass_gate(lane);
-    }
-
-    fn append(&mut self, submission: Submission) {
+    pub(super) fn append(&mut self, submission: Submission) {
         let Submission {
             ticket,
             permit:
@@ -299,6 +197,7 @@ impl Engine {
                     entry,
                     level,
                     must_resolve,
+                    executor,
                     ..
                 },
             answer_by,
@@ -307,6 +206,7 @@ impl Engine {
             ticket,
             level,
             answer_by,
+            executor,
         };
         if self.plants(Bug::AcknowledgesBeforeAppend) {
             self.answer(ticket, Reply::json(200, "{}"));

@@ -11,16 +11,21 @@ use smallvec::SmallVec;
 use super::{
     Finding, Port, Stopped,
     chroma::{Address, Described},
-    restore::{OWN, mark, tenants},
+    mark::mark,
+    restore::tenants,
 };
 use crate::{
     catalog::{Catalog, Change, Collection, Copy, InstanceRecord},
     ids::{CollectionId, DatabaseId, InstanceIx, LaneId, Position},
+    marker::OWN,
     route::Action,
 };
 
 /// Why a copy that was found is not read yet. It is compared by itself.
 pub(crate) const NOT_COMPARED: &str = "it was not compared with the others yet";
+
+/// Why a copy is not read whose collection has other metadata, or another configuration.
+pub(crate) const MADE_DIFFERENTLY: &str = "it is made differently there";
 
 /// What was found on an instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -166,7 +171,7 @@ impl Round<'_> {
         let (list, reason) = if is_like {
             (&mut self.adopted.known, NOT_COMPARED)
         } else {
-            (&mut self.adopted.unlike, "it is made differently there")
+            (&mut self.adopted.unlike, MADE_DIFFERENTLY)
         };
         list.push(found.name.clone());
         self.found.insert(known.id);

@@ -108,12 +108,22 @@ impl Described {
     /// Whether two collections are made alike. What Chroma finds out about their records in the
     /// background (which keys there are) is left out.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
+        self.name == other.name && self.unlike(other).is_empty()
+    }
+
+    /// The parts in which two collections are made differently.
+    pub(crate) fn unlike(&self, other: &Self) -> Vec<&'static str> {
         let defaults = |d: &Self| d.schema.get("defaults").cloned();
-        self.name == other.name
-            && self.metadata == other.metadata
-            && self.configuration == other.configuration
-            && defaults(self) == defaults(other)
-            && self.special_keys() == other.special_keys()
+        let is_like = [
+            ("metadata", self.metadata == other.metadata),
+            ("configuration", self.configuration == other.configuration),
+            (
+                "schema",
+                defaults(self) == defaults(other) && self.special_keys() == other.special_keys(),
+            ),
+        ];
+        let unlike = is_like.into_iter().filter(|(_, is_like)| !is_like);
+        unlike.map(|(part, _)| part).collect()
     }
 
     /// The parts of the schema about embeddings and documents themselves.
@@ -153,7 +163,7 @@ pub(crate) struct Listed {
 const PAGE: &str = "limit=1000000";
 
 impl Port {
-    async fn request(
+    pub(super) async fn request(
         &self,
         instance: InstanceIx,
         action: Action,
@@ -237,8 +247,14 @@ impl Port {
         let reply = self
             .request(instance, Action::ListDatabases, &address, None)
             .await?;
-        if !reply.is_success() {
-            return Ok(Vec::new());
+        match reply.status {
+            200..=299 => {}
+            404 => return Ok(Vec::new()),
+            status => {
+                return Err(Stopped::because(format!(
+                    "ListDatabases was answered {status}"
+                )));
+            }
         }
         serde_json::from_slice(&reply.body).map_err(|_| unreadable("a list of databases"))
     }

@@ -21,6 +21,7 @@ use crate::{
     catalog::{Change, Collection},
     ids::{CollectionId, InstanceId, InstanceIx, LaneId},
     limits::{COPY_BATCH_BYTES_MAX, COPY_BATCH_RECORDS_MAX, COPY_ROUNDS_MAX, HOLD_RECORDS_MAX},
+    planted::{Bug, Planted},
     record::{self, Digest, Record, records},
     route::Action,
 };
@@ -121,6 +122,17 @@ impl Pair {
         record::ids(&answer).ok_or_else(|| unreadable("a list of ids"))
     }
 
+    /// The ids of all records, in the order of the source, so that a copy made anew has it as well;
+    /// then those that only the target has.
+    async fn all_ids(&self) -> Result<Vec<String>, Stopped> {
+        let mut ids = self.ids(&self.source).await?;
+        let known: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
+        let mut others = self.ids(&self.target).await?;
+        others.retain(|id| !known.contains(id.as_str()));
+        ids.append(&mut others);
+        Ok(ids)
+    }
+
     async fn fetch(&self, side: &Side, ids: &[&str]) -> Result<Bytes, Stopped> {
         let body = Some(record::get_body(ids));
         self.port
@@ -185,8 +197,7 @@ impl Pair {
         mends: bool,
     ) -> Result<BTreeSet<String>, Stopped> {
         self.port.reach(self.lane, waits_for).await;
-        let mut ids: BTreeSet<String> = self.ids(&self.source).await?.into_iter().collect();
-        ids.extend(self.ids(&self.target).await?);
+        let mut ids = self.all_ids().await?;
         let total = u64::try_from(ids.len()).unwrap_or(u64::MAX);
         self.port.stage(|stage| {
             stage.doing = "comparing all records";
@@ -198,7 +209,7 @@ impl Pair {
             if self.port.touched_count() <= HOLD_RECORDS_MAX {
                 break;
             }
-            ids = self.touched()?;
+            ids = self.touched()?.into_iter().collect();
             self.port
                 .stage(|stage| stage.doing = "comparing what was touched meanwhile");
             self.port.reach(self.lane, waits_for).await;
@@ -223,7 +234,7 @@ pub(crate) async fn rebuild(
     id: CollectionId,
     source: InstanceIx,
     target: InstanceIx,
-    pace: Pace,
+    (pace, planted): (Pace, Planted),
 ) -> Result<Finding, Stopped> {
     make(&port, id, source, target).await?;
     let gone = || Stopped::because("the collection is gone");
@@ -242,7 +253,9 @@ pub(crate) async fn rebuild(
     let head = port.hold(lane, &[source]).await;
     left.extend(pair.touched()?);
     let last: Vec<&str> = left.iter().map(String::as_str).collect();
-    pair.each_batch(&last, |_| (), true).await?;
+    if !planted.is(Bug::RebuildsWithoutLastStep) {
+        pair.each_batch(&last, |_| (), true).await?;
+    }
     same_dimension(&pair, &collection).await?;
     let healed = Change::Healed {
         collection: id,
@@ -267,7 +280,15 @@ async fn make(
     let collection = port.catalog().get(id).cloned().ok_or_else(gone)?;
     let (tenant, database) = (&collection.tenant, &collection.database);
     let named = Address::named(tenant, database, &collection.name);
-    let model = port.describe(source, &named).await?.ok_or_else(gone)?;
+    let Some(model) = port.describe(source, &named).await? else {
+        let lost = Change::Quarantined {
+            collection: id,
+            instance: source,
+            reason: "it is missing there".into(),
+        };
+        port.settle(Vec::new(), vec![lost]).await;
+        return Err(Stopped::because("the collection is missing on its source"));
+    };
     let there = port.describe(target, &named).await?;
     let copy = collection.copies.get(target.at());
     let goes_on = copy

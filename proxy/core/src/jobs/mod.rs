@@ -9,6 +9,7 @@ pub mod adopt;
 pub(crate) mod chroma;
 pub mod copy;
 pub mod mapping;
+pub(crate) mod mark;
 pub(crate) mod restore;
 pub mod verify;
 
@@ -45,7 +46,7 @@ pub enum Task {
     Adopt(InstanceIx),
     /// Takes an instance back into service that has lost its data, or was away for too long.
     Restore(InstanceIx),
-    /// Gives an instance its marker again, after a reset.
+    /// Renews the token of an instance's marker; makes the marker again after a reset.
     Mark(InstanceIx),
     /// Makes an instance's copy of a collection equal to a healthy one.
     Rebuild(CollectionId, InstanceIx),
@@ -58,7 +59,7 @@ pub enum Task {
 }
 
 impl Task {
-    fn collection(&self) -> Option<CollectionId> {
+    pub(crate) fn collection(&self) -> Option<CollectionId> {
         match self {
             Self::Rebuild(id, _) | Self::Verify(id) => Some(*id),
             Self::Adopt(_) | Self::Restore(_) | Self::Mark(_) | Self::Map(_) | Self::Unmap(_) => {
@@ -67,8 +68,37 @@ impl Task {
         }
     }
 
+    /// The instance whose marker it writes.
+    pub(crate) fn marks(&self) -> Option<InstanceIx> {
+        match self {
+            Self::Adopt(instance) | Self::Restore(instance) | Self::Mark(instance) => {
+                Some(*instance)
+            }
+            Self::Rebuild(..) | Self::Verify(_) | Self::Map(_) | Self::Unmap(_) => None,
+        }
+    }
+
+    /// Whether it takes a few requests only, so that it need not wait for those that take long.
+    pub(crate) fn is_small(&self) -> bool {
+        matches!(self, Self::Mark(_))
+    }
+
+    /// The instance on which it changes something.
+    pub(crate) fn target(&self) -> Option<InstanceIx> {
+        match self {
+            Self::Adopt(target)
+            | Self::Restore(target)
+            | Self::Mark(target)
+            | Self::Rebuild(_, target) => Some(*target),
+            Self::Verify(_) | Self::Map(_) | Self::Unmap(_) => None,
+        }
+    }
+
     /// Whether two tasks may not go on at once.
     pub(crate) fn excludes(&self, other: &Self) -> bool {
+        if self.is_small() || other.is_small() {
+            return self.marks() == other.marks();
+        }
         match (self.collection(), other.collection()) {
             (Some(ours), Some(theirs)) => ours == theirs,
             _ => true,
@@ -209,13 +239,13 @@ impl Port {
         Some(grant.await)
     }
 
-    /// Asks an instance. What is not a 5xx is an answer.
+    /// Asks an instance. What says that it was not looked at, or failed, is no answer.
     pub(crate) async fn ask(&self, instance: InstanceIx, wire: Wire) -> Result<Reply, Stopped> {
         let Some(Grant::Told(sending)) = self.demand(Demand::Ask(instance, wire)).await else {
             return Err(Stopped::because("the answer did not come"));
         };
         match sending {
-            Sending::Answered(reply) if reply.status < 500 => Ok(reply),
+            Sending::Answered(reply) if reply.is_answer() => Ok(reply),
             Sending::Answered(reply) => Err(Failure::ServerError(reply).into()),
             Sending::NotSent(why) => Err(Failure::NotSent(why).into()),
             Sending::Closed { reused } => Err(Failure::Closed { reused }.into()),

@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 
 use super::{
     Finding, Port, Stopped,
-    chroma::{Address, Described, Listed, unreadable},
+    chroma::{Address, Described, Listed},
     copy::BEING_REBUILT,
+    mark::mark,
 };
 use crate::{
     catalog::{Catalog, Change, Collection, InstanceRecord},
@@ -17,43 +18,8 @@ use crate::{
     route::Action,
 };
 
-/// The tenant, and the database, in which instances are marked.
-pub(crate) const OWN: &str = "achromat-own";
-
-/// The collection by whose UUID an instance's data is known again.
-pub(crate) const MARKER: &str = "marker";
-
-/// Stands for the marker of a known instance that has lost it to a reset, until it has a new one.
-pub(crate) const MARKER_TO_BE_MADE: InstanceId = InstanceId(uuid::Uuid::nil());
-
-/// Gives a known instance its marker again.
-pub(crate) async fn remark(port: Port, instance: InstanceIx) -> Result<Finding, Stopped> {
-    port.stage(|stage| stage.doing = "marking the instance");
-    let marker = mark(&port, instance).await?;
-    let mut record = port.catalog().instance(instance);
-    record.marker = Some(marker);
-    port.settle(Vec::new(), vec![Change::Instance { instance, record }])
-        .await;
-    Ok(Finding::Done)
-}
-
 /// The tenant that every Chroma server has.
 pub(crate) const DEFAULT_TENANT: &str = "default_tenant";
-
-/// Makes sure that the instance has its marker, and returns its UUID.
-pub(crate) async fn mark(port: &Port, instance: InstanceIx) -> Result<InstanceId, Stopped> {
-    port.ensure(instance, Action::CreateTenant, &Address::default(), OWN)
-        .await?;
-    port.ensure(instance, Action::CreateDatabase, &Address::tenant(OWN), OWN)
-        .await?;
-    let within = Address::database(OWN, OWN);
-    port.ensure(instance, Action::CreateCollection, &within, MARKER)
-        .await?;
-    let marker = port
-        .describe(instance, &Address::named(OWN, OWN, MARKER))
-        .await?;
-    Ok(marker.ok_or_else(|| unreadable("the marker"))?.id)
-}
 
 /// All tenants that anything is known of.
 pub(crate) fn tenants(catalog: &Catalog) -> BTreeSet<String> {

@@ -1,8 +1,8 @@
 //! Comparing the copies of a collection at equal positions, while writes go on.
 //!
 //! What no write has touched since both copies had everything is compared as it is met; what was
-//! touched is compared again, the last of it while no write is let in. So nothing is called
-//! different that was only on its way.
+//! touched is compared again, the last of it while no write is let in. How the collections
+//! themselves are made is compared as well. So nothing is called different that was only on its way.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +10,8 @@ use setsum::Setsum;
 
 use super::{
     Finding, Places, Port, Stopped,
+    adopt::MADE_DIFFERENTLY,
+    chroma::Address,
     copy::{Compared, Pace, Pair, Side},
 };
 use crate::{
@@ -28,12 +30,15 @@ pub struct Differences {
     pub extra: (u64, Vec<String>),
     /// How many records are not the same, and the first of their ids.
     pub different: (u64, Vec<String>),
+    /// The parts in which the collections themselves are made differently: `metadata`,
+    /// `configuration`, `schema`.
+    pub unlike: Vec<&'static str>,
 }
 
 impl Differences {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.missing.0 + self.extra.0 + self.different.0 == 0
+        self.missing.0 + self.extra.0 + self.different.0 == 0 && self.unlike.is_empty()
     }
 }
 
@@ -174,6 +179,7 @@ async fn compare_two(
         pace,
     };
     let (both, lane) = ([source, target], pair.lane);
+    let unlike = unlike(port, comparison.collection, both).await?;
     let mut tally = Tally::default();
     port.watch(lane).await;
     let mut left = pair
@@ -198,9 +204,46 @@ async fn compare_two(
     comparison.copies.push(ComparedCopy {
         instance: target,
         checksum: theirs,
-        differences: tally.differences(),
+        differences: Differences {
+            unlike,
+            ..tally.differences()
+        },
     });
     Ok(())
+}
+
+/// The parts in which two copies are made differently, and not only because a change of the
+/// collection is on its way to one of them.
+async fn unlike(
+    port: &Port,
+    id: CollectionId,
+    both: [InstanceIx; 2],
+) -> Result<Vec<&'static str>, Stopped> {
+    if look(port, id, both).await?.is_some_and(|u| u.is_empty()) {
+        return Ok(Vec::new());
+    }
+    port.hold(LaneId::Schema, &both).await;
+    let unlike = look(port, id, both).await?;
+    port.release(LaneId::Schema).await;
+    unlike.ok_or_else(|| Stopped::because("the collection is not there"))
+}
+
+/// The parts in which two copies are made differently now; `None` when one is not there under the
+/// collection's name.
+async fn look(
+    port: &Port,
+    id: CollectionId,
+    both: [InstanceIx; 2],
+) -> Result<Option<Vec<&'static str>>, Stopped> {
+    let catalog = port.catalog();
+    let gone = || Stopped::because("the collection is gone");
+    let collection = catalog.get(id).ok_or_else(gone)?;
+    let (tenant, database) = (&collection.tenant, &collection.database);
+    let named = Address::named(tenant, database, &collection.name);
+    let [source, target] = both;
+    let model = port.describe(source, &named).await?;
+    let there = port.describe(target, &named).await?;
+    Ok(model.zip(there).map(|(model, there)| model.unlike(&there)))
 }
 
 fn verdicts(port: &Port, comparison: &Comparison) -> Vec<Change> {
@@ -216,10 +259,15 @@ fn verdicts(port: &Port, comparison: &Comparison) -> Vec<Change> {
     let changes = comparison.copies.iter().map(|copy| {
         let (collection, instance) = (id, copy.instance);
         if !copy.differences.is_empty() {
+            let reason = if copy.differences.unlike.is_empty() {
+                "its records differ from the other copy's"
+            } else {
+                MADE_DIFFERENTLY
+            };
             Some(Change::Distrusted {
                 collection,
                 instance,
-                reason: "its records differ from the other copy's".into(),
+                reason: reason.into(),
             })
         } else if is_distrusted(instance) {
             Some(Change::Healed {

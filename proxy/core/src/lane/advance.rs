@@ -11,12 +11,13 @@ use crate::{
     limits::{ABANDON_AGE_MIN, ABANDON_ATTEMPTS_MIN, CLOSED_INSTANCES_MAX},
     log::Verdict,
     outcome::Failure,
+    time::Instant,
 };
 
 impl Lane {
     /// Does whatever can be done now.
     pub fn advance(&mut self, context: &mut Context<'_>) {
-        self.pass_over();
+        self.pass_over(context);
         if !self.is_void {
             for instance in self.instances() {
                 self.replicate_to(instance, context);
@@ -28,22 +29,36 @@ impl Lane {
         self.forget(context.peers);
     }
 
-    /// Moves idle tracks over entries that nobody needs to do.
-    fn pass_over(&mut self) {
+    /// Moves idle tracks over entries that nobody needs to do. Where a request may still be carried
+    /// out the track waits until it has settled: so the log shows, even to the next proxy, that
+    /// there may be one.
+    fn pass_over(&mut self, context: &mut Context<'_>) {
         for instance in self.instances() {
             while let Some(next) = self.next_of(instance)
-                && self.slot(next).is_some_and(|slot| {
-                    slot.verdict_is_recorded && (slot.verdict.is_passed_over() || self.is_void)
-                })
+                && self.is_passed_over(next)
+                && (self.is_void || self.has_settled(instance, context))
+                && let Some(track) = self.track_mut(instance)
             {
-                if let Some(track) = self.track_mut(instance) {
-                    track.applied = next;
-                    track.recorded = next;
-                    // A request for it may be on its way all the same.
-                    track.trouble = track.trouble.filter(|t| t.settles.is_some());
-                }
+                (track.applied, track.recorded) = (next, next);
+                track.trouble = None;
             }
         }
+    }
+
+    fn is_passed_over(&self, position: Position) -> bool {
+        self.slot(position).is_some_and(|slot| {
+            slot.verdict_is_recorded && (slot.verdict.is_passed_over() || self.is_void)
+        })
+    }
+
+    /// Whether nothing that was sent to an instance before can be carried out any more; asks to be
+    /// woken if not.
+    fn has_settled(&self, instance: InstanceIx, context: &mut Context<'_>) -> bool {
+        let settles = self
+            .track(instance)
+            .and_then(|track| track.trouble)
+            .is_some_and(|trouble| trouble.settles.is_some());
+        !settles || self.may_retry(instance, context)
     }
 
     /// The entry that an instance would have to do next, when it is not doing one.
@@ -68,9 +83,11 @@ impl Lane {
         let trouble = self.track(instance).and_then(|track| track.trouble);
         match trouble {
             Some(trouble) if trouble.retry_at > context.now => {
-                context.effects.push(Effect::Wake {
-                    at: trouble.retry_at,
-                });
+                if trouble.retry_at < Instant::NEVER {
+                    context.effects.push(Effect::Wake {
+                        at: trouble.retry_at,
+                    });
+                }
                 false
             }
             Some(Trouble {
@@ -178,6 +195,7 @@ impl Lane {
                 is_distrusted,
                 failed,
                 peer.map(|peer| peer.standing),
+                slot.executor != Some(instance),
                 instance,
             );
             if best.is_none_or(|best| rank < best) {
@@ -263,7 +281,7 @@ impl Lane {
     fn may_still_be_carried_out(&self, position: Position) -> bool {
         self.is_in_flight(position)
             || self.tracks.iter().any(|track| {
-                track.applied.next() == position
+                track.applied < position
                     && track
                         .trouble
                         .is_some_and(|trouble| trouble.settles.is_some())
@@ -280,11 +298,14 @@ impl Lane {
         if let Some(slot) = self.slot_mut(position) {
             slot.verdict = verdict;
             slot.reply = Some(closing_reply(slot));
+            let may_be_done = slot.maybe_on != 0;
             context.effects.push(Effect::Close {
                 position,
                 verdict,
                 reason,
                 settled: settled(slot),
+                is_letter: slot.is_late || may_be_done,
+                may_be_done,
             });
         }
     }

@@ -9,7 +9,7 @@ use crate::{
         ALL_LEVEL_LAG_MAX, CLOSED_INSTANCES_MAX, FAILED_ATTEMPTS_BEFORE_ANSWER,
         LANE_BODIES_KEPT_MAX,
     },
-    log::{Level, Verdict},
+    log::{Level, Verb, Verdict},
     outcome::Failure,
     reply::{self, Reply},
 };
@@ -63,10 +63,11 @@ impl Lane {
             slot.is_late |= slot.verdict == Verdict::Open;
             slot.verdict
         });
-        let is_done = matches!(verdict, Some(Verdict::Accepted | Verdict::Found));
+        let is_done = matches!(verdict, Some(Verdict::Accepted | Verdict::Found))
+            || (client.level == Level::Logged && reply.is_success());
         assert!(
             !reply.is_success() || is_done,
-            "I03: success means that it was done"
+            "I03: success means that it was done, or is in the log where that is enough"
         );
         self.clients.remove(&(position, client.ticket));
         if is_done {
@@ -130,7 +131,7 @@ impl Lane {
             .filter(|track| track.applied >= position)
             .count();
         let is_enough = match client.level {
-            Level::One => true,
+            Level::Logged | Level::One => true,
             Level::Majority => done * 2 > self.tracks.len(),
             Level::All => {
                 let until = slot.since + context.rules.all_wait;
@@ -183,6 +184,11 @@ impl Lane {
         client: Client,
         context: &mut Context<'_>,
     ) -> Word {
+        if client.level == Level::Logged
+            && let Verb::Record { act, .. } = slot.verb
+        {
+            return Word::Answer(reply::logged(act));
+        }
         if self.has_failed_everywhere(slot, position, context) {
             return Word::Answer(failure_reply(slot));
         }
@@ -220,9 +226,8 @@ impl Lane {
             slot.failed_on & bit(instance) == 0 && peer.standing != Standing::Down
         });
         let closed = slot.closed_on.count_ones() >= u32::from(CLOSED_INSTANCES_MAX);
-        let is_enough = slot.failed_on.count_ones() > 1
-            || slot.failures >= FAILED_ATTEMPTS_BEFORE_ANSWER
-            || in_use().next().is_none();
+        let attempts = FAILED_ATTEMPTS_BEFORE_ANSWER * slot.failed_on.count_ones();
+        let is_enough = slot.failures >= attempts || in_use().next().is_none();
         closed || (!has_others && is_enough)
     }
 }
@@ -260,6 +265,16 @@ pub(super) fn settled(slot: &Slot) -> Option<Box<Settled>> {
     let reply = slot.reply.clone().unwrap_or_else(|| outcome_unknown(slot));
     let outcome = KeyOutcome::new(state, reply);
     Some(Box::new(Settled { key, outcome }))
+}
+
+/// Why an entry that was refused is a letter: its client was told that it would be carried out.
+pub(super) fn late_refusal(slot: &Slot) -> Option<String> {
+    let is_refused = matches!(slot.verdict, Verdict::Refused { .. });
+    if !is_refused || !slot.is_late {
+        return None;
+    }
+    let reply = slot.reply.clone()?;
+    Some(Failure::ServerError(reply).reason())
 }
 
 fn failure_reply(slot: &Slot) -> Reply {

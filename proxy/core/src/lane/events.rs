@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Client, Context, Effect, Lane, Phase, Slot, Trouble, answers::settled, bit};
+use super::{
+    Client, Context, Effect, Lane, Phase, Slot, Trouble,
+    answers::{late_refusal, settled},
+    bit,
+};
 use crate::{
     backoff,
     health::Transition,
@@ -23,6 +27,8 @@ impl Lane {
         slot.content_type = entry.content_type;
         slot.body = Some(entry.body);
         slot.key = entry.key.map(|keyed| keyed.key);
+        slot.is_late = entry.retries.is_some();
+        slot.executor = client.executor;
         self.slots.push_back(slot);
         self.clients.insert((position, client.ticket), client);
     }
@@ -208,6 +214,7 @@ impl Lane {
         let is_new = !slot.verdict_is_recorded;
         let verdict = is_new.then_some(slot.verdict);
         let settled = if is_new { settled(slot) } else { None };
+        let letter = if is_new { late_refusal(slot) } else { None };
         let Some(track) = self.track_mut(instance) else {
             return;
         };
@@ -228,6 +235,7 @@ impl Lane {
             position,
             verdict,
             settled,
+            letter,
         });
     }
 

@@ -102,6 +102,8 @@ pub enum Effect {
         verdict: Option<Verdict>,
         /// What is to be remembered under the entry's key, when it has one and the verdict is new.
         settled: Option<Box<Settled>>,
+        /// Why it becomes a letter, when the verdict is new and a refusal that comes too late.
+        letter: Option<String>,
     },
     /// Make a verdict durable that no instance stands for.
     Close {
@@ -113,6 +115,10 @@ pub enum Effect {
         reason: String,
         /// What is to be remembered under the entry's key, when it has one.
         settled: Option<Box<Settled>>,
+        /// Whether it becomes a letter: its client may believe that it was done, or will be.
+        is_letter: bool,
+        /// Whether an instance may have done it all the same.
+        may_be_done: bool,
     },
     /// Answer a client.
     Answer {
@@ -172,6 +178,8 @@ pub struct Client {
     pub level: Level,
     /// When it is answered at the latest, whatever has happened.
     pub answer_by: Instant,
+    /// The instance that is to carry it out first, when it is as good as any other.
+    pub executor: Option<InstanceIx>,
 }
 
 /// An entry as a lane holds it.
@@ -185,7 +193,10 @@ pub(crate) struct Slot {
     pub(crate) verdict: Verdict,
     /// The key under which its client may repeat it.
     key: Option<Key>,
-    /// Whether a client was told that its outcome is unknown, or may have been before a restart.
+    /// The instance that is to carry it out first, when it is as good as any other.
+    executor: Option<InstanceIx>,
+    /// Whether a client was told that its outcome is unknown, or may have been before a restart; or
+    /// whether it takes up a letter. When it comes to nothing, it is a letter.
     is_late: bool,
     /// The instances that may have carried it out without our knowing.
     maybe_on: u16,
@@ -216,6 +227,7 @@ impl Slot {
             logged_at,
             verdict,
             key: None,
+            executor: None,
             is_late: false,
             maybe_on: 0,
             verdict_is_recorded: verdict != Verdict::Open,
@@ -353,6 +365,12 @@ impl Lane {
             .map_or(0, |track| self.head().since(track.applied))
     }
 
+    /// When the oldest entry that an instance has not applied was logged.
+    pub fn oldest_owed_to(&self, instance: InstanceIx) -> Option<WallTime> {
+        let next = self.track(instance)?.applied.next();
+        Some(self.slot(next)?.logged_at)
+    }
+
     /// Whether an instance has applied everything up to a position.
     pub fn has_applied(&self, instance: InstanceIx, position: Position) -> bool {
         self.track(instance)
@@ -367,12 +385,16 @@ impl Lane {
 
     /// Whether nothing that was sent to an instance can still be carried out.
     pub fn is_quiet(&self, instance: InstanceIx, now: Instant) -> bool {
-        let settles = |trouble: Trouble| {
-            let is_over = trouble.retry_at <= now || trouble.retry_at == Instant::NEVER;
-            trouble.settles.is_some() && !is_over
-        };
+        let settles = |trouble: Trouble| trouble.settles.is_some() && trouble.retry_at > now;
         self.track(instance)
             .is_none_or(|track| track.flight.is_none() && !track.trouble.is_some_and(settles))
+    }
+
+    /// Whether an instance is left alone until an old sending has settled. The lane must hear of its
+    /// comings and goings until then, be anything owed to it or not.
+    pub fn is_settling(&self) -> bool {
+        let settles = |track: &Track| track.trouble.is_some_and(|t| t.settles.is_some());
+        self.tracks.iter().any(settles)
     }
 
     /// Whether any sending or recording is under way, or any client waits.

@@ -77,6 +77,8 @@ struct Copy<'a> {
     missing: Ids<'a>,
     extra: Ids<'a>,
     different: Ids<'a>,
+    /// The parts in which the collection itself is made differently.
+    unlike: &'a [&'static str],
 }
 
 #[derive(Serialize)]
@@ -209,6 +211,7 @@ impl State<'_> {
             missing,
             extra,
             different,
+            unlike,
         } = &copy.differences;
         let ids = |(count, ids): &'a (u64, Vec<String>)| Ids { count: *count, ids };
         Copy {
@@ -217,6 +220,7 @@ impl State<'_> {
             missing: ids(missing),
             extra: ids(extra),
             different: ids(different),
+            unlike,
         }
     }
 }

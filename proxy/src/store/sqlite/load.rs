@@ -3,10 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use achromat_core::{
-    catalog::{Catalog, Change, Collection, Copy, InstanceRecord},
+    catalog::{Catalog, Change, Collection, Copy, InstanceRecord, Marker},
     engine::{RestoredLane, Snapshot},
-    ids::{CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, Key, LaneId, Position},
-    log::{Logged, Verdict},
+    ids::{
+        CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, Key, LaneId, Position, Token,
+    },
+    log::{Logged, Verb, Verdict},
     time::WallTime,
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
@@ -95,9 +97,11 @@ async fn catalog(connection: &mut SqliteConnection, names: &InstanceNames) -> Re
         let Some(instance) = place(names, &row) else {
             continue;
         };
-        let marker: Option<&[u8]> = row.get("marker");
+        let id: Option<&[u8]> = row.get("marker");
+        let id = id.map(uuid).transpose()?.map(InstanceId);
+        let token = Token(unsigned(row.get("token")));
         let record = InstanceRecord {
-            marker: marker.map(uuid).transpose()?.map(InstanceId),
+            marker: id.map(|id| Marker { id, token }),
             quarantine: row.get::<Option<&str>, _>("quarantine").map(Arc::from),
         };
         catalog.apply(&Change::Instance { instance, record });
@@ -161,16 +165,19 @@ async fn entries(connection: &mut SqliteConnection) -> Result<Vec<Logged>> {
     rows(connection, sql).await?.iter().map(logged).collect()
 }
 
-fn logged(row: &SqliteRow) -> Result<Logged> {
+pub(super) fn verb(row: &SqliteRow) -> Result<Verb> {
     let verb: &str = row.get("verb");
-    let verb = serde_json::from_str(verb)
-        .map_err(|error| StoreError::Unreadable(format!("an entry {verb:?}: {error}")))?;
+    serde_json::from_str(verb)
+        .map_err(|error| StoreError::Unreadable(format!("an entry {verb:?}: {error}")))
+}
+
+fn logged(row: &SqliteRow) -> Result<Logged> {
     Ok(Logged {
         lane: lane_id(row)?,
         position: position(row.get("position")),
         id: EntryId(id_at(row, "entry")?),
         logged_at: WallTime(unsigned(row.get("logged_at_ms"))),
-        verb,
+        verb: verb(row)?,
         content_type: row.get::<Option<&str>, _>("content_type").map(Arc::from),
         verdict: verdict(row.get("verdict"))?,
         key: key(row.get("key"))?,

@@ -3,17 +3,16 @@
 use std::collections::BTreeMap;
 
 use achromat_core::{
-    catalog::{Change, Collection, Copy, InstanceRecord},
     durable::{Appended, Write},
-    ids::{CollectionId, Epoch, InstanceId, InstanceIx, LaneId, Position},
+    ids::{Epoch, InstanceIx, LaneId, Position},
     log::{Entry, Verdict},
 };
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::{super::InstanceNames, keys};
+use super::{super::InstanceNames, catalog::change, keys, letters};
 
-type Result<T> = std::result::Result<T, sqlx::Error>;
+pub(super) type Result<T> = std::result::Result<T, sqlx::Error>;
 
 /// SQLite's integers are signed; positions and times stay far below 2^63.
 pub(super) fn signed(number: u64) -> i64 {
@@ -48,7 +47,7 @@ pub(super) fn verdict_word(verdict: Verdict) -> Option<&'static str> {
     }
 }
 
-fn name(names: &InstanceNames, instance: InstanceIx) -> Result<&str> {
+pub(super) fn name(names: &InstanceNames, instance: InstanceIx) -> Result<&str> {
     names
         .get(instance.at())
         .map(AsRef::as_ref)
@@ -79,8 +78,12 @@ pub(super) async fn write(
             verdict,
             settled,
             changes,
+            letter,
         } => {
             keys::settle(connection, *lane, *position, settled.as_deref()).await?;
+            if let Some(reason) = letter {
+                letters::keep(connection, *lane, *position, reason).await?;
+            }
             if let Some(verdict) = verdict {
                 judge(connection, *lane, *position, *verdict, None).await?;
             }
@@ -95,9 +98,17 @@ pub(super) async fn write(
             verdict,
             reason,
             settled,
+            is_letter,
         } => {
             keys::settle(connection, *lane, *position, settled.as_deref()).await?;
+            if *is_letter {
+                letters::keep(connection, *lane, *position, reason).await?;
+            }
             judge(connection, *lane, *position, *verdict, Some(reason)).await?;
+            Ok(None)
+        }
+        Write::Dismiss(letter) => {
+            letters::take(connection, *letter).await?;
             Ok(None)
         }
         Write::Change(changes) => {
@@ -151,6 +162,11 @@ async fn append(
         }
     };
     let next = head.next();
+    if let Some(letter) = entry.retries
+        && !letters::take(connection, letter).await?
+    {
+        return Ok(Appended::Known);
+    }
     if !keys::take(connection, entry, next).await? {
         return Ok(Appended::Known);
     }
@@ -231,265 +247,5 @@ async fn trim(connection: &mut SqliteConnection, lane: LaneId, through: Position
         .bind(key.as_slice())
         .execute(connection)
         .await?;
-    Ok(())
-}
-
-async fn change(
-    connection: &mut SqliteConnection,
-    names: &InstanceNames,
-    changes: &[Change],
-) -> Result<()> {
-    for change in changes {
-        match change {
-            Change::Made(collection) => make(connection, names, collection).await?,
-            Change::Renamed { collection, name } => {
-                sqlx::query("UPDATE collections SET name = ? WHERE collection = ?")
-                    .bind(name.as_ref())
-                    .bind(key(*collection).as_slice())
-                    .execute(&mut *connection)
-                    .await?;
-            }
-            Change::Gone { collection, at } => {
-                keys::settle_void(connection, *collection).await?;
-                bury(connection, collection.0, *at).await?;
-            }
-            Change::Forgotten { collection } => forget(connection, collection.0).await?,
-            Change::DatabaseMade { .. }
-            | Change::DatabaseGone { .. }
-            | Change::TenantMade { .. } => change_namespace(connection, change).await?,
-            Change::Instance { instance, record } => {
-                let instance = name(names, *instance)?;
-                know_instance(connection, instance, record).await?;
-            }
-            Change::Copied { .. }
-            | Change::Quarantined { .. }
-            | Change::Distrusted { .. }
-            | Change::Healed { .. }
-            | Change::Lost { .. } => change_copy(connection, names, change).await?,
-        }
-    }
-    Ok(())
-}
-
-fn key(collection: CollectionId) -> [u8; 16] {
-    collection.0.into_bytes()
-}
-
-async fn change_namespace(connection: &mut SqliteConnection, change: &Change) -> Result<()> {
-    let query = match change {
-        Change::DatabaseMade { namespace, id } => sqlx::query(
-            "INSERT INTO databases (tenant, name, database) VALUES (?, ?, ?)
-             ON CONFLICT (tenant, name) DO UPDATE SET database = excluded.database",
-        )
-        .bind(namespace.0.as_ref())
-        .bind(namespace.1.as_ref())
-        .bind(id.0.as_bytes().to_vec()),
-        Change::DatabaseGone { namespace } => {
-            sqlx::query("DELETE FROM databases WHERE tenant = ? AND name = ?")
-                .bind(namespace.0.as_ref())
-                .bind(namespace.1.as_ref())
-        }
-        Change::TenantMade { tenant } => {
-            sqlx::query("INSERT OR IGNORE INTO tenants (tenant) VALUES (?)").bind(tenant.as_ref())
-        }
-        _ => return Ok(()),
-    };
-    query.execute(connection).await?;
-    Ok(())
-}
-
-async fn know_instance(
-    connection: &mut SqliteConnection,
-    instance: &str,
-    record: &InstanceRecord,
-) -> Result<()> {
-    sqlx::query("INSERT OR REPLACE INTO instances (instance, marker, quarantine) VALUES (?, ?, ?)")
-        .bind(instance)
-        .bind(record.marker.map(|id| id.0.into_bytes().to_vec()))
-        .bind(record.quarantine.as_deref())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// What becomes of a copy's columns; `None` leaves one as it is.
-#[derive(Default)]
-struct Columns<'a> {
-    id: Option<Option<InstanceId>>,
-    quarantine: Option<Option<&'a str>>,
-    distrust: Option<Option<&'a str>>,
-}
-
-async fn change_copy(
-    connection: &mut SqliteConnection,
-    names: &InstanceNames,
-    change: &Change,
-) -> Result<()> {
-    let nothing = Columns::default();
-    let (collection, instance, columns) = match change {
-        Change::Copied {
-            collection,
-            instance,
-            id,
-        } => {
-            let id = Some(Some(*id));
-            (collection, instance, Columns { id, ..nothing })
-        }
-        Change::Quarantined {
-            collection,
-            instance,
-            reason,
-        } => {
-            let quarantine = Some(Some(reason.as_ref()));
-            let columns = Columns {
-                quarantine,
-                ..nothing
-            };
-            (collection, instance, columns)
-        }
-        Change::Distrusted {
-            collection,
-            instance,
-            reason,
-        } => {
-            let distrust = Some(Some(reason.as_ref()));
-            (
-                collection,
-                instance,
-                Columns {
-                    distrust,
-                    ..nothing
-                },
-            )
-        }
-        Change::Healed {
-            collection,
-            instance,
-        } => {
-            let columns = Columns {
-                quarantine: Some(None),
-                distrust: Some(None),
-                ..nothing
-            };
-            (collection, instance, columns)
-        }
-        Change::Lost {
-            collection,
-            instance,
-            reason,
-        } => {
-            let columns = Columns {
-                id: Some(None),
-                quarantine: Some(Some(reason.as_ref())),
-                distrust: Some(None),
-            };
-            (collection, instance, columns)
-        }
-        _ => return Ok(()),
-    };
-    set_copy(connection, *collection, name(names, *instance)?, columns).await
-}
-
-async fn set_copy(
-    connection: &mut SqliteConnection,
-    collection: CollectionId,
-    instance: &str,
-    columns: Columns<'_>,
-) -> Result<()> {
-    let id = columns.id.flatten().map(|id| id.0.into_bytes().to_vec());
-    sqlx::query(
-        "INSERT INTO copies (collection, instance, instance_id, quarantine, distrust)
-         VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (collection, instance) DO UPDATE SET
-             instance_id = CASE WHEN ?6 THEN ?3 ELSE instance_id END,
-             quarantine = CASE WHEN ?7 THEN ?4 ELSE quarantine END,
-             distrust = CASE WHEN ?8 THEN ?5 ELSE distrust END",
-    )
-    .bind(key(collection).as_slice())
-    .bind(instance)
-    .bind(id)
-    .bind(columns.quarantine.flatten())
-    .bind(columns.distrust.flatten())
-    .bind(columns.id.is_some())
-    .bind(columns.quarantine.is_some())
-    .bind(columns.distrust.is_some())
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn make(
-    connection: &mut SqliteConnection,
-    names: &InstanceNames,
-    collection: &Collection,
-) -> Result<()> {
-    let id = collection.id.0.into_bytes();
-    sqlx::query(
-        "INSERT OR REPLACE INTO collections (collection, tenant, database, name, made_at, gone_at) VALUES (?, ?, ?, ?, ?, ?)",
-    )
-    .bind(id.as_slice())
-    .bind(collection.tenant.as_ref())
-    .bind(collection.database.as_ref())
-    .bind(collection.name.as_ref())
-    .bind(signed(collection.made_at.0))
-    .bind(collection.gone_at.map(|at| signed(at.0)))
-    .execute(&mut *connection)
-    .await?;
-    for (instance, copy) in InstanceIx::all(collection.copies.len()).zip(&collection.copies) {
-        let Copy {
-            id: copy_id,
-            quarantine,
-            distrust,
-        } = copy;
-        if *copy == Copy::default() {
-            continue;
-        }
-        sqlx::query(
-            "INSERT OR REPLACE INTO copies (collection, instance, instance_id, quarantine, distrust) VALUES (?, ?, ?, ?, ?)",
-        )
-        .bind(id.as_slice())
-        .bind(name(names, instance)?)
-        .bind(copy_id.map(|id| id.0.into_bytes().to_vec()))
-        .bind(quarantine.as_deref())
-        .bind(distrust.as_deref())
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(())
-}
-
-/// The lane's row stays, so that its positions are never given again.
-async fn bury(connection: &mut SqliteConnection, id: Uuid, at: Position) -> Result<()> {
-    let key = id.into_bytes();
-    sqlx::query("UPDATE collections SET gone_at = ? WHERE collection = ?")
-        .bind(signed(at.0))
-        .bind(key.as_slice())
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query("DELETE FROM entries WHERE lane = ?")
-        .bind(key.as_slice())
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query("UPDATE lanes SET trimmed = head WHERE lane = ?")
-        .bind(key.as_slice())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-async fn forget(connection: &mut SqliteConnection, id: Uuid) -> Result<()> {
-    let key = id.into_bytes();
-    for statement in [
-        "DELETE FROM collections WHERE collection = ?",
-        "DELETE FROM copies WHERE collection = ?",
-        "DELETE FROM entries WHERE lane = ?",
-        "DELETE FROM cursors WHERE lane = ?",
-        "DELETE FROM lanes WHERE lane = ?",
-    ] {
-        sqlx::query(statement)
-            .bind(key.as_slice())
-            .execute(&mut *connection)
-            .await?;
-    }
     Ok(())
 }

@@ -10,7 +10,7 @@ use achromat_core::{
     engine::Snapshot,
     ids::{CollectionId, Key, LaneId, Ticket},
     key::{Fingerprint, KeyRecord, Keyed},
-    log::{Entry, RecordAct, Verb},
+    log::{Entry, Letter, RecordAct, Verb},
     time::WallTime,
 };
 use async_trait::async_trait;
@@ -51,6 +51,14 @@ impl Store for Unsure {
         self.store.key(key).await
     }
 
+    async fn letters(&self, max: u32) -> Result<(Vec<Letter>, u64), StoreError> {
+        self.store.letters(max).await
+    }
+
+    async fn letter(&self, id: EntryId) -> Result<Option<(Letter, Bytes)>, StoreError> {
+        self.store.letter(id).await
+    }
+
     async fn body(&self, lane: LaneId, position: Position) -> Result<Option<Bytes>, StoreError> {
         self.store.body(lane, position).await
     }
@@ -70,6 +78,7 @@ fn append(number: u64, key: Option<&str>) -> Order {
             key: Key::parse(key.as_bytes()).unwrap(),
             fingerprint: Fingerprint([0; 32]),
         }),
+        retries: None,
     };
     Order::append(Ticket(number), entry)
 }

@@ -33,7 +33,10 @@ impl Engine {
         match result {
             Ok(finding) => {
                 self.jobs.retries.remove(&task);
-                self.found(task, finding);
+                self.marked(&task);
+                if !task.is_small() {
+                    self.found(task, finding);
+                }
             }
             Err(stopped) => self.retry_later(task, stopped),
         }
@@ -43,14 +46,25 @@ impl Engine {
         self.schedule();
     }
 
+    /// An instance has a new token, if this was about its marker.
+    fn marked(&mut self, task: &Task) {
+        let at = self.now + self.settings.token_interval;
+        let state = task
+            .marks()
+            .and_then(|instance| self.instances.get_mut(instance.at()));
+        if let Some(state) = state {
+            state.mark_at = at;
+        }
+    }
+
     fn retry_later(&mut self, task: Task, stopped: Stopped) {
         let tries = self.jobs.retries.get(&task).map_or(0, |retry| retry.tries) + 1;
-        let pause = if stopped.must_settle {
-            self.settings.lanes.settle
-        } else {
-            backoff::pause(tries, u64::from(tries))
-        };
-        let at = self.now + pause;
+        let settle = self.settings.lanes.settle;
+        let target = task.target().filter(|_| stopped.must_settle);
+        if let Some(state) = target.and_then(|target| self.instances.get_mut(target.at())) {
+            state.jobs_from = (self.now + settle, settle);
+        }
+        let at = self.now + backoff::pause(tries, u64::from(tries));
         if tries >= ASKED_TRIES_MAX && self.jobs.asked.contains(&task) {
             self.jobs.retries.remove(&task);
             self.found(task, Finding::Refused(stopped.reason));

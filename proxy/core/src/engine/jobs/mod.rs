@@ -5,17 +5,18 @@ mod waits;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::Engine;
+use super::{Engine, Settings};
 use crate::{
-    catalog::{Change, Collection},
+    catalog::{Change, Collection, Marker},
     health::Standing,
     ids::{CollectionId, InstanceIx, JobId, LaneId, Position},
     jobs::{
         Finding, Grant, Job, Places, Stage, Stopped, Task,
         adopt::{NOT_COMPARED, adopt},
-        copy::{BEING_REBUILT, BEING_REPAIRED, rebuild},
+        copy::{BEING_REPAIRED, rebuild},
         mapping::{map, unmap},
-        restore::{MARKER_TO_BE_MADE, remark, restore},
+        mark::renew,
+        restore::restore,
         verify::verify,
     },
     limits::JOBS_MAX,
@@ -91,10 +92,21 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
+    /// The first comparison is due one interval after the start.
+    pub(super) fn begin(&mut self, now: Instant, settings: &Settings) {
+        self.verify_at = now + settings.verify_interval;
+    }
+
     fn is_running(&self, task: &Task) -> bool {
         self.running
             .values()
             .any(|running| running.job.task == *task)
+    }
+
+    /// Whether no more jobs are begun that take long.
+    fn is_full(&self) -> bool {
+        let all = self.running.values();
+        all.filter(|running| !running.job.task.is_small()).count() >= JOBS_MAX
     }
 
     fn watcher(&self, lane: LaneId) -> Option<&Running> {
@@ -119,10 +131,14 @@ impl Jobs {
 impl Engine {
     /// Begins what is due. Failures are tried again later and later.
     pub(super) fn schedule(&mut self) {
+        let catalog = &self.catalog;
+        let lives = |task: &Task| task.collection().is_none_or(|id| catalog.get(id).is_some());
+        self.jobs.retries.retain(|task, _| lives(task));
         let mut due = self.due();
-        while self.jobs.running.len() < JOBS_MAX
-            && let Some(task) = due.pop_front()
-        {
+        while let Some(task) = due.pop_front() {
+            if self.jobs.is_full() && !task.is_small() {
+                break;
+            }
             let waits = self
                 .jobs
                 .retries
@@ -141,17 +157,20 @@ impl Engine {
 
     /// All that should be done, the most urgent first.
     fn due(&self) -> VecDeque<Task> {
-        let up = |instance: &InstanceIx| self.is_reachable(*instance);
+        let up = |instance: &InstanceIx| self.is_reachable(*instance) && self.is_quiet(*instance);
         let all = || InstanceIx::all(self.instances.len()).filter(up);
         let mut due = VecDeque::new();
         for instance in all() {
             let record = self.catalog.instance(instance);
             if record.marker.is_none() && !self.awaits_an_earlier(instance) {
                 due.push_back(Task::Adopt(instance));
-            } else if record.marker == Some(MARKER_TO_BE_MADE) && record.quarantine.is_none() {
-                due.push_back(Task::Mark(instance));
             } else if record.marker.is_some() && record.quarantine.is_some() {
                 due.push_back(Task::Restore(instance));
+            } else if record
+                .marker
+                .is_some_and(|marker| self.is_to_be_marked(instance, marker))
+            {
+                due.push_back(Task::Mark(instance));
             }
         }
         for instance in all().filter(|instance| !self.catalog.is_out(*instance)) {
@@ -159,8 +178,27 @@ impl Engine {
             due.extend(unserved.filter_map(|id| self.task_for(id, instance)));
         }
         due.extend(self.jobs.asked.iter().cloned());
+        due.extend(self.failed_comparisons());
         due.extend(self.background());
         due
+    }
+
+    /// Whether an instance needs a marker, or another token.
+    fn is_to_be_marked(&self, instance: InstanceIx, marker: Marker) -> bool {
+        let state = self.instances.get(instance.at());
+        marker.is_to_be_made() || state.is_some_and(|state| state.mark_at <= self.now)
+    }
+
+    /// Comparisons that have failed and could be made now, whoever wanted them.
+    fn failed_comparisons(&self) -> impl Iterator<Item = Task> {
+        let can_be_made = |task: &&Task| match task {
+            Task::Verify(id) => {
+                let collection = self.catalog.get(*id);
+                collection.is_some_and(|collection| self.holders(collection).len() > 1)
+            }
+            _ => false,
+        };
+        self.jobs.retries.keys().filter(can_be_made).cloned()
     }
 
     /// Whether an instance before this one is unknown as well, and may be reached any moment: what
@@ -226,6 +264,12 @@ impl Engine {
         state.is_some_and(|state| state.health.standing() == Standing::Up)
     }
 
+    /// Whether nothing that a job has sent to an instance can still be carried out.
+    fn is_quiet(&self, instance: InstanceIx) -> bool {
+        let state = self.instances.get(instance.at());
+        state.is_some_and(|state| state.jobs_from.0 <= self.now)
+    }
+
     /// An instance that has every acknowledged write of the schema lane.
     fn schema_source(&self, but: InstanceIx) -> Option<InstanceIx> {
         let progress = self.schema.progress();
@@ -283,6 +327,7 @@ impl Engine {
 
     fn job_for(&self, task: Task) -> Option<Job> {
         let (pace, count) = (self.settings.pace, self.instances.len());
+        let planted = self.settings.lanes.planted;
         match task.clone() {
             Task::Adopt(target) => {
                 let source = self.schema_source(target);
@@ -296,13 +341,13 @@ impl Engine {
                     Box::pin(restore(port, source, target))
                 }))
             }
-            Task::Mark(target) => Some(Job::new(task, |port| Box::pin(remark(port, target)))),
+            Task::Mark(target) => Some(Job::new(task, |port| Box::pin(renew(port, target)))),
             Task::Rebuild(id, target) => {
                 let collection = self.catalog.get(id)?;
                 let mut holders = self.holders(collection).into_iter();
                 let source = holders.find(|i| collection.is_served_by(*i) && *i != target)?;
                 Some(Job::new(task, |port| {
-                    Box::pin(rebuild(port, id, source, target, pace))
+                    Box::pin(rebuild(port, id, source, target, (pace, planted)))
                 }))
             }
             Task::Verify(id) => {
@@ -348,36 +393,6 @@ impl Engine {
         self.schedule();
     }
 
-    /// After a start: a request of a job that was under way may still be carried out.
-    pub(super) fn let_jobs_settle(&mut self) {
-        self.jobs.verify_at = self.now + self.settings.verify_interval;
-        let at = self.now + self.settings.lanes.settle;
-        let being_made = |c: &&std::sync::Arc<Collection>, instance: InstanceIx| {
-            let copy = c.copies.get(instance.at());
-            let reason = copy.and_then(|copy| copy.quarantine.as_deref());
-            reason.is_some_and(|reason| [BEING_REBUILT, BEING_REPAIRED].contains(&reason))
-        };
-        let mut tasks = Vec::new();
-        for instance in InstanceIx::all(self.instances.len()) {
-            if self.catalog.instance(instance).quarantine.is_some() {
-                tasks.push(Task::Restore(instance));
-            }
-            let made = self
-                .catalog
-                .collections()
-                .filter(|c| being_made(c, instance));
-            tasks.extend(made.map(|c| Task::Rebuild(c.id, instance)));
-        }
-        for task in tasks {
-            let retry = Retry {
-                tries: 0,
-                at,
-                reason: "Achromat was restarted".to_owned(),
-            };
-            self.jobs.retries.insert(task, retry);
-        }
-    }
-
     fn open_gate(&mut self, lane: LaneId) {
         // Two jobs may hold the schema lane at once.
         let mut holds = self.jobs.running.values().filter_map(|r| r.holds);
@@ -397,8 +412,15 @@ impl Engine {
         self.schedule();
     }
 
-    /// Has all other copies of a collection made equal to one of them.
+    /// Has all other copies of a collection made equal to one of them. A comparison that is under way
+    /// is begun again afterwards: what it would find is not true any more.
     pub(super) fn repair(&mut self, collection: CollectionId, source: InstanceIx) {
+        let running = self.jobs.running.iter();
+        let mut comparing = running.filter(|(_, r)| r.job.task == Task::Verify(collection));
+        if let Some((id, _)) = comparing.next() {
+            let why = Stopped::because("an operator has said which copy is right");
+            self.end(*id, Err(why));
+        }
         let Some(copies) = self.catalog.get(collection).map(|c| c.copies.clone()) else {
             return;
         };

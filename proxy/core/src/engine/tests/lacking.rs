@@ -1,0 +1,149 @@
+//! An instance that has lost something decides nothing about it.
+
+use super::*;
+
+fn rename(collection: CollectionId, name: &str) -> Verb {
+    Verb::ModifyCollection {
+        collection,
+        new_name: Some(name.into()),
+    }
+}
+
+/// An instance that was taken back without a collection can't say whether the collection may be
+/// changed or deleted, nor whether its name is free: that waits for one that has it.
+#[test]
+fn who_lacks_a_collection_does_not_decide_about_it() {
+    type Of = fn(CollectionId, &str) -> Verb;
+    let verbs: [(Of, &str); 3] = [
+        (rename, "A PUT 00000000-0000-0000-0000-000000000a01"),
+        (
+            |collection, _| Verb::DeleteCollection { collection },
+            "A DELETE abc",
+        ),
+        (
+            |_, name| create(CollectionId(Uuid::from_u128(9)), name),
+            "A POST collections",
+        ),
+    ];
+    for (verb, line) in verbs {
+        let mut world = World::new();
+        let collection = world.collection(1, "abc");
+        world.probe(A, Probe::Refused);
+        world.engine.change(vec![Change::Lost {
+            collection,
+            instance: B,
+            reason: "it is missing there".into(),
+        }]);
+        world.submit(verb(collection, "abc"), Level::One);
+        world.pass(1_000);
+        assert!(world.lines().is_empty(), "B lacks it");
+        world.probe(A, Probe::Answered);
+        assert_eq!(world.lines(), [line]);
+    }
+}
+
+/// A rename onto the name of another collection is refused by the catalog: an instance that has lost
+/// the other one would do it, and then the two could not be told apart.
+#[test]
+fn a_taken_name_is_not_asked_for() {
+    let mut world = World::new();
+    world.collection(1, "abc");
+    let other = world.collection(2, "xyz");
+    let ticket = world.submit(rename(other, "abc"), Level::One);
+    assert_eq!(world.answers[&ticket], 500);
+    assert!(world.lines().is_empty());
+    let ticket = world.submit(rename(other, "xyz"), Level::One);
+    assert_eq!(world.lines().len(), 1, "its own name is free");
+    assert_eq!(world.answers.get(&ticket), None);
+}
+
+/// What the healthy instance was too busy to say is not taken for nothing: nothing is deleted on the
+/// one that is restored.
+#[test]
+fn who_is_too_busy_has_not_said_that_there_is_nothing() {
+    let mut world = World::new();
+    world.pass(1_000);
+    world.probe(B, Probe::Lost);
+    world.pass(1_000);
+    let job = world.asked_by.expect("B is being restored");
+    let told = |status| Event::Told {
+        job,
+        sending: Sending::Answered(Reply::json(status, "[]")),
+    };
+    let goes_on = |world: &World| world.engine.report().jobs[0].stage.is_some();
+    world.step(told(409));
+    assert!(
+        goes_on(&world),
+        "the tenant is there; A's databases are asked for"
+    );
+    world.step(told(429));
+    assert!(!goes_on(&world), "it is begun again later");
+}
+
+/// A comparison that failed is made again, although nobody asked for it; and is forgotten with its
+/// collection.
+#[test]
+fn a_failed_comparison_is_made_again_while_its_collection_lives() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.pass(3_600_000);
+    let is_going_on = |world: &World| {
+        let jobs = world.engine.report().jobs;
+        jobs.iter()
+            .map(|job| job.stage.is_some())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(is_going_on(&world), [true]);
+    let fails = |world: &mut World| {
+        let job = world.asked_by.take().expect("it has asked");
+        let sending = Sending::Closed { reused: false };
+        world.step(Event::Told { job, sending });
+    };
+    fails(&mut world);
+    assert_eq!(is_going_on(&world), [false]);
+    world.pass(1_000);
+    assert_eq!(is_going_on(&world), [true]);
+    fails(&mut world);
+    world.submit(Verb::DeleteCollection { collection }, Level::All);
+    world.reply("A DELETE abc", 200);
+    world.reply("B DELETE abc", 200);
+    world.pass(1);
+    assert!(is_going_on(&world).is_empty());
+}
+
+/// What a comparison finds after an operator has said which copy is right would only stand in the
+/// way: it is begun again.
+#[test]
+fn a_repair_overtakes_a_comparison() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.pass(1_000);
+    world.step(Event::Wanted(Task::Verify(collection)));
+    let source = A;
+    world.step(Event::Repair { collection, source });
+    let jobs = world.engine.report().jobs;
+    let tasks: Vec<_> = jobs.iter().map(|j| (&j.task, j.stage.is_some())).collect();
+    let rebuilds = Task::Rebuild(collection, B);
+    assert_eq!(
+        tasks,
+        [(&rebuilds, true), (&Task::Verify(collection), false)]
+    );
+}
+
+/// A copy of which nothing is known may be there all the same: a dead proxy's job had it made. So a
+/// delete goes there as well.
+#[test]
+fn a_copy_that_may_have_been_made_is_deleted_too() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.engine.change(vec![Change::Lost {
+        collection,
+        instance: B,
+        reason: "it is missing there".into(),
+    }]);
+    world.submit(Verb::DeleteCollection { collection }, Level::One);
+    world.reply("A DELETE abc", 200);
+    assert_eq!(world.lines(), ["B DELETE abc"]);
+    world.reply("B DELETE abc", 404);
+    assert_eq!(world.engine.report().pending, 0);
+}

@@ -1,0 +1,69 @@
+//! Questions to instances, before a delete is logged.
+
+use super::*;
+use crate::resolve::Unresolved;
+
+/// A question that outlasts its client's deadline holds nothing up: the client and those behind it
+/// are answered in time, and an answer that comes later does nothing.
+#[test]
+fn a_late_answer_to_a_question_does_nothing() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let ticket = Ticket(100);
+    world.submit_delete(ticket, c);
+    let behind = world.submit(add(c), Level::One);
+    world.pass(10_000);
+    assert_eq!((world.answers[&100], world.answers[&behind]), (503, 503));
+    let found = Ok(Bytes::from_static(b"{\"ids\":[\"x\"]}"));
+    world.step(Event::Resolved { ticket, found });
+    assert!(world.lines().is_empty());
+}
+
+/// An instance that fails a question, or is silent, is not the last word while another one is sound.
+#[test]
+fn a_question_goes_on_to_the_next_instance() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let ticket = Ticket(100);
+    world.submit_delete(ticket, c);
+    assert_eq!(world.questioned(), [A]);
+    let found = Err(Unresolved::of(&Sending::NotSent("refused".to_owned())));
+    world.step(Event::Resolved { ticket, found });
+    assert_eq!(world.questioned(), [B]);
+    let found = Ok(Bytes::from_static(b"{\"ids\":[\"x\"]}"));
+    world.step(Event::Resolved { ticket, found });
+    assert_eq!(world.lines(), ["A POST delete"]);
+
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    world.submit_delete(ticket, c);
+    assert_eq!(world.questioned(), [A]);
+    world.pass(1_000);
+    assert_eq!(world.questioned(), [B], "A is silent");
+    let found = || Ok(Bytes::from_static(b"{\"ids\":[\"x\"]}"));
+    world.step(Event::Resolved {
+        ticket,
+        found: found(),
+    });
+    world.step(Event::Resolved {
+        ticket,
+        found: found(),
+    });
+    assert_eq!(world.lines(), ["A POST delete"], "once");
+}
+
+/// A question that makes Chroma close the connection goes to two instances at most.
+#[test]
+fn a_question_that_breaks_two_instances_is_refused() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let ticket = Ticket(100);
+    world.submit_delete(ticket, c);
+    for instance in [A, B] {
+        assert_eq!(world.questioned(), [instance]);
+        let found = Err(Unresolved::Closed);
+        world.step(Event::Resolved { ticket, found });
+    }
+    assert_eq!(world.answers[&100], 502);
+    assert!(world.lines().is_empty());
+}

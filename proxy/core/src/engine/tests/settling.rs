@@ -1,0 +1,135 @@
+//! Rule 5: what may still be carried out is waited for, whoever sent it, and whatever has become of
+//! its entry.
+
+use super::*;
+
+impl World {
+    /// Another proxy takes over, and has not seen the instances yet.
+    fn taken_over(&mut self) {
+        let mut snapshot = self.ledger.snapshot(2);
+        for instance in [A, B] {
+            let record = marked().instance(instance);
+            snapshot
+                .catalog
+                .apply(&Change::Instance { instance, record });
+        }
+        self.engine = Engine::restore(SETTINGS, snapshot, self.now);
+        self.sent.clear();
+    }
+
+    /// A collection in whose lane A has refused the only entry, and B may have been sent it.
+    fn refused_by_one(&mut self) -> CollectionId {
+        let c = self.collection(1, "abc");
+        self.submit(add(c), Level::One);
+        self.pass(150);
+        assert_eq!(self.lines(), ["A POST add", "B POST add"]);
+        self.reply("A POST add", 422);
+        c
+    }
+
+    /// Where B stands in a lane, as the next proxy will find it.
+    fn cursor_of_b(&self, id: CollectionId) -> Position {
+        let lanes = self.ledger.snapshot(2).lanes;
+        let mut lane = lanes.iter().filter(|l| l.id == LaneId::Collection(id));
+        lane.next().unwrap().cursors[1].unwrap_or_default()
+    }
+}
+
+/// An instance to which nothing is owed is waited for as well, and used again afterwards.
+#[test]
+fn what_is_passed_over_at_the_start_settles_and_is_over() {
+    let mut world = World::new();
+    let c = world.refused_by_one();
+    world.taken_over();
+    world.probe(A, Probe::Answered);
+    world.probe(B, Probe::Answered);
+    world.submit(add(c), Level::One);
+    world.reply("A POST add", 201);
+    assert!(world.lines().is_empty(), "B may be carrying something out");
+    world.pass(1_000);
+    assert_eq!(world.lines(), ["B POST add"]);
+}
+
+/// As long as it may be carried out the log shows it: a third proxy waits for it too.
+#[test]
+fn what_is_passed_over_is_not_trimmed_before_it_has_settled() {
+    let mut world = World::new();
+    let c = world.refused_by_one();
+    world.taken_over();
+    world.probe(A, Probe::Answered);
+    world.pass(2_000);
+    assert_eq!(world.cursor_of_b(c), Position(0));
+    world.taken_over();
+    for instance in [A, B] {
+        world.probe(instance, Probe::Answered);
+    }
+    world.submit(add(c), Level::One);
+    world.reply("A POST add", 201);
+    assert!(world.lines().is_empty());
+    world.pass(1_000);
+    world.reply("B POST add", 201);
+    world.pass(1_000);
+    assert_eq!(world.cursor_of_b(c), Position(2));
+}
+
+/// A copy is not made anew while an old sending may still reach it, although its lane owes it
+/// nothing: the time in which its instance is silent does not count.
+#[test]
+fn a_quarantined_copy_settles_before_it_is_rebuilt() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.submit(add(collection), Level::One);
+    world.reply("A POST add", 201);
+    let source = A;
+    world.step(Event::Repair { collection, source });
+    world.end("B POST add", Sending::Silent);
+    for probe in [Probe::Silent, Probe::Silent] {
+        world.probe(B, probe);
+    }
+    world.pass(40_000);
+    world.probe(B, Probe::Answered);
+    let is_rebuilt = |world: &World| !world.engine.report().jobs.is_empty();
+    assert!(!is_rebuilt(&world), "B may just be carrying it out");
+    world.pass(29_000);
+    assert!(!is_rebuilt(&world));
+    world.pass(1_000);
+    assert!(is_rebuilt(&world));
+}
+
+/// A copy that a job of the proxy before was making is not touched before that job's requests can't
+/// be carried out any more: one of them may delete it.
+#[test]
+fn what_a_job_has_sent_settles_as_well() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.engine.change(vec![Change::Lost {
+        collection,
+        instance: B,
+        reason: "it is missing there".into(),
+    }]);
+    world.pass(1_000);
+    let is_rebuilt = |world: &World| !world.engine.report().jobs.is_empty();
+    assert!(is_rebuilt(&world));
+    world.taken_over();
+    for instance in [A, B] {
+        world.probe(instance, Probe::Answered);
+    }
+    world.pass(999);
+    assert!(!is_rebuilt(&world));
+    world.pass(1);
+    assert!(is_rebuilt(&world));
+    // One that ends in silence settles from when its instance answers.
+    let job = JobId(1);
+    let sending = Sending::Silent;
+    world.step(Event::Told { job, sending });
+    for probe in [Probe::Silent, Probe::Silent] {
+        world.probe(B, probe);
+    }
+    world.pass(40_000);
+    world.probe(B, Probe::Answered);
+    let is_going_on = |world: &World| world.engine.report().jobs[0].stage.is_some();
+    world.pass(29_000);
+    assert!(!is_going_on(&world), "B may just be carrying it out");
+    world.pass(1_000);
+    assert!(is_going_on(&world));
+}

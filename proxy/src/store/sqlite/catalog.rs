@@ -1,0 +1,324 @@
+//! Changes of the catalog as SQL.
+
+use achromat_core::{
+    catalog::{Change, Collection, Copy, InstanceRecord},
+    ids::{CollectionId, InstanceId, InstanceIx, Position, Token},
+};
+use sqlx::SqliteConnection;
+use uuid::Uuid;
+
+use super::{
+    super::InstanceNames,
+    keys,
+    statements::{Result, name, signed},
+};
+
+/// Takes changes of the catalog in.
+pub(super) async fn change(
+    connection: &mut SqliteConnection,
+    names: &InstanceNames,
+    changes: &[Change],
+) -> Result<()> {
+    for change in changes {
+        match change {
+            Change::Made(collection) => make(connection, names, collection).await?,
+            Change::Renamed { collection, name } => {
+                sqlx::query("UPDATE collections SET name = ? WHERE collection = ?")
+                    .bind(name.as_ref())
+                    .bind(key(*collection).as_slice())
+                    .execute(&mut *connection)
+                    .await?;
+            }
+            Change::Gone { collection, at } => {
+                keys::settle_void(connection, *collection).await?;
+                bury(connection, collection.0, *at).await?;
+            }
+            Change::Forgotten { collection } => forget(connection, collection.0).await?,
+            Change::DatabaseMade { .. }
+            | Change::DatabaseGone { .. }
+            | Change::TenantMade { .. } => change_namespace(connection, change).await?,
+            Change::Instance { instance, record } => {
+                let instance = name(names, *instance)?;
+                know_instance(connection, instance, record).await?;
+            }
+            Change::Token { instance, token } => {
+                renew_token(connection, name(names, *instance)?, *token).await?;
+            }
+            Change::Copied { .. }
+            | Change::Quarantined { .. }
+            | Change::Distrusted { .. }
+            | Change::Healed { .. }
+            | Change::Lost { .. } => change_copy(connection, names, change).await?,
+        }
+    }
+    Ok(())
+}
+
+fn key(collection: CollectionId) -> [u8; 16] {
+    collection.0.into_bytes()
+}
+
+async fn change_namespace(connection: &mut SqliteConnection, change: &Change) -> Result<()> {
+    let query = match change {
+        Change::DatabaseMade { namespace, id } => sqlx::query(
+            "INSERT INTO databases (tenant, name, database) VALUES (?, ?, ?)
+             ON CONFLICT (tenant, name) DO UPDATE SET database = excluded.database",
+        )
+        .bind(namespace.0.as_ref())
+        .bind(namespace.1.as_ref())
+        .bind(id.0.as_bytes().to_vec()),
+        Change::DatabaseGone { namespace } => {
+            sqlx::query("DELETE FROM databases WHERE tenant = ? AND name = ?")
+                .bind(namespace.0.as_ref())
+                .bind(namespace.1.as_ref())
+        }
+        Change::TenantMade { tenant } => {
+            sqlx::query("INSERT OR IGNORE INTO tenants (tenant) VALUES (?)").bind(tenant.as_ref())
+        }
+        _ => return Ok(()),
+    };
+    query.execute(connection).await?;
+    Ok(())
+}
+
+async fn know_instance(
+    connection: &mut SqliteConnection,
+    instance: &str,
+    record: &InstanceRecord,
+) -> Result<()> {
+    let (id, token) = record
+        .marker
+        .map_or((None, Token(0)), |marker| (Some(marker.id), marker.token));
+    sqlx::query(
+        "INSERT OR REPLACE INTO instances (instance, marker, token, quarantine) VALUES (?, ?, ?, ?)",
+    )
+    .bind(instance)
+    .bind(id.map(|id| id.0.into_bytes().to_vec()))
+    .bind(signed(token.0))
+    .bind(record.quarantine.as_deref())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn renew_token(
+    connection: &mut SqliteConnection,
+    instance: &str,
+    token: Token,
+) -> Result<()> {
+    sqlx::query("UPDATE instances SET token = ? WHERE instance = ?")
+        .bind(signed(token.0))
+        .bind(instance)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// What becomes of a column.
+#[derive(Clone, Copy, Default)]
+enum Column<T> {
+    #[default]
+    Kept,
+    Set(T),
+    Emptied,
+}
+
+impl<T> Column<T> {
+    fn is_kept(&self) -> bool {
+        matches!(self, Self::Kept)
+    }
+
+    fn value(self) -> Option<T> {
+        match self {
+            Self::Set(value) => Some(value),
+            Self::Kept | Self::Emptied => None,
+        }
+    }
+}
+
+/// What becomes of a copy's columns.
+#[derive(Default)]
+struct Columns<'a> {
+    id: Column<InstanceId>,
+    quarantine: Column<&'a str>,
+    distrust: Column<&'a str>,
+}
+
+async fn change_copy(
+    connection: &mut SqliteConnection,
+    names: &InstanceNames,
+    change: &Change,
+) -> Result<()> {
+    let nothing = Columns::default();
+    let (collection, instance, columns) = match change {
+        Change::Copied {
+            collection,
+            instance,
+            id,
+        } => {
+            let id = Column::Set(*id);
+            (collection, instance, Columns { id, ..nothing })
+        }
+        Change::Quarantined {
+            collection,
+            instance,
+            reason,
+        } => {
+            let quarantine = Column::Set(reason.as_ref());
+            let columns = Columns {
+                quarantine,
+                ..nothing
+            };
+            (collection, instance, columns)
+        }
+        Change::Distrusted {
+            collection,
+            instance,
+            reason,
+        } => {
+            let distrust = Column::Set(reason.as_ref());
+            (
+                collection,
+                instance,
+                Columns {
+                    distrust,
+                    ..nothing
+                },
+            )
+        }
+        Change::Healed {
+            collection,
+            instance,
+        } => {
+            let columns = Columns {
+                quarantine: Column::Emptied,
+                distrust: Column::Emptied,
+                ..nothing
+            };
+            (collection, instance, columns)
+        }
+        Change::Lost {
+            collection,
+            instance,
+            reason,
+        } => {
+            let columns = Columns {
+                id: Column::Emptied,
+                quarantine: Column::Set(reason.as_ref()),
+                distrust: Column::Emptied,
+            };
+            (collection, instance, columns)
+        }
+        _ => return Ok(()),
+    };
+    set_copy(connection, *collection, name(names, *instance)?, columns).await
+}
+
+async fn set_copy(
+    connection: &mut SqliteConnection,
+    collection: CollectionId,
+    instance: &str,
+    columns: Columns<'_>,
+) -> Result<()> {
+    let Columns {
+        id,
+        quarantine,
+        distrust,
+    } = columns;
+    let keeps = [id.is_kept(), quarantine.is_kept(), distrust.is_kept()];
+    sqlx::query(
+        "INSERT INTO copies (collection, instance, instance_id, quarantine, distrust)
+         VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (collection, instance) DO UPDATE SET
+             instance_id = CASE WHEN ?6 THEN instance_id ELSE ?3 END,
+             quarantine = CASE WHEN ?7 THEN quarantine ELSE ?4 END,
+             distrust = CASE WHEN ?8 THEN distrust ELSE ?5 END",
+    )
+    .bind(key(collection).as_slice())
+    .bind(instance)
+    .bind(id.value().map(|id| id.0.into_bytes().to_vec()))
+    .bind(quarantine.value())
+    .bind(distrust.value())
+    .bind(keeps[0])
+    .bind(keeps[1])
+    .bind(keeps[2])
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn make(
+    connection: &mut SqliteConnection,
+    names: &InstanceNames,
+    collection: &Collection,
+) -> Result<()> {
+    let id = collection.id.0.into_bytes();
+    sqlx::query(
+        "INSERT OR REPLACE INTO collections (collection, tenant, database, name, made_at, gone_at) VALUES (?, ?, ?, ?, ?, ?)",
+    )
+    .bind(id.as_slice())
+    .bind(collection.tenant.as_ref())
+    .bind(collection.database.as_ref())
+    .bind(collection.name.as_ref())
+    .bind(signed(collection.made_at.0))
+    .bind(collection.gone_at.map(|at| signed(at.0)))
+    .execute(&mut *connection)
+    .await?;
+    for (instance, copy) in InstanceIx::all(collection.copies.len()).zip(&collection.copies) {
+        let Copy {
+            id: copy_id,
+            quarantine,
+            distrust,
+        } = copy;
+        if *copy == Copy::default() {
+            continue;
+        }
+        sqlx::query(
+            "INSERT OR REPLACE INTO copies (collection, instance, instance_id, quarantine, distrust) VALUES (?, ?, ?, ?, ?)",
+        )
+        .bind(id.as_slice())
+        .bind(name(names, instance)?)
+        .bind(copy_id.map(|id| id.0.into_bytes().to_vec()))
+        .bind(quarantine.as_deref())
+        .bind(distrust.as_deref())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// The lane's row stays, so that its positions are never given again.
+async fn bury(connection: &mut SqliteConnection, id: Uuid, at: Position) -> Result<()> {
+    let key = id.into_bytes();
+    sqlx::query("UPDATE collections SET gone_at = ? WHERE collection = ?")
+        .bind(signed(at.0))
+        .bind(key.as_slice())
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("DELETE FROM entries WHERE lane = ?")
+        .bind(key.as_slice())
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query("UPDATE lanes SET trimmed = head WHERE lane = ?")
+        .bind(key.as_slice())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn forget(connection: &mut SqliteConnection, id: Uuid) -> Result<()> {
+    let key = id.into_bytes();
+    for statement in [
+        "DELETE FROM collections WHERE collection = ?",
+        "DELETE FROM copies WHERE collection = ?",
+        "DELETE FROM entries WHERE lane = ?",
+        "DELETE FROM cursors WHERE lane = ?",
+        "DELETE FROM lanes WHERE lane = ?",
+    ] {
+        sqlx::query(statement)
+            .bind(key.as_slice())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}

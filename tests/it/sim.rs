@@ -1,0 +1,100 @@
+//! The simulator in the test command: histories with everything that can go wrong, the same bytes
+//! for the same seed, and bugs that are planted to be found.
+
+use std::thread::available_parallelism;
+
+use achromat_tests::sim::{
+    bugs::Planting,
+    faults::Fault,
+    marks::Mark,
+    plan::Options,
+    runner::{replay, run, run_all, shrink, until_found},
+    scopes::{self, explore},
+};
+
+/// Histories of the test command.
+const HISTORIES: u64 = 10_000;
+
+/// More histories than any scope has.
+const SCOPE_MAX: u64 = 100_000;
+
+/// Histories within which a planted bug must be found.
+const TO_FIND_MAX: u64 = 2_000;
+
+/// No invariant is broken in ten thousand histories, and they come to the places that they are
+/// for.
+#[test]
+fn ten_thousand_histories_break_nothing() {
+    let options = Options::default();
+    let threads = available_parallelism().map_or(1, usize::from);
+    let summary = run_all(0..HISTORIES, &options, threads, 1);
+    println!(
+        "{} histories, {} operations, {:.0} histories/s",
+        summary.histories,
+        summary.operations,
+        summary.per_second()
+    );
+    if let Some((seed, violation)) = summary.failures.first_key_value() {
+        let (least, said) = shrink(*seed, &options);
+        let line = replay(*seed, &least);
+        panic!("seed {seed} breaks: {violation}\nmade small: {said}\nrun it again: {line}");
+    }
+    let unreached: Vec<_> = summary.unreached(Mark::is_frequent).collect();
+    assert!(unreached.is_empty(), "never reached: {unreached:?}");
+    let never = Fault::ALL.iter();
+    let never: Vec<_> = never
+        .filter(|f| summary.faults.get(**f as usize) == 0)
+        .collect();
+    assert!(never.is_empty(), "never happened: {never:?}");
+}
+
+/// A seed gives the same history, byte for byte.
+#[test]
+fn a_seed_gives_the_same_bytes() {
+    let options = Options::default();
+    for seed in (0..HISTORIES).step_by(200) {
+        let [first, second] = [(); 2].map(|()| run(seed, &options, true).trace);
+        assert_eq!(first, second, "seed {seed}");
+        let (_, lines) = first;
+        assert!(lines > 100, "seed {seed} says only {lines} lines");
+    }
+}
+
+/// Every history of the small scopes.
+#[test]
+fn small_scopes_are_lived_through_exhaustively() {
+    for scope in scopes::all() {
+        let name = scope.name;
+        let explored = explore(&scope, &Options::default(), SCOPE_MAX);
+        if let Some((violation, choices)) = explored.violation {
+            panic!("{name}: {violation}\nwith the choices {choices:?}");
+        }
+        println!("{name}: {} histories", explored.histories);
+        assert!(explored.histories < SCOPE_MAX, "{name} has no end");
+    }
+}
+
+/// Each planted bug is found, and soon.
+#[test]
+fn planted_bugs_are_found() {
+    for planting in Planting::ALL {
+        let options = Options {
+            planting: Some(planting),
+            ..Options::default()
+        };
+        let name = planting.name();
+        let found = match planting.scope() {
+            Some(scope) => {
+                let explored = explore(&scope, &options, TO_FIND_MAX);
+                let violation = explored.violation.map(|(violation, _)| violation);
+                violation.map(|violation| (explored.histories, violation))
+            }
+            None => until_found(&options, TO_FIND_MAX),
+        };
+        let Some((histories, violation)) = found else {
+            panic!("{name} is not found in {TO_FIND_MAX} histories");
+        };
+        let violation: String = violation.chars().take(120).collect();
+        println!("{name}: found by history {histories}: {violation}");
+    }
+}

@@ -1,0 +1,119 @@
+//! A PostgreSQL server for the length of a test.
+
+use std::{
+    fs::File,
+    io::Write as _,
+    os::unix::fs::chown,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, geteuid, kill_process};
+use tempfile::TempDir;
+
+use crate::{cluster::folder, tools, wait::eventually};
+
+/// The user that owns nothing: PostgreSQL refuses to run as root.
+const NOBODY: u32 = 65_534;
+
+/// A server that listens to nothing but a socket in its folder.
+pub struct Postgres {
+    folder: TempDir,
+    child: Child,
+}
+
+/// One of PostgreSQL's programs, as a user that it runs as.
+fn program(name: &str) -> Command {
+    let path = tools::postgres().join(name);
+    if !geteuid().is_root() {
+        return Command::new(path);
+    }
+    let mut command = Command::new("setpriv");
+    let user = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
+    command.args(user).arg("--clear-groups").arg(path);
+    command
+}
+
+impl Postgres {
+    /// A fresh server; or why there can be none on this machine.
+    pub fn start() -> Result<Self, String> {
+        let version = program("initdb").arg("--version").output();
+        if !version.as_ref().is_ok_and(|output| output.status.success()) {
+            return Err(format!("initdb can't be run here: {version:?}"));
+        }
+        let folder = folder();
+        if geteuid().is_root() {
+            chown(folder.path(), Some(NOBODY), Some(NOBODY)).expect("its folder");
+        }
+        let data = folder.path().join("data");
+        let mut init = program("initdb");
+        init.current_dir(folder.path()).args([
+            "--username=postgres",
+            "--auth=trust",
+            "--no-sync",
+            "--pgdata",
+        ]);
+        let made = init.arg(&data).output().expect("initdb runs");
+        assert!(made.status.success(), "{made:?}");
+        let log = File::create(folder.path().join("log")).expect("a log file");
+        let child = program("postgres")
+            .current_dir(folder.path())
+            .arg("-D")
+            .arg(&data)
+            .arg("-k")
+            .arg(folder.path())
+            .args(["-c", "listen_addresses="])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("postgres starts");
+        let server = Self { folder, child };
+        eventually("PostgreSQL serves", Duration::from_secs(60), || {
+            server.run("SELECT 1")
+        });
+        Ok(server)
+    }
+
+    fn socket(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs statements in one transaction; returns the rows, one a line, columns apart by `|`.
+    pub fn run(&self, sql: &str) -> Result<String, String> {
+        let mut command = program("psql");
+        command
+            .current_dir(self.socket())
+            .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"])
+            .args(["--set=ON_ERROR_STOP=1", "--single-transaction"])
+            .args(["--username=postgres", "--dbname=postgres", "--host"])
+            .arg(self.socket())
+            .args(["--file", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("psql runs");
+        let mut input = child.stdin.take().expect("its input");
+        // A server that is not there yet ends it before it has read anything.
+        let _ended = input.write_all(sql.as_bytes());
+        drop(input);
+        let output = child.wait_with_output().expect("psql ends");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        if output.status.success() {
+            Ok(text(output.stdout))
+        } else {
+            Err(text(output.stderr))
+        }
+    }
+}
+
+impl Drop for Postgres {
+    /// SIGQUIT is its immediate shutdown.
+    fn drop(&mut self) {
+        let pid = Pid::from_child(&self.child);
+        if kill_process(pid, Signal::QUIT).is_ok() {
+            let _ended = self.child.wait();
+        }
+    }
+}
