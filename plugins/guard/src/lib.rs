@@ -119,7 +119,7 @@ pub struct DefaultGuard(Config);
 impl Plugin for DefaultGuard {
     fn configure(config: &str) -> Result<(Self, Wants), String> {
         let config = Config::parse(config)?;
-        let wants = Wants::parts(Parts::empty()).and_headers(config.unless_header.as_deref());
+        let wants = Wants::parts(Parts::SIZES).and_headers(config.unless_header.as_deref());
         Ok((Self(config), wants))
     }
 }

@@ -48,7 +48,7 @@ impl Key {
 }
 
 /// An instance's place in the configuration, from 0; the first is the primary.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct InstanceIx(pub u8);
 
 impl InstanceIx {

@@ -17,6 +17,7 @@ pub mod jobs;
 pub mod key;
 pub mod lane;
 pub mod limits;
+pub mod local;
 pub mod log;
 pub mod lookup;
 mod marker;

@@ -323,6 +323,7 @@ mod tests {
                 name: (*name).into(),
                 made_at: Position(1),
                 gone_at: None,
+                home: None,
                 copies: [copy].into_iter().collect(),
             })));
         }

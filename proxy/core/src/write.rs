@@ -67,6 +67,8 @@ pub struct Permit {
     pub(crate) needs_ids: bool,
     /// What is asked again when everything before it is decided: it destroys whatever is there then.
     pub(crate) guard: Option<Guard>,
+    /// What there was when a policy allowed that all of it be destroyed.
+    pub(crate) judged: Option<Catalog>,
 }
 
 impl Permit {
@@ -98,7 +100,38 @@ impl Permit {
             },
         };
         let checked = rules.check(&self.entry.verb, &self.entry.body);
-        checked.map(|_| ()).map_err(|denial| denied(&denial))
+        checked.map_err(|denial| denied(&denial))?;
+        match &self.judged {
+            Some(judged) => self.is_as_judged(judged, catalog),
+            None => Ok(()),
+        }
+    }
+
+    /// The same write, which a policy has allowed by what there was.
+    #[must_use]
+    pub fn judged_by(mut self, catalog: &Catalog) -> Self {
+        self.judged = self.guard.is_some().then(|| catalog.clone());
+        self
+    }
+
+    /// What a policy has judged by its name must be what is destroyed: nothing else was made, or got
+    /// another name, since.
+    fn is_as_judged(&self, judged: &Catalog, now: &Catalog) -> Result<(), Reply> {
+        let is_hit = |collection: &&Arc<Collection>| match &self.entry.verb {
+            Verb::DeleteDatabase { tenant, database } => {
+                collection.tenant == *tenant && collection.database == *database
+            }
+            _ => true,
+        };
+        let is_new = |collection: &Arc<Collection>| {
+            let before = judged.get(collection.id);
+            before.is_none_or(|before| before.name != collection.name)
+        };
+        if now.collections().filter(is_hit).any(is_new) {
+            let message = "Collections were made or renamed since this was judged; nothing was done";
+            return Err(reply::unavailable(message, 1));
+        }
+        Ok(())
     }
 
     /// The entry that it permits.
@@ -146,6 +179,7 @@ impl Permit {
             must_resolve,
             needs_ids: false,
             guard: None,
+            judged: None,
         }
     }
 }
@@ -222,6 +256,7 @@ impl WriteRules<'_> {
             must_resolve,
             needs_ids: false,
             guard: destroys_all.then(|| self.guard.clone()),
+            judged: None,
         })
     }
 
@@ -384,6 +419,7 @@ mod tests {
                 name: name.into(),
                 made_at: Position(1),
                 gone_at: None,
+                home: None,
                 copies: smallvec![copy(0xa00), copy(0xb00)],
             })));
         }

@@ -10,6 +10,7 @@ use crate::policy::{Figures, Policies, Slot, World};
 #[derive(Serialize)]
 pub(super) struct Slots {
     routing: SlotStatus,
+    wal: SlotStatus,
     guard: SlotStatus,
 }
 
@@ -45,6 +46,7 @@ impl Slots {
     pub(super) fn of(policies: &Policies) -> Self {
         Self {
             routing: slot(&policies.routing),
+            wal: slot(&policies.wal),
             guard: slot(&policies.guard),
         }
     }

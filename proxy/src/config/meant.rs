@@ -261,6 +261,7 @@ fn policy(checks: &mut Checks, written: &Written) -> PolicyConfig {
     let policy = &written.policy;
     PolicyConfig {
         routing: policy_slot(checks, "policy.routing", &policy.routing),
+        wal: policy_slot(checks, "policy.wal", &policy.wal),
         guard: policy_slot(checks, "policy.guard", &policy.guard),
         cache: (!policy.cache.is_empty()).then(|| policy.cache.as_str().into()),
     }

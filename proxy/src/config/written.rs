@@ -185,6 +185,8 @@ section! {
         cache: String = String::new(),
         /// The plugin that says where reads go. The default policy's configuration is JSON: `{"strategy": "read_replica", "replica_ratio": 0.8, "among_equals": "in_turn"}`.
         routing: PolicySlot = PolicySlot::default(),
+        /// The plugin that says which writes are logged, and when they are answered. The default policy's configuration is JSON: `{"records_level": "one", "rules": [{"collection": "scratch_*", "local_only": true}]}`.
+        wal: PolicySlot = PolicySlot::default(),
         /// The plugin that says what may be destroyed, below `guard`. The default policy's configuration is JSON: `{"protected": ["global"], "cleanup": ["test_*"], "delete_records_max": 1000, "unless_header": "x-confirm-delete"}`.
         guard: PolicySlot = PolicySlot::default(),
     }

@@ -31,6 +31,15 @@ pub struct Asker<'a> {
     pub headers: &'a HeaderMap,
 }
 
+/// How many records a delete would hit, and how many there are, as far as is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Those that it would hit.
+    pub hit: Option<u64>,
+    /// Those that the collection has.
+    pub held: Option<u64>,
+}
+
 /// One thing that would be destroyed.
 #[derive(Clone, Copy, Default)]
 struct Victim<'a> {
@@ -55,11 +64,11 @@ impl<'a> Victim<'a> {
 struct Deletion {
     ids: Vec<String>,
     filter: Option<String>,
-    count: Option<u64>,
+    counted: Counted,
 }
 
 impl Deletion {
-    fn of(body: &[u8]) -> Result<Self, Reply> {
+    fn of(body: &[u8], counted: Counted) -> Result<Self, Reply> {
         let facts: DeleteFacts<'_> = body::facts(body).unwrap_or_default();
         let mut filter = serde_json::Map::new();
         for (name, part) in [
@@ -85,11 +94,15 @@ impl Deletion {
         }
         let ids = body::named_ids(body);
         let named = ids.as_ref().map(Vec::len);
-        let count = named.filter(|_| filter.is_none());
+        let named = named.filter(|_| filter.is_none());
+        let named = named.and_then(|count| count.try_into().ok());
         Ok(Self {
             ids: shown(ids.unwrap_or_default()),
             filter,
-            count: count.and_then(|count| count.try_into().ok()),
+            counted: Counted {
+                hit: counted.hit.or(named),
+                ..counted
+            },
         })
     }
 }
@@ -113,6 +126,7 @@ impl Slot<GuardSlot> {
         catalog: &Catalog,
         entry: &Entry,
         asker: Asker<'_>,
+        counted: Counted,
     ) -> Result<(), Reply> {
         if generation.is_native() {
             return Ok(());
@@ -157,7 +171,7 @@ impl Slot<GuardSlot> {
                 },
                 Some(collection),
             ) => {
-                let deletion = Deletion::of(&entry.body)?;
+                let deletion = Deletion::of(&entry.body, counted)?;
                 let victim = Victim::collection(collection);
                 self.ask(
                     generation,
@@ -208,8 +222,8 @@ impl Slot<GuardSlot> {
             records: deletion.map(|deletion| Records {
                 ids: &ids,
                 filter: deletion.filter.as_deref(),
-                count: deletion.count,
-                held: None,
+                count: deletion.counted.hit,
+                held: deletion.counted.held,
             }),
             subject: None,
             client: client.as_deref(),

@@ -14,6 +14,7 @@ mod engine;
 mod figures;
 mod guarding;
 mod host;
+mod judging;
 mod kept;
 pub mod limits;
 mod policies;
@@ -38,9 +39,9 @@ pub use self::{
     embedded::{default_component, default_source},
     engine::{EngineError, Plugins},
     figures::{Figures, TIMES},
-    guarding::Asker,
+    guarding::{Asker, Counted},
     host::Overstep,
-    policies::{Choice, Policies, PolicyConfig, PolicyError, SlotConfig},
+    policies::{Choice, Generations, Policies, PolicyConfig, PolicyError, SlotConfig},
     request::Request,
     routing::Conditions,
     slot::{Generation, Slot},

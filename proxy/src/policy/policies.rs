@@ -9,9 +9,9 @@ use super::{
     embedded::default_source,
     engine::{EngineError, Plugins},
     limits::{Budget, COMPONENT_BYTES_MAX},
-    slot::Slot,
+    slot::{Generation, Slot},
     version::{Source, Version},
-    world::{GuardSlot, Member, RoutingSlot, World},
+    world::{GuardSlot, Member, RoutingSlot, WalSlot, World},
 };
 
 /// Which plugin sits in a slot at the start.
@@ -41,6 +41,8 @@ pub struct SlotConfig {
 pub struct PolicyConfig {
     /// Where requests go.
     pub routing: SlotConfig,
+    /// Which writes are logged, and when they are answered.
+    pub wal: SlotConfig,
     /// What may be destroyed.
     pub guard: SlotConfig,
     /// Where compiled plugins are kept.
@@ -79,8 +81,20 @@ pub enum PolicyError {
 pub struct Policies {
     /// Where requests go.
     pub routing: Slot<RoutingSlot>,
+    /// Which writes are logged, and when they are answered.
+    pub wal: Slot<WalSlot>,
     /// What may be destroyed.
     pub guard: Slot<GuardSlot>,
+}
+
+/// The policies that a write lives in from its start to its end.
+pub struct Generations {
+    /// Where it goes.
+    pub routing: Arc<Generation<RoutingSlot>>,
+    /// Whether it is logged, and when it is answered.
+    pub wal: Arc<Generation<WalSlot>>,
+    /// What it may destroy.
+    pub guard: Arc<Generation<GuardSlot>>,
 }
 
 impl fmt::Debug for Policies {
@@ -90,17 +104,28 @@ impl fmt::Debug for Policies {
 }
 
 impl Policies {
+    /// What a write that begins now lives in.
+    pub fn generations(&self) -> Generations {
+        Generations {
+            routing: self.routing.generation(),
+            wal: self.wal.generation(),
+            guard: self.guard.generation(),
+        }
+    }
+
     /// Fills the slots. It compiles: not for a thread that serves.
     pub fn fill(config: &PolicyConfig, members: Vec<Member>) -> Result<Self, PolicyError> {
         let policies = Self {
             routing: Slot::native(Arc::new(members)),
+            wal: Slot::native(Arc::new(())),
             guard: Slot::native(Arc::new(())),
         };
-        let wanted = [&config.routing, &config.guard];
+        let wanted = [&config.routing, &config.wal, &config.guard];
         // Where no plugin runs, no memory is set apart for them.
         if wanted.iter().any(|slot| slot.plugin != Choice::Native) {
             let plugins = Plugins::new(config.cache.clone())?;
             fill(&policies.routing, &plugins, &config.routing)?;
+            fill(&policies.wal, &plugins, &config.wal)?;
             fill(&policies.guard, &plugins, &config.guard)?;
         }
         Ok(policies)

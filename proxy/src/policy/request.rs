@@ -29,6 +29,8 @@ pub struct Request<'a> {
     pub captures: &'a Captures<'a>,
     /// The collection that it means.
     pub collection: Option<&'a Collection>,
+    /// The name of the collection that it makes.
+    pub made: Option<&'a str>,
     /// Its body.
     pub body: &'a [u8],
     /// Who asks.
@@ -59,8 +61,9 @@ impl Request<'_> {
             tenant: tenant.as_deref(),
             database: database.as_deref(),
             collection: collection
-                .filter(|_| wants(Parts::COLLECTION))
-                .map(|collection| collection.name.as_ref()),
+                .map(|collection| collection.name.as_ref())
+                .or(self.made)
+                .filter(|_| wants(Parts::COLLECTION)),
             collection_id: collection
                 .filter(|_| wants(Parts::COLLECTION_ID))
                 .map(|collection| uuid(collection.id.0)),

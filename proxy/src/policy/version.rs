@@ -66,6 +66,13 @@ pub struct Wanted {
     pub headers: Vec<http::HeaderName>,
 }
 
+impl Wanted {
+    /// Whether a guard wants records to be counted before they are deleted.
+    pub fn counts(&self) -> bool {
+        self.parts.contains(Parts::SIZES)
+    }
+}
+
 /// One instance that is not being asked.
 struct Idle<W: World> {
     store: Store<State>,

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use achromat_core::policy::{
-    Acknowledge, Eligibility, Nonsense, Permission, Preference, Refusal, Routing, Slot,
+use achromat_core::{
+    log::Level,
+    policy::{Eligibility, Nonsense, Permission, Preference, Refusal, Routing, Slot},
 };
 use wasmtime::{Store, component::InstancePre};
 
@@ -281,10 +282,10 @@ impl World for WalSlot {
         Ok(match policy.call_judge(store, operation)? {
             wal_policy::Eligibility::Replicate(replication) => Ok(Eligibility::Replicate {
                 level: replication.level.map(|level| match level {
-                    wal_policy::Level::One => Acknowledge::One,
-                    wal_policy::Level::Majority => Acknowledge::Majority,
-                    wal_policy::Level::All => Acknowledge::All,
-                    wal_policy::Level::Logged => Acknowledge::Logged,
+                    wal_policy::Level::One => Level::One,
+                    wal_policy::Level::Majority => Level::Majority,
+                    wal_policy::Level::All => Level::All,
+                    wal_policy::Level::Logged => Level::Logged,
                 }),
                 accept_when_down: replication.accept_when_down,
             }),

@@ -6,7 +6,10 @@
 //! may be destroyed: `core` does.
 
 mod admission;
+mod counting;
 mod intake;
+mod judge;
+mod local;
 mod read;
 mod respond;
 mod write;
@@ -83,6 +86,7 @@ pub struct App {
     admission: Admission,
     options: HttpServerOptions,
     reads: AtomicU64,
+    writes: AtomicU64,
 }
 
 /// The listener at work.
@@ -114,6 +118,7 @@ impl App {
             admission: Admission::new(settings.limits),
             options,
             reads: AtomicU64::new(1),
+            writes: AtomicU64::new(1),
         }
     }
 

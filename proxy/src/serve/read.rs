@@ -97,6 +97,14 @@ impl App {
     }
 }
 
+impl App {
+    /// Requests that an instance has not answered yet.
+    pub(super) fn in_flight(&self, instance: InstanceIx) -> u64 {
+        let instance = self.instances.get(instance);
+        instance.map_or(0, |instance| instance.figures.snapshot().in_flight)
+    }
+}
+
 impl<'a, 't> Read<'a, 't> {
     /// Tries instances until one has an answer for the client; a second one beside the first when
     /// that is silent.
@@ -189,15 +197,13 @@ impl<'a, 't> Read<'a, 't> {
 
     /// What the routing policy wants. Whatever it is, I09 stands above it.
     fn ask_policy(&self, view: &View, lookup: &Lookup<'_>) -> Routing {
-        let in_flight = |instance| {
-            let instance = self.app.instances.get(instance);
-            instance.map_or(0, |instance| instance.figures.snapshot().in_flight)
-        };
+        let in_flight = |instance| self.app.in_flight(instance);
         let request = policy::Request {
             number: self.turn,
             route: self.route,
             captures: &self.captures,
             collection: lookup.collection(),
+            made: None,
             body: &self.body,
             client: self.intake.client,
             headers: &self.intake.headers,

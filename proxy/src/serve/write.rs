@@ -3,30 +3,32 @@
 //! A write with a key is first looked for in the store: what was done under it is not judged anew
 //! (a repeated delete would find nothing to delete) but told again.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use achromat_core::{
     ids::LaneId,
     key::{Fingerprint, KeyRecord, Keyed, Under},
     reply::{self, Reply},
     route::{Captures, Route, Target},
-    write::{Permit, WriteRules, permit},
 };
 use bytes::Bytes;
-use http::header;
 use tokio::time::{Instant, sleep};
 
-use super::{App, intake::Intake};
-use crate::{clock, policy::Asker, replicate::Told};
+use super::{App, intake::Intake, judge::Judged};
+use crate::{policy::Generations, replicate::Told};
 
 /// Pause before the store is asked again for an outcome that is about to be recorded.
 const OUTCOME_PAUSE: Duration = Duration::from_millis(20);
 
 /// A write as its client sent it.
-struct Asked<'a> {
-    intake: &'a Intake,
-    route: &'a Route,
-    captures: &'a Captures<'a>,
+pub(super) struct Asked<'a> {
+    pub(super) intake: &'a Intake,
+    pub(super) route: &'a Route,
+    pub(super) captures: &'a Captures<'a>,
+    /// Counts writes.
+    pub(super) number: u64,
+    /// The policies that it lives in.
+    pub(super) generations: Generations,
 }
 
 impl App {
@@ -50,6 +52,8 @@ impl App {
             intake,
             route,
             captures,
+            number: self.writes.fetch_add(1, Relaxed),
+            generations: self.policies.generations(),
         };
         match keyed {
             None => self.write_plainly(&asked, body).await,
@@ -58,8 +62,9 @@ impl App {
     }
 
     async fn write_plainly(&self, asked: &Asked<'_>, body: Bytes) -> Reply {
-        let permit = match self.judge(asked, body) {
-            Ok(permit) => permit,
+        let permit = match self.judge(asked, body).await {
+            Ok(Judged::Logged(permit)) => permit,
+            Ok(Judged::Local(write)) => return self.write_locally(&write).await,
             Err(reply) => return reply,
         };
         let deadline = self.settings.write_deadline;
@@ -82,8 +87,9 @@ impl App {
             let told = match Under::of(record, keyed) {
                 Under::Reused(reply) => return reply,
                 Under::Repeat(record) => self.repeat(record, left).await,
-                Under::First => match (refusal.take(), self.judge(asked, body.clone())) {
-                    (_, Ok(permit)) => {
+                Under::First => match (refusal.take(), self.judge(asked, body.clone()).await) {
+                    (_, Ok(Judged::Local(_))) => return without_key(),
+                    (_, Ok(Judged::Logged(permit))) => {
                         let permit = permit.under(keyed.clone());
                         self.replicator.submit(permit, left).await
                     }
@@ -114,33 +120,12 @@ impl App {
         };
         self.replicator.join(record, level, left).await
     }
+}
 
-    /// What stands above every policy judges first; then the guard's plugin may deny it.
-    fn judge(&self, asked: &Asked<'_>, body: Bytes) -> Result<Permit, Reply> {
-        let view = self.replicator.view();
-        let rules = WriteRules {
-            catalog: &view.catalog,
-            guard: &self.guard,
-            levels: self.settings.levels,
-        };
-        let content_type = asked.intake.header(&header::CONTENT_TYPE);
-        let permit = permit(
-            rules,
-            asked.route.action,
-            asked.captures,
-            content_type,
-            body,
-            clock::fresh(),
-        )?;
-        let asker = Asker {
-            client: asked.intake.client,
-            is_operator: self.admin.is_operators(asked.intake.token()),
-            headers: &asked.intake.headers,
-        };
-        let guard = &self.policies.guard;
-        guard.permits(&guard.generation(), &view.catalog, permit.entry(), asker)?;
-        Ok(permit)
-    }
+/// What is not logged is not remembered either.
+fn without_key() -> Reply {
+    let message = "The WAL policy keeps this write out of the log, so that a key can't be kept for it; send it without one";
+    Reply::error(400, "InvalidArgumentError", message)
 }
 
 fn unreadable(error: &crate::store::StoreError) -> Reply {

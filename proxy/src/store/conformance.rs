@@ -129,6 +129,7 @@ fn made(number: u128) -> Change {
         name: format!("name{number}").into(),
         made_at: Position(3),
         gone_at: None,
+        home: None,
         copies: [
             Copy {
                 id: Some(InstanceId(Uuid::from_u128(number + 0xa0))),
@@ -241,6 +242,19 @@ async fn the_catalog_is_the_fold_of_its_changes() {
                 collection: collection_id(2),
                 instance: B,
                 reason: "broken".into(),
+            },
+            Change::Homed {
+                collection: collection_id(1),
+                home: Some(B),
+            },
+            Change::Homed {
+                collection: collection_id(2),
+                home: Some(A),
+            },
+            Change::Quarantined {
+                collection: collection_id(2),
+                instance: A,
+                reason: "lost".into(),
             },
             Change::Gone {
                 collection: collection_id(3),

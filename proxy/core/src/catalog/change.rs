@@ -42,6 +42,10 @@ pub struct Collection {
     /// The entry of the schema lane that deleted it. Kept until every instance has applied that
     /// entry, because until then the instances behind still need the mapping.
     pub gone_at: Option<Position>,
+    /// The instance that alone gets its writes, which are not logged, and is alone read. What becomes
+    /// of the other copies does not matter then.
+    #[serde(default)]
+    pub home: Option<InstanceIx>,
     /// One for each instance.
     pub copies: SmallVec<[Copy; 2]>,
 }
@@ -52,14 +56,24 @@ impl Collection {
         self.copies.get(instance.at()).and_then(|copy| copy.id)
     }
 
-    /// Whether an instance has a copy that is used.
+    /// Whether an instance has a copy that is read.
     pub fn is_served_by(&self, instance: InstanceIx) -> bool {
+        self.home.is_none_or(|home| home == instance) && self.is_sound_on(instance)
+    }
+
+    /// Whether an instance has a copy as it should be.
+    pub fn is_sound_on(&self, instance: InstanceIx) -> bool {
         self.copies.get(instance.at()).is_some_and(Copy::is_served)
     }
 
     /// Whether every instance has a copy.
     pub fn is_complete(&self) -> bool {
         self.copies.iter().all(|copy| copy.id.is_some())
+    }
+
+    /// What one instance alone had is lost with its copy; the others' copies count again.
+    pub(super) fn leave(&mut self, instance: InstanceIx) {
+        self.home = self.home.filter(|home| *home != instance);
     }
 
     pub(super) fn copy_mut(&mut self, instance: InstanceIx) -> &mut Copy {
@@ -114,6 +128,11 @@ pub enum Change {
     },
     TenantMade {
         tenant: Arc<str>,
+    },
+    /// From now on one instance alone has its records; or all have again.
+    Homed {
+        collection: CollectionId,
+        home: Option<InstanceIx>,
     },
     /// A copy is as it should be again: it is used.
     Healed {

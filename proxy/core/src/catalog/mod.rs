@@ -60,6 +60,7 @@ impl Catalog {
                 reason,
             } => self.update(*collection, |c| {
                 c.copy_mut(*instance).quarantine = Some(Arc::clone(reason));
+                c.leave(*instance);
             }),
             Change::Distrusted {
                 collection,
@@ -82,6 +83,9 @@ impl Catalog {
             Change::TenantMade { tenant } => {
                 self.tenants.insert(Arc::clone(tenant));
             }
+            Change::Homed { collection, home } => {
+                self.update(*collection, |c| c.home = *home);
+            }
             Change::Healed {
                 collection,
                 instance,
@@ -101,6 +105,7 @@ impl Catalog {
                         quarantine: Some(Arc::clone(reason)),
                         distrust: None,
                     };
+                    c.leave(*instance);
                 });
             }
             Change::Instance { instance, record } => {
@@ -155,7 +160,7 @@ impl Catalog {
     fn index_served(&mut self, collection: &Collection) {
         for instance in InstanceIx::all(collection.copies.len()) {
             let unserved = self.unserved.entry(instance).or_default();
-            if collection.is_served_by(instance) {
+            if collection.is_sound_on(instance) {
                 unserved.remove(&collection.id);
             } else {
                 unserved.insert(collection.id);
@@ -374,6 +379,7 @@ mod tests {
             name: name.into(),
             made_at: Position(1),
             gone_at: None,
+            home: None,
             copies: copies
                 .map(|id| Copy {
                     id: (id > 0).then(|| InstanceId(Uuid::from_u128(id))),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Effect, Engine};
+use super::{Effect, Engine, submit::is_replicated};
 use crate::{
     health::Standing,
     ids::{InstanceId, InstanceIx, LaneId, Ticket},
@@ -184,9 +184,14 @@ impl Engine {
         if let Some(gate) = self.gates.get_mut(&lane)
             && let Some(mut submission) = gate.waiting.pop_front()
         {
-            gate.appending += 1;
-            submission.permit.entry.body = body;
-            self.append(submission);
+            match is_replicated(&self.catalog, &submission.permit) {
+                Ok(()) => {
+                    gate.appending += 1;
+                    submission.permit.entry.body = body;
+                    self.append(submission);
+                }
+                Err(reply) => self.answer(submission.ticket, reply),
+            }
         }
     }
 

@@ -311,6 +311,7 @@ impl Engine {
                 name: named.name.as_str().into(),
                 made_at: position,
                 gone_at: None,
+                home: None,
                 copies,
             }))
         } else {

@@ -9,13 +9,15 @@ use std::collections::VecDeque;
 
 use super::{Appending, Effect, Engine, resolving::Resolving};
 use crate::{
+    catalog::Catalog,
     durable::Write,
     health::Standing,
     ids::{InstanceIx, LaneId, Position, Ticket},
     key::Keyed,
     lane::{Client, Lane},
     limits::LANE_OPEN_MAX,
-    log::Level,
+    local,
+    log::{Level, Verb},
     planted::Bug,
     reply::{self, Reply},
     time::Instant,
@@ -107,6 +109,7 @@ impl Engine {
             let message = "No instance is in service; nothing was done";
             return Err(reply::unavailable(message, 1));
         }
+        is_replicated(&self.catalog, &submission.permit)?;
         let id = submission.permit.entry.verb.lane();
         let open = self.lane(id).map_or(0, Lane::open);
         let gate = self.gates.get(&id);
@@ -159,7 +162,8 @@ impl Engine {
         let Some(next) = gate.waiting.pop_front() else {
             return;
         };
-        match next.permit.is_still_given(&self.catalog) {
+        let given = next.permit.is_still_given(&self.catalog);
+        match given.and_then(|()| is_replicated(&self.catalog, &next.permit)) {
             Ok(()) => {
                 gate.appending += 1;
                 self.append(next);
@@ -279,5 +283,16 @@ impl Engine {
 
     pub(super) fn answer(&mut self, ticket: Ticket, reply: Reply) {
         self.effects.push(Effect::Answer { ticket, reply });
+    }
+}
+
+/// Refuses a write of records that one instance alone has.
+pub(super) fn is_replicated(catalog: &Catalog, permit: &Permit) -> Result<(), Reply> {
+    let Verb::Record { collection, .. } = permit.entry.verb else {
+        return Ok(());
+    };
+    match catalog.get(collection) {
+        Some(homed) if homed.home.is_some() => Err(local::refusal(&homed.name)),
+        _ => Ok(()),
     }
 }

@@ -976,6 +976,7 @@ fn a_restart_goes_on_where_it_stopped() {
         name: "abc".into(),
         made_at: Position(1),
         gone_at: None,
+        home: None,
         copies: copies.into(),
     })));
     let lane = LaneId::Collection(id);

@@ -157,6 +157,7 @@ impl Round<'_> {
             name: found.name.as_str().into(),
             made_at: self.head,
             gone_at: None,
+            home: None,
             copies: copies.collect(),
         })));
     }

@@ -90,6 +90,7 @@ fn make(catalog: &Catalog, mapping: &Mapping, count: usize, head: Position) -> C
         name: Arc::clone(&mapping.name),
         made_at: head,
         gone_at: None,
+        home: None,
         copies: InstanceIx::all(count).map(copy).collect(),
     }))
 }

@@ -8,6 +8,7 @@
 pub mod adopt;
 pub(crate) mod chroma;
 pub mod copy;
+pub(crate) mod home;
 pub mod mapping;
 pub(crate) mod mark;
 pub(crate) mod restore;
@@ -54,6 +55,8 @@ pub enum Task {
     Verify(CollectionId),
     /// Makes a collection known under the UUIDs that an operator gives.
     Map(mapping::Mapping),
+    /// Has one instance alone get the writes of a collection, and be read.
+    Home(CollectionId, InstanceIx),
     /// Makes a collection unknown; its copies stay where they are.
     Unmap(CollectionId),
 }
@@ -61,7 +64,7 @@ pub enum Task {
 impl Task {
     pub(crate) fn collection(&self) -> Option<CollectionId> {
         match self {
-            Self::Rebuild(id, _) | Self::Verify(id) => Some(*id),
+            Self::Rebuild(id, _) | Self::Verify(id) | Self::Home(id, _) => Some(*id),
             Self::Adopt(_) | Self::Restore(_) | Self::Mark(_) | Self::Map(_) | Self::Unmap(_) => {
                 None
             }
@@ -74,13 +77,17 @@ impl Task {
             Self::Adopt(instance) | Self::Restore(instance) | Self::Mark(instance) => {
                 Some(*instance)
             }
-            Self::Rebuild(..) | Self::Verify(_) | Self::Map(_) | Self::Unmap(_) => None,
+            Self::Rebuild(..)
+            | Self::Verify(_)
+            | Self::Home(..)
+            | Self::Map(_)
+            | Self::Unmap(_) => None,
         }
     }
 
     /// Whether it takes a few requests only, so that it need not wait for those that take long.
     pub(crate) fn is_small(&self) -> bool {
-        matches!(self, Self::Mark(_))
+        matches!(self, Self::Mark(_) | Self::Home(..))
     }
 
     /// The instance on which it changes something.
@@ -90,28 +97,30 @@ impl Task {
             | Self::Restore(target)
             | Self::Mark(target)
             | Self::Rebuild(_, target) => Some(*target),
-            Self::Verify(_) | Self::Map(_) | Self::Unmap(_) => None,
+            Self::Verify(_) | Self::Home(..) | Self::Map(_) | Self::Unmap(_) => None,
         }
     }
 
     /// Whether two tasks may not go on at once.
     pub(crate) fn excludes(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.collection(), other.collection());
         if self.is_small() || other.is_small() {
-            return self.marks() == other.marks();
+            let marks_the_same = self.marks().is_some() && self.marks() == other.marks();
+            return marks_the_same || ours.is_some() && ours == theirs;
         }
-        match (self.collection(), other.collection()) {
-            (Some(ours), Some(theirs)) => ours == theirs,
-            _ => true,
-        }
+        ours.is_none() || theirs.is_none() || ours == theirs
     }
 
     /// How long writes may wait for it.
     pub(crate) fn hold_max(&self) -> Duration {
         match self {
             Self::Adopt(_) | Self::Restore(_) => INSTANCE_HOLD_MAX,
-            Self::Rebuild(..) | Self::Verify(_) | Self::Mark(_) | Self::Map(_) | Self::Unmap(_) => {
-                HOLD_MAX
-            }
+            Self::Rebuild(..)
+            | Self::Verify(_)
+            | Self::Mark(_)
+            | Self::Home(..)
+            | Self::Map(_)
+            | Self::Unmap(_) => HOLD_MAX,
         }
     }
 }

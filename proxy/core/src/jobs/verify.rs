@@ -139,6 +139,10 @@ pub(crate) async fn verify(
     places: Places,
     pace: Pace,
 ) -> Result<Finding, Stopped> {
+    if port.catalog().get(id).is_some_and(|c| c.home.is_some()) {
+        let reason = "its writes are not logged: one instance alone has its records";
+        return Ok(Finding::Refused(reason.to_owned()));
+    }
     let Some((source, others)) = places.split_first() else {
         return Err(Stopped::because("no instance has it"));
     };

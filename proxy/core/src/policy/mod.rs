@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use crate::{
     ids::InstanceIx,
+    log::Level,
     reply::{self, Reply},
 };
 
@@ -166,26 +167,13 @@ pub enum Routing {
     Refuse(Refusal),
 }
 
-/// What must have happened before a write is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acknowledge {
-    /// One instance has done it.
-    One,
-    /// More than half of those in service have.
-    Majority,
-    /// All in service have.
-    All,
-    /// It is in the log.
-    Logged,
-}
-
 /// What becomes of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Eligibility {
     /// It is logged, and all instances do it. With neither of these it is the safe answer.
     Replicate {
         /// `None`: as configured.
-        level: Option<Acknowledge>,
+        level: Option<Level>,
         /// Whether it is accepted while no instance is in service.
         accept_when_down: bool,
     },

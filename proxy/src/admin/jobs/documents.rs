@@ -109,6 +109,7 @@ fn word(task: &Task) -> &'static str {
         Task::Mark(_) => "mark",
         Task::Rebuild(..) => "rebuild",
         Task::Verify(_) => "verify",
+        Task::Home(..) => "home",
         Task::Map(_) => "map",
         Task::Unmap(_) => "unmap",
     }
@@ -117,7 +118,7 @@ fn word(task: &Task) -> &'static str {
 fn subject(task: &Task) -> (Option<CollectionId>, Option<InstanceIx>) {
     match task {
         Task::Adopt(place) | Task::Restore(place) | Task::Mark(place) => (None, Some(*place)),
-        Task::Rebuild(id, place) => (Some(*id), Some(*place)),
+        Task::Rebuild(id, place) | Task::Home(id, place) => (Some(*id), Some(*place)),
         Task::Verify(id) | Task::Unmap(id) => (Some(*id), None),
         Task::Map(_) => (None, None),
     }

@@ -44,6 +44,10 @@ pub(super) async fn change(
             Change::Token { instance, token } => {
                 renew_token(connection, name(names, *instance)?, *token).await?;
             }
+            Change::Homed { collection, home } => {
+                let home = home.map(|home| name(names, home)).transpose()?;
+                set_home(connection, *collection, home).await?;
+            }
             Change::Copied { .. }
             | Change::Quarantined { .. }
             | Change::Distrusted { .. }
@@ -211,7 +215,38 @@ async fn change_copy(
         }
         _ => return Ok(()),
     };
-    set_copy(connection, *collection, name(names, *instance)?, columns).await
+    let instance = name(names, *instance)?;
+    if matches!(columns.quarantine, Column::Set(_)) {
+        leave_home(connection, *collection, instance).await?;
+    }
+    set_copy(connection, *collection, instance, columns).await
+}
+
+async fn set_home(
+    connection: &mut SqliteConnection,
+    collection: CollectionId,
+    home: Option<&str>,
+) -> Result<()> {
+    sqlx::query("UPDATE collections SET home = ? WHERE collection = ?")
+        .bind(home)
+        .bind(key(collection).as_slice())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// A collection's home is none any more when its copy there is lost.
+async fn leave_home(
+    connection: &mut SqliteConnection,
+    collection: CollectionId,
+    instance: &str,
+) -> Result<()> {
+    sqlx::query("UPDATE collections SET home = NULL WHERE collection = ? AND home = ?")
+        .bind(key(collection).as_slice())
+        .bind(instance)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 async fn set_copy(
@@ -254,7 +289,7 @@ async fn make(
 ) -> Result<()> {
     let id = collection.id.0.into_bytes();
     sqlx::query(
-        "INSERT OR REPLACE INTO collections (collection, tenant, database, name, made_at, gone_at) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO collections (collection, tenant, database, name, made_at, gone_at, home) VALUES (?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(id.as_slice())
     .bind(collection.tenant.as_ref())
@@ -262,6 +297,7 @@ async fn make(
     .bind(collection.name.as_ref())
     .bind(signed(collection.made_at.0))
     .bind(collection.gone_at.map(|at| signed(at.0)))
+    .bind(collection.home.map(|home| name(names, home)).transpose()?)
     .execute(&mut *connection)
     .await?;
     for (instance, copy) in InstanceIx::all(collection.copies.len()).zip(&collection.copies) {

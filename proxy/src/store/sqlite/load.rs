@@ -45,7 +45,16 @@ fn id_at(row: &SqliteRow, column: &str) -> Result<Uuid> {
 }
 
 fn place(names: &InstanceNames, row: &SqliteRow) -> Option<InstanceIx> {
-    let name: &str = row.get("instance");
+    place_of(names, row.get("instance"))
+}
+
+/// None when there is none, or when it is an instance no more: what it alone had is lost then.
+fn home(names: &InstanceNames, row: &SqliteRow) -> Option<InstanceIx> {
+    let home: Option<&str> = row.get("home");
+    place_of(names, home?)
+}
+
+fn place_of(names: &InstanceNames, name: &str) -> Option<InstanceIx> {
     InstanceIx::all(names.len())
         .zip(names.iter())
         .find(|(_, known)| known.as_ref() == name)
@@ -90,6 +99,7 @@ async fn catalog(connection: &mut SqliteConnection, names: &InstanceNames) -> Re
             name: row.get::<&str, _>("name").into(),
             made_at: position(row.get("made_at")),
             gone_at: row.get::<Option<i64>, _>("gone_at").map(position),
+            home: home(names, &row),
             copies: copies.into(),
         })));
     }

@@ -34,7 +34,7 @@ impl Engine {
             Ok(finding) => {
                 self.jobs.retries.remove(&task);
                 self.marked(&task);
-                if !task.is_small() {
+                if task.marks().is_none() || !task.is_small() {
                     self.found(task, finding);
                 }
             }
@@ -65,7 +65,8 @@ impl Engine {
             state.jobs_from = (self.now + settle, settle);
         }
         let at = self.now + backoff::pause(tries, u64::from(tries));
-        if tries >= ASKED_TRIES_MAX && self.jobs.asked.contains(&task) {
+        let is_last = tries >= ASKED_TRIES_MAX || matches!(task, Task::Home(..));
+        if is_last && self.jobs.asked.contains(&task) {
             self.jobs.retries.remove(&task);
             self.found(task, Finding::Refused(stopped.reason));
             return;

@@ -3,7 +3,10 @@
 mod ends;
 mod waits;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use super::{Engine, Settings};
 use crate::{
@@ -14,6 +17,7 @@ use crate::{
         Finding, Grant, Job, Places, Stage, Stopped, Task,
         adopt::{NOT_COMPARED, adopt},
         copy::{BEING_REPAIRED, rebuild},
+        home::home,
         mapping::{map, unmap},
         mark::renew,
         restore::restore,
@@ -194,7 +198,7 @@ impl Engine {
         let can_be_made = |task: &&Task| match task {
             Task::Verify(id) => {
                 let collection = self.catalog.get(*id);
-                collection.is_some_and(|collection| self.holders(collection).len() > 1)
+                collection.is_some_and(|c| c.home.is_none() && self.holders(c).len() > 1)
             }
             _ => false,
         };
@@ -238,7 +242,11 @@ impl Engine {
         let collection = self.catalog.get(id)?;
         let copy = collection.copies.get(instance.at())?;
         match (&copy.quarantine, &copy.distrust) {
-            (None, Some(reason)) if reason.as_ref() == NOT_COMPARED => Some(Task::Verify(id)),
+            (None, Some(reason))
+                if reason.as_ref() == NOT_COMPARED && collection.home.is_none() =>
+            {
+                Some(Task::Verify(id))
+            }
             (Some(_), None) => {
                 let lane = self.lanes.get(&id);
                 let is_quiet = lane.is_none_or(|lane| lane.is_quiet(instance, self.now));
@@ -254,7 +262,8 @@ impl Engine {
             return None;
         }
         let last = self.jobs.verified;
-        let ids = || self.catalog.collections().map(|collection| collection.id);
+        let everywhere = |c: &&Arc<Collection>| c.home.is_none();
+        let ids = || self.catalog.collections().filter(everywhere).map(|c| c.id);
         let next = ids().find(|id| Some(*id) > last).or_else(|| ids().next())?;
         Some(Task::Verify(next))
     }
@@ -355,6 +364,9 @@ impl Engine {
                 (places.len() > 1)
                     .then(|| Job::new(task, |port| Box::pin(verify(port, id, places, pace))))
             }
+            Task::Home(id, instance) => {
+                Some(Job::new(task, |port| Box::pin(home(port, id, instance))))
+            }
             Task::Map(mapping) => Some(Job::new(task, |port| Box::pin(map(port, mapping, count)))),
             Task::Unmap(id) => Some(Job::new(task, |port| Box::pin(unmap(port, id)))),
         }
@@ -424,7 +436,10 @@ impl Engine {
         let Some(copies) = self.catalog.get(collection).map(|c| c.copies.clone()) else {
             return;
         };
-        let mut changes = Vec::new();
+        let mut changes = vec![Change::Homed {
+            collection,
+            home: None,
+        }];
         for instance in InstanceIx::all(copies.len()) {
             changes.push(Change::Healed {
                 collection,

@@ -1,0 +1,139 @@
+//! What stands between a write and the log: the native rules, then the guard's plugin, then those
+//! that say where it goes and when it is answered.
+
+use std::sync::Arc;
+
+use achromat_core::{
+    catalog::Collection,
+    local::LocalWrite,
+    log::Verb,
+    policy::{Eligibility, Routing},
+    reply::Reply,
+    view::{Scope, View},
+    write::{Permit, WriteRules, permit},
+};
+use bytes::Bytes;
+use http::header;
+
+use super::{App, write::Asked};
+use crate::{
+    clock,
+    policy::{self, Asker, Conditions},
+};
+
+/// What becomes of a write.
+pub(super) enum Judged {
+    /// It is logged.
+    Logged(Permit),
+    /// One instance alone does it.
+    Local(LocalWrite),
+}
+
+impl App {
+    /// Judges a write, in the generation of policies in which it began.
+    pub(super) async fn judge(&self, asked: &Asked<'_>, body: Bytes) -> Result<Judged, Reply> {
+        let view = Arc::clone(&self.replicator.view());
+        let rules = WriteRules {
+            catalog: &view.catalog,
+            guard: &self.guard,
+            levels: self.settings.levels,
+        };
+        let content_type = asked.intake.header(&header::CONTENT_TYPE);
+        let permit = permit(
+            rules,
+            asked.route.action,
+            asked.captures,
+            content_type,
+            body,
+            clock::fresh(),
+        )?;
+        let permit = self.ask_guard(asked, &view, permit).await?;
+        self.ask_policies(asked, &view, permit)
+    }
+
+    async fn ask_guard(
+        &self,
+        asked: &Asked<'_>,
+        view: &View,
+        permit: Permit,
+    ) -> Result<Permit, Reply> {
+        let (guard, generation) = (&self.policies.guard, &asked.generations.guard);
+        if generation.is_native() {
+            return Ok(permit);
+        }
+        let asker = Asker {
+            client: asked.intake.client,
+            is_operator: self.admin.is_operators(asked.intake.token()),
+            headers: &asked.intake.headers,
+        };
+        let counted = self.count(generation, view, permit.entry()).await;
+        guard.permits(generation, &view.catalog, permit.entry(), asker, counted)?;
+        Ok(permit.judged_by(&view.catalog))
+    }
+
+    /// Asks who says where a write goes first, and who says when it is answered.
+    fn ask_policies(
+        &self,
+        asked: &Asked<'_>,
+        view: &View,
+        mut permit: Permit,
+    ) -> Result<Judged, Reply> {
+        let generations = &asked.generations;
+        if generations.routing.is_native() && generations.wal.is_native() {
+            return Ok(Judged::Logged(permit));
+        }
+        let collection = subject(view, &permit);
+        let body = permit.entry().body.clone();
+        let verb = permit.entry().verb.clone();
+        let request = policy::Request {
+            number: asked.number,
+            route: asked.route,
+            captures: asked.captures,
+            collection: collection.as_deref(),
+            made: made(&verb),
+            body: &body,
+            client: asked.intake.client,
+            headers: &asked.intake.headers,
+        };
+        let in_flight = |instance| self.in_flight(instance);
+        let conditions = Conditions {
+            view,
+            scope: collection.as_deref().map_or(Scope::Schema, Scope::Collection),
+            in_flight: &in_flight,
+        };
+        let routing = &self.policies.routing;
+        match routing.route(&generations.routing, &request, conditions) {
+            Routing::Native => {}
+            Routing::Prefer(preference) => {
+                if let Some(first) = preference.first.first() {
+                    permit = permit.first_on(*first);
+                }
+            }
+            Routing::Refuse(refusal) => return Err(refusal.reply()),
+        }
+        match self.policies.wal.judge(&generations.wal, &request) {
+            Eligibility::Replicate {
+                level,
+                accept_when_down,
+            } => Ok(Judged::Logged(permit.answered(level, accept_when_down))),
+            Eligibility::LocalOnly => Ok(match permit.locally(&self.guard, &view.catalog) {
+                Ok(local) => Judged::Local(local),
+                Err(permit) => Judged::Logged(*permit),
+            }),
+            Eligibility::Refuse(refusal) => Err(refusal.reply()),
+        }
+    }
+}
+
+fn subject(view: &View, permit: &Permit) -> Option<Arc<Collection>> {
+    let subject = permit.entry().verb.subject()?;
+    view.catalog.get(subject).cloned()
+}
+
+/// The name of what a write makes.
+fn made(verb: &Verb) -> Option<&str> {
+    match verb {
+        Verb::CreateCollection { name, .. } => name.as_deref(),
+        _ => None,
+    }
+}
