@@ -21,6 +21,7 @@ mod policy;
 mod readme;
 mod rebuild;
 mod sim;
+mod slots;
 mod suite;
 mod tidy;
 mod verify;

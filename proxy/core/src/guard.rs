@@ -26,6 +26,7 @@ impl Pattern {
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
     protected: Vec<(Arc<str>, Pattern)>,
+    cleanup: Vec<Pattern>,
 }
 
 /// A refusal, with the rule and what it protects.
@@ -48,7 +49,20 @@ impl Guard {
                 .into_iter()
                 .map(|text| (Arc::from(text), Pattern::new(text)))
                 .collect(),
+            cleanup: Vec::new(),
         }
+    }
+
+    /// The same guard, which lets a clean-up delete what fits these patterns.
+    #[must_use]
+    pub fn cleaning<'a>(mut self, patterns: impl IntoIterator<Item = &'a str>) -> Self {
+        self.cleanup = patterns.into_iter().map(Pattern::new).collect();
+        self
+    }
+
+    /// Whether a collection of this name is for a clean-up to delete.
+    pub fn cleans(&self, name: &str) -> bool {
+        self.cleanup.iter().any(|pattern| pattern.matches(name))
     }
 
     /// The rule that protects a name.

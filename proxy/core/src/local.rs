@@ -110,7 +110,8 @@ impl LocalWrite {
 }
 
 fn nobody() -> Reply {
-    let message = "The one instance that has this collection's records is not in service; nothing was done";
+    let message =
+        "The one instance that has this collection's records is not in service; nothing was done";
     reply::unavailable(message, 1)
 }
 

@@ -128,7 +128,8 @@ impl Permit {
             before.is_none_or(|before| before.name != collection.name)
         };
         if now.collections().filter(is_hit).any(is_new) {
-            let message = "Collections were made or renamed since this was judged; nothing was done";
+            let message =
+                "Collections were made or renamed since this was judged; nothing was done";
             return Err(reply::unavailable(message, 1));
         }
         Ok(())
@@ -231,6 +232,31 @@ pub fn permit_again(
         body,
         key: None,
         retries: Some(letter.id),
+    })
+}
+
+/// Judges the deletion of a collection that is cleaned up.
+pub fn permit_cleanup(
+    rules: WriteRules<'_>,
+    collection: CollectionId,
+    fresh: Fresh,
+) -> Result<Permit, Reply> {
+    let found = rules.catalog.get(collection);
+    let found = found.ok_or_else(|| reply::no_such_collection_id(&collection.to_string()))?;
+    if !rules.guard.cleans(&found.name) {
+        let name = &found.name;
+        return Err(reply::denied(&format!(
+            "[{name}] fits no pattern of guard.cleanup"
+        )));
+    }
+    rules.permit(Entry {
+        id: fresh.entry,
+        logged_at: fresh.logged_at,
+        verb: Verb::DeleteCollection { collection },
+        content_type: None,
+        body: Bytes::new(),
+        key: None,
+        retries: None,
     })
 }
 

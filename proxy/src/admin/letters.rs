@@ -13,8 +13,8 @@ use achromat_core::{
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Admin, json, problem};
-use crate::{clock, replicate::Told, store::StoreError};
+use super::{Admin, Asker, Deed, json, problem};
+use crate::{clock, policy::Counted, replicate::Told, store::StoreError};
 
 /// Letters that are listed at once.
 const LISTED_MAX: u32 = 1000;
@@ -120,7 +120,7 @@ impl Admin {
 
     /// Has the write of a letter done after all, at its place behind everything since. The letter is
     /// gone when the write is in the log; should that come to nothing too, there is a new letter.
-    pub(super) async fn retry_letter(&self, text: &str) -> Reply {
+    pub(super) async fn retry_letter(&self, text: &str, asker: Asker<'_>) -> Reply {
         let wanted = async {
             let id = parse(text)?;
             let found = self.replicator.letter(id).await;
@@ -133,7 +133,11 @@ impl Admin {
                     guard: &self.guard,
                     levels: self.facts.retrying.levels,
                 };
-                permit_again(rules, letter, body, clock::fresh())?
+                let permit = permit_again(rules, letter, body, clock::fresh())?;
+                let (guard, counted) = (&self.facts.policies.guard, Counted::default());
+                let generation = guard.generation();
+                guard.permits(&generation, &view.catalog, permit.entry(), asker, counted)?;
+                permit.judged_by(&view.catalog)
             };
             tracing::info!(letter = text, "an operator retries a letter");
             let deadline = self.facts.retrying.deadline;
@@ -155,13 +159,16 @@ impl Admin {
         }
     }
 
-    pub(super) async fn dismiss_letter(&self, text: &str) -> Reply {
+    pub(super) async fn dismiss_letter(&self, text: &str, asker: Asker<'_>) -> Reply {
         let wanted = async {
             let id = parse(text)?;
             let found = self.replicator.letter(id).await;
             found
                 .map_err(|error| unreadable(&error))?
                 .ok_or_else(|| unknown(text))?;
+            let subject = format!("letter {text}");
+            self.asked_guard(Deed::AdminDelete, None, Some(&subject), asker)
+                .map_err(|reason| problem(403, "Denied", &reason))?;
             let dismissed = self.replicator.dismiss(id).await;
             dismissed.map_err(|error| unreadable(&error))
         };

@@ -24,6 +24,9 @@ struct Mapping<'a> {
     primary_uuid: Option<String>,
     replica_uuid: Option<String>,
     status: &'static str,
+    /// The instance that alone has its records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    home: Option<&'a str>,
     instances: BTreeMap<&'a str, Option<String>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     quarantined: BTreeMap<&'a str, &'a str>,
@@ -62,6 +65,10 @@ impl State<'_> {
             } else {
                 "partial"
             },
+            home: collection
+                .home
+                .and_then(|home| self.instances.get(home))
+                .map(|instance| instance.name.as_ref()),
             instances: names()
                 .map(|(place, name)| (name, collection.on(place).map(|id| id.to_string())))
                 .collect(),

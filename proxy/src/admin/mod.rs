@@ -5,6 +5,7 @@
 //! moment; nothing is kept. Errors are problem documents (RFC 9457).
 
 mod answers;
+mod cleanup;
 mod jobs;
 mod letters;
 mod mappings;
@@ -12,14 +13,20 @@ mod policies;
 
 use std::{sync::Arc, time::Duration};
 
-use achromat_core::{guard::Guard, health::Standing, ids::Key, reply::Reply, route::Target};
+use achromat_core::{
+    catalog::Collection, guard::Guard, health::Standing, ids::Key, reply::Reply, route::Target,
+};
 use bytes::Bytes;
 use http::Method;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
 pub use self::letters::Retrying;
-use crate::{instances::Instances, policy::Policies, replicate::Replicator};
+use crate::{
+    instances::Instances,
+    policy::{Asker, Deed, Policies},
+    replicate::Replicator,
+};
 
 /// The longest that an operator's word about an instance holds.
 const FORCE_MAX: Duration = Duration::from_hours(24 * 7);
@@ -63,6 +70,8 @@ pub struct Question<'a, 't> {
     pub is_local: bool,
     /// The token that came with it.
     pub token: Option<&'a str>,
+    /// Who asks, as a guard sees them.
+    pub asker: Asker<'a>,
 }
 
 /// What is asked.
@@ -88,6 +97,7 @@ enum Call<'a> {
     Letters,
     RetryLetter(&'a str),
     DismissLetter(&'a str),
+    Cleanup,
 }
 
 impl Call<'_> {
@@ -98,7 +108,8 @@ impl Call<'_> {
             | Self::Verify
             | Self::Repair
             | Self::Map
-            | Self::RetryLetter(_) => "POST",
+            | Self::RetryLetter(_)
+            | Self::Cleanup => "POST",
             Self::Unmap(_) | Self::DismissLetter(_) => "DELETE",
             _ => "GET,HEAD",
         }
@@ -144,6 +155,7 @@ impl Admin {
             ["admin", "repair"] => Call::Repair,
             ["admin", "create_mapping"] => Call::Map,
             ["collection", "mappings", name] => Call::Unmap(name),
+            ["admin", "cleanup"] => Call::Cleanup,
             ["admin", "letters"] => Call::Letters,
             ["admin", "letters", id] => Call::DismissLetter(id),
             ["admin", "letters", id, "retry"] => Call::RetryLetter(id),
@@ -165,21 +177,27 @@ impl Admin {
         if changes && let Err(refusal) = self.authorise(&question) {
             return refusal;
         }
-        self.call(call, question.body).await
+        let is_operator = changes || self.is_operators(question.token);
+        let asker = Asker {
+            is_operator,
+            ..question.asker
+        };
+        self.call(call, question.body, asker).await
     }
 
-    async fn call(&self, call: Call<'_>, body: &Bytes) -> Reply {
+    async fn call(&self, call: Call<'_>, body: &Bytes, asker: Asker<'_>) -> Reply {
         match call {
             Call::Live => return json(200, &answers::Simple { status: "ok" }),
             Call::ForceHealth(name) => return self.force_health(name, body),
             Call::Verify => return self.verify(body).await,
             Call::Repair => return self.repair(body).await,
             Call::Map => return self.map(body).await,
-            Call::Unmap(name) => return self.unmap(name).await,
+            Call::Unmap(name) => return self.unmap(name, asker).await,
             Call::Transaction(key) => return self.transaction(&key).await,
+            Call::Cleanup => return self.cleanup(body, asker).await,
             Call::Letters => return self.letters().await,
-            Call::RetryLetter(id) => return self.retry_letter(id).await,
-            Call::DismissLetter(id) => return self.dismiss_letter(id).await,
+            Call::RetryLetter(id) => return self.retry_letter(id, asker).await,
+            Call::DismissLetter(id) => return self.dismiss_letter(id, asker).await,
             _ => {}
         }
         let Some(report) = self.replicator.report().await else {
@@ -205,6 +223,18 @@ impl Admin {
             Call::Jobs => json(200, &state.jobs()),
             _ => json(200, &state.status()),
         }
+    }
+
+    /// What the guard's plugin says of a deed; the reason when it denies it.
+    fn asked_guard(
+        &self,
+        deed: Deed,
+        collection: Option<&Collection>,
+        subject: Option<&str>,
+        asker: Asker<'_>,
+    ) -> Result<(), String> {
+        let guard = &self.facts.policies.guard;
+        guard.allows(&guard.generation(), deed, collection, subject, asker)
     }
 
     /// What became of the write under a key.

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod check;
+mod cleanup;
 mod dev;
 mod letters;
 mod remote;
@@ -49,6 +50,7 @@ fn command() -> Command {
         .subcommand(remote::repair_command())
         .subcommand(remote::jobs_command())
         .subcommand(letters::command())
+        .subcommand(cleanup::command())
 }
 
 fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -61,6 +63,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("repair", matches)) => Ok(remote::repair(matches)),
         Some(("jobs", matches)) => remote::jobs(matches),
         Some(("letters", matches)) => Ok(letters::run(matches)),
+        Some(("cleanup", matches)) => Ok(cleanup::run(matches)),
         _ => anyhow::bail!("no such command"),
     }
 }

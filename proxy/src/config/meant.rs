@@ -372,7 +372,11 @@ fn guard(checks: &mut Checks, written: &Written) -> Guard {
     if protected.iter().any(|pattern| pattern.trim().is_empty()) {
         checks.wrong("guard.protected", "an empty pattern protects nothing");
     }
-    Guard::new(protected.iter().map(String::as_str))
+    let cleanup = &written.guard.cleanup;
+    if cleanup.iter().any(|pattern| pattern.trim().is_empty()) {
+        checks.wrong("guard.cleanup", "an empty pattern fits nothing");
+    }
+    Guard::new(protected.iter().map(String::as_str)).cleaning(cleanup.iter().map(String::as_str))
 }
 
 fn token(checks: &mut Checks, written: &Written) -> Option<Arc<str>> {

@@ -175,6 +175,8 @@ section! {
     Guard {
         /// Names, or patterns with `*` and `?`, of collections that can't be deleted, emptied, renamed or reset through Achromat.
         protected: Vec<String> = vec!["global".to_owned()],
+        /// Names, or patterns with `*` and `?`, of collections that `achromat cleanup` deletes.
+        cleanup: Vec<String> = ["AUTOTEST_*", "test_*", "DEBUG_*"].map(str::to_owned).to_vec(),
     }
 }
 

@@ -47,6 +47,7 @@ struct Victim<'a> {
     database: Option<&'a str>,
     collection: Option<&'a Collection>,
     new_name: Option<&'a str>,
+    subject: Option<&'a str>,
 }
 
 impl<'a> Victim<'a> {
@@ -56,6 +57,7 @@ impl<'a> Victim<'a> {
             database: Some(&collection.database),
             collection: Some(collection),
             new_name: None,
+            subject: None,
         }
     }
 }
@@ -185,6 +187,20 @@ impl Slot<GuardSlot> {
         }
     }
 
+    /// Whether an operator may do something; the reason when not.
+    pub fn allows(
+        &self,
+        generation: &Generation<GuardSlot>,
+        deed: Deed,
+        collection: Option<&Collection>,
+        subject: Option<&str>,
+        asker: Asker<'_>,
+    ) -> Result<(), String> {
+        let victim = collection.map_or_else(Victim::default, Victim::collection);
+        let victim = Victim { subject, ..victim };
+        self.decided(generation, deed, victim, None, asker)
+    }
+
     fn ask_of_each<'a>(
         &self,
         generation: &Generation<GuardSlot>,
@@ -206,6 +222,19 @@ impl Slot<GuardSlot> {
         deletion: Option<&Deletion>,
         asker: Asker<'_>,
     ) -> Result<(), Reply> {
+        self.decided(generation, deed, victim, deletion, asker)
+            .map_err(|reason| reply::denied(&reason))
+    }
+
+    /// Whether a deed may be done; the reason when not.
+    fn decided(
+        &self,
+        generation: &Generation<GuardSlot>,
+        deed: Deed,
+        victim: Victim<'_>,
+        deletion: Option<&Deletion>,
+        asker: Asker<'_>,
+    ) -> Result<(), String> {
         let wanted = generation.version().map(|version| version.wanted());
         let headers = wanted.map(|wanted| chosen(asker.headers, &wanted.headers));
         let client = asker.client.map(|address| address.to_string());
@@ -225,18 +254,18 @@ impl Slot<GuardSlot> {
                 count: deletion.counted.hit,
                 held: deletion.counted.held,
             }),
-            subject: None,
+            subject: victim.subject,
             client: client.as_deref(),
             is_operator: asker.is_operator,
             headers: headers.as_deref().unwrap_or_default(),
         };
         match self.decide(generation, question) {
             None | Some(Permission::Allow) => Ok(()),
-            Some(Permission::Deny(reason)) => Err(reply::denied(&reason)),
-            Some(Permission::Trash(time)) => Err(reply::denied(&format!(
+            Some(Permission::Deny(reason)) => Err(reason),
+            Some(Permission::Trash(time)) => Err(format!(
                 "the clean-up guard wants this to be kept for {} s, and there is no trash yet; what can't be undone is denied",
                 time.as_secs()
-            ))),
+            )),
         }
     }
 }

@@ -96,7 +96,10 @@ impl App {
         };
         let exchange = self.instances.exchange(instance, request, COUNT_DEADLINE);
         let whole = exchange.await.ok()?.whole(REPLY_BYTES_MAX);
-        let reply = tokio::time::timeout(COUNT_DEADLINE, whole).await.ok()?.ok()?;
+        let reply = tokio::time::timeout(COUNT_DEADLINE, whole)
+            .await
+            .ok()?
+            .ok()?;
         reply.is_success().then_some(reply.body)
     }
 }

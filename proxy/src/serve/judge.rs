@@ -98,7 +98,9 @@ impl App {
         let in_flight = |instance| self.in_flight(instance);
         let conditions = Conditions {
             view,
-            scope: collection.as_deref().map_or(Scope::Schema, Scope::Collection),
+            scope: collection
+                .as_deref()
+                .map_or(Scope::Schema, Scope::Collection),
             in_flight: &in_flight,
         };
         let routing = &self.policies.routing;

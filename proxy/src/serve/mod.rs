@@ -45,7 +45,7 @@ use self::{
 use crate::{
     admin::{Admin, Question},
     instances::Instances,
-    policy::Policies,
+    policy::{Asker, Policies},
     replicate::Replicator,
 };
 
@@ -208,6 +208,11 @@ impl App {
             body: &body,
             is_local,
             token: intake.token(),
+            asker: Asker {
+                client: intake.client,
+                is_operator: false,
+                headers: &intake.headers,
+            },
         };
         self.admin.answer(question).await
     }

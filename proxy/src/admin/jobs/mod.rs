@@ -8,13 +8,13 @@ use achromat_core::{
     catalog::{Collection, Prefer},
     ids::{InstanceId, InstanceIx},
     jobs::{Finding, Task, mapping::Mapping},
-    reply::{self, Reply},
+    reply::Reply,
 };
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 pub(super) use self::documents::Jobs;
-use super::{Admin, json, problem};
+use super::{Admin, Asker, Deed, json, problem};
 
 /// How long an operator's call waits for the instances' answers.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -238,7 +238,7 @@ impl Admin {
     }
 
     /// Makes a collection unknown, unless it is protected. Its copies stay where they are.
-    pub(super) async fn unmap(&self, name: &str) -> Reply {
+    pub(super) async fn unmap(&self, name: &str, asker: Asker<'_>) -> Reply {
         let which = Which {
             collection: Some(name.to_owned()),
             tenant: default_tenant(),
@@ -249,7 +249,10 @@ impl Admin {
             let collections = self.collections(&which)?;
             for collection in collections {
                 let denied = self.guard.unmap(&collection);
-                denied.map_err(|denial| reply::denied(&denial.to_string()))?;
+                denied.map_err(|denial| problem(403, "Denied", &denial.to_string()))?;
+                let deed = Deed::DeleteMapping;
+                let asked = self.asked_guard(deed, Some(&collection), None, asker);
+                asked.map_err(|reason| problem(403, "Denied", &reason))?;
                 if let Some(reason) = self.done(Task::Unmap(collection.id)).await? {
                     return Err(problem(409, "Not done", &reason));
                 }
