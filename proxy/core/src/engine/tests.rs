@@ -1,6 +1,7 @@
 //! The engine's rules, one by one, against two scripted instances and a store that always works.
 //! Every order of events is the simulator's business.
 
+mod homes;
 mod keys;
 mod lacking;
 mod letters;
