@@ -101,6 +101,8 @@ struct Instance<'a> {
     success_rate: f64,
     consecutive_failures: u64,
     requests_in_flight: u64,
+    /// How long answers took to begin of late; 0 when there was none.
+    latency_us: u64,
     pending_writes: u64,
     quarantined_collections: usize,
     /// Copies to be made or compared there.
@@ -309,6 +311,7 @@ impl State<'_> {
             success_rate: percent(figures.successes, figures.requests),
             consecutive_failures: figures.failures_in_a_row,
             requests_in_flight: figures.in_flight,
+            latency_us: figures.latency_us,
             pending_writes: report.map_or(0, |report| report.owed),
             quarantined_collections: report.map_or(0, |report| report.quarantined_collections),
             copies_due: report.map_or(0, |report| report.work),

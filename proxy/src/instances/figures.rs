@@ -1,8 +1,11 @@
 //! What an instance was asked and how it answered, counted without locks.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
 /// Counters of one instance.
@@ -15,7 +18,13 @@ struct Counters {
     successes: AtomicU64,
     failures_in_a_row: AtomicU64,
     in_flight: AtomicU64,
+    /// Smoothed; 0 before the first answer.
+    latency_us: AtomicU64,
 }
+
+/// The part of a new answer's time in the smoothed one, as one in so many: that of TCP's round trips
+/// (RFC 6298, section 2.3).
+const LATENCY_SHARE: u64 = 8;
 
 /// The counters at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +37,8 @@ pub struct Snapshot {
     pub failures_in_a_row: u64,
     /// Requests that have not ended.
     pub in_flight: u64,
+    /// How long answers took to begin of late, in microseconds; 0 when there was none.
+    pub latency_us: u64,
 }
 
 impl Figures {
@@ -38,6 +49,7 @@ impl Figures {
         UnderWay {
             counters: Arc::clone(&self.0),
             has_succeeded: false,
+            begun: Instant::now(),
             is_probe,
         }
     }
@@ -49,6 +61,7 @@ impl Figures {
             successes: self.0.successes.load(Relaxed),
             failures_in_a_row: self.0.failures_in_a_row.load(Relaxed),
             in_flight: self.0.in_flight.load(Relaxed),
+            latency_us: self.0.latency_us.load(Relaxed),
         }
     }
 }
@@ -58,12 +71,30 @@ impl Figures {
 pub(super) struct UnderWay {
     counters: Arc<Counters>,
     has_succeeded: bool,
+    begun: Instant,
     is_probe: bool,
 }
 
 impl UnderWay {
     pub(super) fn answered(&mut self, status: u16) {
         self.has_succeeded = status < 500;
+        if self.has_succeeded && !self.is_probe {
+            self.counters.took(self.begun.elapsed());
+        }
+    }
+}
+
+impl Counters {
+    /// Two answers at once may lose one of their times: it is an estimate.
+    fn took(&self, time: Duration) {
+        let new = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
+        let old = self.latency_us.load(Relaxed);
+        let smoothed = match old {
+            0 => new,
+            old => old.saturating_sub(old / LATENCY_SHARE)
+                .saturating_add(new / LATENCY_SHARE),
+        };
+        self.latency_us.store(smoothed.max(1), Relaxed);
     }
 }
 
@@ -79,5 +110,26 @@ impl Drop for UnderWay {
         } else {
             counters.failures_in_a_row.fetch_add(1, Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The smoothed latency follows what is measured, and single answers do not throw it about.
+    #[test]
+    fn latency_is_smoothed() {
+        let counters = Counters::default();
+        let smoothed = |ms| {
+            counters.took(Duration::from_millis(ms));
+            counters.latency_us.load(Relaxed)
+        };
+        assert_eq!(smoothed(8), 8_000);
+        assert_eq!(smoothed(80), 17_000);
+        for _ in 0..60 {
+            smoothed(1);
+        }
+        assert!((1_000..1_100).contains(&smoothed(1)));
     }
 }

@@ -43,7 +43,7 @@ pub use self::{
     host::Overstep,
     policies::{Choice, Generations, Policies, PolicyConfig, PolicyError, SlotConfig},
     request::Request,
-    routing::Conditions,
+    routing::{Conditions, Load},
     slot::{Generation, Slot},
     trouble::{Trouble, TroubleKind},
     version::{Digest, Source, Version, Wanted},

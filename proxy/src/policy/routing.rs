@@ -15,6 +15,15 @@ use super::{
     world::{RoutingQuestion, RoutingSlot},
 };
 
+/// How much an instance has to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Requests that it has not answered yet.
+    pub in_flight: u64,
+    /// How long its answers took to begin of late, in microseconds; 0 when it is not known.
+    pub latency_us: u64,
+}
+
 /// How the instances are for one request.
 #[derive(Clone, Copy)]
 pub struct Conditions<'a> {
@@ -22,13 +31,14 @@ pub struct Conditions<'a> {
     pub view: &'a View,
     /// What the request needs an instance to have.
     pub scope: Scope<'a>,
-    /// Requests that an instance has not answered yet.
-    pub in_flight: &'a dyn Fn(InstanceIx) -> u64,
+    /// How much an instance has to do.
+    pub load: &'a dyn Fn(InstanceIx) -> Load,
 }
 
 impl Conditions<'_> {
     fn state(&self, instance: InstanceIx) -> InstanceState {
         let number = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+        let load = (self.load)(instance);
         InstanceState {
             index: instance.0,
             standing: match self.view.standing(instance) {
@@ -37,8 +47,8 @@ impl Conditions<'_> {
                 CoreStanding::Down => Standing::Down,
             },
             eligible: self.view.is_eligible(instance, self.scope),
-            in_flight: number((self.in_flight)(instance)),
-            latency_us: 0,
+            in_flight: number(load.in_flight),
+            latency_us: number(load.latency_us),
             lag_entries: number(lag_entries(self.view, instance, self.scope)),
         }
     }

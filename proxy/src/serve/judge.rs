@@ -95,13 +95,13 @@ impl App {
             client: asked.intake.client,
             headers: &asked.intake.headers,
         };
-        let in_flight = |instance| self.in_flight(instance);
+        let load = |instance| self.load(instance);
         let conditions = Conditions {
             view,
             scope: collection
                 .as_deref()
                 .map_or(Scope::Schema, Scope::Collection),
-            in_flight: &in_flight,
+            load: &load,
         };
         let routing = &self.policies.routing;
         match routing.route(&generations.routing, &request, conditions) {

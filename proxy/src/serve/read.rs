@@ -24,7 +24,7 @@ use pingora_core::protocols::http::ServerSession;
 use super::{App, intake::Intake, respond::respond};
 use crate::{
     instances::{Exchange, ExchangeError, Request},
-    policy::{self, Conditions, Generation, RoutingSlot},
+    policy::{self, Conditions, Generation, Load, RoutingSlot},
 };
 
 /// Connections from the pool that may turn out to be dead before a fresh one is tried.
@@ -98,10 +98,14 @@ impl App {
 }
 
 impl App {
-    /// Requests that an instance has not answered yet.
-    pub(super) fn in_flight(&self, instance: InstanceIx) -> u64 {
+    /// How much an instance has to do.
+    pub(super) fn load(&self, instance: InstanceIx) -> Load {
         let instance = self.instances.get(instance);
-        instance.map_or(0, |instance| instance.figures.snapshot().in_flight)
+        let figures = instance.map(|instance| instance.figures.snapshot());
+        figures.map_or_else(Load::default, |figures| Load {
+            in_flight: figures.in_flight,
+            latency_us: figures.latency_us,
+        })
     }
 }
 
@@ -197,7 +201,7 @@ impl<'a, 't> Read<'a, 't> {
 
     /// What the routing policy wants. Whatever it is, I09 stands above it.
     fn ask_policy(&self, view: &View, lookup: &Lookup<'_>) -> Routing {
-        let in_flight = |instance| self.app.in_flight(instance);
+        let load = |instance| self.app.load(instance);
         let request = policy::Request {
             number: self.turn,
             route: self.route,
@@ -211,7 +215,7 @@ impl<'a, 't> Read<'a, 't> {
         let conditions = Conditions {
             view,
             scope: lookup.scope(),
-            in_flight: &in_flight,
+            load: &load,
         };
         let slot = &self.app.policies.routing;
         slot.route(&self.policy, &request, conditions)
