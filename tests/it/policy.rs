@@ -544,7 +544,7 @@ fn swaps_under_load_mix_nothing_up() {
             .map(|_| {
                 scope.spawn(|| {
                     let mut decided = [0_u64; 2];
-                    while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    loop {
                         let generation = routes.slot.generation();
                         let version = generation.version().expect("a version");
                         let orders = Arc::ptr_eq(version, &ordering);
@@ -559,8 +559,10 @@ fn swaps_under_load_mix_nothing_up() {
                             other => panic!("{other:?}"),
                         }
                         decided[usize::from(orders)] += 1;
+                        if is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                            return decided;
+                        }
                     }
-                    decided
                 })
             })
             .collect();

@@ -1,10 +1,10 @@
 //! Policies in the live path, proven on the instances: which writes are logged, who does them first,
 //! what a clean-up and an operator may destroy.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use achromat_tests::{
-    api::{Answer, Api},
+    api::{Answer, Api, DATABASE},
     cluster::Cluster,
     wait::eventually,
 };
@@ -301,7 +301,7 @@ fn a_routing_plugin_says_who_does_a_write_first() {
     let flags = [
         "--policy-routing-plugin=default",
         config,
-        "--writes-records-level=one",
+        "--writes-hedge-delay-ms=20000",
     ];
     let cluster = Cluster::with(2, &flags);
     let api = cluster.api();
@@ -314,4 +314,149 @@ fn a_routing_plugin_says_who_does_a_write_first() {
         assert_eq!(counts[1], number + 1, "{counts:?}");
     }
     cluster.settle();
+}
+
+/// How long each of some reads took, sorted.
+fn reads(api: &Api, collection: &str, count: usize) -> Vec<Duration> {
+    let read = |_| {
+        let begun = Instant::now();
+        assert_eq!(ids(api, collection), json!(["r"]));
+        begun.elapsed()
+    };
+    let mut times: Vec<_> = (0..count).map(read).collect();
+    times.sort();
+    times
+}
+
+/// The 99th percentile of the reads of four clients.
+fn percentile(api: &Api, collection: &str) -> Duration {
+    let mut all: Vec<_> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| reads(api, collection, 50)))
+            .collect();
+        let times = clients
+            .into_iter()
+            .flat_map(|client| client.join().expect("a client"));
+        times.collect()
+    });
+    all.sort();
+    all[all.len() * 99 / 100]
+}
+
+/// A plugin that goes wrong for one request costs that request's decision, within its deadline, and
+/// the others next to nothing; the request itself gets the slot's safe answer, and the next is clean.
+#[test]
+fn a_hostile_plugin_costs_the_others_nothing() {
+    let deadline = Duration::from_millis(250);
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugin = folder.path().join("hostile.wasm");
+    let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/hostile-routing.wasm"));
+    std::fs::write(&plugin, bytes).expect("a file");
+    let flags = [
+        &format!("--policy-routing-plugin={}", plugin.display()),
+        "--policy-routing-config=by-header",
+        &format!("--policy-routing-deadline-ms={}", deadline.as_millis()),
+    ];
+    // No more than a version may do before it is taken out of service.
+    let deeds = [
+        ["loop", "hog", "recurse", "trap"],
+        ["flood", "giant-message", "no-such-instance", "panic"],
+    ];
+    for deeds in deeds {
+        let cluster = Cluster::with(2, &flags);
+        let api = cluster.api();
+        let id = api.create("notes");
+        add(&api, &id, "r").ok();
+        cluster.settle();
+        let calm = percentile(&api, &id);
+        let troubled = std::thread::scope(|scope| {
+            let others = scope.spawn(|| percentile(&api, &id));
+            for deed in deeds {
+                let bad = api.clone().with_header("x-deed", deed);
+                let begun = Instant::now();
+                assert_eq!(ids(&bad, &id), json!(["r"]), "{deed}");
+                let took = begun.elapsed();
+                println!("{deed}: {took:?}");
+                assert_eq!(ids(&api, &id), json!(["r"]), "after {deed}");
+            }
+            others.join().expect("the others")
+        });
+        println!("99th percentile of the others: {calm:?} without, {troubled:?} with");
+        assert!(troubled < calm + 2 * deadline, "{calm:?} {troubled:?}");
+        let routing = &api.get("/status").ok()["policy"]["routing"];
+        let troubles = routing["troubles"].as_object().expect("counts");
+        let count: u64 = troubles.values().filter_map(Value::as_u64).sum();
+        assert_eq!(count, 4, "{routing}");
+        assert_eq!(routing["decides"], "plugin");
+    }
+}
+
+/// Every way in which a collection can be destroyed, by whatever name it is called: each is denied,
+/// and the instances still have it with all its records.
+fn nothing_destroys(cluster: &Cluster, name: &str) {
+    let api = cluster.api();
+    let before = cluster.settle();
+    let about = api.get(&format!("$D/collections/{name}")).ok();
+    let id = about["id"].as_str().expect("an id").to_owned();
+    let mut names = vec![name.to_owned(), id.clone()];
+    names.extend([0, 1].map(|place| cluster.own_id(place, name)));
+    for name in &names {
+        api.delete(&format!("$D/collections/{name}")).refused(403);
+    }
+    let path = format!("$D/collections/{id}");
+    api.put(&path, &json!({ "new_name": "other" })).refused(403);
+    api.delete(DATABASE).refused(403);
+    api.post("/api/v2/reset", &json!({})).refused(403);
+    for (id, body) in [
+        (&id, json!({ "ids": ["r"] })),
+        (&names[2], json!({ "where": { "k": 1 } })),
+        (&id, json!({ "where": { "k": 1 }, "limit": 1 })),
+    ] {
+        api.records(id, "delete", &body).refused(403);
+    }
+    let (_, told) = cluster.command(&["cleanup"]);
+    assert!(
+        told.contains(&format!("kept  default_tenant/default_database/{name}")),
+        "{told}"
+    );
+    let unmapped = api.delete(&format!("/collection/mappings/{name}"));
+    assert_eq!(unmapped.status, 403, "{}", unmapped.body);
+    assert_eq!(cluster.settle(), before);
+    assert_eq!(counts(cluster, name), [1, 1]);
+}
+
+/// The guard's plugin holds by name, by id, by an instance's id, by database delete, by reset, by
+/// clean-up, by mapping delete, and by a delete of records that would leave none; and so it does
+/// while it traps, and when no version of it is left.
+#[test]
+fn the_guards_plugin_holds_on_every_path() {
+    let prepare = |cluster: &Cluster| {
+        let api = cluster.api();
+        let id = api.create("test_keep");
+        let body = json!({ "ids": ["r"], "embeddings": [[1]], "metadatas": [{ "k": 1 }] });
+        api.records(&id, "add", &body).ok();
+    };
+    let config = r#"--policy-guard-config={"protected":["test_keep"],"cleanup":["*"]}"#;
+    let cluster = Cluster::with(2, &["--policy-guard-plugin=default", config]);
+    prepare(&cluster);
+    nothing_destroys(&cluster, "test_keep");
+    assert_eq!(
+        cluster.api().get("/status").ok()["policy"]["guard"]["decides"],
+        "plugin"
+    );
+    drop(cluster);
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let plugin = folder.path().join("trap.wasm");
+    let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/hostile-guard.wasm"));
+    std::fs::write(&plugin, bytes).expect("a file");
+    let plugin = format!("--policy-guard-plugin={}", plugin.display());
+    let cluster = Cluster::with(2, &[&plugin, "--policy-guard-config=trap"]);
+    prepare(&cluster);
+    // It is taken out of service on the way, and there is nothing to go back to.
+    nothing_destroys(&cluster, "test_keep");
+    assert_eq!(
+        cluster.api().get("/status").ok()["policy"]["guard"]["decides"],
+        "none"
+    );
 }

@@ -91,7 +91,8 @@ impl Counters {
         let old = self.latency_us.load(Relaxed);
         let smoothed = match old {
             0 => new,
-            old => old.saturating_sub(old / LATENCY_SHARE)
+            old => old
+                .saturating_sub(old / LATENCY_SHARE)
                 .saturating_add(new / LATENCY_SHARE),
         };
         self.latency_us.store(smoothed.max(1), Relaxed);

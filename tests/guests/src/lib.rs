@@ -28,6 +28,7 @@ impl Plugin for Hostile {
                 let names = names.iter().map(String::as_str);
                 return Ok((plugin, Wants::nothing().and_headers(names)));
             }
+            "by-header" => return Ok((plugin, Wants::nothing().and_headers(["x-deed"]))),
             "bad-header" => return Ok((plugin, Wants::nothing().and_headers(["x y"]))),
             _ => {}
         }
@@ -91,8 +92,13 @@ mod routing {
     impl Route for Hostile {
         fn route(&mut self, operation: &Operation, states: &[InstanceState]) -> Choice {
             let is_self_test = operation.number == 0;
+            let configured = self.deed.clone();
+            if configured == "by-header" {
+                self.deed = operation.header(0).unwrap_or("well").to_owned();
+            }
             self.misbehave(is_self_test);
-            match self.deed.as_str() {
+            let deed = std::mem::replace(&mut self.deed, configured);
+            match deed.as_str() {
                 _ if is_self_test => Choice::Native,
                 "no-such-instance" => Choice::First(Order::of([9])),
                 "twice" => Choice::First(Order::of([0, 0])),
