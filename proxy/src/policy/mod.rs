@@ -26,6 +26,8 @@ mod trouble;
 mod version;
 mod world;
 
+pub use achromat_core::policy::Digest;
+
 pub use self::{
     check::Unfit,
     contract::{
@@ -45,6 +47,6 @@ pub use self::{
     routing::Conditions,
     slot::{Generation, Slot},
     trouble::{Trouble, TroubleKind},
-    version::{Digest, Source, Version, Wanted},
+    version::{Source, Version, Wanted},
     world::{GuardSlot, Member, RoutingQuestion, RoutingSlot, WalSlot, World},
 };

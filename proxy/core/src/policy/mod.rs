@@ -5,6 +5,8 @@
 
 mod order;
 mod sizes;
+mod trial;
+mod versions;
 
 use std::time::Duration;
 
@@ -18,6 +20,11 @@ use crate::{
 pub use self::{
     order::{lag_entries, plan_preferred},
     sizes::Sizes,
+    trial::{Rules, Share, Subject, Tally, Trial, TrialKind, Verdict, is_in_share},
+    versions::{
+        Decider, Digest, KeptSwap, KeptVersion, NewSwap, NewVersion, Origin, SWAPS_MAX,
+        STEPS_BACK_MAX, Shelf, ShelfWrite, SwapSeq, VERSIONS_MAX, VersionId,
+    },
 };
 
 /// Bytes of a message to a client.
@@ -48,6 +55,16 @@ impl Slot {
             Self::WalEligibility => "wal-eligibility",
             Self::CleanupGuard => "cleanup-guard",
         }
+    }
+
+    /// The slot that a name means: that of its world, or of its section in the configuration.
+    pub fn parse(name: &str) -> Option<Self> {
+        let of_world = Self::ALL.into_iter().find(|slot| slot.as_str() == name);
+        of_world.or(match name {
+            "wal" => Some(Self::WalEligibility),
+            "guard" => Some(Self::CleanupGuard),
+            _ => None,
+        })
     }
 }
 
