@@ -7,6 +7,7 @@
 //! is none, `core` says ([`achromat_core::policy`]). Nothing here waits: calls are synchronous, and
 //! are stopped by fuel, or at last by the clock.
 
+mod asked;
 mod check;
 mod contract;
 mod embedded;
@@ -22,6 +23,7 @@ mod routing;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod trouble;
 mod version;
 mod world;
@@ -29,6 +31,7 @@ mod world;
 pub use achromat_core::policy::Digest;
 
 pub use self::{
+    asked::Asked,
     check::Unfit,
     contract::{
         guard::exports::achromat::policy::guard_policy::{Deed, Question, Records},
@@ -45,7 +48,8 @@ pub use self::{
     policies::{Choice, Policies, PolicyConfig, PolicyError, SlotConfig},
     request::Request,
     routing::Conditions,
-    slot::{Generation, Slot},
+    slot::{Generation, Listener, Notice, Slot},
+    trial::{Difference, Tried},
     trouble::{Trouble, TroubleKind},
     version::{Source, Version, Wanted},
     world::{GuardSlot, Member, RoutingQuestion, RoutingSlot, WalSlot, World},

@@ -7,6 +7,7 @@ mod order;
 mod sizes;
 mod trial;
 mod versions;
+mod words;
 
 use std::time::Duration;
 
@@ -22,8 +23,8 @@ pub use self::{
     sizes::Sizes,
     trial::{Rules, Share, Subject, Tally, Trial, TrialKind, Verdict, is_in_share},
     versions::{
-        Decider, Digest, KeptSwap, KeptVersion, NewSwap, NewVersion, Origin, SWAPS_MAX,
-        STEPS_BACK_MAX, Shelf, ShelfWrite, SwapSeq, VERSIONS_MAX, VersionId,
+        Decider, Digest, KeptSwap, KeptVersion, NewSwap, NewVersion, Origin, STEPS_BACK_MAX,
+        SWAPS_MAX, Shelf, ShelfWrite, SwapSeq, VERSIONS_MAX, VersionId,
     },
 };
 

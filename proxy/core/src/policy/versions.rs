@@ -123,14 +123,19 @@ pub struct NewVersion {
 impl NewVersion {
     /// Whether both would decide alike and have the same name: then one of them is enough.
     pub fn is_like(&self, other: &Self) -> bool {
-        (self.slot, &self.name, self.digest, &self.config, self.origin)
-            == (
-                other.slot,
-                &other.name,
-                other.digest,
-                &other.config,
-                other.origin,
-            )
+        (
+            self.slot,
+            &self.name,
+            self.digest,
+            &self.config,
+            self.origin,
+        ) == (
+            other.slot,
+            &other.name,
+            other.digest,
+            &other.config,
+            other.origin,
+        )
     }
 }
 
@@ -297,7 +302,9 @@ impl Shelf {
             .map(|kept| kept.id)
             .collect();
         let unused = ids.iter().copied().filter(|id| !kept.contains(id));
-        unused.take(ids.len().saturating_sub(VERSIONS_MAX)).collect()
+        unused
+            .take(ids.len().saturating_sub(VERSIONS_MAX))
+            .collect()
     }
 
     /// The swaps of a slot that are too many to be remembered: the oldest ones.

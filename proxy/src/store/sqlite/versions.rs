@@ -54,11 +54,12 @@ pub(super) async fn component(
     readers: &SqlitePool,
     digest: Digest,
 ) -> Result<Option<Bytes>, StoreError> {
-    let bytes: Option<Vec<u8>> = sqlx::query_scalar("SELECT bytes FROM components WHERE digest = ?")
-        .bind(digest.as_bytes().as_slice())
-        .fetch_optional(readers)
-        .await
-        .map_err(StoreError::NotDone)?;
+    let bytes: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT bytes FROM components WHERE digest = ?")
+            .bind(digest.as_bytes().as_slice())
+            .fetch_optional(readers)
+            .await
+            .map_err(StoreError::NotDone)?;
     Ok(bytes.map(Bytes::from))
 }
 
