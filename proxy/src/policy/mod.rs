@@ -45,7 +45,7 @@ pub use self::{
     figures::{Figures, TIMES},
     guarding::Asker,
     host::Overstep,
-    policies::{Choice, Policies, PolicyConfig, PolicyError, SlotConfig},
+    policies::{Choice, Policies, PolicyConfig, SlotConfig},
     request::Request,
     routing::Conditions,
     slot::{Generation, Listener, Notice, Slot},

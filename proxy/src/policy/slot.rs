@@ -9,7 +9,7 @@ use std::{
     time::Instant,
 };
 
-use achromat_core::policy::{Verdict, VersionId};
+use achromat_core::policy::{Tally, TrialKind, Verdict, VersionId};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
@@ -36,6 +36,10 @@ pub enum Notice {
     Tried {
         /// The version that was on trial.
         version: Option<VersionId>,
+        /// How.
+        kind: TrialKind,
+        /// What it had come to.
+        tally: Tally,
         /// What becomes of it.
         verdict: Verdict,
     },
@@ -342,8 +346,12 @@ impl<W: World> Slot<W> {
         if !matches!(verdict, Verdict::Promote) {
             self.end_trial(tried);
         }
-        let version = tried.version().id();
-        self.notify(Notice::Tried { version, verdict });
+        self.notify(Notice::Tried {
+            version: tried.version().id(),
+            kind: tried.trial().kind,
+            tally: tried.tally(),
+            verdict,
+        });
     }
 
     fn end_trial(&self, tried: &Arc<Tried<W>>) {

@@ -58,14 +58,19 @@ impl Slot {
         }
     }
 
-    /// The slot that a name means: that of its world, or of its section in the configuration.
+    /// The name of its section in the configuration, below `policy`.
+    pub fn section(self) -> &'static str {
+        match self {
+            Self::Routing => "routing",
+            Self::WalEligibility => "wal",
+            Self::CleanupGuard => "guard",
+        }
+    }
+
+    /// The slot that a name means: that of its world, or of its section.
     pub fn parse(name: &str) -> Option<Self> {
-        let of_world = Self::ALL.into_iter().find(|slot| slot.as_str() == name);
-        of_world.or(match name {
-            "wal" => Some(Self::WalEligibility),
-            "guard" => Some(Self::CleanupGuard),
-            _ => None,
-        })
+        let is_meant = |slot: &Self| slot.as_str() == name || slot.section() == name;
+        Self::ALL.into_iter().find(is_meant)
     }
 }
 
