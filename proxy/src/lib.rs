@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod dev;
 pub mod instances;
+pub mod plugins;
 pub mod policy;
 pub mod replicate;
 pub mod run;

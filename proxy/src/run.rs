@@ -11,12 +11,13 @@ use achromat_core::{health::Standing, ids::InstanceIx, read::Strategy};
 use crate::{
     admin::{Admin, Facts, Retrying},
     clock::Clock,
-    config::{Config, StoreUrl},
+    config::{Config, Keys, StoreUrl},
     instances::Instances,
-    policy::{Member, Policies, PolicyConfig, PolicyError},
+    plugins::{LifeError, Lifecycle, Watching},
+    policy::{Member, Policies},
     replicate::{self, Parts, Replicator, Running},
     serve::{App, Listening},
-    store::{InstanceNames, MemoryStore, SqliteStore, Store, StoreError},
+    store::{InstanceNames, MemoryStore, SqliteStore, Store, StoreError, VersionStore},
 };
 
 /// Why a proxy does not start.
@@ -37,10 +38,7 @@ pub enum StartError {
     Store(#[from] StoreError),
     /// A policy plugin can't be used.
     #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// Compiling a policy plugin did not end well.
-    #[error("a policy plugin could not be compiled: {0}")]
-    Compiler(tokio::task::JoinError),
+    Policy(#[from] LifeError),
 }
 
 /// A proxy at work.
@@ -49,7 +47,13 @@ pub struct Achromat {
     listening: Listening,
     running: Running,
     drain: std::time::Duration,
+    lifecycle: Arc<Lifecycle>,
+    keys: Keys,
+    _watching: Watching,
 }
+
+/// The store, once for each of its uses.
+type Stores = (Arc<dyn Store>, Arc<dyn VersionStore>);
 
 /// Starts a proxy: binds, opens the log, goes on where it stopped, and serves.
 pub async fn start(config: Config) -> Result<Achromat, StartError> {
@@ -65,16 +69,12 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         .iter()
         .map(|i| Arc::clone(&i.name))
         .collect();
-    let store: Arc<dyn Store> = match &config.store {
-        StoreUrl::Sqlite(path) => Arc::new(SqliteStore::open(path, names).await?),
-        StoreUrl::Memory => {
-            tracing::warn!("the log is kept in memory: a restart loses what instances are owed");
-            Arc::new(MemoryStore::new(names.len()))
-        }
-    };
+    let (store, versions) = open(&config.store, names).await?;
     let list = config.instances.into_iter().map(|i| (i.name, i.address));
     let instances = Arc::new(Instances::new(list.collect(), config.timing));
-    let policies = Arc::new(fill_slots(config.policy, &instances).await?);
+    let policies = Arc::new(Policies::native(members(&instances)));
+    let started = Lifecycle::start(config.policy, versions, Arc::clone(&policies));
+    let (lifecycle, watching) = started.await?;
     let guard = Arc::new(config.guard);
     let running = replicate::start(Parts {
         settings: config.engine,
@@ -93,6 +93,7 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
             Strategy::RoundRobin | Strategy::PrimaryOnly => None,
         },
         policies: Arc::clone(&policies),
+        lifecycle: Arc::clone(&lifecycle),
         token: config.admin_token,
         requests_max: config.serve.limits.requests_max,
         retrying: Retrying {
@@ -115,18 +116,33 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         listening,
         running,
         drain: config.drain,
+        lifecycle,
+        keys: config.keys,
+        _watching: watching,
     })
 }
 
-/// Compiles what the configuration puts into the slots.
-async fn fill_slots(config: PolicyConfig, instances: &Instances) -> Result<Policies, StartError> {
+async fn open(url: &StoreUrl, names: InstanceNames) -> Result<Stores, StoreError> {
+    Ok(match url {
+        StoreUrl::Sqlite(path) => {
+            let store = Arc::new(SqliteStore::open(path, names).await?);
+            (store.clone(), store)
+        }
+        StoreUrl::Memory => {
+            tracing::warn!("the log is kept in memory: a restart loses what instances are owed");
+            let store = Arc::new(MemoryStore::new(names.len()));
+            (store.clone(), store)
+        }
+    })
+}
+
+/// The instances as plugins know them.
+fn members(instances: &Instances) -> Vec<Member> {
     let member = |(place, instance): (_, &crate::instances::Instance)| Member {
         name: Arc::clone(&instance.name),
         is_primary: place == InstanceIx(0),
     };
-    let members = instances.iter().map(member).collect();
-    let filled = tokio::task::spawn_blocking(move || Policies::fill(&config, members));
-    Ok(filled.await.map_err(StartError::Compiler)??)
+    instances.iter().map(member).collect()
 }
 
 /// Gives every instance the chance to be seen before the first request, and tells which are not.
@@ -158,6 +174,25 @@ impl Achromat {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Takes in a configuration that was read again: what it says of policy plugins. What else has
+    /// changed since the start is told.
+    pub async fn reload(&self, config: &Config) {
+        let others = self.keys.changed_for_restart(&config.keys);
+        if !others.is_empty() {
+            tracing::warn!(
+                keys = ?others,
+                "these keys have changed, and take effect when Achromat is started again"
+            );
+        }
+        let errors = self.lifecycle.reload(&config.policy).await;
+        for error in &errors {
+            tracing::error!(%error, "the configuration can't be taken in; what decided goes on");
+        }
+        if errors.is_empty() {
+            tracing::info!("what the configuration says of plugins was read again");
+        }
     }
 
     /// Waits until the proxy can't go on by itself.

@@ -200,6 +200,18 @@ pub enum Level {
     All,
 }
 
+impl Level {
+    /// The word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Logged => "logged",
+            Self::One => "one",
+            Self::Majority => "majority",
+            Self::All => "all",
+        }
+    }
+}
+
 /// An entry as it stands in the log; the body is read from the store when it is needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Logged {

@@ -9,6 +9,7 @@ mod cleanup;
 mod jobs;
 mod letters;
 mod mappings;
+mod plugins;
 mod policies;
 
 use std::{sync::Arc, time::Duration};
@@ -24,6 +25,7 @@ use subtle::ConstantTimeEq as _;
 pub use self::letters::Retrying;
 use crate::{
     instances::Instances,
+    plugins::Lifecycle,
     policy::{Asker, Deed, Policies},
     replicate::Replicator,
 };
@@ -32,7 +34,7 @@ use crate::{
 const FORCE_MAX: Duration = Duration::from_hours(24 * 7);
 
 /// What never changes while the proxy runs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Facts {
     /// The name of the reading strategy.
     pub strategy: &'static str,
@@ -40,6 +42,8 @@ pub struct Facts {
     pub replica_ratio: Option<f64>,
     /// The policy plugins.
     pub policies: Arc<Policies>,
+    /// Their versions.
+    pub lifecycle: Arc<Lifecycle>,
     /// What changing calls must show; none lets only this machine make them.
     pub token: Option<Arc<str>>,
     /// Requests that are served at once.
@@ -98,6 +102,9 @@ enum Call<'a> {
     RetryLetter(&'a str),
     DismissLetter(&'a str),
     Cleanup,
+    Plugins(Option<&'a str>),
+    PluginDifferences(&'a str),
+    ChangePlugins(plugins::Deed, &'a str),
 }
 
 impl Call<'_> {
@@ -110,9 +117,17 @@ impl Call<'_> {
             | Self::Map
             | Self::RetryLetter(_)
             | Self::Cleanup => "POST",
-            Self::Unmap(_) | Self::DismissLetter(_) => "DELETE",
+            Self::ChangePlugins(plugins::Deed::EndTrial, _)
+            | Self::Unmap(_)
+            | Self::DismissLetter(_) => "DELETE",
+            Self::ChangePlugins(..) => "POST",
             _ => "GET,HEAD",
         }
+    }
+
+    /// Whether the answer is for operators alone, although it changes nothing: it tells of clients.
+    fn is_confidential(&self) -> bool {
+        matches!(self, Self::PluginDifferences(_))
     }
 }
 
@@ -159,10 +174,11 @@ impl Admin {
             ["admin", "letters"] => Call::Letters,
             ["admin", "letters", id] => Call::DismissLetter(id),
             ["admin", "letters", id, "retry"] => Call::RetryLetter(id),
-            _ => {
-                let detail = format!("There is nothing at {}", question.target.path);
-                return problem(404, "Not found", &detail);
-            }
+            ["admin", "plugins", rest @ ..] => match plugin_call(rest) {
+                Some(call) => call,
+                None => return nothing_at(question.target),
+            },
+            _ => return nothing_at(question.target),
         };
         let allow = call.methods();
         let is_asked_well = allow.split(',').any(|method| question.method == method);
@@ -174,7 +190,9 @@ impl Admin {
             };
         }
         let changes = !matches!(allow, "GET,HEAD");
-        if changes && let Err(refusal) = self.authorise(&question) {
+        if (changes || call.is_confidential())
+            && let Err(refusal) = self.authorise(&question)
+        {
             return refusal;
         }
         let is_operator = changes || self.is_operators(question.token);
@@ -198,6 +216,11 @@ impl Admin {
             Call::Letters => return self.letters().await,
             Call::RetryLetter(id) => return self.retry_letter(id, asker).await,
             Call::DismissLetter(id) => return self.dismiss_letter(id, asker).await,
+            Call::Plugins(slot) => return self.plugins(slot),
+            Call::PluginDifferences(slot) => return self.differences(slot),
+            Call::ChangePlugins(deed, slot) => {
+                return self.change_plugins(deed, slot, body).await;
+            }
             _ => {}
         }
         let Some(report) = self.replicator.report().await else {
@@ -331,6 +354,28 @@ impl Admin {
             },
         )
     }
+}
+
+fn nothing_at(target: &Target<'_>) -> Reply {
+    let detail = format!("There is nothing at {}", target.path);
+    problem(404, "Not found", &detail)
+}
+
+/// What is asked below `/admin/plugins`.
+fn plugin_call<'a>(path: &[&'a str]) -> Option<Call<'a>> {
+    use plugins::Deed;
+    Some(match path {
+        [] => Call::Plugins(None),
+        [slot] => Call::Plugins(Some(slot)),
+        [slot, "diffs"] => Call::PluginDifferences(slot),
+        [slot, "versions"] => Call::ChangePlugins(Deed::Push, slot),
+        [slot, "swap"] => Call::ChangePlugins(Deed::Swap, slot),
+        [slot, "rollback"] => Call::ChangePlugins(Deed::RollBack, slot),
+        [slot, "shadow"] => Call::ChangePlugins(Deed::Shadow, slot),
+        [slot, "canary"] => Call::ChangePlugins(Deed::Canary, slot),
+        [slot, "trial"] => Call::ChangePlugins(Deed::EndTrial, slot),
+        _ => return None,
+    })
 }
 
 fn default_duration() -> u64 {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::policy::{Figures, Policies, Slot, World};
+use super::plugins::OneTrial;
+use crate::policy::{Figures, Policies, Slot, Version, World};
 
 /// Each slot.
 #[derive(Serialize)]
@@ -22,10 +23,22 @@ struct SlotStatus {
     quarantined_versions: u64,
     #[serde(flatten)]
     version: Option<VersionStatus>,
+    /// What is tried beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trial: Option<TrialStatus>,
+}
+
+#[derive(Serialize)]
+struct TrialStatus {
+    #[serde(flatten)]
+    trial: OneTrial,
+    figures: VersionStatus,
 }
 
 #[derive(Serialize)]
 struct VersionStatus {
+    /// Its number in the store.
+    version_id: Option<u64>,
     plugin: String,
     digest: String,
     calls: u64,
@@ -62,12 +75,21 @@ fn slot<W: World>(slot: &Slot<W>) -> SlotStatus {
             (None, true) => "none",
         },
         quarantined_versions: slot.quarantined(),
-        version: version.map(|version| VersionStatus {
-            plugin: version.name().to_string(),
-            digest: version.digest().to_string(),
-            counters: version.own_counters(),
-            ..figures(version.figures())
+        version: version.map(|version| status(version)),
+        trial: generation.trial().map(|tried| TrialStatus {
+            trial: OneTrial::going(tried.version().id(), tried.trial(), tried.tally()),
+            figures: status(tried.version()),
         }),
+    }
+}
+
+fn status<W: World>(version: &Version<W>) -> VersionStatus {
+    VersionStatus {
+        version_id: version.id().map(|id| id.0),
+        plugin: version.name().to_string(),
+        digest: version.digest().to_string(),
+        counters: version.own_counters(),
+        ..figures(version.figures())
     }
 }
 
@@ -81,6 +103,7 @@ fn figures(figures: Figures) -> VersionStatus {
     let taken = sum(&figures.decisions);
     let timed: u64 = figures.times.iter().sum();
     VersionStatus {
+        version_id: None,
         plugin: String::new(),
         digest: String::new(),
         calls: taken + sum(&figures.troubles),

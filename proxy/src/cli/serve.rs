@@ -1,12 +1,15 @@
 //! `achromat serve`.
 
-use std::process::ExitCode;
+use std::{pin::pin, process::ExitCode};
 
 use clap::{ArgMatches, Command};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{arguments, runtime};
-use crate::{run, telemetry};
+use crate::{
+    run::{self, Achromat},
+    telemetry,
+};
 
 pub(super) fn command() -> Command {
     arguments::with_keys(
@@ -19,13 +22,46 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     telemetry::start(&config.log_level, config.log_format);
     runtime()?.block_on(async {
         let mut proxy = run::start(config).await?;
-        tokio::select! {
-            () = stop_signal() => {}
-            () = proxy.broken() => {}
+        let mut hangups = hangups();
+        // One for all turns: a signal that comes while the configuration is read is not lost.
+        let mut stop = pin!(stop_signal());
+        loop {
+            tokio::select! {
+                () = &mut stop => break,
+                () = proxy.broken() => break,
+                () = next(&mut hangups) => reload(&proxy, matches).await,
+            }
         }
         proxy.stop().await?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Reads the configuration again; one that can't be read changes nothing.
+async fn reload(proxy: &Achromat, matches: &ArgMatches) {
+    match arguments::config(matches) {
+        Ok(config) => proxy.reload(&config).await,
+        Err(error) => {
+            tracing::error!(
+                "the configuration can't be read again, and nothing changes: {error:#}"
+            );
+        }
+    }
+}
+
+fn hangups() -> Option<Signal> {
+    let made = signal(SignalKind::hangup());
+    made.inspect_err(|error| tracing::warn!(%error, "SIGHUP can't be listened to"))
+        .ok()
+}
+
+async fn next(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
 }
 
 /// Waits for SIGTERM or Ctrl-C.

@@ -1,7 +1,8 @@
 //! The configuration as it is meant: complete and checked.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
     net::{SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
     sync::Arc,
@@ -90,6 +91,57 @@ pub struct Config {
     pub log_format: LogFormat,
     /// For requests that have begun to end.
     pub drain: Duration,
+    /// Everything as it was written.
+    pub keys: Keys,
+}
+
+/// Every key with its value, to be compared with another configuration's.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Keys(BTreeMap<String, String>);
+
+/// Keys of plugins that are read once, at the start.
+const READ_AT_START: [&str; 2] = ["policy.cache", "policy.folder"];
+
+impl Keys {
+    fn of(written: &Written) -> Self {
+        let mut keys = BTreeMap::new();
+        if let Ok(value) = toml::Value::try_from(written) {
+            collect("", &value, &mut keys);
+        }
+        Self(keys)
+    }
+
+    /// The keys that have another value in `other`, and mean nothing before the next start.
+    pub fn changed_for_restart(&self, other: &Self) -> Vec<String> {
+        let has_changed = |key: &&String| self.0.get(*key) != other.0.get(*key);
+        let is_taken_in = |key: &str| key.starts_with("policy.") && !READ_AT_START.contains(&key);
+        let all: BTreeSet<_> = self.0.keys().chain(other.0.keys()).collect();
+        let changed = all.into_iter().filter(has_changed);
+        changed.filter(|key| !is_taken_in(key)).cloned().collect()
+    }
+}
+
+/// Values may be secrets.
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").finish_non_exhaustive()
+    }
+}
+
+fn collect(path: &str, value: &toml::Value, keys: &mut BTreeMap<String, String>) {
+    match value {
+        toml::Value::Table(table) => table.iter().for_each(|(name, value)| {
+            let path = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}.{name}")
+            };
+            collect(&path, value, keys);
+        }),
+        value => {
+            keys.insert(path.to_owned(), value.to_string());
+        }
+    }
 }
 
 /// How long an idle connection to an instance is kept. Chroma's server keeps them for ever.
@@ -156,6 +208,7 @@ impl Config {
             },
             drain: checks.time("stop.drain_ms", written.stop.drain_ms),
             strategy: strategy_name,
+            keys: Keys::of(written),
             listen,
             store,
             instances,
@@ -264,6 +317,7 @@ fn policy(checks: &mut Checks, written: &Written) -> PolicyConfig {
         wal: policy_slot(checks, "policy.wal", &policy.wal),
         guard: policy_slot(checks, "policy.guard", &policy.guard),
         cache: (!policy.cache.is_empty()).then(|| policy.cache.as_str().into()),
+        folder: (!policy.folder.is_empty()).then(|| policy.folder.as_str().into()),
     }
 }
 

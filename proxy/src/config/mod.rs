@@ -19,7 +19,7 @@ use std::path::PathBuf;
 pub use self::{
     keys::{Key, KeyKind, keys},
     layers::{Layers, Override},
-    meant::{Config, InstanceConfig, LogFormat, StoreUrl},
+    meant::{Config, InstanceConfig, Keys, LogFormat, StoreUrl},
     show::{defaults_toml, schema_json},
 };
 

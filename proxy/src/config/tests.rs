@@ -123,6 +123,22 @@ fn the_nearer_layer_wins() {
     assert_eq!(names, ["x", "y"]);
 }
 
+/// Of two configurations it is told which keys differ, but for those of plugins, which are taken in
+/// while it runs.
+#[test]
+fn what_needs_another_start_is_told() {
+    let read = |text: &str| {
+        let (_folder, layers) = file(&format!("{text}\n{INSTANCE}"));
+        layers.resolve().unwrap().keys
+    };
+    let before = read("");
+    assert_eq!(before.changed_for_restart(&before), Vec::<String>::new());
+    let other = "listen = '127.0.0.1:1'\n[policy]\nfolder = 'x'\n[policy.guard]\nplugin = 'default'\n[admin]\ntoken = '0123456789abcdef'\n";
+    let changed = before.changed_for_restart(&read(other));
+    assert_eq!(changed, ["admin.token", "listen", "policy.folder"]);
+    assert!(!format!("{:?}", read(other)).contains("0123456789abcdef"));
+}
+
 /// A variable that looks like a key and is none is refused.
 #[test]
 fn a_mistyped_variable_is_refused() {

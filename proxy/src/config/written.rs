@@ -185,6 +185,8 @@ section! {
     Policy {
         /// A folder where compiled plugins are kept, so that the next start need not compile them. When it is empty they are not kept. Whoever can write there can run code here.
         cache: String = String::new(),
+        /// A folder that is watched for plugins: `routing.wasm`, `wal-eligibility.wasm` and `cleanup-guard.wasm`, each with its configuration beside it (`routing.json`) when it has one. A new file is put into service as soon as it is whole; one that can't be used changes nothing. When it is empty, none is watched. Whoever can write there decides.
+        folder: String = String::new(),
         /// The plugin that says where reads go. The default policy's configuration is JSON: `{"strategy": "read_replica", "replica_ratio": 0.8, "among_equals": "in_turn"}`.
         routing: PolicySlot = PolicySlot::default(),
         /// The plugin that says which writes are logged, and when they are answered. The default policy's configuration is JSON: `{"records_level": "one", "rules": [{"collection": "scratch_*", "local_only": true}]}`.

@@ -6,17 +6,19 @@ use achromat_core::{
     body::{self, DeleteFacts, ModifyFacts},
     catalog::{Catalog, Collection},
     log::{Entry, RecordAct, Verb},
-    policy::Permission,
+    policy::{Permission, Subject},
     reply::{self, Reply},
 };
 use http::HeaderMap;
 use serde_json::value::RawValue;
 
 use super::{
+    asked::Asked,
     contract::guard::exports::achromat::policy::guard_policy::{Deed, Question, Records},
     limits::{FILTER_BYTES_MAX, IDS_BYTES_MAX, IDS_SHOWN_MAX},
     request::{chosen, uuid},
     slot::{Generation, Slot},
+    version::Wanted,
     world::GuardSlot,
 };
 
@@ -117,6 +119,54 @@ fn shown(mut ids: Vec<String>) -> Vec<String> {
         bytes <= IDS_BYTES_MAX
     };
     ids.into_iter().take_while(fits).collect()
+}
+
+/// All that a guard is asked about one thing.
+struct Concern<'a> {
+    number: u64,
+    deed: Deed,
+    victim: Victim<'a>,
+    deletion: Option<&'a Deletion>,
+    asker: Asker<'a>,
+}
+
+impl Asked<GuardSlot> for Concern<'_> {
+    fn put<R>(&self, wanted: &Wanted, ask: impl FnOnce(Question<'_>) -> R) -> R {
+        let Self {
+            victim, deletion, ..
+        } = self;
+        let headers = chosen(self.asker.headers, &wanted.headers);
+        let client = self.asker.client.map(|address| address.to_string());
+        let ids: Vec<&str> = deletion.map_or_else(Vec::new, |deletion| {
+            deletion.ids.iter().map(String::as_str).collect()
+        });
+        ask(Question {
+            deed: self.deed,
+            tenant: victim.tenant,
+            database: victim.database,
+            collection: victim.collection.map(|collection| collection.name.as_ref()),
+            collection_id: victim.collection.map(|collection| uuid(collection.id.0)),
+            new_name: victim.new_name,
+            records: deletion.map(|deletion| Records {
+                ids: &ids,
+                filter: deletion.filter.as_deref(),
+                count: deletion.counted.hit,
+                held: deletion.counted.held,
+            }),
+            subject: victim.subject,
+            client: client.as_deref(),
+            is_operator: self.asker.is_operator,
+            headers: &headers,
+        })
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        Subject {
+            number: self.number,
+            tenant: self.victim.tenant,
+            collection: self.victim.collection.map(|collection| &*collection.name),
+        }
+    }
 }
 
 impl Slot<GuardSlot> {
@@ -235,31 +285,14 @@ impl Slot<GuardSlot> {
         deletion: Option<&Deletion>,
         asker: Asker<'_>,
     ) -> Result<(), String> {
-        let wanted = generation.version().map(|version| version.wanted());
-        let headers = wanted.map(|wanted| chosen(asker.headers, &wanted.headers));
-        let client = asker.client.map(|address| address.to_string());
-        let ids: Vec<&str> = deletion.map_or_else(Vec::new, |deletion| {
-            deletion.ids.iter().map(String::as_str).collect()
-        });
-        let question = Question {
+        let concern = Concern {
+            number: self.next_number(),
             deed,
-            tenant: victim.tenant,
-            database: victim.database,
-            collection: victim.collection.map(|collection| collection.name.as_ref()),
-            collection_id: victim.collection.map(|collection| uuid(collection.id.0)),
-            new_name: victim.new_name,
-            records: deletion.map(|deletion| Records {
-                ids: &ids,
-                filter: deletion.filter.as_deref(),
-                count: deletion.counted.hit,
-                held: deletion.counted.held,
-            }),
-            subject: victim.subject,
-            client: client.as_deref(),
-            is_operator: asker.is_operator,
-            headers: headers.as_deref().unwrap_or_default(),
+            victim,
+            deletion,
+            asker,
         };
-        match self.decide(generation, question) {
+        match self.consult(generation, &concern) {
             None | Some(Permission::Allow) => Ok(()),
             Some(Permission::Deny(reason)) => Err(reason),
             Some(Permission::Trash(time)) => Err(format!(

@@ -12,12 +12,7 @@ impl Slot<WalSlot> {
     /// What becomes of a write, as the generation's plugin says; what is configured when there is
     /// none.
     pub fn judge(&self, generation: &Generation<WalSlot>, request: &Request<'_>) -> Eligibility {
-        let answer = match generation.version() {
-            Some(version) => request.show(version.wanted(), |operation| {
-                self.decide(generation, operation)
-            }),
-            None => None,
-        };
+        let answer = self.consult(generation, request);
         answer.unwrap_or(Eligibility::SAFE)
     }
 }

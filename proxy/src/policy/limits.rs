@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Bytes of a component. One of Python's has 18 MB.
-pub const COMPONENT_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of a component. One of Python's has 18 MB; one that is pushed is the body of a request.
+pub const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Bytes of a plugin's configuration.
 pub const CONFIG_BYTES_MAX: usize = 256 * 1024;
@@ -91,6 +91,9 @@ pub const TROUBLE_WINDOW: Duration = Duration::from_secs(60);
 
 /// Different reasons of trouble that are written into the log for one version.
 pub(super) const REASONS_TOLD_MAX: usize = 16;
+
+/// Decisions in which a version on trial differs that are kept to be looked at.
+pub(super) const DIFFERENCES_MAX: usize = 256;
 
 /// What an operator may set for a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

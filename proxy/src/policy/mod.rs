@@ -7,6 +7,7 @@
 //! is none, `core` says ([`achromat_core::policy`]). Nothing here waits: calls are synchronous, and
 //! are stopped by fuel, or at last by the clock.
 
+mod asked;
 mod check;
 mod contract;
 mod embedded;
@@ -23,11 +24,15 @@ mod routing;
 mod slot;
 #[cfg(test)]
 mod tests;
+mod trial;
 mod trouble;
 mod version;
 mod world;
 
+pub use achromat_core::policy::Digest;
+
 pub use self::{
+    asked::Asked,
     check::Unfit,
     contract::{
         guard::exports::achromat::policy::guard_policy::{Deed, Question, Records},
@@ -41,11 +46,12 @@ pub use self::{
     figures::{Figures, TIMES},
     guarding::{Asker, Counted},
     host::Overstep,
-    policies::{Choice, Generations, Policies, PolicyConfig, PolicyError, SlotConfig},
+    policies::{Choice, Generations, Policies, PolicyConfig, SlotConfig},
     request::Request,
     routing::{Conditions, Load},
-    slot::{Generation, Slot},
+    slot::{Generation, Listener, Notice, Slot},
+    trial::{Difference, Tried},
     trouble::{Trouble, TroubleKind},
-    version::{Digest, Source, Version, Wanted},
+    version::{Source, Version, Wanted},
     world::{GuardSlot, Member, RoutingQuestion, RoutingSlot, WalSlot, World},
 };

@@ -1,17 +1,13 @@
-//! The slots of one proxy, filled as its configuration says.
+//! The slots of one proxy, and what its configuration says of them.
 
-use std::{fmt, fs, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use achromat_core::policy::Slot as SlotName;
 
 use super::{
-    check::Unfit,
-    embedded::default_source,
-    engine::{EngineError, Plugins},
-    limits::{Budget, COMPONENT_BYTES_MAX},
+    limits::Budget,
     slot::{Generation, Slot},
-    version::{Source, Version},
-    world::{GuardSlot, Member, RoutingSlot, WalSlot, World},
+    world::{GuardSlot, Member, RoutingSlot, WalSlot},
 };
 
 /// Which plugin sits in a slot at the start.
@@ -47,34 +43,19 @@ pub struct PolicyConfig {
     pub guard: SlotConfig,
     /// Where compiled plugins are kept.
     pub cache: Option<PathBuf>,
+    /// A folder that is watched for plugins.
+    pub folder: Option<PathBuf>,
 }
 
-/// Why a configured plugin does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum PolicyError {
-    /// The machine does not take it.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The file can't be read.
-    #[error("policy.{}.plugin: {path}: {source}", .slot.as_str())]
-    Unreadable {
-        /// The slot.
-        slot: SlotName,
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// It is no plugin for this slot.
-    #[error("policy.{}.plugin: {name}: {unfit}", .slot.as_str())]
-    Unfit {
-        /// The slot.
-        slot: SlotName,
-        /// The plugin.
-        name: Arc<str>,
-        /// What is wrong.
-        unfit: Box<Unfit>,
-    },
+impl PolicyConfig {
+    /// What it says of a slot.
+    pub fn slot(&self, slot: SlotName) -> Option<&SlotConfig> {
+        match slot {
+            SlotName::Routing => Some(&self.routing),
+            SlotName::WalEligibility => None,
+            SlotName::CleanupGuard => Some(&self.guard),
+        }
+    }
 }
 
 /// The slots.
@@ -113,78 +94,12 @@ impl Policies {
         }
     }
 
-    /// Fills the slots. It compiles: not for a thread that serves.
-    pub fn fill(config: &PolicyConfig, members: Vec<Member>) -> Result<Self, PolicyError> {
-        let policies = Self {
+    /// Slots without plugins: Achromat's own rules decide.
+    pub fn native(members: Vec<Member>) -> Self {
+        Self {
             routing: Slot::native(Arc::new(members)),
             wal: Slot::native(Arc::new(())),
             guard: Slot::native(Arc::new(())),
-        };
-        let wanted = [&config.routing, &config.wal, &config.guard];
-        // Where no plugin runs, no memory is set apart for them.
-        if wanted.iter().any(|slot| slot.plugin != Choice::Native) {
-            let plugins = Plugins::new(config.cache.clone())?;
-            fill(&policies.routing, &plugins, &config.routing)?;
-            fill(&policies.wal, &plugins, &config.wal)?;
-            fill(&policies.guard, &plugins, &config.guard)?;
         }
-        Ok(policies)
     }
-}
-
-fn fill<W: World>(
-    slot: &Slot<W>,
-    plugins: &Plugins,
-    config: &SlotConfig,
-) -> Result<(), PolicyError> {
-    let Some(source) = source(W::SLOT, config)? else {
-        return Ok(());
-    };
-    let version = Version::load(plugins, &source, &slot.facts());
-    let version = version.map_err(|unfit| PolicyError::Unfit {
-        slot: W::SLOT,
-        name: Arc::clone(&source.name),
-        unfit: Box::new(unfit),
-    })?;
-    tracing::info!(
-        slot = W::SLOT.as_str(),
-        plugin = source.name.as_ref(),
-        digest = %version.digest(),
-        "a policy plugin is in service"
-    );
-    slot.swap(Arc::new(version));
-    Ok(())
-}
-
-fn source(slot: SlotName, config: &SlotConfig) -> Result<Option<Source>, PolicyError> {
-    let budget = config.budget;
-    let path = match &config.plugin {
-        Choice::Native => return Ok(None),
-        Choice::Default => {
-            let source = default_source(slot, &config.config);
-            return Ok(Some(Source { budget, ..source }));
-        }
-        Choice::File(path) => path,
-    };
-    let unreadable = |source| PolicyError::Unreadable {
-        slot,
-        path: path.clone(),
-        source,
-    };
-    let name: Arc<str> = match path.file_name() {
-        Some(name) => name.to_string_lossy().into(),
-        None => path.to_string_lossy().into(),
-    };
-    let bytes = fs::metadata(path).map_err(unreadable)?.len();
-    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    if bytes > COMPONENT_BYTES_MAX {
-        let unfit = Box::new(Unfit::TooLarge { bytes });
-        return Err(PolicyError::Unfit { slot, name, unfit });
-    }
-    Ok(Some(Source {
-        name,
-        bytes: fs::read(path).map_err(unreadable)?.into(),
-        config: Arc::clone(&config.config),
-        budget,
-    }))
 }

@@ -4,18 +4,20 @@ use std::net::IpAddr;
 
 use achromat_core::{
     catalog::Collection,
-    policy::Sizes as CoreSizes,
+    policy::{Sizes as CoreSizes, Subject},
     route::{Action as CoreAction, Captures, Class as CoreClass, Route},
 };
 use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
 
 use super::{
+    asked::Asked,
     contract::routing::achromat::policy::types::{
         Action, Class, Header, Operation, Parts, Sizes, Uuid,
     },
     limits::HEADER_VALUE_BYTES_MAX,
     version::Wanted,
+    world::WalSlot,
 };
 
 /// A request, as far as a plugin may see it.
@@ -39,7 +41,26 @@ pub struct Request<'a> {
     pub headers: &'a HeaderMap,
 }
 
+impl Asked<WalSlot> for Request<'_> {
+    fn put<R>(&self, wanted: &Wanted, ask: impl FnOnce(Operation<'_>) -> R) -> R {
+        self.show(wanted, ask)
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        Request::subject(self)
+    }
+}
+
 impl Request<'_> {
+    /// What it is about.
+    pub(super) fn subject(&self) -> Subject<'_> {
+        Subject {
+            number: self.number,
+            tenant: self.captures.tenant.as_deref(),
+            collection: self.collection.map(|collection| &*collection.name),
+        }
+    }
+
     /// Shows it to a plugin.
     pub(super) fn show<R>(&self, wanted: &Wanted, see: impl FnOnce(Operation<'_>) -> R) -> R {
         let wants = |part| wanted.parts.contains(part);

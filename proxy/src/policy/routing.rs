@@ -3,15 +3,17 @@
 use achromat_core::{
     health::Standing as CoreStanding,
     ids::InstanceIx,
-    policy::{Routing, lag_entries},
+    policy::{Routing, Subject, lag_entries},
     view::{Scope, View},
 };
 use smallvec::SmallVec;
 
 use super::{
+    asked::Asked,
     contract::routing::exports::achromat::policy::route_policy::{InstanceState, Standing},
     request::Request,
     slot::{Generation, Slot},
+    version::Wanted,
     world::{RoutingQuestion, RoutingSlot},
 };
 
@@ -54,6 +56,25 @@ impl Conditions<'_> {
     }
 }
 
+/// A request, and how the instances are for it.
+struct Routed<'a> {
+    request: &'a Request<'a>,
+    states: SmallVec<[InstanceState; 4]>,
+}
+
+impl Asked<RoutingSlot> for Routed<'_> {
+    fn put<R>(&self, wanted: &Wanted, ask: impl FnOnce(RoutingQuestion<'_>) -> R) -> R {
+        self.request.show(wanted, |operation| {
+            let states = &self.states;
+            ask(RoutingQuestion { operation, states })
+        })
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        self.request.subject()
+    }
+}
+
 impl Slot<RoutingSlot> {
     /// Where a request goes, as the generation's plugin says; native when there is none.
     pub fn route(
@@ -62,15 +83,15 @@ impl Slot<RoutingSlot> {
         request: &Request<'_>,
         conditions: Conditions<'_>,
     ) -> Routing {
-        let Some(version) = generation.version() else {
+        if generation.is_native() {
             return Routing::Native;
-        };
+        }
         let instances = conditions.view.instances();
-        let states: SmallVec<[_; 4]> = instances.map(|i| conditions.state(i)).collect();
-        let answer = request.show(version.wanted(), |operation| {
-            let states = &states;
-            self.decide(generation, RoutingQuestion { operation, states })
-        });
+        let routed = Routed {
+            request,
+            states: instances.map(|i| conditions.state(i)).collect(),
+        };
+        let answer = self.consult(generation, &routed);
         answer.unwrap_or(Routing::Native)
     }
 }

@@ -2,19 +2,51 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Instant,
 };
 
+use achromat_core::policy::{Tally, TrialKind, Verdict, VersionId};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::{
-    limits::{HISTORY_MAX, REASONS_TOLD_MAX, TROUBLE_WINDOW, TROUBLES_MAX},
+    asked::Asked,
+    limits::{Budget, HISTORY_MAX, REASONS_TOLD_MAX, TROUBLE_WINDOW, TROUBLES_MAX},
+    trial::Tried,
     trouble::Trouble,
     version::Version,
     world::World,
 };
+
+/// What a slot tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A version was taken out of service, and which one decides now, if any was ready.
+    Quarantined {
+        /// The one that was.
+        version: Option<VersionId>,
+        /// The one that is.
+        back_to: Option<VersionId>,
+    },
+    /// A trial has come to an end.
+    Tried {
+        /// The version that was on trial.
+        version: Option<VersionId>,
+        /// How.
+        kind: TrialKind,
+        /// What it had come to.
+        tally: Tally,
+        /// What becomes of it.
+        verdict: Verdict,
+    },
+}
+
+/// Who is told.
+pub type Listener = Box<dyn Fn(Notice) + Send + Sync>;
 
 /// Who decides.
 enum Occupant<W: World> {
@@ -26,10 +58,21 @@ enum Occupant<W: World> {
     Vacant,
 }
 
+impl<W: World> Clone for Occupant<W> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Native => Self::Native,
+            Self::Version(version) => Self::Version(Arc::clone(version)),
+            Self::Vacant => Self::Vacant,
+        }
+    }
+}
+
 /// What a request lives in from its start to its end.
 pub struct Generation<W: World> {
     occupant: Occupant<W>,
     facts: Arc<W::Facts>,
+    trial: Option<Arc<Tried<W>>>,
 }
 
 impl<W: World> Generation<W> {
@@ -41,9 +84,14 @@ impl<W: World> Generation<W> {
         }
     }
 
-    /// Whether there is no plugin, and none is wanted.
+    /// Whether there is no plugin to ask.
     pub fn is_native(&self) -> bool {
-        matches!(self.occupant, Occupant::Native)
+        matches!(self.occupant, Occupant::Native) && self.trial.is_none()
+    }
+
+    /// What is on trial.
+    pub fn trial(&self) -> Option<&Arc<Tried<W>>> {
+        self.trial.as_ref()
     }
 
     /// Whether a plugin should decide, and none can.
@@ -56,6 +104,9 @@ impl<W: World> Generation<W> {
 pub struct Slot<W: World> {
     active: ArcSwap<Generation<W>>,
     changes: Mutex<Changes<W>>,
+    listener: OnceLock<Listener>,
+    /// Counts questions that have no number of their own.
+    numbers: AtomicU64,
 }
 
 /// What is needed to change a slot, and what is known of its troubles.
@@ -83,6 +134,7 @@ impl<W: World> Slot<W> {
         let generation = Generation {
             occupant: Occupant::Native,
             facts,
+            trial: None,
         };
         Self {
             active: ArcSwap::from_pointee(generation),
@@ -92,6 +144,24 @@ impl<W: World> Slot<W> {
                 told: BTreeSet::new(),
                 quarantined: 0,
             }),
+            listener: OnceLock::new(),
+            numbers: AtomicU64::new(1),
+        }
+    }
+
+    /// A number for a question that has none of its own.
+    pub(super) fn next_number(&self) -> u64 {
+        self.numbers.fetch_add(1, Relaxed)
+    }
+
+    /// Has somebody told of what it does by itself; the first one that asks for it.
+    pub fn listen(&self, listener: Listener) {
+        let _taken = self.listener.set(listener);
+    }
+
+    fn notify(&self, notice: Notice) {
+        if let Some(listener) = self.listener.get() {
+            listener(notice);
         }
     }
 
@@ -105,8 +175,23 @@ impl<W: World> Slot<W> {
         Arc::clone(&self.active.load().facts)
     }
 
-    /// Puts a version into service, for requests that begin from now on.
+    /// Puts a version into service, for requests that begin from now on. It ends a trial: what is
+    /// on trial was compared with the version before.
     pub fn swap(&self, version: Arc<Version<W>>) {
+        self.replace(Occupant::Version(version));
+    }
+
+    /// Takes every plugin out of service: Achromat's own rules decide.
+    pub fn swap_native(&self) {
+        self.replace(Occupant::Native);
+    }
+
+    /// Lets nobody decide, so that the safe answer holds.
+    pub fn vacate(&self) {
+        self.replace(Occupant::Vacant);
+    }
+
+    fn replace(&self, occupant: Occupant<W>) {
         let mut changes = self.changes.lock();
         let generation = self.generation();
         if let Some(before) = generation.version() {
@@ -117,7 +202,7 @@ impl<W: World> Slot<W> {
             }
         }
         changes.begin_anew();
-        self.put(Occupant::Version(version), &generation.facts);
+        self.put(occupant, &generation);
     }
 
     /// Goes back to the version before. Says which one that is; `None` when there is none, and
@@ -125,29 +210,77 @@ impl<W: World> Slot<W> {
     pub fn roll_back(&self) -> Option<Arc<Version<W>>> {
         let mut changes = self.changes.lock();
         let version = changes.history.pop_back()?;
+        self.go_back(&mut changes, Occupant::Version(Arc::clone(&version)));
+        Some(version)
+    }
+
+    /// Goes back to a version, or to Achromat's own rules. What came after it is not gone back to
+    /// any more.
+    pub fn roll_back_to(&self, version: Option<Arc<Version<W>>>) {
+        let mut changes = self.changes.lock();
+        if let Some(version) = &version {
+            let history = &mut changes.history;
+            let place = history
+                .iter()
+                .rposition(|before| Arc::ptr_eq(before, version));
+            history.truncate(place.unwrap_or(history.len()));
+        }
+        let occupant = version.map_or(Occupant::Native, Occupant::Version);
+        self.go_back(&mut changes, occupant);
+    }
+
+    fn go_back(&self, changes: &mut Changes<W>, occupant: Occupant<W>) {
         changes.begin_anew();
         let generation = self.generation();
         if let Some(before) = generation.version() {
             before.rest();
         }
-        self.put(Occupant::Version(Arc::clone(&version)), &generation.facts);
-        Some(version)
+        self.put(occupant, &generation);
+    }
+
+    /// A version that is ready to be put into service, with these bounds.
+    pub fn ready(&self, id: VersionId, budget: Budget) -> Option<Arc<Version<W>>> {
+        let changes = self.changes.lock();
+        let generation = self.generation();
+        let tried = generation.trial.as_ref().map(|tried| tried.version());
+        let mut all = generation
+            .version()
+            .into_iter()
+            .chain(tried)
+            .chain(&changes.history);
+        let found = all.find(|version| version.id() == Some(id) && version.budget() == budget);
+        found.cloned()
     }
 
     /// Has all instances know something else.
     pub fn tell(&self, facts: &Arc<W::Facts>) {
         let _changing = self.changes.lock();
-        let occupant = match &self.generation().occupant {
-            Occupant::Native => Occupant::Native,
-            Occupant::Vacant => Occupant::Vacant,
-            Occupant::Version(version) => Occupant::Version(Arc::clone(version)),
-        };
-        self.put(occupant, facts);
+        let generation = self.generation();
+        self.active.store(Arc::new(Generation {
+            occupant: generation.occupant.clone(),
+            facts: Arc::clone(facts),
+            trial: generation.trial.clone(),
+        }));
     }
 
-    fn put(&self, occupant: Occupant<W>, facts: &Arc<W::Facts>) {
-        let facts = Arc::clone(facts);
-        self.active.store(Arc::new(Generation { occupant, facts }));
+    /// Puts a version on trial, in the place of one that is; or none.
+    pub fn try_out(&self, tried: Option<Arc<Tried<W>>>) {
+        let _changing = self.changes.lock();
+        let generation = self.generation();
+        self.active.store(Arc::new(Generation {
+            occupant: generation.occupant.clone(),
+            facts: Arc::clone(&generation.facts),
+            trial: tried,
+        }));
+    }
+
+    fn put(&self, occupant: Occupant<W>, before: &Generation<W>) {
+        let facts = Arc::clone(&before.facts);
+        self.active.store(Arc::new(Generation {
+            occupant,
+            facts,
+            trial: None,
+        }));
     }
 
     /// Versions that were taken out of service since the start.
@@ -172,6 +305,66 @@ impl<W: World> Slot<W> {
                     W::safe()
                 }))
             }
+        }
+    }
+
+    /// Decides as [`Self::decide`] does, and asks what is on trial as well, where it is to be.
+    pub fn consult(&self, generation: &Generation<W>, asked: &impl Asked<W>) -> Option<W::Answer> {
+        let tried = generation.trial.as_ref();
+        let tried = tried.filter(|tried| tried.takes(asked.subject()));
+        let active = self.ask_active(generation, asked);
+        let Some(tried) = tried else {
+            return active;
+        };
+        let other = asked.put(tried.version().wanted(), |question| {
+            tried.version().ask(&generation.facts, question)
+        });
+        let compared = active.clone().unwrap_or_else(W::native);
+        if let Some(verdict) = tried.saw(asked.subject(), &compared, &other) {
+            self.tried(tried, verdict);
+        }
+        match other {
+            // A canary's own trouble is nobody's: what is active has answered.
+            Ok(answer) if tried.is_used() => Some(answer),
+            _ => active,
+        }
+    }
+
+    fn ask_active(&self, generation: &Generation<W>, asked: &impl Asked<W>) -> Option<W::Answer> {
+        match &generation.occupant {
+            Occupant::Native => None,
+            Occupant::Vacant => Some(W::safe()),
+            Occupant::Version(version) => asked.put(version.wanted(), |question| {
+                self.decide(generation, question)
+            }),
+        }
+    }
+
+    /// A trial is over. What is to become active is made so by whoever listens, once that is
+    /// recorded.
+    fn tried(&self, tried: &Arc<Tried<W>>, verdict: Verdict) {
+        if !matches!(verdict, Verdict::Promote) {
+            self.end_trial(tried);
+        }
+        self.notify(Notice::Tried {
+            version: tried.version().id(),
+            kind: tried.trial().kind,
+            tally: tried.tally(),
+            verdict,
+        });
+    }
+
+    fn end_trial(&self, tried: &Arc<Tried<W>>) {
+        let _changing = self.changes.lock();
+        let generation = self.generation();
+        let is_it = |now: &Arc<Tried<W>>| Arc::ptr_eq(now, tried);
+        if generation.trial.as_ref().is_some_and(is_it) {
+            tried.version().rest();
+            self.active.store(Arc::new(Generation {
+                occupant: generation.occupant.clone(),
+                facts: Arc::clone(&generation.facts),
+                trial: None,
+            }));
         }
     }
 
@@ -203,7 +396,7 @@ impl<W: World> Slot<W> {
         }
         let count = u32::try_from(changes.troubles.len()).unwrap_or(u32::MAX);
         if count >= TROUBLES_MAX {
-            self.quarantine(&mut changes, version, &generation.facts);
+            self.quarantine(&mut changes, version, &generation);
         }
     }
 
@@ -211,7 +404,7 @@ impl<W: World> Slot<W> {
         &self,
         changes: &mut Changes<W>,
         version: &Arc<Version<W>>,
-        facts: &Arc<W::Facts>,
+        generation: &Generation<W>,
     ) {
         changes.quarantined += 1;
         changes.begin_anew();
@@ -225,7 +418,12 @@ impl<W: World> Slot<W> {
             "a plugin is taken out of service: {TROUBLES_MAX} decisions within {} s had no answer",
             TROUBLE_WINDOW.as_secs()
         );
+        let back_to = last_good.as_ref().and_then(|good| good.id());
         let occupant = last_good.map_or(Occupant::Vacant, Occupant::Version);
-        self.put(occupant, facts);
+        self.put(occupant, generation);
+        self.notify(Notice::Quarantined {
+            version: version.id(),
+            back_to,
+        });
     }
 }

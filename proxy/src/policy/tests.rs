@@ -210,7 +210,7 @@ fn what_is_no_plugin_is_refused() {
     expect(routing(b""), &["not WebAssembly"]);
     expect(
         routing(&vec![0; limits::COMPONENT_BYTES_MAX + 1]),
-        &["67108865 bytes", "strip"],
+        &["33554433 bytes", "strip"],
     );
     let cut = &default_component(SlotName::Routing)[..5000];
     expect(routing(cut), &["can't be compiled", "wasm-tools validate"]);

@@ -1,10 +1,13 @@
 //! One version of a plugin, ready to decide: a component with its configuration, and instances of
 //! it that wait to be asked.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
+use achromat_core::policy::{Digest, VersionId};
 use crossbeam_queue::ArrayQueue;
-use sha2::{Digest as _, Sha256};
 use wasmtime::Store;
 
 use super::{
@@ -20,29 +23,6 @@ use super::{
     trouble::Trouble,
     world::World,
 };
-
-/// SHA-256 of a component as it was handed in.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest([u8; 32]);
-
-impl Digest {
-    /// Of these bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// What a version is made of.
 #[derive(Clone, Debug)]
@@ -93,6 +73,8 @@ impl<W: World> Idle<W> {
 
 /// A version that can be asked from any number of threads.
 pub struct Version<W: World> {
+    /// Its number, once it is kept.
+    id: OnceLock<VersionId>,
     name: Arc<str>,
     digest: Digest,
     plugins: Plugins,
@@ -130,6 +112,7 @@ impl<W: World> Version<W> {
             .map_err(other)?;
         let digest = Digest::of(&source.bytes);
         let mut version = Self {
+            id: OnceLock::new(),
             name: Arc::clone(&source.name),
             digest,
             plugins: plugins.clone(),
@@ -246,6 +229,21 @@ impl<W: World> Version<W> {
             idle.facts = Arc::clone(facts);
         }
         Ok(idle)
+    }
+
+    /// Gives it the number under which it is kept, once.
+    pub fn is_kept_as(&self, id: VersionId) {
+        let _given = self.id.set(id);
+    }
+
+    /// Its number, when it is kept.
+    pub fn id(&self) -> Option<VersionId> {
+        self.id.get().copied()
+    }
+
+    /// Its bounds.
+    pub fn budget(&self) -> Budget {
+        self.budget
     }
 
     /// Its name.

@@ -34,7 +34,7 @@ pub trait World: Sized + Send + Sync + 'static {
     /// What is asked.
     type Question<'a>;
     /// What is answered, judged.
-    type Answer;
+    type Answer: Clone + PartialEq + Send;
     /// A component that is ready to be instantiated.
     type Prepared: Send + Sync;
     /// An instance's exports.
@@ -74,6 +74,10 @@ pub trait World: Sized + Send + Sync + 'static {
     ) -> Asked<Self::Answer>;
     /// The answer that holds when the plugin has none.
     fn safe() -> Self::Answer;
+    /// What Achromat does where there is no plugin.
+    fn native() -> Self::Answer;
+    /// An answer in words, for people. Answers that differ have different words.
+    fn words(answer: &Self::Answer) -> String;
     /// The kinds of answers, for figures.
     const KINDS: &[&str];
     /// The kind of an answer: its place among [`Self::KINDS`].
@@ -226,6 +230,14 @@ impl World for RoutingSlot {
         Routing::Native
     }
 
+    fn native() -> Routing {
+        Routing::Native
+    }
+
+    fn words(answer: &Routing) -> String {
+        answer.to_string()
+    }
+
     const KINDS: &[&str] = &["native", "first", "refuse"];
 
     fn kind(answer: &Routing) -> usize {
@@ -301,6 +313,14 @@ impl World for WalSlot {
 
     fn safe() -> Eligibility {
         Eligibility::SAFE
+    }
+
+    fn native() -> Eligibility {
+        Eligibility::SAFE
+    }
+
+    fn words(answer: &Eligibility) -> String {
+        answer.to_string()
     }
 
     const KINDS: &[&str] = &["replicate", "local_only", "refuse"];
@@ -382,6 +402,14 @@ impl World for GuardSlot {
 
     fn safe() -> Permission {
         Permission::safe()
+    }
+
+    fn native() -> Permission {
+        Permission::Allow
+    }
+
+    fn words(answer: &Permission) -> String {
+        answer.to_string()
     }
 
     const KINDS: &[&str] = &["allow", "deny", "trash"];

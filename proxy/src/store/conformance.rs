@@ -8,13 +8,17 @@ use achromat_core::{
     ids::{CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, Key, LaneId, Position},
     key::{Fingerprint, KeyOutcome, KeyState, Keyed, Settled},
     log::{Entry, RecordAct, Verb, Verdict},
+    policy::{
+        Decider, Digest, KeptSwap, KeptVersion, NewSwap, NewVersion, Origin, Shelf, ShelfWrite,
+        Slot, SwapSeq, VersionId,
+    },
     reply::Reply,
     time::WallTime,
 };
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{MemoryStore, SqliteStore, Store, StoreError, Write};
+use super::{MemoryStore, SqliteStore, Store, StoreError, VersionStore, Write};
 
 /// A place where stores can be opened again and again.
 enum Place {
@@ -37,11 +41,20 @@ impl Place {
     async fn open(&self) -> Box<dyn Store> {
         match self {
             Self::Memory(shared) => Box::new(MemoryStore::open(Arc::clone(shared), 2)),
-            Self::File(folder) => {
-                let names = ["a".into(), "b".into()].into();
-                Box::new(SqliteStore::open(&Self::path(folder), names).await.unwrap())
-            }
+            Self::File(folder) => Box::new(Self::open_file(folder).await),
         }
+    }
+
+    async fn open_versions(&self) -> Box<dyn VersionStore> {
+        match self {
+            Self::Memory(shared) => Box::new(MemoryStore::open(Arc::clone(shared), 2)),
+            Self::File(folder) => Box::new(Self::open_file(folder).await),
+        }
+    }
+
+    async fn open_file(folder: &tempfile::TempDir) -> SqliteStore {
+        let names = ["a".into(), "b".into()].into();
+        SqliteStore::open(&Self::path(folder), names).await.unwrap()
     }
 }
 
@@ -581,6 +594,120 @@ async fn a_letter_waits_for_an_operator() {
         reopened.commit(&[Write::Dismiss(second)]).await.unwrap();
         assert_eq!(reopened.letters(9).await.unwrap(), (Vec::new(), 0));
     }
+}
+
+fn version(id: u64, slot: Slot, component: &'static str) -> ShelfWrite {
+    let kept = KeptVersion {
+        id: VersionId(id),
+        bytes: u64::try_from(component.len()).unwrap(),
+        version: NewVersion {
+            slot,
+            name: "plugin.wasm".into(),
+            digest: Digest::of(component.as_bytes()),
+            config: "{\"ä\": 1}".into(),
+            origin: Origin::Operator,
+            at: WallTime(1_700_000_000_000 + id),
+            who: "me".into(),
+        },
+    };
+    ShelfWrite::Keep(kept, component.into())
+}
+
+fn swap(seq: u64, slot: Slot, to: Decider, before: Option<u64>) -> ShelfWrite {
+    ShelfWrite::Swap(KeptSwap {
+        seq: SwapSeq(seq),
+        swap: NewSwap {
+            slot,
+            to,
+            before: before.map(SwapSeq),
+            at: WallTime(1_700_000_000_000 + seq),
+            who: "me".into(),
+            why: "to see".into(),
+        },
+    })
+}
+
+fn said(words: &str) -> ShelfWrite {
+    ShelfWrite::Said {
+        slot: Slot::CleanupGuard,
+        origin: Origin::Configuration,
+        words: words.to_owned(),
+    }
+}
+
+/// Versions, swaps and what was said are there when the store is opened again, as they were written.
+#[tokio::test]
+async fn what_was_shelved_is_there_again() {
+    for place in Place::all() {
+        let writes = [
+            version(1, Slot::Routing, "one"),
+            version(2, Slot::WalEligibility, "two"),
+            version(3, Slot::CleanupGuard, "two"),
+            swap(1, Slot::Routing, Decider::Version(VersionId(1)), None),
+            swap(2, Slot::Routing, Decider::Native, Some(1)),
+            swap(3, Slot::CleanupGuard, Decider::Nobody, None),
+            said("first"),
+            said("second"),
+        ];
+        let store = place.open_versions().await;
+        assert_eq!(store.shelf().await.unwrap(), Shelf::default());
+        store.write_shelf(&writes).await.unwrap();
+        store.write_shelf(&writes).await.unwrap();
+        drop(store);
+        let reopened = place.open_versions().await;
+        let mut expected = Shelf::default();
+        writes.iter().for_each(|write| expected.write(write));
+        assert_eq!(reopened.shelf().await.unwrap(), expected);
+        assert_eq!(expected.next_version(), VersionId(4));
+        assert_eq!(expected.next_swap(), SwapSeq(4));
+        let component = reopened.component(Digest::of(b"two")).await.unwrap();
+        assert_eq!(component.as_deref(), Some(b"two".as_slice()));
+        let unknown = reopened.component(Digest::of(b"three")).await.unwrap();
+        assert_eq!(unknown, None);
+    }
+}
+
+/// The bytes of a component go with the last version that has them.
+#[tokio::test]
+async fn a_component_goes_with_its_last_version() {
+    for place in Place::all() {
+        let store = place.open_versions().await;
+        let kept = [
+            version(1, Slot::Routing, "one"),
+            version(2, Slot::Routing, "one"),
+            swap(1, Slot::Routing, Decider::Version(VersionId(1)), None),
+        ];
+        store.write_shelf(&kept).await.unwrap();
+        let has_one = async || {
+            let component = store.component(Digest::of(b"one")).await.unwrap();
+            component.is_some()
+        };
+        let forget = |id| [ShelfWrite::Forget(VersionId(id))];
+        store.write_shelf(&forget(1)).await.unwrap();
+        assert!(has_one().await);
+        store.write_shelf(&forget(2)).await.unwrap();
+        assert!(!has_one().await);
+        let forget = [ShelfWrite::ForgetSwap(SwapSeq(1))];
+        store.write_shelf(&forget).await.unwrap();
+        assert_eq!(store.shelf().await.unwrap(), Shelf::default());
+    }
+}
+
+/// A handle that is not the newest puts nothing on the shelf.
+#[tokio::test]
+async fn an_old_owner_shelves_nothing() {
+    let shared = Arc::default();
+    let old = MemoryStore::open(Arc::clone(&shared), 2);
+    let _new = MemoryStore::open(shared, 2);
+    let refused = old.write_shelf(&[said("late")]).await;
+    assert!(matches!(refused, Err(StoreError::Deposed { .. })));
+    let folder = tempfile::tempdir().unwrap();
+    let old = Place::open_file(&folder).await;
+    std::fs::remove_file(folder.path().join("deep/log.sqlite.lock")).unwrap();
+    let new = Place::open_file(&folder).await;
+    let refused = old.write_shelf(&[said("late")]).await;
+    assert!(matches!(refused, Err(StoreError::Deposed { .. })));
+    assert!(new.shelf().await.unwrap().said.is_empty());
 }
 
 /// A handle that is not the newest changes nothing.

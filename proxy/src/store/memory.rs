@@ -1,6 +1,9 @@
 //! A store in memory, for trying things out: it forgets everything at the end.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use achromat_core::{
     durable::{Appended, Ledger, Write},
@@ -8,16 +11,19 @@ use achromat_core::{
     ids::{EntryId, Epoch, Key, LaneId, Position},
     key::KeyRecord,
     log::Letter,
+    policy::{Digest, Shelf, ShelfWrite},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, VersionStore};
 
 #[derive(Default)]
 struct State {
     epoch: Epoch,
     ledger: Ledger,
+    shelf: Shelf,
+    components: BTreeMap<Digest, Bytes>,
 }
 
 /// What several handles share.
@@ -57,6 +63,18 @@ impl MemoryStore {
             shared,
         }
     }
+
+    /// What may be changed, as long as nobody else owns it.
+    fn writable(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        let state = self.shared.state();
+        if state.epoch != self.epoch {
+            return Err(StoreError::Deposed {
+                ours: self.epoch,
+                theirs: state.epoch,
+            });
+        }
+        Ok(state)
+    }
 }
 
 #[async_trait]
@@ -66,13 +84,7 @@ impl Store for MemoryStore {
     }
 
     async fn commit(&self, writes: &[Write]) -> Result<Vec<Appended>, StoreError> {
-        let mut state = self.shared.state();
-        if state.epoch != self.epoch {
-            return Err(StoreError::Deposed {
-                ours: self.epoch,
-                theirs: state.epoch,
-            });
-        }
+        let mut state = self.writable()?;
         Ok(writes
             .iter()
             .filter_map(|write| state.ledger.write(write))
@@ -102,5 +114,31 @@ impl Store for MemoryStore {
 
     async fn body(&self, lane: LaneId, position: Position) -> Result<Option<Bytes>, StoreError> {
         Ok(self.shared.state().ledger.body(lane, position))
+    }
+}
+
+#[async_trait]
+impl VersionStore for MemoryStore {
+    async fn shelf(&self) -> Result<Shelf, StoreError> {
+        Ok(self.shared.state().shelf.clone())
+    }
+
+    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.shared.state().components.get(&digest).cloned())
+    }
+
+    async fn write_shelf(&self, writes: &[ShelfWrite]) -> Result<(), StoreError> {
+        let mut state = self.writable()?;
+        let State {
+            shelf, components, ..
+        } = &mut *state;
+        for write in writes {
+            shelf.write(write);
+            if let ShelfWrite::Keep(kept, bytes) = write {
+                components.insert(kept.version.digest, bytes.clone());
+            }
+        }
+        components.retain(|digest, _| shelf.has(*digest));
+        Ok(())
     }
 }

@@ -16,6 +16,7 @@ use achromat_core::{
     ids::{EntryId, Epoch, Key, LaneId, Position},
     key::KeyRecord,
     log::Letter,
+    policy::{Digest, Shelf, ShelfWrite},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -107,6 +108,28 @@ pub trait Store: Send + Sync + 'static {
 
     /// The body of an entry, if it was not trimmed.
     async fn body(&self, lane: LaneId, position: Position) -> Result<Option<Bytes>, StoreError>;
+}
+
+/// Where versions of plugins are kept: in the same place as the log.
+///
+/// # Contract
+///
+/// - [`write_shelf`](VersionStore::write_shelf) is atomic and durable, as [`Store::commit`] is, and
+///   a handle whose epoch is not the newest can change nothing. What is written again changes
+///   nothing more.
+/// - [`shelf`](VersionStore::shelf) is the fold of all that was written.
+/// - The bytes of a component are kept once, whatever number of versions has it, and go with the
+///   last of them.
+#[async_trait]
+pub trait VersionStore: Send + Sync + 'static {
+    /// All but the components' bytes.
+    async fn shelf(&self) -> Result<Shelf, StoreError>;
+
+    /// The bytes of a component.
+    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, StoreError>;
+
+    /// Makes all of it durable, or none of it.
+    async fn write_shelf(&self, writes: &[ShelfWrite]) -> Result<(), StoreError>;
 }
 
 /// The names of the instances, by place: what is stored is stored by name, so that the

@@ -5,6 +5,7 @@ mod keys;
 mod letters;
 mod load;
 mod statements;
+mod versions;
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +20,7 @@ use achromat_core::{
     ids::{EntryId, Epoch, Key, LaneId, Position},
     key::KeyRecord,
     log::Letter,
+    policy::{Digest, Shelf, ShelfWrite},
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,7 +31,7 @@ use sqlx::{
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::{InstanceNames, Store, StoreError};
+use super::{InstanceNames, Store, StoreError, VersionStore};
 
 /// Connections that read while the writer writes.
 const READERS_MAX: u32 = 4;
@@ -136,6 +138,22 @@ impl SqliteStore {
                 Ok(appended)
             }
         }
+    }
+}
+
+#[async_trait]
+impl VersionStore for SqliteStore {
+    async fn shelf(&self) -> Result<Shelf, StoreError> {
+        versions::shelf(&self.readers).await
+    }
+
+    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
+        versions::component(&self.readers, digest).await
+    }
+
+    async fn write_shelf(&self, writes: &[ShelfWrite]) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().await;
+        versions::write(&mut writer.connection, self.epoch, writes).await
     }
 }
 

@@ -5,6 +5,9 @@
 
 mod order;
 mod sizes;
+mod trial;
+mod versions;
+mod words;
 
 use std::time::Duration;
 
@@ -19,6 +22,11 @@ use crate::{
 pub use self::{
     order::{lag_entries, plan_preferred},
     sizes::Sizes,
+    trial::{Rules, Share, Subject, Tally, Trial, TrialKind, Verdict, is_in_share},
+    versions::{
+        Decider, Digest, KeptSwap, KeptVersion, NewSwap, NewVersion, Origin, STEPS_BACK_MAX,
+        SWAPS_MAX, Shelf, ShelfWrite, SwapSeq, VERSIONS_MAX, VersionId,
+    },
 };
 
 /// Bytes of a message to a client.
@@ -49,6 +57,21 @@ impl Slot {
             Self::WalEligibility => "wal-eligibility",
             Self::CleanupGuard => "cleanup-guard",
         }
+    }
+
+    /// The name of its section in the configuration, below `policy`.
+    pub fn section(self) -> &'static str {
+        match self {
+            Self::Routing => "routing",
+            Self::WalEligibility => "wal",
+            Self::CleanupGuard => "guard",
+        }
+    }
+
+    /// The slot that a name means: that of its world, or of its section.
+    pub fn parse(name: &str) -> Option<Self> {
+        let is_meant = |slot: &Self| slot.as_str() == name || slot.section() == name;
+        Self::ALL.into_iter().find(is_meant)
     }
 }
 

@@ -1,0 +1,433 @@
+//! Versions of plugins as they are kept: what each is made of, which one decides, and which did
+//! before.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
+use super::Slot;
+use crate::time::WallTime;
+
+/// Versions of a slot that are kept, beyond those that decide or can be gone back to.
+pub const VERSIONS_MAX: usize = 32;
+
+/// Swaps of a slot that are remembered.
+pub const SWAPS_MAX: usize = 1000;
+
+/// How many times in a row one can go back.
+pub const STEPS_BACK_MAX: usize = 16;
+
+/// SHA-256 of a component as it was handed in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    /// Of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// One that is kept as bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// To be kept.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The number of a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VersionId(pub u64);
+
+/// The number of a swap. Later ones have higher numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SwapSeq(pub u64);
+
+/// Where a version, or a word about what decides, comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Achromat itself: the default policies.
+    Default,
+    /// The configuration.
+    Configuration,
+    /// The watched folder.
+    Folder,
+    /// An operator.
+    Operator,
+}
+
+impl Origin {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Default,
+        Self::Configuration,
+        Self::Folder,
+        Self::Operator,
+    ];
+
+    /// The word in the store and in the operator's interface.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Configuration => "configuration",
+            Self::Folder => "folder",
+            Self::Operator => "operator",
+        }
+    }
+
+    /// The one that a word means.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|origin| origin.as_str() == word)
+    }
+}
+
+/// A version: a component with its configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewVersion {
+    /// Whose it is.
+    pub slot: Slot,
+    /// For people.
+    pub name: Arc<str>,
+    /// Its component's.
+    pub digest: Digest,
+    /// Its configuration.
+    pub config: Arc<str>,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// When it came.
+    pub at: WallTime,
+    /// Who brought it.
+    pub who: Arc<str>,
+}
+
+impl NewVersion {
+    /// Whether both would decide alike and have the same name: then one of them is enough.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (
+            self.slot,
+            &self.name,
+            self.digest,
+            &self.config,
+            self.origin,
+        ) == (
+            other.slot,
+            &other.name,
+            other.digest,
+            &other.config,
+            other.origin,
+        )
+    }
+}
+
+/// A version that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptVersion {
+    /// Its number.
+    pub id: VersionId,
+    /// The bytes of its component.
+    pub bytes: u64,
+    /// What it is made of.
+    pub version: NewVersion,
+}
+
+/// Who decides in a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decider {
+    /// Achromat's own rules alone.
+    Native,
+    /// A version.
+    Version(VersionId),
+    /// Nobody: the last version was taken out of service, and there was none to go back to.
+    Nobody,
+}
+
+/// A change of who decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSwap {
+    /// Where.
+    pub slot: Slot,
+    /// Who decides from now on.
+    pub to: Decider,
+    /// The swap that made the one decide who is gone back to from here.
+    pub before: Option<SwapSeq>,
+    /// When.
+    pub at: WallTime,
+    /// By whom.
+    pub who: Arc<str>,
+    /// Why.
+    pub why: Arc<str>,
+}
+
+/// A change of who decides, as it is remembered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptSwap {
+    /// Its number.
+    pub seq: SwapSeq,
+    /// What was changed.
+    pub swap: NewSwap,
+}
+
+/// Everything that is kept of plugins, but for the bytes of their components.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shelf {
+    /// All versions.
+    pub versions: BTreeMap<VersionId, KeptVersion>,
+    /// All swaps.
+    pub swaps: BTreeMap<SwapSeq, KeptSwap>,
+    /// What was last said of a slot in places that go on saying it: a file of configuration, a
+    /// folder.
+    pub said: BTreeMap<(Slot, Origin), String>,
+}
+
+/// A change of what is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShelfWrite {
+    /// A version, with its component.
+    Keep(KeptVersion, Bytes),
+    /// A swap.
+    Swap(KeptSwap),
+    /// What was said of a slot.
+    Said {
+        /// The slot.
+        slot: Slot,
+        /// Where.
+        origin: Origin,
+        /// What.
+        words: String,
+    },
+    /// A version is forgotten, and its component with the last version that has it.
+    Forget(VersionId),
+    /// A swap is forgotten.
+    ForgetSwap(SwapSeq),
+}
+
+impl Shelf {
+    /// Takes a change in.
+    pub fn write(&mut self, write: &ShelfWrite) {
+        match write {
+            ShelfWrite::Keep(kept, _) => {
+                self.versions.insert(kept.id, kept.clone());
+            }
+            ShelfWrite::Swap(kept) => {
+                self.swaps.insert(kept.seq, kept.clone());
+            }
+            ShelfWrite::Said {
+                slot,
+                origin,
+                words,
+            } => {
+                self.said.insert((*slot, *origin), words.clone());
+            }
+            ShelfWrite::Forget(id) => {
+                self.versions.remove(id);
+            }
+            ShelfWrite::ForgetSwap(seq) => {
+                self.swaps.remove(seq);
+            }
+        }
+    }
+
+    /// The number of the next version.
+    pub fn next_version(&self) -> VersionId {
+        VersionId(self.versions.keys().last().map_or(1, |last| last.0 + 1))
+    }
+
+    /// The number of the next swap.
+    pub fn next_swap(&self) -> SwapSeq {
+        SwapSeq(self.swaps.keys().last().map_or(1, |last| last.0 + 1))
+    }
+
+    /// Whether a version has this component.
+    pub fn has(&self, digest: Digest) -> bool {
+        let mut versions = self.versions.values();
+        versions.any(|kept| kept.version.digest == digest)
+    }
+
+    /// A version that is like a new one.
+    pub fn like(&self, version: &NewVersion) -> Option<&KeptVersion> {
+        let mut versions = self.versions.values();
+        versions.find(|kept| kept.version.is_like(version))
+    }
+
+    /// The last swap of a slot: it says who decides.
+    pub fn last_swap(&self, slot: Slot) -> Option<&KeptSwap> {
+        let mut swaps = self.swaps.values().rev();
+        swaps.find(|kept| kept.swap.slot == slot)
+    }
+
+    /// The swap that is gone back to from another one.
+    pub fn before(&self, swap: &NewSwap) -> Option<&KeptSwap> {
+        self.swaps.get(&swap.before?)
+    }
+
+    /// The versions that decide in a slot or can be gone back to, the last one first.
+    pub fn in_reach(&self, slot: Slot) -> Vec<VersionId> {
+        let steps = std::iter::successors(self.last_swap(slot), |kept| self.before(&kept.swap));
+        let deciders = steps.take(STEPS_BACK_MAX + 1).map(|kept| kept.swap.to);
+        deciders
+            .filter_map(|decider| match decider {
+                Decider::Version(id) => Some(id),
+                Decider::Native | Decider::Nobody => None,
+            })
+            .collect()
+    }
+
+    /// Versions of a slot that nobody misses: the oldest ones past [`VERSIONS_MAX`], without those
+    /// in reach and those that are `tried`.
+    pub fn superfluous(&self, slot: Slot, tried: Option<VersionId>) -> Vec<VersionId> {
+        let kept: BTreeSet<_> = self.in_reach(slot).into_iter().chain(tried).collect();
+        let of_slot = self.versions.values();
+        let ids: Vec<_> = of_slot
+            .filter(|kept| kept.version.slot == slot)
+            .map(|kept| kept.id)
+            .collect();
+        let unused = ids.iter().copied().filter(|id| !kept.contains(id));
+        unused
+            .take(ids.len().saturating_sub(VERSIONS_MAX))
+            .collect()
+    }
+
+    /// The swaps of a slot that are too many to be remembered: the oldest ones.
+    pub fn old_swaps(&self, slot: Slot) -> Vec<SwapSeq> {
+        let of_slot = self.swaps.values().filter(|kept| kept.swap.slot == slot);
+        let all: Vec<_> = of_slot.map(|kept| kept.seq).collect();
+        let many = all.len().saturating_sub(SWAPS_MAX);
+        all.into_iter().take(many).collect()
+    }
+
+    /// The versions of a slot that a word may mean: a number, the beginning of a digest (8 digits
+    /// or more), or a name. The newest first.
+    pub fn find(&self, slot: Slot, word: &str) -> Vec<&KeptVersion> {
+        let is_digits = word.len() >= 8 && word.chars().all(|c| c.is_ascii_hexdigit());
+        let number = word.parse().ok().map(VersionId);
+        let is_meant = |kept: &&KeptVersion| {
+            let version = &kept.version;
+            let digest = version.digest.to_string();
+            version.slot == slot
+                && (Some(kept.id) == number
+                    || *version.name == *word
+                    || is_digits && digest.starts_with(&word.to_ascii_lowercase()))
+        };
+        self.versions.values().rev().filter(is_meant).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(id: u64, name: &str) -> KeptVersion {
+        KeptVersion {
+            id: VersionId(id),
+            bytes: 1,
+            version: NewVersion {
+                slot: Slot::Routing,
+                name: name.into(),
+                digest: Digest::of(name.as_bytes()),
+                config: "".into(),
+                origin: Origin::Operator,
+                at: WallTime(id),
+                who: "me".into(),
+            },
+        }
+    }
+
+    fn swap(seq: u64, to: Decider, before: Option<u64>) -> KeptSwap {
+        KeptSwap {
+            seq: SwapSeq(seq),
+            swap: NewSwap {
+                slot: Slot::Routing,
+                to,
+                before: before.map(SwapSeq),
+                at: WallTime(seq),
+                who: "me".into(),
+                why: "".into(),
+            },
+        }
+    }
+
+    fn shelf(versions: u64, swaps: &[KeptSwap]) -> Shelf {
+        let versions = (1..=versions).map(|id| (VersionId(id), version(id, &format!("v{id}"))));
+        let swaps = swaps.iter().map(|kept| (kept.seq, kept.clone()));
+        Shelf {
+            versions: versions.collect(),
+            swaps: swaps.collect(),
+            ..Shelf::default()
+        }
+    }
+
+    /// What decides and what can be gone back to stays; of the rest, the newest.
+    #[test]
+    fn versions_in_reach_stay() {
+        let to = |id| Decider::Version(VersionId(id));
+        let swaps = [
+            swap(1, to(1), None),
+            swap(2, to(2), Some(1)),
+            swap(3, to(3), Some(2)),
+            // Back to 2: 3 is out of reach.
+            swap(4, to(2), Some(1)),
+        ];
+        let shelf = shelf(40, &swaps);
+        let reach = shelf.in_reach(Slot::Routing);
+        assert_eq!(reach, [VersionId(2), VersionId(1)]);
+        let gone = shelf.superfluous(Slot::Routing, Some(VersionId(4)));
+        let expected: Vec<_> = [3, 5, 6, 7, 8, 9, 10, 11].map(VersionId).into();
+        assert_eq!(gone, expected);
+        assert_eq!(shelf.superfluous(Slot::CleanupGuard, None), []);
+        assert_eq!(shelf.in_reach(Slot::CleanupGuard), []);
+    }
+
+    /// The way back has an end, also when what it leads to is not remembered.
+    #[test]
+    fn the_way_back_ends() {
+        let to = |id| Decider::Version(VersionId(id));
+        let swaps: Vec<_> = (1..=40)
+            .map(|seq| swap(seq, to(seq), (seq > 1).then(|| seq - 1)))
+            .collect();
+        let reach = shelf(40, &swaps).in_reach(Slot::Routing);
+        assert_eq!(reach.len(), STEPS_BACK_MAX + 1);
+        let forgotten = shelf(40, &swaps[38..]).in_reach(Slot::Routing);
+        assert_eq!(forgotten, [VersionId(40), VersionId(39)]);
+        let many: Vec<_> = (1..=1002).map(|seq| swap(seq, to(1), None)).collect();
+        let old = shelf(1, &many).old_swaps(Slot::Routing);
+        assert_eq!(old, [SwapSeq(1), SwapSeq(2)]);
+    }
+
+    /// A word means a number, a name, or the beginning of a digest.
+    #[test]
+    fn a_word_finds_versions() {
+        let shelf = shelf(12, &[]);
+        let found = |word: &str| -> Vec<u64> {
+            let found = shelf.find(Slot::Routing, word).into_iter();
+            found.map(|kept| kept.id.0).collect()
+        };
+        assert_eq!(found("3"), [3]);
+        assert_eq!(found("v12"), [12]);
+        let digest = Digest::of(b"v5").to_string();
+        assert_eq!(found(&digest[..8]), [5]);
+        assert_eq!(found(&digest.to_uppercase()), [5]);
+        assert!(found(&digest[..7]).is_empty());
+        assert!(found("nothing").is_empty());
+        assert!(shelf.find(Slot::CleanupGuard, "3").is_empty());
+    }
+}

@@ -1,0 +1,497 @@
+//! Versions of policy plugins, as operators see and change them.
+
+use achromat_core::{
+    policy::{
+        Decider, KeptSwap, KeptVersion, Rules, Share, Slot, Tally, Trial, TrialKind, VersionId,
+    },
+    reply::Reply,
+};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{Admin, json, problem};
+use crate::{
+    plugins::{Ended, LifeError, Offer, Outcome, Stands, Swapped, is_name},
+    policy::Difference,
+};
+
+/// Swaps that are listed of a slot.
+const SWAPS_LISTED_MAX: usize = 50;
+
+/// Characters of who does something.
+const WHO_CHARS_MAX: usize = 128;
+
+/// What an operator does to a slot's versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deed {
+    Push,
+    Swap,
+    RollBack,
+    Shadow,
+    Canary,
+    EndTrial,
+}
+
+#[derive(Serialize)]
+struct All {
+    slots: Vec<OneSlot>,
+}
+
+#[derive(Serialize)]
+struct OneSlot {
+    slot: &'static str,
+    /// `native`, `version`, or `nobody` when the last version was taken out of service.
+    decides: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+    /// The newest first.
+    versions: Vec<OneVersion>,
+    /// The newest first.
+    swaps: Vec<OneSwap>,
+    trial: Option<OneTrial>,
+    last_trial: Option<OneTrial>,
+}
+
+#[derive(Serialize)]
+struct OneVersion {
+    version: u64,
+    name: String,
+    digest: String,
+    bytes: u64,
+    config: String,
+    source: &'static str,
+    made_at_ms: u64,
+    who: String,
+}
+
+#[derive(Serialize)]
+struct OneSwap {
+    seq: u64,
+    #[serde(flatten)]
+    to: OneDecider,
+    swapped_at_ms: u64,
+    who: String,
+    why: String,
+}
+
+#[derive(Serialize)]
+struct OneDecider {
+    decides: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+}
+
+/// A trial that goes on, or the last one that ended.
+#[derive(Serialize)]
+pub(super) struct OneTrial {
+    kind: &'static str,
+    version: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    asked: Option<OneShare>,
+    decisions: u64,
+    diverged: u64,
+    troubles: u64,
+    /// `promoted`, `rolled back` or `ended`, when it is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum OneShare {
+    Share(f64),
+    Tenant(String),
+    Collection(String),
+}
+
+#[derive(Serialize)]
+struct Differences {
+    trial: Option<OneTrial>,
+    /// The newest first.
+    differences: Vec<OneDifference>,
+}
+
+#[derive(Serialize)]
+struct OneDifference {
+    at_ms: u64,
+    request: u64,
+    tenant: Option<String>,
+    collection: Option<String>,
+    active: String,
+    tried: String,
+}
+
+#[derive(Serialize)]
+struct Done {
+    slot: &'static str,
+    /// `swapped`, `kept`, or `unchanged` when it decides already.
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    swap: Option<u64>,
+    /// None for Achromat's own rules.
+    version: Option<OneVersion>,
+}
+
+/// What stands on the first line of what is pushed, when it begins with a brace.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Label {
+    name: Option<String>,
+    digest: Option<String>,
+    config: String,
+    swap: bool,
+    who: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct To {
+    to: String,
+    who: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Who {
+    who: Option<String>,
+}
+
+/// A trial that is wanted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    version: String,
+    share: Option<f64>,
+    tenant: Option<String>,
+    collection: Option<String>,
+    troubles_max: Option<u64>,
+    divergence_max: Option<f64>,
+    decisions_min: Option<u64>,
+    promote: Option<bool>,
+}
+
+impl From<Decider> for OneDecider {
+    fn from(decider: Decider) -> Self {
+        let (decides, version) = match decider {
+            Decider::Native => ("native", None),
+            Decider::Version(id) => ("version", Some(id.0)),
+            Decider::Nobody => ("nobody", None),
+        };
+        Self { decides, version }
+    }
+}
+
+impl From<KeptVersion> for OneVersion {
+    fn from(kept: KeptVersion) -> Self {
+        let version = kept.version;
+        Self {
+            version: kept.id.0,
+            name: version.name.to_string(),
+            digest: version.digest.to_string(),
+            bytes: kept.bytes,
+            config: version.config.to_string(),
+            source: version.origin.as_str(),
+            made_at_ms: version.at.0,
+            who: version.who.to_string(),
+        }
+    }
+}
+
+impl From<KeptSwap> for OneSwap {
+    fn from(kept: KeptSwap) -> Self {
+        Self {
+            seq: kept.seq.0,
+            to: kept.swap.to.into(),
+            swapped_at_ms: kept.swap.at.0,
+            who: kept.swap.who.to_string(),
+            why: kept.swap.why.to_string(),
+        }
+    }
+}
+
+impl From<Difference> for OneDifference {
+    fn from(difference: Difference) -> Self {
+        Self {
+            at_ms: difference.at.0,
+            request: difference.number,
+            tenant: difference.tenant,
+            collection: difference.collection,
+            active: difference.active,
+            tried: difference.tried,
+        }
+    }
+}
+
+impl OneTrial {
+    fn new(kind: TrialKind, version: Option<VersionId>, tally: Tally) -> Self {
+        Self {
+            kind: kind.as_str(),
+            version: version.map(|id| id.0),
+            asked: None,
+            decisions: tally.decisions,
+            diverged: tally.diverged,
+            troubles: tally.troubles,
+            outcome: None,
+            reason: None,
+        }
+    }
+
+    /// One that goes on.
+    pub(super) fn going(version: Option<VersionId>, trial: &Trial, tally: Tally) -> Self {
+        let asked = match trial.share.clone() {
+            Share::Of(share) => OneShare::Share(share),
+            Share::Tenant(name) => OneShare::Tenant(name),
+            Share::Collection(name) => OneShare::Collection(name),
+        };
+        Self {
+            asked: Some(asked),
+            ..Self::new(trial.kind, version, tally)
+        }
+    }
+
+    fn ended(ended: Ended) -> Self {
+        let (outcome, reason) = match ended.outcome {
+            Outcome::Promoted => ("promoted", None),
+            Outcome::RolledBack(reason) => ("rolled back", Some(reason)),
+            Outcome::Ended(reason) => ("ended", Some(reason)),
+        };
+        Self {
+            outcome: Some(outcome),
+            reason,
+            ..Self::new(ended.kind, ended.version, ended.tally)
+        }
+    }
+}
+
+impl From<Stands> for OneSlot {
+    fn from(stands: Stands) -> Self {
+        let decider = OneDecider::from(stands.decider);
+        let swaps = stands.swaps.into_iter().take(SWAPS_LISTED_MAX);
+        Self {
+            slot: stands.slot.as_str(),
+            decides: decider.decides,
+            version: decider.version,
+            versions: stands.versions.into_iter().map(Into::into).collect(),
+            swaps: swaps.map(Into::into).collect(),
+            trial: stands
+                .trial
+                .map(|(version, trial, tally)| OneTrial::going(version, &trial, tally)),
+            last_trial: stands.ended.map(OneTrial::ended),
+        }
+    }
+}
+
+impl Wanted {
+    fn trial(self, kind: TrialKind) -> Result<(String, Trial), Reply> {
+        let shares = [
+            self.share.map(Share::Of),
+            self.tenant.map(Share::Tenant),
+            self.collection.map(Share::Collection),
+        ];
+        let mut shares = shares.into_iter().flatten();
+        let share = match (shares.next(), shares.next(), kind) {
+            (Some(share), None, _) => share,
+            (None, _, TrialKind::Shadow) => Share::Of(1.0),
+            _ => {
+                let detail = "Say one of share (above 0, up to 1), tenant and collection";
+                return Err(problem(400, "Bad trial", detail));
+            }
+        };
+        let usual = Rules::default();
+        let rules = Rules {
+            troubles_max: self.troubles_max.unwrap_or(usual.troubles_max),
+            divergence_max: self.divergence_max.unwrap_or(usual.divergence_max),
+            decisions_min: self.decisions_min.unwrap_or(usual.decisions_min),
+            promotes: self.promote.unwrap_or(usual.promotes),
+        };
+        Ok((self.version, Trial { kind, share, rules }))
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8], like: &str) -> Result<T, Reply> {
+    serde_json::from_slice(body).map_err(|error| {
+        let detail = format!("The body must be like {like}: {error}");
+        problem(400, "Bad body", &detail)
+    })
+}
+
+fn who(named: Option<String>) -> Result<String, Reply> {
+    let who = named.unwrap_or_else(|| "operator".to_owned());
+    let is_plain = !who.chars().any(char::is_control);
+    if is_plain && (1..=WHO_CHARS_MAX).contains(&who.chars().count()) {
+        return Ok(who);
+    }
+    let detail = format!("who is a name of 1 to {WHO_CHARS_MAX} characters");
+    Err(problem(400, "Bad body", &detail))
+}
+
+fn refused(error: &LifeError) -> Reply {
+    let (status, title) = match error {
+        LifeError::Unfit { .. } | LifeError::OtherDigest { .. } => (422, "Unfit plugin"),
+        LifeError::Name { .. } | LifeError::Trial(_) => (400, "Bad request"),
+        LifeError::NoVersion { .. } | LifeError::NoSlot { .. } => (404, "No such version"),
+        LifeError::Several { .. }
+        | LifeError::NothingBefore { .. }
+        | LifeError::DecidesAlready(_)
+        | LifeError::Lost { .. } => (409, "Can't be done now"),
+        LifeError::Store(_) => (503, "The store can't be reached"),
+        LifeError::Engine(_)
+        | LifeError::Configured { .. }
+        | LifeError::Unreadable { .. }
+        | LifeError::Compiler(_) => (500, "Plugins can't be run"),
+    };
+    problem(status, title, &error.to_string())
+}
+
+fn slot_named(name: &str) -> Result<Slot, Reply> {
+    Slot::parse(name).ok_or_else(|| {
+        let names: Vec<_> = Slot::ALL.iter().map(|slot| slot.as_str()).collect();
+        let detail = format!("There is no slot {name:?}; there are {}", names.join(", "));
+        problem(404, "No such slot", &detail)
+    })
+}
+
+fn done(slot: Slot, swapped: Swapped, otherwise: &'static str) -> Reply {
+    let status = match swapped.seq {
+        Some(_) => "swapped",
+        None => otherwise,
+    };
+    let done = Done {
+        slot: slot.as_str(),
+        status,
+        swap: swapped.seq.map(|seq| seq.0),
+        version: swapped.version.map(Into::into),
+    };
+    json(200, &done)
+}
+
+/// Takes what is pushed apart: a line of JSON, when it begins with a brace, and the component.
+fn unwrap(body: &Bytes) -> Result<(Label, Bytes), Reply> {
+    if body.first() != Some(&b'{') {
+        return Ok((Label::default(), body.clone()));
+    }
+    let end = body.iter().position(|byte| *byte == b'\n');
+    let end = end.unwrap_or(body.len());
+    let line = body.slice(..end);
+    let like = r#"one line {"name": "x", "digest": "…", "config": "…", "swap": true}, and the component after it"#;
+    let label = parse(&line, like)?;
+    Ok((label, body.slice(body.len().min(end + 1)..)))
+}
+
+impl Admin {
+    pub(super) fn plugins(&self, name: Option<&str>) -> Reply {
+        let lifecycle = &self.facts.lifecycle;
+        let stands = |slot| lifecycle.stands(slot).map(OneSlot::from);
+        let Some(name) = name else {
+            let slots = lifecycle.slots().filter_map(|slot| stands(slot).ok());
+            return json(
+                200,
+                &All {
+                    slots: slots.collect(),
+                },
+            );
+        };
+        match slot_named(name) {
+            Ok(slot) => stands(slot).map_or_else(|error| refused(&error), |slot| json(200, &slot)),
+            Err(reply) => reply,
+        }
+    }
+
+    pub(super) fn differences(&self, name: &str) -> Reply {
+        let stands = slot_named(name).and_then(|slot| {
+            let stands = self.facts.lifecycle.stands(slot);
+            stands.map_err(|error| refused(&error))
+        });
+        match stands {
+            Ok(stands) => {
+                let differences = stands.differences.clone().into_iter();
+                let differences = Differences {
+                    differences: differences.map(Into::into).collect(),
+                    trial: OneSlot::from(stands).trial,
+                };
+                json(200, &differences)
+            }
+            Err(reply) => reply,
+        }
+    }
+
+    pub(super) async fn change_plugins(&self, deed: Deed, name: &str, body: &Bytes) -> Reply {
+        let changed = async {
+            let slot = slot_named(name)?;
+            match deed {
+                Deed::Push => self.push_plugin(slot, body).await,
+                Deed::Swap => self.swap_plugin(slot, body).await,
+                Deed::RollBack => self.roll_back_plugin(slot, body).await,
+                Deed::Shadow => self.try_plugin(slot, TrialKind::Shadow, body).await,
+                Deed::Canary => self.try_plugin(slot, TrialKind::Canary, body).await,
+                Deed::EndTrial => self.end_trial(slot).await,
+            }
+        };
+        changed.await.unwrap_or_else(|reply| reply)
+    }
+
+    async fn push_plugin(&self, slot: Slot, body: &Bytes) -> Result<Reply, Reply> {
+        let (label, bytes) = unwrap(body)?;
+        let name = label.name.unwrap_or_else(|| "pushed".to_owned());
+        if !is_name(&name) {
+            return Err(refused(&LifeError::Name { name }));
+        }
+        if let Some(wanted) = label.digest {
+            let is = achromat_core::policy::Digest::of(&bytes);
+            if !wanted.eq_ignore_ascii_case(&is.to_string()) {
+                return Err(refused(&LifeError::OtherDigest { is, wanted }));
+            }
+        }
+        let offer = Offer {
+            name: name.into(),
+            bytes,
+            config: label.config.into(),
+            origin: achromat_core::policy::Origin::Operator,
+            who: who(label.who)?.into(),
+            swaps: label.swap,
+            words: None,
+        };
+        let otherwise = if label.swap { "unchanged" } else { "kept" };
+        let pushed = self.facts.lifecycle.push(slot, offer).await;
+        let swapped = pushed.map_err(|error| refused(&error))?;
+        Ok(done(slot, swapped, otherwise))
+    }
+
+    async fn swap_plugin(&self, slot: Slot, body: &Bytes) -> Result<Reply, Reply> {
+        let To { to, who: named } = parse(body, r#"{"to": "VERSION"}"#)?;
+        let swapped = self.facts.lifecycle.swap(slot, &to, &who(named)?).await;
+        let swapped = swapped.map_err(|error| refused(&error))?;
+        Ok(done(slot, swapped, "unchanged"))
+    }
+
+    async fn roll_back_plugin(&self, slot: Slot, body: &Bytes) -> Result<Reply, Reply> {
+        let Who { who: named } = if body.is_empty() {
+            Who::default()
+        } else {
+            parse(body, r#"{"who": "…"}, or empty"#)?
+        };
+        let swapped = self.facts.lifecycle.roll_back(slot, &who(named)?).await;
+        let swapped = swapped.map_err(|error| refused(&error))?;
+        Ok(done(slot, swapped, "unchanged"))
+    }
+
+    async fn try_plugin(&self, slot: Slot, kind: TrialKind, body: &Bytes) -> Result<Reply, Reply> {
+        let like = r#"{"version": "VERSION", "share": 0.1}"#;
+        let wanted: Wanted = parse(body, like)?;
+        let (word, trial) = wanted.trial(kind)?;
+        let tried = self.facts.lifecycle.try_out(slot, &word, trial).await;
+        tried.map_err(|error| refused(&error))?;
+        Ok(self.plugins(Some(slot.as_str())))
+    }
+
+    async fn end_trial(&self, slot: Slot) -> Result<Reply, Reply> {
+        let ended = self.facts.lifecycle.end_trial(slot, "operator").await;
+        if !ended.map_err(|error| refused(&error))? {
+            let detail = format!("Nothing is on trial in the slot {}", slot.as_str());
+            return Err(problem(404, "No trial", &detail));
+        }
+        Ok(self.plugins(Some(slot.as_str())))
+    }
+}

@@ -1,0 +1,110 @@
+//! Why a version is not kept, or not put into service.
+
+use std::{path::PathBuf, sync::Arc};
+
+use achromat_core::policy::{Digest, STEPS_BACK_MAX, Slot};
+
+use crate::{
+    policy::{EngineError, Unfit},
+    store::StoreError,
+};
+
+/// What went wrong. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LifeError {
+    /// The machine does not run plugins.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// What is kept can't be read or changed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the configuration says can't be used.
+    #[error("policy.{}.plugin: {error}", .slot.section())]
+    Configured {
+        /// The slot.
+        slot: Slot,
+        /// Why not.
+        error: Box<Self>,
+    },
+    /// A file can't be read.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// It is no plugin for this slot.
+    #[error("{name}: {unfit}")]
+    Unfit {
+        /// The plugin.
+        name: Arc<str>,
+        /// What is wrong.
+        unfit: Box<Unfit>,
+    },
+    /// Compiling did not end well.
+    #[error("a plugin could not be compiled: {0}")]
+    Compiler(#[from] tokio::task::JoinError),
+    /// It is another component than was meant.
+    #[error(
+        "its SHA-256 is {is}, and {wanted} was wanted: it was cut or changed on its way, or the digest is another file's"
+    )]
+    OtherDigest {
+        /// What it is.
+        is: Digest,
+        /// What it should be.
+        wanted: String,
+    },
+    /// Its name can't be one.
+    #[error(
+        "{name:?} can't be a version's name: 1 to 128 characters, not a number alone, and neither native nor default"
+    )]
+    Name {
+        /// The name.
+        name: String,
+    },
+    /// There is no such slot here.
+    #[error("the slot {} takes no plugins here", .slot.as_str())]
+    NoSlot {
+        /// The slot.
+        slot: Slot,
+    },
+    /// No version is meant.
+    #[error(
+        "no version of the slot {} has the number, the name, or a digest (8 digits or more) that begins with {word:?}: `achromat plugin list` shows them", .slot.as_str()
+    )]
+    NoVersion {
+        /// The slot.
+        slot: Slot,
+        /// What was said.
+        word: String,
+    },
+    /// Several are meant.
+    #[error("{word:?} can mean the versions {ids}: say the number")]
+    Several {
+        /// What was said.
+        word: String,
+        /// Their numbers.
+        ids: String,
+    },
+    /// A version's component is not there any more.
+    #[error("the component {digest} is not in the store any more: push it again")]
+    Lost {
+        /// Which one.
+        digest: Digest,
+    },
+    /// There is nothing to go back to.
+    #[error(
+        "there is nothing to go back to in the slot {}: it was never swapped, or was rolled back all the way (up to {STEPS_BACK_MAX} steps)", .slot.as_str()
+    )]
+    NothingBefore {
+        /// The slot.
+        slot: Slot,
+    },
+    /// A trial that makes no sense.
+    #[error("{0}")]
+    Trial(&'static str),
+    /// What decides already can't be tried.
+    #[error("version {0} decides already: push another one to try it")]
+    DecidesAlready(u64),
+}

@@ -1,0 +1,152 @@
+//! The watched folder: a plugin that is put there is put into service.
+//!
+//! The system tells of changes where it can; what it does not tell (file systems of other machines,
+//! too many watchers) is seen by looking again every now and then.
+
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use achromat_core::policy::{Digest, Origin, Slot};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
+use tokio::sync::Notify;
+
+use super::{LifeError, Lifecycle, Offer, source};
+use crate::policy::{Unfit, limits::CONFIG_BYTES_MAX};
+
+/// How often the folder is looked at when nothing is told.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// A file is whole when it has not changed for so long.
+const SETTLED: Duration = Duration::from_millis(250);
+
+/// What tells that a file is another one: its number, size and time of change.
+type Stamp = (u64, u64, i64, i64);
+
+/// The stamps of a plugin and of its configuration.
+type Stamps = (Stamp, Option<Stamp>);
+
+/// What is known of one slot's files.
+#[derive(Default)]
+struct Seen {
+    /// When last looked at.
+    now: Option<Stamps>,
+    /// When last handed in.
+    taken: Option<Stamps>,
+}
+
+pub(super) async fn watch(folder: PathBuf, lifecycle: Arc<Lifecycle>) {
+    let changed = Arc::new(Notify::new());
+    let _watcher = watcher(&folder, &changed);
+    let mut seen = BTreeMap::new();
+    loop {
+        let mut pause = LOOK_AGAIN;
+        for slot in lifecycle.slots() {
+            if look(&folder, slot, seen.entry(slot).or_default(), &lifecycle).await {
+                pause = SETTLED;
+            }
+        }
+        tokio::select! {
+            () = changed.notified(), if pause == LOOK_AGAIN => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+fn watcher(folder: &Path, changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
+    let changed = Arc::clone(changed);
+    let made = notify::recommended_watcher(move |_| changed.notify_one());
+    let watched = made.and_then(|mut watcher| {
+        watcher.watch(folder, RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    });
+    match watched {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            tracing::warn!(folder = %folder.display(), %error, "the folder of plugins is looked at every {LOOK_AGAIN:?}, because changes are not told");
+            None
+        }
+    }
+}
+
+/// Looks at a slot's files. Says whether they are changing, and are to be looked at again soon.
+async fn look(folder: &Path, slot: Slot, seen: &mut Seen, lifecycle: &Lifecycle) -> bool {
+    let plugin = folder.join(format!("{}.wasm", slot.as_str()));
+    let config = plugin.with_extension("json");
+    let now = match stamp(&plugin).await {
+        Some(stamp_of_plugin) => Some((stamp_of_plugin, stamp(&config).await)),
+        None => None,
+    };
+    let is_settled = now == seen.now;
+    seen.now = now;
+    if now == seen.taken || now.is_none() {
+        return false;
+    }
+    if !is_settled {
+        return true;
+    }
+    seen.taken = now;
+    if let Err(error) = take(&plugin, &config, slot, lifecycle).await {
+        tracing::error!(
+            slot = slot.as_str(),
+            folder = %folder.display(),
+            %error,
+            "a plugin in the folder can't be used; nothing was changed"
+        );
+    }
+    false
+}
+
+async fn stamp(path: &Path) -> Option<Stamp> {
+    let about = tokio::fs::metadata(path).await.ok()?;
+    Some((about.ino(), about.size(), about.mtime(), about.mtime_nsec()))
+}
+
+async fn take(
+    plugin: &Path,
+    config: &Path,
+    slot: Slot,
+    lifecycle: &Lifecycle,
+) -> Result<(), LifeError> {
+    let (name, bytes) = source::read(plugin).await?;
+    let config = read_config(config).await?;
+    let words = format!("{} {config}", Digest::of(&bytes));
+    if lifecycle.was_said(slot, Origin::Folder, &words) {
+        return Ok(());
+    }
+    let offer = Offer {
+        name,
+        bytes,
+        config: config.into(),
+        origin: Origin::Folder,
+        who: Origin::Folder.as_str().into(),
+        swaps: true,
+        words: Some(words),
+    };
+    lifecycle.push(slot, offer).await?;
+    Ok(())
+}
+
+/// The configuration beside a plugin; none is the empty text.
+async fn read_config(path: &Path) -> Result<String, LifeError> {
+    let unreadable = |source| LifeError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let bytes = match tokio::fs::metadata(path).await {
+        Ok(about) => usize::try_from(about.len()).unwrap_or(usize::MAX),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    if bytes > CONFIG_BYTES_MAX {
+        return Err(LifeError::Unfit {
+            name: path.to_string_lossy().into(),
+            unfit: Box::new(Unfit::ConfigTooLarge { bytes }),
+        });
+    }
+    tokio::fs::read_to_string(path).await.map_err(unreadable)
+}

@@ -1,0 +1,156 @@
+//! Versions of plugins from their first day to their last: kept, put into service, tried, and taken
+//! back.
+//!
+//! Every change is checked first, then durable, then visible: what is active in the store is active
+//! again after a restart. What was said last holds, whoever said it: an operator, the watched
+//! folder, or the configuration, which counts as said again when its text, or the file that it
+//! names, has changed. This room compiles nothing on a thread that serves, and never asks a plugin
+//! anything itself.
+
+mod error;
+mod folder;
+mod life;
+mod shared;
+mod source;
+
+use std::sync::Arc;
+
+use achromat_core::policy::{Origin, Slot, Trial};
+use tokio::{sync::mpsc, task::JoinSet};
+
+pub use self::{
+    error::LifeError,
+    life::{Ended, Offer, Outcome, Stands, Swapped},
+    source::is_name,
+};
+use self::{
+    life::{Life, SlotLife},
+    shared::Shared,
+};
+use crate::{
+    policy::{Policies, PolicyConfig},
+    store::VersionStore,
+};
+
+/// All slots' versions.
+pub struct Lifecycle {
+    shared: Arc<Shared>,
+    lives: Vec<Arc<dyn SlotLife>>,
+}
+
+/// What goes on beside: it ends when this is dropped.
+pub struct Watching(#[expect(dead_code, reason = "held")] JoinSet<()>);
+
+impl Lifecycle {
+    /// Fills the slots: with what is active in the store, or with what the configuration says when
+    /// that is news.
+    pub async fn start(
+        config: PolicyConfig,
+        store: Arc<dyn VersionStore>,
+        policies: Arc<Policies>,
+    ) -> Result<(Arc<Self>, Watching), LifeError> {
+        let shelf = store.shelf().await?;
+        let folder = config.folder.clone();
+        let shared = Arc::new(Shared::new(policies, store, shelf, config.cache));
+        let lives: Vec<Arc<dyn SlotLife>> = vec![
+            Arc::new(Life::new(
+                &shared,
+                |policies| &policies.routing,
+                config.routing,
+            )),
+            Arc::new(Life::new(&shared, |policies| &policies.wal, config.wal)),
+            Arc::new(Life::new(&shared, |policies| &policies.guard, config.guard)),
+        ];
+        let lifecycle = Arc::new(Self { shared, lives });
+        for life in &lifecycle.lives {
+            life.begin().await?;
+        }
+        let mut tasks = JoinSet::new();
+        let (notices, mut inbox) = mpsc::unbounded_channel();
+        for life in &lifecycle.lives {
+            life.listen(notices.clone());
+        }
+        let listening = Arc::clone(&lifecycle);
+        tasks.spawn(async move {
+            while let Some((slot, notice)) = inbox.recv().await {
+                if let Ok(life) = listening.life(slot) {
+                    let _changing = listening.shared.changing().await;
+                    life.noticed(notice).await;
+                }
+            }
+        });
+        if let Some(folder) = folder {
+            tasks.spawn(folder::watch(folder, Arc::clone(&lifecycle)));
+        }
+        Ok((lifecycle, Watching(tasks)))
+    }
+
+    fn life(&self, slot: Slot) -> Result<&dyn SlotLife, LifeError> {
+        let mut lives = self.lives.iter();
+        let life = lives.find(|life| life.slot() == slot);
+        life.map(AsRef::as_ref).ok_or(LifeError::NoSlot { slot })
+    }
+
+    /// The slots.
+    pub fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.lives.iter().map(|life| life.slot())
+    }
+
+    /// Whether this was said last of a slot, there.
+    fn was_said(&self, slot: Slot, origin: Origin, words: &str) -> bool {
+        let shelf = self.shared.shelf();
+        shelf
+            .said
+            .get(&(slot, origin))
+            .is_some_and(|said| said == words)
+    }
+
+    /// How a slot stands.
+    pub fn stands(&self, slot: Slot) -> Result<Stands, LifeError> {
+        Ok(self.life(slot)?.stands())
+    }
+
+    /// Checks a version and keeps it; puts it into service when that is wanted.
+    pub async fn push(&self, slot: Slot, offer: Offer) -> Result<Swapped, LifeError> {
+        let _changing = self.shared.changing().await;
+        self.life(slot)?.push(offer).await
+    }
+
+    /// Puts into service what a word means: a version's number, name or digest, `native` or
+    /// `default`.
+    pub async fn swap(&self, slot: Slot, word: &str, who: &str) -> Result<Swapped, LifeError> {
+        let _changing = self.shared.changing().await;
+        self.life(slot)?.swap(word, who).await
+    }
+
+    /// Goes back to what decided before.
+    pub async fn roll_back(&self, slot: Slot, who: &str) -> Result<Swapped, LifeError> {
+        let _changing = self.shared.changing().await;
+        self.life(slot)?.roll_back(who).await
+    }
+
+    /// Puts on trial what a word means.
+    pub async fn try_out(&self, slot: Slot, word: &str, trial: Trial) -> Result<(), LifeError> {
+        let _changing = self.shared.changing().await;
+        self.life(slot)?.try_out(word, trial).await
+    }
+
+    /// Ends a trial. Says whether there was one.
+    pub async fn end_trial(&self, slot: Slot, who: &str) -> Result<bool, LifeError> {
+        let _changing = self.shared.changing().await;
+        Ok(self.life(slot)?.end_trial(who))
+    }
+
+    /// Takes in what a configuration says that was read again. What can't be used changes nothing,
+    /// and the other slots are seen to all the same.
+    pub async fn reload(&self, config: &PolicyConfig) -> Vec<LifeError> {
+        let _changing = self.shared.changing().await;
+        let mut errors = Vec::new();
+        for life in &self.lives {
+            if let Some(config) = config.slot(life.slot()) {
+                errors.extend(life.reload(config.clone()).await.err());
+            }
+        }
+        errors
+    }
+}

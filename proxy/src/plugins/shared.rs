@@ -1,0 +1,81 @@
+//! What all slots' versions share: the store, the shelf as it is there, the engine.
+
+use std::{path::PathBuf, sync::Arc};
+
+use achromat_core::policy::{Shelf, ShelfWrite};
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::MutexGuard;
+
+use super::LifeError;
+use crate::{
+    policy::{EngineError, Plugins, Policies},
+    store::VersionStore,
+};
+
+/// What all slots' versions share.
+pub(super) struct Shared {
+    policies: Arc<Policies>,
+    store: Arc<dyn VersionStore>,
+    shelf: ArcSwap<Shelf>,
+    /// One change at a time.
+    changing: tokio::sync::Mutex<()>,
+    /// Made when the first plugin wants it: where none runs, no memory is set apart for them.
+    engine: Mutex<Option<Plugins>>,
+    cache: Option<PathBuf>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        policies: Arc<Policies>,
+        store: Arc<dyn VersionStore>,
+        shelf: Shelf,
+        cache: Option<PathBuf>,
+    ) -> Self {
+        Self {
+            policies,
+            store,
+            shelf: ArcSwap::from_pointee(shelf),
+            changing: tokio::sync::Mutex::default(),
+            engine: Mutex::default(),
+            cache,
+        }
+    }
+
+    pub(super) fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    pub(super) fn store(&self) -> &dyn VersionStore {
+        self.store.as_ref()
+    }
+
+    pub(super) fn shelf(&self) -> Arc<Shelf> {
+        self.shelf.load_full()
+    }
+
+    /// Waits until no other change is under way.
+    pub(super) async fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
+    /// Makes it durable, then visible.
+    pub(super) async fn write(&self, writes: &[ShelfWrite]) -> Result<(), LifeError> {
+        self.store.write_shelf(writes).await?;
+        let mut shelf = self.shelf.load().as_ref().clone();
+        writes.iter().for_each(|write| shelf.write(write));
+        self.shelf.store(Arc::new(shelf));
+        Ok(())
+    }
+
+    /// Where plugins run. It may take a while: not for a thread that serves.
+    pub(super) fn engine(&self) -> Result<Plugins, EngineError> {
+        let mut engine = self.engine.lock();
+        if let Some(engine) = engine.as_ref() {
+            return Ok(engine.clone());
+        }
+        let made = Plugins::new(self.cache.clone())?;
+        *engine = Some(made.clone());
+        Ok(made)
+    }
+}
