@@ -219,6 +219,11 @@ impl Supervisor {
                 self.proxy.up();
                 self.chronicle.achromat_is_back();
                 self.chronicle.note("Achromat is back");
+                // What may still be under way of the dead one is waited for: healing begins again.
+                let now = self.chronicle.now();
+                for since in self.recovering.iter_mut().flatten() {
+                    *since = now;
+                }
                 return;
             }
             Kind::Crash | Kind::CrashBehindProxy | Kind::Wipe => {

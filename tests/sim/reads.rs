@@ -122,8 +122,13 @@ impl World {
                 return;
             }
             ReadStep::Exhausted => {
-                let tried = read.dispatch.tried();
-                match read.look(&proxy.view, self.plan.strategy, tried) {
+                let strategy = self.plan.strategy;
+                let mut found = read.look(&proxy.view, strategy, read.dispatch.tried());
+                let is_nowhere = matches!(found, None | Some(Found::Nobody));
+                if is_nowhere && read.dispatch.second_chance() {
+                    found = read.look(&proxy.view, strategy, read.dispatch.tried());
+                }
+                match found {
                     Some(found) => self.found(proxy, read, found),
                     None => self.wait_for_view(proxy, read),
                 }

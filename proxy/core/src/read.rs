@@ -143,12 +143,18 @@ pub enum ReadStep {
     Exhausted,
 }
 
-/// One read on its way: at most two attempts at once, each instance at most once. For each attempt it
-/// is planned anew: who was eligible for the one before may not be any more.
+/// One read on its way: at most two attempts at once, each instance at most once, or twice when its
+/// first answer was a 5xx and nobody else has a better one: Chroma 1.5.9 answers some reads so that
+/// meet a write ("Error finding id"), and not the next. For each attempt it is planned anew: who was
+/// eligible for the one before may not be any more.
 #[derive(Debug, Default)]
 pub struct Dispatch {
     tried: Tried,
     under_way: Tried,
+    /// Those that have answered 5xx once.
+    faltered: Tried,
+    /// Those that have had their second chance.
+    retried: Tried,
     closed: u8,
     best: Option<Reply>,
     /// That an instance lacks what it should have.
@@ -199,8 +205,19 @@ impl Dispatch {
     /// An attempt ended without an answer for the client.
     pub fn failed(&mut self, instance: InstanceIx, failure: ReadFailure) -> ReadStep {
         self.under_way.remove(instance);
+        if matches!(failure, ReadFailure::ServerError(_)) && !self.retried.contains(instance) {
+            self.faltered.insert(instance);
+        }
         self.take_in(failure);
         self.wait()
+    }
+
+    /// Lets those that have answered 5xx be tried once more. Says whether there are any.
+    pub fn second_chance(&mut self) -> bool {
+        let faltered = std::mem::take(&mut self.faltered);
+        self.tried.0 &= !faltered.0;
+        self.retried.0 |= faltered.0;
+        faltered != Tried::default()
     }
 
     fn take_in(&mut self, failure: ReadFailure) {
@@ -384,6 +401,21 @@ mod tests {
         assert_eq!(go_on(&mut read, 2), ReadStep::Try(B));
         assert_eq!(read.failed(B, ReadFailure::Refused), ReadStep::Exhausted);
         assert_eq!(read.give_up(2), error);
+    }
+
+    /// Who has answered 5xx is tried once more when nobody else is left, and not again after that.
+    #[test]
+    fn a_server_error_has_a_second_chance() {
+        let failure = || ReadFailure::ServerError(Reply::error(500, "InternalError", "broken"));
+        let mut read = dispatch(2);
+        assert_eq!(read.failed(A, failure()), ReadStep::Exhausted);
+        assert_eq!(go_on(&mut read, 2), ReadStep::Try(B));
+        assert_eq!(read.failed(B, ReadFailure::Refused), ReadStep::Exhausted);
+        assert!(read.second_chance());
+        assert_eq!(go_on(&mut read, 2), ReadStep::Try(A));
+        assert_eq!(read.failed(A, failure()), ReadStep::Exhausted);
+        assert!(!read.second_chance());
+        assert_eq!(read.give_up(2).status, 500);
     }
 
     /// A read that failed on the only instance that was eligible waits for the other, if that is in

@@ -129,7 +129,7 @@ impl<'a, 't> Read<'a, 't> {
                 ReadStep::Exhausted if !dispatch.may_go_on() => {
                     return Answer::Whole(dispatch.give_up(self.app.instances.len()));
                 }
-                ReadStep::Exhausted => match self.find(dispatch.tried()).await {
+                ReadStep::Exhausted => match self.find(&mut dispatch).await {
                     Found::Go(found, order) => {
                         lookup = Some(found);
                         step = dispatch.go(&order);
@@ -165,10 +165,15 @@ impl<'a, 't> Read<'a, 't> {
     }
 
     /// Where the read may go, as soon as it may go anywhere.
-    async fn find(&self, tried: Tried) -> Found<'t> {
-        if let Some(found) = self.look(&self.app.replicator.view(), tried) {
+    async fn find(&self, dispatch: &mut Dispatch) -> Found<'t> {
+        let mut found = self.look(&self.app.replicator.view(), dispatch.tried());
+        if matches!(found, None | Some(Found::Nobody)) && dispatch.second_chance() {
+            found = self.look(&self.app.replicator.view(), dispatch.tried());
+        }
+        if let Some(found) = found {
             return found;
         }
+        let tried = dispatch.tried();
         let wait = self.app.settings.reads.eligible_wait;
         let found = self
             .app
