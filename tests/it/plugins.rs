@@ -611,3 +611,112 @@ fn the_configuration_is_read_again() {
     cluster.proxy.hang_up();
     says(&api, &marker, "three");
 }
+
+/// Decisions are recorded with what they were made of, and asked again of another version: what would
+/// change is told, line by line. What documents say and secrets are in none of them.
+#[test]
+fn decisions_are_recorded_and_replayed() {
+    let cluster = Cluster::with(2, &["--policy-record-share=1"]);
+    let api = cluster.api();
+    let marker = api.create("marker");
+    let notes = api.create("notes");
+    let body = json!({ "ids": ["r"], "embeddings": [[1, 2]], "documents": ["a private text"] });
+    api.records(&notes, "add", &body).ok();
+    for _ in 0..3 {
+        read(&api, &marker).ok();
+        read(&api, &notes).ok();
+    }
+    let delete = json!({ "ids": ["r"], "where": { "private": 1 } });
+    api.records(&notes, "delete", &delete).ok();
+    let record = |slot: &str| {
+        let (code, lines) = cluster.command(&["plugin", "record", "--slot", slot]);
+        assert_eq!(code, Some(0), "{lines}");
+        assert!(!lines.contains("private"), "{lines}");
+        let file = cluster.folder().join(format!("{slot}.jsonl"));
+        std::fs::write(&file, &lines).expect("a file");
+        (lines.lines().count(), file.display().to_string())
+    };
+    let (count, routing) = record("routing");
+    assert!(count >= 6, "{count} lines");
+    let (count, guard) = record("cleanup-guard");
+    assert_eq!(count, 1);
+    let plugin = |name: &str, bytes: &[u8]| {
+        let file = cluster.folder().join(name);
+        std::fs::write(&file, bytes).expect("a file");
+        file.display().to_string()
+    };
+    let replay = |plugin: &str, slot: &str, from: &str, config: &str| {
+        let words = ["plugin", "replay", plugin, "--slot", slot, "--from", from];
+        let output = achromat_tests::proxy::achromat(&words)
+            .args(["--config", config])
+            .output()
+            .expect("it runs");
+        let told = String::from_utf8([output.stdout, output.stderr].concat()).expect("text");
+        (output.status.code(), told)
+    };
+    let hostile = plugin("hostile.wasm", ROUTING);
+    let (code, told) = replay(&hostile, "routing", &routing, "say:no");
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.starts_with("3 of "), "{told}");
+    assert!(
+        told.contains("marker: native  ->  refused with 403: no"),
+        "{told}"
+    );
+    assert!(!told.contains("notes"), "{told}");
+    let (code, told) = replay(&hostile, "routing", &routing, "trap");
+    assert!(
+        code == Some(1) && told.contains("no answer: it trapped"),
+        "{told}"
+    );
+    let default = plugin("guard.wasm", default_component(Slot::CleanupGuard));
+    let (code, told) = replay(&default, "cleanup-guard", &guard, "");
+    assert_eq!(
+        (code, told.as_str()),
+        (Some(0), "0 of 1 decisions would be others\n")
+    );
+    let strict = r#"{"protected":["note*"]}"#;
+    let (code, told) = replay(&default, "cleanup-guard", &guard, strict);
+    assert!(
+        code == Some(1) && told.contains("allowed  ->  denied"),
+        "{told}"
+    );
+    let (code, told) = replay(&hostile, "routing", &guard, "well");
+    assert!(
+        code == Some(2) && told.contains("of the slot cleanup-guard"),
+        "{told}"
+    );
+    let (code, told) = replay(&default, "routing", &routing, "");
+    assert!(
+        code == Some(2) && told.contains("for the slot cleanup-guard"),
+        "{told}"
+    );
+    let garbage = plugin("garbage", b"{}\n");
+    let (code, told) = replay(&hostile, "routing", &garbage, "well");
+    assert!(code == Some(2) && told.contains("line 1"), "{told}");
+}
+
+/// What is recorded of a delete's contents is said by the configuration, and secrets never are.
+#[test]
+fn contents_are_recorded_when_that_is_wanted() {
+    let flags = ["--policy-record-share=1", "--policy-record-contents=true"];
+    let cluster = Cluster::with(2, &flags);
+    let api = cluster.api();
+    let notes = api.create("notes");
+    let body = json!({ "ids": ["an id"], "embeddings": [[1, 2]] });
+    api.records(&notes, "add", &body).ok();
+    let config = r#"{"unless_header":"authorization"}"#;
+    let label = json!({ "name": "guard", "config": config, "swap": true });
+    let component = default_component(Slot::CleanupGuard);
+    api.post_bytes("/admin/plugins/guard/versions", &pushed(&label, component))
+        .ok();
+    let asking = api.clone().with_token("a secret");
+    asking
+        .records(&notes, "delete", &json!({ "ids": ["an id"] }))
+        .ok();
+    let (code, lines) = cluster.command(&["plugin", "record", "--slot", "guard"]);
+    assert_eq!(code, Some(0), "{lines}");
+    assert!(
+        lines.contains("an id") && !lines.contains("a secret"),
+        "{lines}"
+    );
+}

@@ -133,6 +133,22 @@ impl Remote {
         Self::read(request.call(), &url)
     }
 
+    /// What is answered as it is, when it is a success.
+    pub(super) fn get_text(&self, path: &str) -> anyhow::Result<String> {
+        let url = format!("{}{path}", self.url);
+        let mut request = self.agent.get(&url);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let answer = request.call();
+        match answer {
+            Ok(mut answer) if answer.status().is_success() => {
+                Ok(answer.body_mut().read_to_string()?)
+            }
+            refused => Self::read(refused, &url).map(|value| value.to_string()),
+        }
+    }
+
     pub(super) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.url);
         let mut request = self.agent.post(&url);

@@ -18,6 +18,9 @@ mod host;
 mod kept;
 pub mod limits;
 mod policies;
+mod recorded;
+mod recorder;
+mod replay;
 mod request;
 mod routing;
 mod slot;
@@ -46,6 +49,8 @@ pub use self::{
     guarding::Asker,
     host::Overstep,
     policies::{Choice, Policies, PolicyConfig, SlotConfig},
+    recorder::{Decision, Recording},
+    replay::{Change, ReplayError, Replayed, replay},
     request::Request,
     routing::Conditions,
     slot::{Generation, Listener, Notice, Slot},

@@ -73,6 +73,10 @@ impl Recorder {
         share > 0.0 && is_in_share(share, number)
     }
 
+    pub(super) fn takes_any(&self) -> bool {
+        f64::from_bits(self.share.load(Relaxed)) > 0.0
+    }
+
     pub(super) fn takes_contents(&self) -> bool {
         self.contents.load(Relaxed)
     }

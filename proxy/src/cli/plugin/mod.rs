@@ -1,5 +1,6 @@
 //! `plugin`: policy plugins, from their versions in a running Achromat to their trials.
 
+mod replay;
 mod trials;
 mod versions;
 
@@ -21,6 +22,8 @@ pub(super) fn command() -> Command {
         .subcommand(trials::shadow_command())
         .subcommand(trials::canary_command())
         .subcommand(trials::diffs_command())
+        .subcommand(replay::record_command())
+        .subcommand(replay::command())
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
@@ -32,6 +35,8 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
         Some(("shadow", matches)) => trials::shadow(matches),
         Some(("canary", matches)) => trials::canary(matches),
         Some(("diffs", matches)) => trials::diffs(matches),
+        Some(("record", matches)) => replay::record(matches),
+        Some(("replay", matches)) => replay::run(matches),
         _ => Err(anyhow::anyhow!("no such command")),
     })
 }

@@ -16,7 +16,7 @@ use super::super::remote::{Remote, with_address};
 /// The digits of a digest that are shown.
 const DIGITS: usize = 12;
 
-fn slot_argument() -> Arg {
+pub(super) fn slot_argument() -> Arg {
     Arg::new("slot")
         .long("slot")
         .value_name("SLOT")
