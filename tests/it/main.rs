@@ -17,6 +17,7 @@ mod markers;
 mod migrations;
 mod model;
 mod outages;
+mod plugins;
 mod policy;
 mod readme;
 mod rebuild;

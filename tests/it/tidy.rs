@@ -57,6 +57,7 @@ fn outsiders_stay_in_their_rooms() {
     let rooms = [
         ("sqlx::", &["proxy/src/store/"][..]),
         ("wasmtime::", &["proxy/src/policy/"]),
+        ("notify::recommended", &["proxy/src/plugins/"]),
         (
             "use pingora_",
             &["proxy/src/serve/", "proxy/src/instances/"],

@@ -131,6 +131,22 @@ impl Api {
         }
     }
 
+    /// Sends bytes as they are.
+    #[track_caller]
+    pub fn post_bytes(&self, path: &str, body: &[u8]) -> Answer {
+        let mut request = self.agent.post(format!("{}{path}", self.base));
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let mut response = request.send(body).expect("an answer");
+        let text = response.body_mut().read_to_string().expect("text");
+        Answer {
+            status: response.status().as_u16(),
+            body: serde_json::from_str(&text).unwrap_or(Value::String(text)),
+            headers: Vec::new(),
+        }
+    }
+
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {
         self.call("GET", path, &Value::Null)

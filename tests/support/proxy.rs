@@ -130,6 +130,22 @@ impl Proxy {
         self.end(Signal::TERM)
     }
 
+    /// SIGHUP: it reads its configuration again.
+    pub fn hang_up(&self) {
+        let child = self.child.as_ref().expect("it runs");
+        kill_process(Pid::from_child(child), Signal::HUP).expect("it can be signalled");
+    }
+
+    /// The memory that it has, in kilobytes.
+    pub fn resident_kb(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let status = std::fs::read_to_string(path).expect("its status");
+        let mut lines = status.lines();
+        let line = lines.find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        number.and_then(|n| n.parse().ok()).expect("a number")
+    }
+
     /// Everything that it told on standard error.
     pub fn told(&self) -> String {
         told(&self.log)

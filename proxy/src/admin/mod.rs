@@ -104,6 +104,7 @@ enum Call<'a> {
     Cleanup,
     Plugins(Option<&'a str>),
     PluginDifferences(&'a str),
+    PluginDecisions(&'a str),
     ChangePlugins(plugins::Deed, &'a str),
 }
 
@@ -127,7 +128,7 @@ impl Call<'_> {
 
     /// Whether the answer is for operators alone, although it changes nothing: it tells of clients.
     fn is_confidential(&self) -> bool {
-        matches!(self, Self::PluginDifferences(_))
+        matches!(self, Self::PluginDifferences(_) | Self::PluginDecisions(_))
     }
 }
 
@@ -218,6 +219,7 @@ impl Admin {
             Call::DismissLetter(id) => return self.dismiss_letter(id, asker).await,
             Call::Plugins(slot) => return self.plugins(slot),
             Call::PluginDifferences(slot) => return self.differences(slot),
+            Call::PluginDecisions(slot) => return self.decisions(slot),
             Call::ChangePlugins(deed, slot) => {
                 return self.change_plugins(deed, slot, body).await;
             }
@@ -368,6 +370,7 @@ fn plugin_call<'a>(path: &[&'a str]) -> Option<Call<'a>> {
         [] => Call::Plugins(None),
         [slot] => Call::Plugins(Some(slot)),
         [slot, "diffs"] => Call::PluginDifferences(slot),
+        [slot, "decisions"] => Call::PluginDecisions(slot),
         [slot, "versions"] => Call::ChangePlugins(Deed::Push, slot),
         [slot, "swap"] => Call::ChangePlugins(Deed::Swap, slot),
         [slot, "rollback"] => Call::ChangePlugins(Deed::RollBack, slot),

@@ -417,6 +417,27 @@ impl Admin {
         }
     }
 
+    /// The recorded decisions, one line of JSON each.
+    pub(super) fn decisions(&self, name: &str) -> Reply {
+        let lines = slot_named(name).and_then(|slot| {
+            let lines = self.facts.lifecycle.recorded(slot);
+            lines.map_err(|error| refused(&error))
+        });
+        match lines {
+            Ok(lines) => {
+                let text: String = lines
+                    .iter()
+                    .flat_map(|line| [line.as_ref(), "\n"])
+                    .collect();
+                Reply {
+                    content_type: Some("application/jsonl".to_owned()),
+                    ..Reply::json(200, text.into_bytes())
+                }
+            }
+            Err(reply) => reply,
+        }
+    }
+
     pub(super) async fn change_plugins(&self, deed: Deed, name: &str, body: &Bytes) -> Reply {
         let changed = async {
             let slot = slot_named(name)?;

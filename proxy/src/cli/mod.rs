@@ -5,6 +5,7 @@ mod check;
 mod cleanup;
 mod dev;
 mod letters;
+mod plugin;
 mod remote;
 mod serve;
 mod show;
@@ -51,6 +52,7 @@ fn command() -> Command {
         .subcommand(remote::jobs_command())
         .subcommand(letters::command())
         .subcommand(cleanup::command())
+        .subcommand(plugin::command())
 }
 
 fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -64,6 +66,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("jobs", matches)) => remote::jobs(matches),
         Some(("letters", matches)) => Ok(letters::run(matches)),
         Some(("cleanup", matches)) => Ok(cleanup::run(matches)),
+        Some(("plugin", matches)) => Ok(plugin::run(matches)),
         _ => anyhow::bail!("no such command"),
     }
 }

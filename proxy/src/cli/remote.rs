@@ -126,8 +126,27 @@ impl Remote {
 
     pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.url);
-        let answer = self.agent.get(&url).call();
-        Self::read(answer, &url)
+        let mut request = self.agent.get(&url);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        Self::read(request.call(), &url)
+    }
+
+    /// What is answered as it is, when it is a success.
+    pub(super) fn get_text(&self, path: &str) -> anyhow::Result<String> {
+        let url = format!("{}{path}", self.url);
+        let mut request = self.agent.get(&url);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let answer = request.call();
+        match answer {
+            Ok(mut answer) if answer.status().is_success() => {
+                Ok(answer.body_mut().read_to_string()?)
+            }
+            refused => Self::read(refused, &url).map(|value| value.to_string()),
+        }
     }
 
     pub(super) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
@@ -137,6 +156,16 @@ impl Remote {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         Self::read(request.send_json(body), &url)
+    }
+
+    pub(super) fn post_bytes(&self, path: &str, body: &[u8]) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.url);
+        let mut request = self.agent.post(&url);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let request = request.header("Content-Type", "application/octet-stream");
+        Self::read(request.send(body), &url)
     }
 
     pub(super) fn delete(&self, path: &str) -> anyhow::Result<Value> {

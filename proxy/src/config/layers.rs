@@ -123,6 +123,7 @@ impl Override {
         let last = || self.values.last().cloned().unwrap_or_default();
         let value = match self.key.kind {
             KeyKind::Text => Value::String(last()),
+            KeyKind::Switch => switch(&last()).map_err(wrong)?,
             KeyKind::Number => number(&last()).map_err(wrong)?,
             KeyKind::Texts => Value::Array(split(&self.values).map(Value::String).collect()),
             KeyKind::Instances => split(&self.values)
@@ -138,6 +139,11 @@ impl Override {
             Table::from_iter([(part.clone(), Value::Table(table))])
         }))
     }
+}
+
+fn switch(text: &str) -> Result<Value, String> {
+    let parsed = text.parse().map(Value::Boolean);
+    parsed.map_err(|_| format!("{text:?} is neither true nor false"))
 }
 
 fn number(text: &str) -> Result<Value, String> {

@@ -24,12 +24,12 @@ use achromat_core::{
 
 use super::{
     ConfigError, Problem,
-    written::{FormatName, LevelName, PolicySlot, StrategyName, Written},
+    written::{FormatName, LevelName, Policy, PolicySlot, StrategyName, Written},
 };
 use crate::{
     instances::{Address, Timing},
     policy::{
-        Choice, PolicyConfig, SlotConfig,
+        Choice, PolicyConfig, Recording, SlotConfig,
         limits::{Budget, MEMORY_BYTES_MAX},
     },
     serve::{ServeLimits, Settings},
@@ -317,7 +317,22 @@ fn policy(checks: &mut Checks, written: &Written) -> PolicyConfig {
         wal: policy_slot(checks, "policy.wal", &policy.wal),
         guard: policy_slot(checks, "policy.guard", &policy.guard),
         cache: (!policy.cache.is_empty()).then(|| policy.cache.as_str().into()),
+        recording: recording(checks, policy),
         folder: (!policy.folder.is_empty()).then(|| policy.folder.as_str().into()),
+    }
+}
+
+fn recording(checks: &mut Checks, policy: &Policy) -> Recording {
+    let share = policy.record_share;
+    if !(0.0..=1.0).contains(&share) {
+        checks.wrong(
+            "policy.record_share",
+            format!("{share} is not between 0 and 1"),
+        );
+    }
+    Recording {
+        share,
+        contents: policy.record_contents,
     }
 }
 

@@ -187,6 +187,10 @@ section! {
         cache: String = String::new(),
         /// A folder that is watched for plugins: `routing.wasm`, `wal-eligibility.wasm` and `cleanup-guard.wasm`, each with its configuration beside it (`routing.json`) when it has one. A new file is put into service as soon as it is whole; one that can't be used changes nothing. When it is empty, none is watched. Whoever can write there decides.
         folder: String = String::new(),
+        /// Of all decisions, the share that is recorded in memory, with what it was made of, so that it can be asked again of another version (`achromat plugin replay`): from 0 to 1. The last 2000 of each slot are kept, up to 2 MiB.
+        record_share: f64 = 0.01,
+        /// Whether the ids and filters of deletes are recorded as well. What documents say never is.
+        record_contents: bool = false,
         /// The plugin that says where reads go. The default policy's configuration is JSON: `{"strategy": "read_replica", "replica_ratio": 0.8, "among_equals": "in_turn"}`.
         routing: PolicySlot = PolicySlot::default(),
         /// The plugin that says which writes are logged, and when they are answered. The default policy's configuration is JSON: `{"records_level": "one", "rules": [{"collection": "scratch_*", "local_only": true}]}`.

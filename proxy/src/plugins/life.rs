@@ -15,8 +15,8 @@ use super::{LifeError, shared::Shared, source};
 use crate::{
     clock,
     policy::{
-        Choice, Difference, Notice, Policies, Slot as PolicySlot, SlotConfig, Source, Tried,
-        Version, World, default_component, default_source,
+        Choice, Difference, Notice, Policies, Recording, Slot as PolicySlot, SlotConfig, Source,
+        Tried, Version, World, default_component, default_source,
     },
 };
 
@@ -97,6 +97,8 @@ pub(super) trait SlotLife: Send + Sync {
     fn slot(&self) -> Slot;
     fn stands(&self) -> Stands;
     fn listen(&self, notices: mpsc::UnboundedSender<(Slot, Notice)>);
+    fn record(&self, recording: Recording);
+    fn recorded(&self) -> Vec<Arc<str>>;
     async fn begin(&self) -> Result<(), LifeError>;
     async fn push(&self, offer: Offer) -> Result<Swapped, LifeError>;
     async fn swap(&self, word: &str, who: &str) -> Result<Swapped, LifeError>;
@@ -592,6 +594,14 @@ impl<W: World> SlotLife for Life<W> {
             // Nobody listens any more when the proxy stops.
             let _told = notices.send((W::SLOT, notice));
         }));
+    }
+
+    fn record(&self, recording: Recording) {
+        self.place().record(recording);
+    }
+
+    fn recorded(&self) -> Vec<Arc<str>> {
+        self.place().recorded()
     }
 
     async fn begin(&self) -> Result<(), LifeError> {

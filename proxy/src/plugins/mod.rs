@@ -63,6 +63,7 @@ impl Lifecycle {
         ];
         let lifecycle = Arc::new(Self { shared, lives });
         for life in &lifecycle.lives {
+            life.record(config.recording);
             life.begin().await?;
         }
         let mut tasks = JoinSet::new();
@@ -110,6 +111,11 @@ impl Lifecycle {
         Ok(self.life(slot)?.stands())
     }
 
+    /// The recorded decisions of a slot as lines of JSON, the oldest first.
+    pub fn recorded(&self, slot: Slot) -> Result<Vec<Arc<str>>, LifeError> {
+        Ok(self.life(slot)?.recorded())
+    }
+
     /// Checks a version and keeps it; puts it into service when that is wanted.
     pub async fn push(&self, slot: Slot, offer: Offer) -> Result<Swapped, LifeError> {
         let _changing = self.shared.changing().await;
@@ -147,6 +153,7 @@ impl Lifecycle {
         let _changing = self.shared.changing().await;
         let mut errors = Vec::new();
         for life in &self.lives {
+            life.record(config.recording);
             if let Some(config) = config.slot(life.slot()) {
                 errors.extend(life.reload(config.clone()).await.err());
             }

@@ -2,7 +2,7 @@
 
 use achromat_core::policy::Subject;
 
-use super::{version::Wanted, world::World};
+use super::{recorded::Taking, version::Wanted, world::World};
 
 /// Something that versions are asked.
 pub trait Asked<W: World> {
@@ -11,4 +11,7 @@ pub trait Asked<W: World> {
 
     /// What it is about, for those who choose and those who compare.
     fn subject(&self) -> Subject<'_>;
+
+    /// What is recorded of it, so that it can be asked again.
+    fn record(&self, taking: Taking<'_>) -> W::Recorded;
 }

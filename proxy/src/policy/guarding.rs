@@ -16,6 +16,7 @@ use super::{
     asked::Asked,
     contract::guard::exports::achromat::policy::guard_policy::{Deed, Question, Records},
     limits::{FILTER_BYTES_MAX, IDS_BYTES_MAX, IDS_SHOWN_MAX},
+    recorded::{RecordedConcern, RecordedRecords, Taking},
     request::{chosen, uuid},
     slot::{Generation, Slot},
     version::Wanted,
@@ -167,6 +168,33 @@ impl Asked<GuardSlot> for Concern<'_> {
             collection: self.victim.collection.map(|collection| &*collection.name),
         }
     }
+
+    fn record(&self, taking: Taking<'_>) -> RecordedConcern {
+        let victim = &self.victim;
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        let shown = self.deletion.filter(|_| taking.contents);
+        RecordedConcern {
+            number: self.number,
+            deed: self.deed,
+            tenant: text(victim.tenant),
+            database: text(victim.database),
+            collection: victim
+                .collection
+                .map(|collection| collection.name.to_string()),
+            collection_id: victim.collection.map(|collection| collection.id.0),
+            new_name: text(victim.new_name),
+            records: self.deletion.map(|deletion| RecordedRecords {
+                ids: shown.map_or_else(Vec::new, |shown| shown.ids.clone()),
+                filter: shown.and_then(|shown| shown.filter.clone()),
+                count: deletion.counted.hit,
+                held: deletion.counted.held,
+            }),
+            subject: text(victim.subject),
+            client: self.asker.client.map(|address| address.to_string()),
+            is_operator: self.asker.is_operator,
+            headers: taking.headers(self.asker.headers),
+        }
+    }
 }
 
 impl Slot<GuardSlot> {
@@ -180,7 +208,7 @@ impl Slot<GuardSlot> {
         asker: Asker<'_>,
         counted: Counted,
     ) -> Result<(), Reply> {
-        if generation.is_native() {
+        if generation.is_native() && !self.is_recording() {
             return Ok(());
         }
         let ask = |deed, victim| self.ask(generation, deed, victim, None, asker);

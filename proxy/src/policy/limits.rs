@@ -95,6 +95,12 @@ pub(super) const REASONS_TOLD_MAX: usize = 16;
 /// Decisions in which a version on trial differs that are kept to be looked at.
 pub(super) const DIFFERENCES_MAX: usize = 256;
 
+/// Recorded decisions that are kept of a slot.
+pub(super) const RECORDED_MAX: usize = 2000;
+
+/// Bytes of them.
+pub(super) const RECORDED_BYTES_MAX: usize = 2 * 1024 * 1024;
+
 /// What an operator may set for a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {

@@ -19,6 +19,9 @@ mod judging;
 mod kept;
 pub mod limits;
 mod policies;
+mod recorded;
+mod recorder;
+mod replay;
 mod request;
 mod routing;
 mod slot;
@@ -47,6 +50,8 @@ pub use self::{
     guarding::{Asker, Counted},
     host::Overstep,
     policies::{Choice, Generations, Policies, PolicyConfig, SlotConfig},
+    recorder::{Decision, Recording},
+    replay::{Change, ReplayError, Replayed, replay},
     request::Request,
     routing::{Conditions, Load},
     slot::{Generation, Listener, Notice, Slot},

@@ -6,6 +6,7 @@ use achromat_core::policy::Slot as SlotName;
 
 use super::{
     limits::Budget,
+    recorder::Recording,
     slot::{Generation, Slot},
     world::{GuardSlot, Member, RoutingSlot, WalSlot},
 };
@@ -33,7 +34,7 @@ pub struct SlotConfig {
 }
 
 /// All slots as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct PolicyConfig {
     /// Where requests go.
     pub routing: SlotConfig,
@@ -45,6 +46,8 @@ pub struct PolicyConfig {
     pub cache: Option<PathBuf>,
     /// A folder that is watched for plugins.
     pub folder: Option<PathBuf>,
+    /// What of the decisions is recorded.
+    pub recording: Recording,
 }
 
 impl PolicyConfig {

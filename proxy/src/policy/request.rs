@@ -16,6 +16,7 @@ use super::{
         Action, Class, Header, Operation, Parts, Sizes, Uuid,
     },
     limits::HEADER_VALUE_BYTES_MAX,
+    recorded::{RecordedOperation, Taking},
     version::Wanted,
     world::WalSlot,
 };
@@ -49,9 +50,34 @@ impl Asked<WalSlot> for Request<'_> {
     fn subject(&self) -> Subject<'_> {
         Request::subject(self)
     }
+
+    fn record(&self, taking: Taking<'_>) -> RecordedOperation {
+        Request::record(self, taking)
+    }
 }
 
 impl Request<'_> {
+    /// All of it that any version could want to see.
+    pub(super) fn record(&self, taking: Taking<'_>) -> RecordedOperation {
+        let text = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(str::to_owned);
+        let sizes = sizes(self.body);
+        RecordedOperation {
+            number: self.number,
+            action: action(self.route.action),
+            class: class(self.route.class),
+            body_bytes: u32::try_from(self.body.len()).unwrap_or(u32::MAX),
+            tenant: text(&self.captures.tenant),
+            database: text(&self.captures.database),
+            collection: self
+                .collection
+                .map(|collection| collection.name.to_string()),
+            collection_id: self.collection.map(|collection| collection.id.0),
+            client: self.client.map(|address| address.to_string()),
+            sizes: (sizes.records, sizes.queries, sizes.results),
+            headers: taking.headers(self.headers),
+        }
+    }
+
     /// What it is about.
     pub(super) fn subject(&self) -> Subject<'_> {
         Subject {

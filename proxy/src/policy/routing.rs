@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use super::{
     asked::Asked,
     contract::routing::exports::achromat::policy::route_policy::{InstanceState, Standing},
+    recorded::{RecordedRouting, Taking},
     request::Request,
     slot::{Generation, Slot},
     version::Wanted,
@@ -73,6 +74,13 @@ impl Asked<RoutingSlot> for Routed<'_> {
     fn subject(&self) -> Subject<'_> {
         self.request.subject()
     }
+
+    fn record(&self, taking: Taking<'_>) -> RecordedRouting {
+        RecordedRouting {
+            operation: self.request.record(taking),
+            states: self.states.iter().map(Into::into).collect(),
+        }
+    }
 }
 
 impl Slot<RoutingSlot> {
@@ -83,7 +91,7 @@ impl Slot<RoutingSlot> {
         request: &Request<'_>,
         conditions: Conditions<'_>,
     ) -> Routing {
-        if generation.is_native() {
+        if !self.is_concerned(generation, request.number) {
             return Routing::Native;
         }
         let instances = conditions.view.instances();

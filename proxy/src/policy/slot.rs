@@ -11,16 +11,20 @@ use std::{
 
 use achromat_core::policy::{Tally, TrialKind, Verdict, VersionId};
 use arc_swap::ArcSwap;
+use http::HeaderName;
 use parking_lot::Mutex;
 
 use super::{
     asked::Asked,
     limits::{Budget, HISTORY_MAX, REASONS_TOLD_MAX, TROUBLE_WINDOW, TROUBLES_MAX},
+    recorded::Taking,
+    recorder::{Decision, Recorder, Recording},
     trial::Tried,
     trouble::Trouble,
     version::Version,
     world::World,
 };
+use crate::clock;
 
 /// What a slot tells of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +111,7 @@ pub struct Slot<W: World> {
     listener: OnceLock<Listener>,
     /// Counts questions that have no number of their own.
     numbers: AtomicU64,
+    recorder: Recorder,
 }
 
 /// What is needed to change a slot, and what is known of its troubles.
@@ -146,7 +151,28 @@ impl<W: World> Slot<W> {
             }),
             listener: OnceLock::new(),
             numbers: AtomicU64::new(1),
+            recorder: Recorder::default(),
         }
+    }
+
+    /// Says what of the decisions is recorded.
+    pub fn record(&self, recording: Recording) {
+        self.recorder.set(recording);
+    }
+
+    /// The recorded decisions as lines of JSON, the oldest first.
+    pub fn recorded(&self) -> Vec<Arc<str>> {
+        self.recorder.lines()
+    }
+
+    /// Whether any decision is recorded.
+    pub(super) fn is_recording(&self) -> bool {
+        self.recorder.takes_any()
+    }
+
+    /// Whether a question has to be put at all: to a plugin, or for the record.
+    pub fn is_concerned(&self, generation: &Generation<W>, number: u64) -> bool {
+        !generation.is_native() || self.recorder.takes(number)
     }
 
     /// A number for a question that has none of its own.
@@ -310,22 +336,67 @@ impl<W: World> Slot<W> {
 
     /// Decides as [`Self::decide`] does, and asks what is on trial as well, where it is to be.
     pub fn consult(&self, generation: &Generation<W>, asked: &impl Asked<W>) -> Option<W::Answer> {
+        let (answer, decider) = self.consult_both(generation, asked);
+        let number = asked.subject().number;
+        if self.recorder.takes(number) {
+            let answer = answer.clone().unwrap_or_else(W::native);
+            self.keep_decision(generation, asked, decider, &answer);
+        }
+        answer
+    }
+
+    fn keep_decision(
+        &self,
+        generation: &Generation<W>,
+        asked: &impl Asked<W>,
+        decider: Option<&Arc<Version<W>>>,
+        answer: &W::Answer,
+    ) {
+        let tried = generation.trial.as_ref().map(|tried| tried.version());
+        let versions = generation.version().into_iter().chain(tried);
+        let headers: BTreeSet<_> = versions
+            .flat_map(|version| &version.wanted().headers)
+            .map(HeaderName::as_str)
+            .collect();
+        let headers: Vec<_> = headers.into_iter().map(HeaderName::try_from).collect();
+        let headers: Vec<_> = headers.into_iter().flatten().collect();
+        let taking = Taking {
+            headers: &headers,
+            contents: self.recorder.takes_contents(),
+        };
+        self.recorder.push::<W>(&Decision {
+            slot: W::SLOT.as_str().to_owned(),
+            at_ms: clock::wall_time().0,
+            version: decider.and_then(|version| version.id()).map(|id| id.0),
+            plugin: decider.map(|version| version.name().to_string()),
+            facts: generation.facts.as_ref().clone(),
+            question: asked.record(taking),
+            answer: W::words(answer),
+        });
+    }
+
+    /// The answer that is used, and which version has given it.
+    fn consult_both<'a>(
+        &self,
+        generation: &'a Generation<W>,
+        asked: &impl Asked<W>,
+    ) -> (Option<W::Answer>, Option<&'a Arc<Version<W>>>) {
         let tried = generation.trial.as_ref();
         let tried = tried.filter(|tried| tried.takes(asked.subject()));
-        let active = self.ask_active(generation, asked);
+        let active = (self.ask_active(generation, asked), generation.version());
         let Some(tried) = tried else {
             return active;
         };
         let other = asked.put(tried.version().wanted(), |question| {
             tried.version().ask(&generation.facts, question)
         });
-        let compared = active.clone().unwrap_or_else(W::native);
+        let compared = active.0.clone().unwrap_or_else(W::native);
         if let Some(verdict) = tried.saw(asked.subject(), &compared, &other) {
             self.tried(tried, verdict);
         }
         match other {
             // A canary's own trouble is nobody's: what is active has answered.
-            Ok(answer) if tried.is_used() => Some(answer),
+            Ok(answer) if tried.is_used() => (Some(answer), Some(tried.version())),
             _ => active,
         }
     }

@@ -6,9 +6,11 @@ use achromat_core::{
     log::Level,
     policy::{Eligibility, Nonsense, Permission, Preference, Refusal, Routing, Slot},
 };
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wasmtime::{Store, component::InstancePre};
 
 use super::{
+    asked::Asked,
     contract::{
         guard::{CleanupGuard, CleanupGuardPre, exports::achromat::policy::guard_policy},
         routing::{
@@ -19,9 +21,10 @@ use super::{
         wal::{WalEligibility, WalEligibilityPre, exports::achromat::policy::wal_policy},
     },
     host::State,
+    recorded::{RecordedConcern, RecordedOperation, RecordedRouting},
 };
 
-type Asked<T> = wasmtime::Result<Result<T, Nonsense>>;
+type Answered<T> = wasmtime::Result<Result<T, Nonsense>>;
 
 /// A slot's side of the contract.
 pub trait World: Sized + Send + Sync + 'static {
@@ -30,11 +33,13 @@ pub trait World: Sized + Send + Sync + 'static {
     /// What its components export, without the contract's version.
     const INTERFACE: &str;
     /// What an instance is told before the first decision, and when it has changed.
-    type Facts: Send + Sync;
+    type Facts: Clone + PartialEq + Send + Sync + Serialize + DeserializeOwned;
     /// What is asked.
     type Question<'a>;
     /// What is answered, judged.
     type Answer: Clone + PartialEq + Send;
+    /// What is asked, as it is recorded.
+    type Recorded: Asked<Self> + Clone + Send + Serialize + DeserializeOwned;
     /// A component that is ready to be instantiated.
     type Prepared: Send + Sync;
     /// An instance's exports.
@@ -64,14 +69,14 @@ pub trait World: Sized + Send + Sync + 'static {
         exports: &Self::Exports,
         store: &mut Store<State>,
         question: Self::Question<'_>,
-    ) -> Asked<Self::Answer>;
+    ) -> Answered<Self::Answer>;
     /// Asks something plain, to see whether it has answers at all. The request is the first, of
     /// number 0; the deed an operator's, about no collection.
     fn self_test(
         exports: &Self::Exports,
         store: &mut Store<State>,
         facts: &Self::Facts,
-    ) -> Asked<Self::Answer>;
+    ) -> Answered<Self::Answer>;
     /// The answer that holds when the plugin has none.
     fn safe() -> Self::Answer;
     /// What Achromat does where there is no plugin.
@@ -116,7 +121,7 @@ fn plain(action: types::Action, class: types::Class) -> Operation<'static> {
 pub struct RoutingSlot;
 
 /// An instance as routing plugins know it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Its name.
     pub name: Arc<str>,
@@ -152,6 +157,7 @@ impl World for RoutingSlot {
     type Facts = Vec<Member>;
     type Question<'a> = RoutingQuestion<'a>;
     type Answer = Routing;
+    type Recorded = RecordedRouting;
     type Prepared = RoutingPre<State>;
     type Exports = RoutingWorld;
 
@@ -189,7 +195,7 @@ impl World for RoutingSlot {
         exports: &Self::Exports,
         store: &mut Store<State>,
         question: RoutingQuestion<'_>,
-    ) -> Asked<Routing> {
+    ) -> Answered<Routing> {
         let policy = exports.achromat_policy_route_policy();
         let choice = policy.call_route(store, question.operation, question.states)?;
         Ok(match choice {
@@ -209,7 +215,7 @@ impl World for RoutingSlot {
         exports: &Self::Exports,
         store: &mut Store<State>,
         members: &Vec<Member>,
-    ) -> Asked<Routing> {
+    ) -> Answered<Routing> {
         let state = |index| route_policy::InstanceState {
             index,
             standing: route_policy::Standing::Up,
@@ -258,6 +264,7 @@ impl World for WalSlot {
     type Facts = ();
     type Question<'a> = Operation<'a>;
     type Answer = Eligibility;
+    type Recorded = RecordedOperation;
     type Prepared = WalEligibilityPre<State>;
     type Exports = WalEligibility;
 
@@ -289,7 +296,7 @@ impl World for WalSlot {
         exports: &Self::Exports,
         store: &mut Store<State>,
         operation: Operation<'_>,
-    ) -> Asked<Eligibility> {
+    ) -> Answered<Eligibility> {
         let policy = exports.achromat_policy_wal_policy();
         Ok(match policy.call_judge(store, operation)? {
             wal_policy::Eligibility::Replicate(replication) => Ok(Eligibility::Replicate {
@@ -306,7 +313,11 @@ impl World for WalSlot {
         })
     }
 
-    fn self_test(exports: &Self::Exports, store: &mut Store<State>, (): &()) -> Asked<Eligibility> {
+    fn self_test(
+        exports: &Self::Exports,
+        store: &mut Store<State>,
+        (): &(),
+    ) -> Answered<Eligibility> {
         let operation = plain(types::Action::Add, types::Class::Write);
         Self::ask(exports, store, operation)
     }
@@ -343,6 +354,7 @@ impl World for GuardSlot {
     type Facts = ();
     type Question<'a> = guard_policy::Question<'a>;
     type Answer = Permission;
+    type Recorded = RecordedConcern;
     type Prepared = CleanupGuardPre<State>;
     type Exports = CleanupGuard;
 
@@ -374,7 +386,7 @@ impl World for GuardSlot {
         exports: &Self::Exports,
         store: &mut Store<State>,
         question: guard_policy::Question<'_>,
-    ) -> Asked<Permission> {
+    ) -> Answered<Permission> {
         let policy = exports.achromat_policy_guard_policy();
         Ok(match policy.call_permit(store, question)? {
             guard_policy::Permission::Allow => Ok(Permission::Allow),
@@ -383,7 +395,11 @@ impl World for GuardSlot {
         })
     }
 
-    fn self_test(exports: &Self::Exports, store: &mut Store<State>, (): &()) -> Asked<Permission> {
+    fn self_test(
+        exports: &Self::Exports,
+        store: &mut Store<State>,
+        (): &(),
+    ) -> Answered<Permission> {
         let question = guard_policy::Question {
             deed: guard_policy::Deed::AdminDelete,
             tenant: None,

@@ -58,7 +58,7 @@ impl App {
         permit: Permit,
     ) -> Result<Permit, Reply> {
         let (guard, generation) = (&self.policies.guard, &asked.generations.guard);
-        if generation.is_native() {
+        if !guard.is_concerned(generation, asked.number) {
             return Ok(permit);
         }
         let asker = Asker {
@@ -78,15 +78,19 @@ impl App {
         view: &View,
         mut permit: Permit,
     ) -> Result<Judged, Reply> {
-        let generations = &asked.generations;
-        if generations.routing.is_native() && generations.wal.is_native() {
+        let (generations, number) = (&asked.generations, asked.number);
+        let routing = &self.policies.routing;
+        let wal = &self.policies.wal;
+        let is_concerned = routing.is_concerned(&generations.routing, number)
+            || wal.is_concerned(&generations.wal, number);
+        if !is_concerned {
             return Ok(Judged::Logged(permit));
         }
         let collection = subject(view, &permit);
         let body = permit.entry().body.clone();
         let verb = permit.entry().verb.clone();
         let request = policy::Request {
-            number: asked.number,
+            number,
             route: asked.route,
             captures: asked.captures,
             collection: collection.as_deref(),
@@ -103,7 +107,6 @@ impl App {
                 .map_or(Scope::Schema, Scope::Collection),
             load: &load,
         };
-        let routing = &self.policies.routing;
         match routing.route(&generations.routing, &request, conditions) {
             Routing::Native => {}
             Routing::Prefer(preference) => {
@@ -113,7 +116,7 @@ impl App {
             }
             Routing::Refuse(refusal) => return Err(refusal.reply()),
         }
-        match self.policies.wal.judge(&generations.wal, &request) {
+        match wal.judge(&generations.wal, &request) {
             Eligibility::Replicate {
                 level,
                 accept_when_down,

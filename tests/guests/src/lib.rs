@@ -4,7 +4,7 @@
 
 #![cfg(target_arch = "wasm32")]
 
-use achromat_plugin::{Plugin, Wants, host};
+use achromat_plugin::{Parts, Plugin, Wants, host};
 
 /// A plugin that does one bad thing.
 struct Hostile {
@@ -29,6 +29,9 @@ impl Plugin for Hostile {
                 return Ok((plugin, Wants::nothing().and_headers(names)));
             }
             "by-header" => return Ok((plugin, Wants::nothing().and_headers(["x-deed"]))),
+            say if say.starts_with("say:") => {
+                return Ok((plugin, Wants::parts(Parts::COLLECTION)));
+            }
             "bad-header" => return Ok((plugin, Wants::nothing().and_headers(["x y"]))),
             _ => {}
         }
@@ -108,6 +111,12 @@ mod routing {
                 "no-message" => refuse(String::new()),
                 // One that keeps state says how often this instance of it was asked.
                 "state" => refuse(self.asked.to_string()),
+                // What is asked about one collection is answered with what the configuration says,
+                // so that a client can see which version has decided.
+                say if say.starts_with("say:") => match operation.collection.as_deref() {
+                    Some("marker") => refuse(say.trim_start_matches("say:").to_owned()),
+                    _ => Choice::Native,
+                },
                 "shared-state" => {
                     let sum = achromat_plugin::host::add("asked", 1).unwrap_or(-1);
                     refuse(sum.to_string())

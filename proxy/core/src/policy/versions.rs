@@ -17,7 +17,7 @@ use crate::time::WallTime;
 pub const VERSIONS_MAX: usize = 32;
 
 /// Swaps of a slot that are remembered.
-pub const SWAPS_MAX: usize = 1000;
+pub const SWAPS_MAX: usize = 256;
 
 /// How many times in a row one can go back.
 pub const STEPS_BACK_MAX: usize = 16;
@@ -408,7 +408,7 @@ mod tests {
         assert_eq!(reach.len(), STEPS_BACK_MAX + 1);
         let forgotten = shelf(40, &swaps[38..]).in_reach(Slot::Routing);
         assert_eq!(forgotten, [VersionId(40), VersionId(39)]);
-        let many: Vec<_> = (1..=1002).map(|seq| swap(seq, to(1), None)).collect();
+        let many: Vec<_> = (1..=258).map(|seq| swap(seq, to(1), None)).collect();
         let old = shelf(1, &many).old_swaps(Slot::Routing);
         assert_eq!(old, [SwapSeq(1), SwapSeq(2)]);
     }

@@ -1,0 +1,205 @@
+//! `plugin push`, `list`, `swap` and `rollback`.
+
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a JSON value that lacks a field is null"
+)]
+
+use std::{path::Path, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde_json::{Value, json};
+
+use super::super::remote::{Remote, with_address};
+
+/// The digits of a digest that are shown.
+const DIGITS: usize = 12;
+
+pub(super) fn slot_argument() -> Arg {
+    Arg::new("slot")
+        .long("slot")
+        .value_name("SLOT")
+        .required(true)
+        .help("routing, wal-eligibility or cleanup-guard")
+}
+
+/// A command about one slot of an Achromat that runs.
+pub(super) fn of_slot(command: Command) -> Command {
+    with_address(command.arg(slot_argument())).arg(
+        Arg::new("who")
+            .long("who")
+            .env("USER")
+            .hide_env_values(true)
+            .help("Who does it, for the history"),
+    )
+}
+
+/// A plugin's configuration: as it is, or in a file.
+pub(super) fn config_argument() -> Arg {
+    Arg::new("config")
+        .long("config")
+        .value_name("TEXT|@FILE")
+        .allow_hyphen_values(true)
+        .help("Its configuration: the text, or a file behind an @")
+}
+
+pub(super) fn push_command() -> Command {
+    of_slot(Command::new("push").about("Has a plugin checked and kept as a version; nothing decides by it yet"))
+        .after_help("Exits 2 when it can't be used, and says what is wrong with it. The version that decides is not touched.")
+        .arg(Arg::new("file").value_name("FILE").required(true).help("The component, or core module"))
+        .arg(Arg::new("name").long("name").help("A name for people; the file's, when none is given"))
+        .arg(config_argument())
+        .arg(Arg::new("digest").long("digest").value_name("SHA256").help("The file's SHA-256, when what arrives must be exactly this"))
+        .arg(
+            Arg::new("swap")
+                .long("swap")
+                .action(ArgAction::SetTrue)
+                .help("Puts it into service at once"),
+        )
+}
+
+pub(super) fn list_command() -> Command {
+    with_address(
+        Command::new("list")
+            .about("Shows the versions of each slot, which one decides, and what is tried"),
+    )
+    .arg(slot_argument().required(false))
+}
+
+pub(super) fn swap_command() -> Command {
+    of_slot(
+        Command::new("swap")
+            .about("Puts a version into service; requests that have begun end with the one before"),
+    )
+    .arg(Arg::new("to").value_name("VERSION").required(true).help(
+        "Its number, its name, the beginning of its digest, `native` (no plugin) or `default`",
+    ))
+}
+
+pub(super) fn rollback_command() -> Command {
+    of_slot(Command::new("rollback").about("Goes back to what decided before"))
+}
+
+pub(super) fn text<'a>(matches: &'a ArgMatches, name: &str) -> Option<&'a str> {
+    matches.get_one::<String>(name).map(String::as_str)
+}
+
+/// The configuration that was given; none is the empty text.
+pub(super) fn config(matches: &ArgMatches) -> anyhow::Result<String> {
+    match text(matches, "config") {
+        None => Ok(String::new()),
+        Some(text) => match text.strip_prefix('@') {
+            None => Ok(text.to_owned()),
+            Some(path) => std::fs::read_to_string(path).with_context(|| path.to_owned()),
+        },
+    }
+}
+
+/// The path below which a slot's calls are.
+pub(super) fn path(matches: &ArgMatches, call: &str) -> String {
+    let slot = text(matches, "slot").unwrap_or_default();
+    format!("/admin/plugins/{slot}/{call}")
+}
+
+pub(super) fn push(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let file = Path::new(text(matches, "file").unwrap_or_default());
+    let component = std::fs::read(file).with_context(|| file.display().to_string())?;
+    let own_name = file.file_name().map(|name| name.to_string_lossy());
+    let label = json!({
+        "name": text(matches, "name").or(own_name.as_deref()),
+        "digest": text(matches, "digest"),
+        "config": config(matches)?,
+        "swap": matches.get_flag("swap"),
+        "who": text(matches, "who"),
+    });
+    let mut body = label.to_string().into_bytes();
+    body.push(b'\n');
+    body.extend(component);
+    let done = Remote::new(matches).post_bytes(&path(matches, "versions"), &body)?;
+    tell(&done);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn swap(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let body = json!({ "to": text(matches, "to"), "who": text(matches, "who") });
+    tell(&Remote::new(matches).post(&path(matches, "swap"), &body)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn roll_back(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let body = json!({ "who": text(matches, "who") });
+    tell(&Remote::new(matches).post(&path(matches, "rollback"), &body)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what a change came to.
+fn tell(done: &Value) {
+    let slot = done["slot"].as_str().unwrap_or("?");
+    let version = match &done["version"] {
+        Value::Null => "Achromat's own rules".to_owned(),
+        version => in_short(version),
+    };
+    let told = match done["status"].as_str() {
+        Some("swapped") => "decides now",
+        Some("kept") => "is kept; `achromat plugin swap` puts it into service",
+        _ => "decides already",
+    };
+    println!("{slot}: {version} {told}");
+}
+
+fn in_short(version: &Value) -> String {
+    let digest: String = version["digest"]
+        .as_str()
+        .unwrap_or("?")
+        .chars()
+        .take(DIGITS)
+        .collect();
+    format!(
+        "version {} ({}, {digest})",
+        version["version"],
+        version["name"].as_str().unwrap_or("?")
+    )
+}
+
+pub(super) fn list(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let remote = Remote::new(matches);
+    match text(matches, "slot") {
+        Some(slot) => list_slot(&remote.get(&format!("/admin/plugins/{slot}"))?),
+        None => {
+            let all = remote.get("/admin/plugins")?;
+            let slots = all["slots"].as_array().into_iter().flatten();
+            slots.for_each(list_slot);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list_slot(slot: &Value) {
+    let name = slot["slot"].as_str().unwrap_or("?");
+    let decides = match slot["decides"].as_str() {
+        Some("native") => "Achromat's own rules decide",
+        Some("nobody") => "nobody decides, and the safe answer holds",
+        _ => "a version decides",
+    };
+    println!("{name}: {decides}");
+    for version in slot["versions"].as_array().into_iter().flatten() {
+        let is_active = version["version"] == slot["version"];
+        println!(
+            "  {} {}, {} bytes, from {} ({})",
+            if is_active { "*" } else { " " },
+            in_short(version),
+            version["bytes"],
+            version["source"].as_str().unwrap_or("?"),
+            version["who"].as_str().unwrap_or("?"),
+        );
+    }
+    for (what, trial) in [
+        ("trial", &slot["trial"]),
+        ("last trial", &slot["last_trial"]),
+    ] {
+        if trial.is_object() {
+            println!("  {what}: {}", super::trials::in_short(trial));
+        }
+    }
+}
