@@ -106,6 +106,30 @@ fn data_from_the_past_is_held() {
     assert_eq!(world.lines(), ["A POST add"]);
 }
 
+/// A job goes on with no instance that went out of service: it may come back with other data.
+#[test]
+fn a_job_ends_with_an_instance_that_it_needs() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.step(Event::Wanted(Task::Verify(collection)));
+    let job = world.asked_by.take().unwrap();
+    let id = Uuid::from_u128(0xa01);
+    let described = |metadata: &str| {
+        let body = format!(r#"{{"id":"{id}","name":"abc","metadata":{metadata}}}"#);
+        Sending::Answered(Reply::json(200, body))
+    };
+    let sending = described("null");
+    world.step(Event::Told { job, sending });
+    assert_eq!(world.asked_by.take(), Some(job), "now B is asked");
+    world.probe(A, Probe::Refused);
+    world.probe(A, Probe::Past);
+    assert_ne!(world.asked_by.take(), Some(job), "A is made whole first");
+    let sending = described(r#"{"new":1}"#);
+    world.step(Event::Told { job, sending });
+    assert_eq!(world.asked_by, None, "A says nothing that counts");
+    assert!(world.compares(collection), "it will be begun again");
+}
+
 /// A token of which it is not known whether it was written is not known, and the next try writes the
 /// same one; so it is after a restart.
 #[test]
