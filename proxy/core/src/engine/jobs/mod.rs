@@ -333,7 +333,7 @@ impl Engine {
                 let source = self.schema_source(target);
                 let is_first = self.catalog.is_empty() && self.schema.head() == Position(0);
                 let places = source.into_iter().chain([target]).collect();
-                let work = |port| Box::pin(adopt(port, source, target, count)) as Work;
+                let work = |port| -> Work { Box::pin(adopt(port, source, target, count)) };
                 (source.is_some() || is_first).then(|| Job::new(task, places, work))
             }
             Task::Restore(target) => {
@@ -343,7 +343,7 @@ impl Engine {
                 }))
             }
             Task::Mark(target) => {
-                let work = |port| Box::pin(renew(port, target)) as Work;
+                let work = |port| -> Work { Box::pin(renew(port, target)) };
                 Some(Job::new(task, [target].into_iter().collect(), work))
             }
             Task::Rebuild(id, target) => {
@@ -357,7 +357,7 @@ impl Engine {
             Task::Verify(id) => {
                 let places = self.holders(self.catalog.get(id)?);
                 let compared = places.clone();
-                let work = |port| Box::pin(verify(port, id, compared, pace)) as Work;
+                let work = |port| -> Work { Box::pin(verify(port, id, compared, pace)) };
                 (places.len() > 1).then(|| Job::new(task, places, work))
             }
             Task::Map(mapping) => Some(Job::new(task, Places::new(), |port| {
