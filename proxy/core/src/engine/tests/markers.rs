@@ -106,6 +106,20 @@ fn data_from_the_past_is_held() {
     assert_eq!(world.lines(), ["A POST add"]);
 }
 
+/// A token that is from the past rises only when it is durable that its instance is held: the next
+/// proxy would take the data for the present's.
+#[test]
+fn what_is_held_is_durable_before_its_token_rises() {
+    let mut world = World::new();
+    world.probe(B, Probe::Refused);
+    world.confirms = false;
+    world.probe(B, Probe::Past);
+    world.pass(1_000);
+    assert_eq!(world.asked_by, None, "nothing is done there yet");
+    world.confirm();
+    assert!(world.asked_by.is_some());
+}
+
 /// A job goes on with no instance that went out of service: it may come back with other data.
 #[test]
 fn a_job_ends_with_an_instance_that_it_needs() {
