@@ -19,6 +19,9 @@ const LEASE_US_MAX: u64 = 200_000;
 /// between two probes would serve nothing for everything until the next one.
 pub(super) const WIPED_SPAN_MIN: Duration = Duration::from_millis(2_500);
 
+/// From one try to replace a disk by its backup to the next.
+const SET_BACK_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Something that goes on for a while.
 #[derive(Clone, Copy, Debug)]
 pub enum Spell {
@@ -28,6 +31,8 @@ pub enum Spell {
     Slow(InstanceIx),
     /// A disk is full.
     FullDisk(InstanceIx),
+    /// A disk was backed up, and will be replaced by that backup.
+    BackedUp(InstanceIx),
 }
 
 impl World {
@@ -92,6 +97,16 @@ impl World {
                 self.kill(proxy);
             }
             Fault::Depose if self.store.down_until <= self.now => self.take_over(),
+            Fault::Poison => {
+                self.await_poison();
+                return;
+            }
+            Fault::Past => {
+                let process = &mut self.processes[instance.at()];
+                process.backup = Some(process.server.clone());
+                self.after(span, Happening::End(Spell::BackedUp(instance)));
+                return;
+            }
             _ => return,
         }
         self.count(fault);
@@ -134,6 +149,29 @@ impl World {
         self.stop_process(Fault::Crash, instance, span);
         self.processes[instance.at()].wipe(self.plan.seed, instance);
         self.oracle.wiped(instance);
+    }
+
+    /// The process dies, and comes back with what its disk held when it was backed up; not before
+    /// Achromat can tell: a backup that is younger than the last token is found by the comparison
+    /// only, and one that is there again between two probes is found by the second.
+    fn set_back(&mut self, instance: InstanceIx) {
+        let process = &mut self.processes[instance.at()];
+        let Some(backup) = process.backup.take().filter(|_| !self.is_healed) else {
+            return;
+        };
+        let is_up = process.state == State::Up;
+        if !is_up || !self.oracle.may_lose(instance) || !self.oracle.is_past(instance, &backup) {
+            process.backup = Some(backup);
+            let again = Happening::End(Spell::BackedUp(instance));
+            self.after(SET_BACK_INTERVAL, again);
+            return;
+        }
+        let span = self.span().max(WIPED_SPAN_MIN);
+        self.stop_process(Fault::Crash, instance, span);
+        self.processes[instance.at()].set_back(backup, self.plan.seed, instance);
+        self.oracle.set_back(instance);
+        self.count(Fault::Past);
+        self.say(|| format!("{} ({}, {span:?})", Fault::Past, instance.0));
     }
 
     /// Somebody deletes a collection on one instance, behind the proxy's back.
@@ -204,6 +242,7 @@ impl World {
             }
             Spell::Slow(instance) => self.processes[instance.at()].slowness = 1,
             Spell::FullDisk(instance) => self.processes[instance.at()].is_full = false,
+            Spell::BackedUp(instance) => self.set_back(instance),
         }
     }
 

@@ -28,8 +28,7 @@ pub(super) use names;
 
 names! {
     /// A kind of fault. A new kind is a variant here, a rate in `plan`, and what it does in
-    /// `wire`, `process`, `store` or `chaos`. An old backup is to be such a kind as soon as
-    /// Achromat can tell that an instance was set back: its marker is the same.
+    /// `wire`, `process`, `store` or `chaos`.
     Fault,
     Unsent => "request not sent",
     LostReset => "request lost, connection reset",
@@ -60,6 +59,8 @@ names! {
     ProxyCrash => "proxy crashed",
     CrashAtEffect => "proxy crashed between two effects",
     Depose => "proxy deposed",
+    Poison => "entry failed by every instance",
+    Past => "instance's disk replaced by an old backup",
 }
 
 impl Fault {
@@ -101,6 +102,8 @@ impl Fault {
         Self::StoreFull,
         Self::ProxyCrash,
         Self::Depose,
+        Self::Poison,
+        Self::Past,
     ];
 }
 

@@ -57,7 +57,7 @@ impl World {
         let chaos = self.plan.chaos + self.plan.write_deadline;
         let asking = self.plan.pause_max * u32::try_from(self.plan.operations).expect("a count");
         let latest = chaos + asking + timing * 2 + PATIENCE;
-        let latest = latest + INTERVAL * self.resting.min(1) * 60;
+        let latest = latest + INTERVAL * self.resting.min(1) * 60 + self.patience_with_poison();
         if u128::from(self.now - self.dawned_at) > latest.as_micros() {
             let what = owed.unwrap_or_else(|| "a client waits".to_owned());
             self.violate(format!("no rest after {latest:?}: {what}"));
@@ -76,9 +76,12 @@ impl World {
         is_pending.then(|| format!("{} pending, {} waiting", report.pending, report.waiting))
     }
 
-    /// When somebody has changed something behind the proxy's back, operators have all copies
-    /// compared, and say which are right, until all are equal.
+    /// Operators take up letters. When somebody has changed something behind the proxy's back, they
+    /// have all copies compared, and say which are right, until all are equal.
     fn operators_are_busy(&mut self) -> bool {
+        if self.operators_take_up_letters() {
+            return true;
+        }
         if !self.oracle.is_altered() {
             return false;
         }

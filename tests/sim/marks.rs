@@ -48,11 +48,7 @@ names! {
     Distrusted => "copies were found to differ",
     Repaired => "an operator said which of two copies is right",
     Restored => "an instance was taken into service",
-}
-
-impl Mark {
-    /// Whether ten thousand histories must come there; to the others a hundred thousand.
-    pub fn is_frequent(self) -> bool {
-        !matches!(self, Self::Abandoned)
-    }
+    PastHeld => "an instance was held because its data was from the past",
+    LetterRetried => "an operator had a letter written again",
+    LetterDismissed => "an operator dismissed a letter",
 }

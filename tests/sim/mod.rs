@@ -12,6 +12,7 @@ mod ends;
 pub mod faults;
 mod judging;
 mod keys;
+mod letters;
 pub mod marks;
 pub mod model;
 pub mod oracle;

@@ -189,7 +189,8 @@ fn rates(random: &mut Random, options: &Options) -> Vec<u32> {
         let is_on = random.chance(match fault {
             Fault::Tamper | Fault::Flip => 80,
             Fault::Join => 100,
-            Fault::Wipe => kinds / 2,
+            Fault::Poison => 30,
+            Fault::Wipe | Fault::Past => kinds / 2,
             _ => kinds,
         });
         let of_requests = Fault::OF_REQUESTS.contains(fault);

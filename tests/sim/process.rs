@@ -37,6 +37,8 @@ pub struct Process {
     pub slowness: u64,
     /// Whether writes fail.
     pub is_full: bool,
+    /// An old backup of its disk.
+    pub backup: Option<Server>,
     /// Requests that it holds, in the order in which they came.
     pub held: Vec<u64>,
 }
@@ -50,6 +52,7 @@ impl Process {
             life: 0,
             slowness: 1,
             is_full: false,
+            backup: None,
             held: Vec::new(),
         }
     }
@@ -57,6 +60,13 @@ impl Process {
     /// It has nothing on its disk any more.
     pub fn wipe(&mut self, seed: u64, instance: InstanceIx) {
         self.server = Server::new(minting_seed(seed, instance, self.life));
+    }
+
+    /// It has on its disk what it once had.
+    pub fn set_back(&mut self, backup: Server, seed: u64, instance: InstanceIx) {
+        self.server = backup;
+        self.server
+            .mint_from(minting_seed(seed, instance, self.life));
     }
 }
 
@@ -79,7 +89,7 @@ impl World {
             .map(|(id, r)| (*id, r.stage))
             .collect();
         for (id, stage) in on_it {
-            if stage == Stage::Serving && self.of_chaos.chance(500) {
+            if stage == Stage::Serving && self.of_chaos.chance(500) && !self.is_poison(id) {
                 self.execute(id);
             }
             self.end(id, Word::Closed);

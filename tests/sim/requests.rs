@@ -282,6 +282,12 @@ fn count_all(random: &mut Random) -> Draft {
     )
 }
 
+/// The database of this name; the default one for what is in none.
+pub fn known_database(name: &str) -> &'static str {
+    let found = DATABASES.iter().find(|known| **known == name);
+    found.copied().unwrap_or(DATABASES[0])
+}
+
 /// A write in the default database.
 pub fn writes(method: Method, tail: &str, body: &str) -> Draft {
     let what = (About::Write, method, tail);

@@ -178,14 +178,10 @@ impl Summary {
         self.histories as f64 / self.seconds
     }
 
-    /// The places, of those that are meant, that were not reached.
-    pub fn unreached(&self, is_meant: impl Fn(Mark) -> bool) -> impl Iterator<Item = Mark> {
-        let is_unreached = move |mark: &Mark| self.marks.get(*mark as usize) == 0;
-        Mark::ALL
-            .iter()
-            .copied()
-            .filter(is_unreached)
-            .filter(move |mark| is_meant(*mark))
+    /// The places that were not reached.
+    pub fn unreached(&self) -> impl Iterator<Item = Mark> {
+        let is_unreached = |mark: &Mark| self.marks.get(*mark as usize) == 0;
+        Mark::ALL.iter().copied().filter(is_unreached)
     }
 }
 

@@ -179,6 +179,9 @@ impl World {
             for mark in marks {
                 self.mark(mark);
             }
+            if let Write::Append(entry) = write {
+                self.may_be_poison(entry.id);
+            }
         }
         all
     }

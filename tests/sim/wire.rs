@@ -326,7 +326,8 @@ impl World {
             (request.fate, request.is_write(), request.instance)
         };
         let is_full = is_write && self.processes[instance.at()].is_full;
-        if is_full || fate == Some(Fault::ErrorNotDone) {
+        let fails = fate == Some(Fault::ErrorNotDone) || is_write && self.is_poison(id);
+        if is_full || fails {
             let status = *self.of_wire.pick(&[500, 503, 429, 408]);
             let status = if is_full { 500 } else { status };
             return Some(Word::Answer(Reply::error(
@@ -363,6 +364,7 @@ impl World {
     pub(super) fn execute(&mut self, id: u64) -> Option<Reply> {
         self.mark_landing(id);
         let request = self.requests.get(&id)?;
+        self.oracle.reaching(request);
         let process = &mut self.processes[request.instance.at()];
         let method = request.method.as_str();
         let answer = process

@@ -16,6 +16,7 @@ use super::{
     chaos::Spell,
     clients::{Client, Operation},
     faults::{Counts, Fault},
+    letters::Poison,
     marks::Mark,
     oracle::Oracle,
     plan::{Options, Plan},
@@ -128,6 +129,8 @@ pub struct World {
     pub operations: Vec<Operation>,
     /// Whoever judges.
     pub oracle: Oracle,
+    /// Entries that no instance can carry out.
+    pub poison: Poison,
     /// Faults that happened.
     pub faults: Counts,
     /// Places that were reached.
@@ -179,6 +182,7 @@ impl World {
             clients: (0..plan.clients).map(|_| Client::default()).collect(),
             operations: Vec::new(),
             oracle: Oracle::new(seed, count),
+            poison: Poison::default(),
             faults: Counts::new(Fault::ALL.len()),
             marks: Counts::new(Mark::ALL.len()),
             trace: Trace::new(options.trace),

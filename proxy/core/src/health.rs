@@ -155,9 +155,11 @@ impl Health {
     }
 
     /// How far requests may use the instance: not at all before it has answered its first probe,
-    /// because its data may have been exchanged while nobody looked.
+    /// because its data may have been exchanged while nobody looked. An operator may know better, but
+    /// not of a server that is not there: what it comes back with is looked at first.
     pub fn usable(&self) -> Standing {
-        if self.is_known || self.is_forced() {
+        let is_known = self.is_known || self.is_forced();
+        if is_known && !self.was_refused {
             self.standing()
         } else {
             Standing::Down
@@ -393,6 +395,18 @@ mod tests {
         assert_eq!(health.noticed(Sign::Closed, at(5)), None);
         assert_eq!(health.standing(), Standing::Up);
         assert!(health.tick(at(5)).0);
+    }
+
+    /// An operator's word brings no request to a server that is not there: when it is back, a probe
+    /// looks at its data first.
+    #[test]
+    fn an_operators_word_makes_no_dead_instance_usable() {
+        let mut health = up();
+        health.probed(Probe::Refused, &RULES, at(10));
+        health.force(Standing::Suspect, at(1000), at(20));
+        assert_eq!(health.usable(), Standing::Down);
+        health.probed(Probe::Past, &RULES, at(30));
+        assert_eq!(health.usable(), Standing::Suspect);
     }
 
     /// An operator's word holds against probes, and ends.

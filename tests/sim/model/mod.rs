@@ -75,6 +75,12 @@ impl Server {
         self
     }
 
+    /// From now on it mints other ids than it would have: a server that is set back to an earlier
+    /// state does not mint the same ones again.
+    pub fn mint_from(&mut self, seed: u64) {
+        self.minting = Minting::from_seed(seed);
+    }
+
     /// Answers a request, whose body is JSON. The target is a path with an optional query.
     ///
     /// Requests that make a real server panic, so that it closes the connection, are answered with

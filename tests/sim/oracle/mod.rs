@@ -2,6 +2,8 @@
 //! out there, and what the clients are told. It never asks a proxy.
 
 mod fold;
+mod letters;
+mod past;
 mod reads;
 mod watch;
 mod writes;
@@ -10,6 +12,7 @@ mod written;
 use std::collections::{BTreeMap, BTreeSet};
 
 use achromat_core::{
+    catalog::Marker,
     ids::{CollectionId, EntryId, InstanceIx, Key, LaneId, Position},
     log::{Entry, Verb, Verdict},
 };
@@ -23,6 +26,8 @@ pub(super) struct Noted {
     pub(super) verdict: Verdict,
     /// When it was appended.
     at: u64,
+    /// When its verdict became durable.
+    decided: Option<u64>,
     /// The instances that have carried it out, as bits.
     executed: u16,
 }
@@ -73,9 +78,17 @@ pub struct Oracle {
     out: BTreeSet<InstanceIx>,
     /// Instances that have lost everything, and were not taken into service again.
     wiped: BTreeSet<InstanceIx>,
+    /// Of them, those that have data from the past.
+    past: BTreeSet<InstanceIx>,
+    /// Of those, the ones that Achromat has found.
+    held: BTreeSet<InstanceIx>,
+    /// The marker of each instance, as far as that is durable.
+    markers: BTreeMap<InstanceIx, Marker>,
     gone: BTreeSet<CollectionId>,
     acknowledged: Vec<Acknowledged>,
     known: Vec<Known>,
+    /// Entries of which operators found letters.
+    letters: BTreeSet<EntryId>,
     /// Names that somebody has deleted on an instance, behind the proxy's back.
     tampered: BTreeSet<(InstanceIx, String, String)>,
     sendings: u64,
@@ -103,9 +116,13 @@ impl Oracle {
             remade: BTreeSet::new(),
             out: InstanceIx::all(instances).collect(),
             wiped: BTreeSet::new(),
+            past: BTreeSet::new(),
+            held: BTreeSet::new(),
+            markers: BTreeMap::new(),
             gone: BTreeSet::new(),
             acknowledged: Vec::new(),
             known: Vec::new(),
+            letters: BTreeSet::new(),
             tampered: BTreeSet::new(),
             sendings: 0,
         }

@@ -235,7 +235,7 @@ impl Oracle {
         };
         let mut marks = Vec::new();
         match reply.status {
-            504 if has(reply, "LevelNotReached") => marks.push(Mark::LevelNotReached),
+            504 if is_level_not_reached(reply) => marks.push(Mark::LevelNotReached),
             504 => marks.push(Mark::OutcomeUnknown),
             502 => marks.push(Mark::NoAnswer),
             500 if has(reply, UNIQUE) => marks.push(Mark::RenameRefused),
@@ -286,6 +286,11 @@ pub(super) fn is_ours(reply: &Reply) -> bool {
 /// Whether an answer says that a write was refused, and not only that it has failed so far.
 pub(super) fn is_refusal(reply: &Reply) -> bool {
     reply.is_answer() || has(reply, UNIQUE)
+}
+
+/// Whether an answer says that a write was done, but not on as many instances as it should be.
+pub(super) fn is_level_not_reached(reply: &Reply) -> bool {
+    has(reply, "LevelNotReached")
 }
 
 /// What a refused rename is answered, with a 500.

@@ -27,6 +27,7 @@ impl Oracle {
         };
         for (at, operation) in operations.iter().enumerate() {
             self.judge_write(operation)
+                .and_then(|()| self.judge_letter(operation))
                 .and_then(|()| self.judge_read(operation, &fold))
                 .map_err(|why| format!("operation {at}: {why}"))?;
         }

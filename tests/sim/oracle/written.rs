@@ -7,7 +7,7 @@ use achromat_core::{
     log::{Entry, Verdict},
 };
 
-use super::{Noted, Oracle, bit, may_have_nothing_to_do};
+use super::{Noted, Oracle, bit, may_have_nothing_to_do, past::held};
 use crate::sim::marks::Mark;
 
 impl Oracle {
@@ -33,7 +33,7 @@ impl Oracle {
                 changes,
                 ..
             } => {
-                self.record((*lane, *instance, *position), *verdict);
+                self.record((*lane, *instance, *position), *verdict, now);
                 if *verdict == Some(Verdict::Found) {
                     marks.push(Mark::Found);
                 }
@@ -47,7 +47,7 @@ impl Oracle {
                 ..
             } => {
                 let is_withdrawn = reason.starts_with("no instance took it");
-                self.close((*lane, *position), *verdict, is_withdrawn);
+                self.close((*lane, *position), *verdict, is_withdrawn, now);
                 match verdict {
                     _ if is_withdrawn => marks.push(Mark::Withdrawn),
                     Verdict::Abandoned => marks.push(Mark::Abandoned),
@@ -89,6 +89,9 @@ impl Oracle {
             });
             self.healing.extend(healed);
         }
+        if let Write::Change(changes) = write {
+            self.held.extend(changes.iter().filter_map(held));
+        }
     }
 
     fn append(&mut self, entry: &Entry, position: Position, now: u64) {
@@ -105,6 +108,7 @@ impl Oracle {
             entry: entry.clone(),
             verdict: Verdict::Open,
             at: now,
+            decided: None,
             executed: 0,
         });
     }
@@ -126,13 +130,14 @@ impl Oracle {
         }
     }
 
-    fn judge(&mut self, lane: LaneId, position: Position, verdict: Verdict) {
+    fn judge(&mut self, lane: LaneId, position: Position, verdict: Verdict, now: u64) {
         let Some(noted) = self.noted_mut(lane, position) else {
             self.violate(format!("{lane} {position} is judged and is not in the log"));
             return;
         };
         let before = noted.verdict;
         noted.verdict = verdict;
+        noted.decided.get_or_insert(now);
         if before != Verdict::Open && before != verdict {
             self.violate(format!(
                 "{lane} {position} was {before:?} and became {verdict:?}"
@@ -144,9 +149,10 @@ impl Oracle {
         &mut self,
         (lane, instance, position): (LaneId, InstanceIx, Position),
         verdict: Option<Verdict>,
+        now: u64,
     ) {
         if let Some(verdict) = verdict {
-            self.judge(lane, position, verdict);
+            self.judge(lane, position, verdict, now);
         }
         let cursor = self.cursor(lane, instance);
         if position <= cursor || self.is_gone(lane) {
@@ -193,8 +199,14 @@ impl Oracle {
         })
     }
 
-    fn close(&mut self, (lane, position): (LaneId, Position), verdict: Verdict, withdrawn: bool) {
-        self.judge(lane, position, verdict);
+    fn close(
+        &mut self,
+        (lane, position): (LaneId, Position),
+        verdict: Verdict,
+        withdrawn: bool,
+        now: u64,
+    ) {
+        self.judge(lane, position, verdict, now);
         let executed = self.noted(lane, position).map_or(0, |noted| noted.executed);
         if withdrawn && executed != 0 {
             self.violate(format!(
@@ -250,12 +262,23 @@ impl Oracle {
                     self.distrusted.insert((*collection, *instance));
                     marks.push(Mark::Distrusted);
                 }
+                Change::Token { instance, token } => {
+                    if let Some(marker) = self.markers.get_mut(instance) {
+                        marker.token = *token;
+                    }
+                }
                 Change::Instance { instance, record } => {
+                    self.markers
+                        .extend(record.marker.map(|marker| (*instance, marker)));
+                    if record.quarantine.as_deref() == Some("its data is from the past") {
+                        marks.push(Mark::PastHeld);
+                    }
                     if record.quarantine.is_some() || record.marker.is_none() {
                         self.out.insert(*instance);
                     } else {
                         self.out.remove(instance);
                         self.wiped.remove(instance);
+                        self.past.remove(instance);
                         marks.push(Mark::Restored);
                     }
                 }

@@ -291,6 +291,7 @@ impl Engine {
         let mut record = self.catalog.instance(instance);
         record.quarantine = Some(reason.into());
         self.change(vec![Change::Instance { instance, record }]);
+        self.end_jobs_with(instance);
         for id in self.active.clone() {
             self.advance(id);
         }
@@ -328,6 +329,9 @@ impl Engine {
                 }
             }
             self.advance(id);
+        }
+        if transition.to == Standing::Down {
+            self.end_jobs_with(instance);
         }
         self.schedule();
     }

@@ -772,6 +772,9 @@ fn a_hopeless_write_does_not_block_its_lane_for_ever() {
             .any(|t| t.reason.contains("given up"))
     );
     assert_eq!(world.engine.report().pending, 0);
+    let next = world.submit(add(c), Level::One);
+    world.reply("A POST add", 201);
+    assert_eq!(world.answers[&next], 201, "the lane goes on");
 }
 
 /// A collection made while an instance was away is made there when it returns; one that was made

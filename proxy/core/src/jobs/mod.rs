@@ -330,11 +330,14 @@ impl Port {
     }
 }
 
-type Work = Pin<Box<dyn Future<Output = Result<Finding, Stopped>> + Send>>;
+/// A job's own part: what it does, one thing after the other.
+pub(crate) type Work = Pin<Box<dyn Future<Output = Result<Finding, Stopped>> + Send>>;
 
 /// A job under way.
 pub(crate) struct Job {
     pub(crate) task: Task,
+    /// The instances that it has to do with.
+    pub(crate) places: Places,
     port: Port,
     work: Work,
 }
@@ -348,10 +351,11 @@ pub(crate) enum Polled {
 }
 
 impl Job {
-    pub(crate) fn new(task: Task, work: impl FnOnce(Port) -> Work) -> Self {
+    pub(crate) fn new(task: Task, places: Places, work: impl FnOnce(Port) -> Work) -> Self {
         let port = Port::default();
         Self {
             task,
+            places,
             work: work(port.clone()),
             port,
         }

@@ -35,6 +35,7 @@ pub(crate) async fn restore(
     source: InstanceIx,
     target: InstanceIx,
 ) -> Result<Finding, Stopped> {
+    stay_held(&port, target).await;
     port.stage(|stage| stage.doing = "making tenants and databases");
     let head = port.hold(LaneId::Schema, &[source]).await;
     let mut changes = Vec::new();
@@ -62,6 +63,14 @@ pub(crate) async fn restore(
         .await;
     port.release(LaneId::Schema).await;
     Ok(Finding::Done)
+}
+
+/// Waits until it is durable that the instance is held. Its token rises at the end: the next proxy
+/// would take data from the past for the present's, had it not heard of that.
+async fn stay_held(port: &Port, instance: InstanceIx) {
+    let record = port.catalog().instance(instance);
+    let held = Change::Instance { instance, record };
+    port.settle(Vec::new(), vec![held]).await;
 }
 
 async fn remove_strange_databases(

@@ -266,7 +266,7 @@ impl Lane {
                     tries >= ABANDON_ATTEMPTS_MIN
                 })
             });
-        if is_hopeless && !self.may_still_be_carried_out(open) {
+        if is_hopeless && !self.may_still_be_carried_out(open, context) {
             let reason = slot
                 .last_failure
                 .as_ref()
@@ -277,14 +277,19 @@ impl Lane {
         }
     }
 
-    /// Whether a sending of the entry may be carried out later than now.
-    fn may_still_be_carried_out(&self, position: Position) -> bool {
+    /// Whether a sending of the entry may be carried out later than now. One that is sent nothing any
+    /// more settles like the others.
+    fn may_still_be_carried_out(&self, position: Position, context: &Context<'_>) -> bool {
+        let settles = |instance: InstanceIx, trouble: Trouble| {
+            let peer = Self::peer(context, instance);
+            let is_up = peer.is_some_and(|peer| peer.standing == Standing::Up);
+            trouble.settles.is_some() && (trouble.retry_at > context.now || !is_up)
+        };
+        let mut tracks = self.instances().zip(&self.tracks);
         self.is_in_flight(position)
-            || self.tracks.iter().any(|track| {
-                track.applied < position
-                    && track
-                        .trouble
-                        .is_some_and(|trouble| trouble.settles.is_some())
+            || tracks.any(|(instance, track)| {
+                let trouble = track.trouble.filter(|_| track.applied < position);
+                trouble.is_some_and(|trouble| settles(instance, trouble))
             })
     }
 
@@ -308,6 +313,7 @@ impl Lane {
                 may_be_done,
             });
         }
+        self.move_decided();
     }
 
     /// Drops entries that everybody has done and nobody waits for.

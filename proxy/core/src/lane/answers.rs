@@ -46,7 +46,6 @@ impl Lane {
                 Word::GiveUp => {
                     let reason = "no instance took it before its client's deadline".to_owned();
                     self.close(position, Verdict::Abandoned, reason, context);
-                    self.move_decided();
                 }
             }
         }

@@ -4,7 +4,7 @@ use super::{Engine, Found, JobReport, Retry};
 use crate::{
     backoff,
     engine::Effect,
-    ids::JobId,
+    ids::{InstanceIx, JobId},
     jobs::{Finding, Stopped, Task},
     limits::{ASKED_TRIES_MAX, FINDINGS_KEPT_MAX},
 };
@@ -44,6 +44,25 @@ impl Engine {
             self.open_gate(lane);
         }
         self.schedule();
+    }
+
+    /// An instance has gone out of service: a job that has to do with it is ended, and begun again with
+    /// those that are there then. When the instance is back it may have data from the past.
+    pub(in crate::engine) fn end_jobs_with(&mut self, instance: InstanceIx) {
+        let running = self.jobs.running.iter();
+        let theirs: Vec<JobId> = running
+            .filter(|(_, running)| running.job.places.contains(&instance))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in theirs {
+            let must_settle = self.jobs.running.get(&id).is_some_and(|r| r.asks);
+            let reason = "an instance that it needs went out of service".to_owned();
+            let stopped = Stopped {
+                reason,
+                must_settle,
+            };
+            self.end(id, Err(stopped));
+        }
     }
 
     /// An instance has a new token, if this was about its marker.

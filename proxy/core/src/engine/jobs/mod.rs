@@ -14,7 +14,7 @@ use crate::{
     health::Standing,
     ids::{CollectionId, InstanceIx, JobId, LaneId, Position},
     jobs::{
-        Finding, Grant, Job, Places, Stage, Stopped, Task,
+        Finding, Grant, Job, Places, Stage, Stopped, Task, Work,
         adopt::{NOT_COMPARED, adopt},
         copy::{BEING_REPAIRED, rebuild},
         home::home,
@@ -341,34 +341,45 @@ impl Engine {
             Task::Adopt(target) => {
                 let source = self.schema_source(target);
                 let is_first = self.catalog.is_empty() && self.schema.head() == Position(0);
-                (source.is_some() || is_first)
-                    .then(|| Job::new(task, |port| Box::pin(adopt(port, source, target, count))))
+                let places = source.into_iter().chain([target]).collect();
+                let work = |port| -> Work { Box::pin(adopt(port, source, target, count)) };
+                (source.is_some() || is_first).then(|| Job::new(task, places, work))
             }
             Task::Restore(target) => {
                 let source = self.schema_source(target)?;
-                Some(Job::new(task, |port| {
+                Some(Job::new(task, [source, target].into(), |port| {
                     Box::pin(restore(port, source, target))
                 }))
             }
-            Task::Mark(target) => Some(Job::new(task, |port| Box::pin(renew(port, target)))),
+            Task::Mark(target) => {
+                let work = |port| -> Work { Box::pin(renew(port, target)) };
+                Some(Job::new(task, [target].into_iter().collect(), work))
+            }
             Task::Rebuild(id, target) => {
                 let collection = self.catalog.get(id)?;
                 let mut holders = self.holders(collection).into_iter();
                 let source = holders.find(|i| collection.is_served_by(*i) && *i != target)?;
-                Some(Job::new(task, |port| {
+                Some(Job::new(task, [source, target].into(), |port| {
                     Box::pin(rebuild(port, id, source, target, (pace, planted)))
                 }))
             }
             Task::Verify(id) => {
                 let places = self.holders(self.catalog.get(id)?);
-                (places.len() > 1)
-                    .then(|| Job::new(task, |port| Box::pin(verify(port, id, places, pace))))
+                let compared = places.clone();
+                let work = |port| -> Work { Box::pin(verify(port, id, compared, pace)) };
+                (places.len() > 1).then(|| Job::new(task, places, work))
             }
             Task::Home(id, instance) => {
-                Some(Job::new(task, |port| Box::pin(home(port, id, instance))))
+                Some(Job::new(task, Places::from_slice(&[instance]), |port| {
+                    Box::pin(home(port, id, instance))
+                }))
             }
-            Task::Map(mapping) => Some(Job::new(task, |port| Box::pin(map(port, mapping, count)))),
-            Task::Unmap(id) => Some(Job::new(task, |port| Box::pin(unmap(port, id)))),
+            Task::Map(mapping) => Some(Job::new(task, Places::new(), |port| {
+                Box::pin(map(port, mapping, count))
+            })),
+            Task::Unmap(id) => Some(Job::new(task, Places::new(), |port| {
+                Box::pin(unmap(port, id))
+            })),
         }
     }
 

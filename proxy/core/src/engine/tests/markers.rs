@@ -106,6 +106,44 @@ fn data_from_the_past_is_held() {
     assert_eq!(world.lines(), ["A POST add"]);
 }
 
+/// A token that is from the past rises only when it is durable that its instance is held: the next
+/// proxy would take the data for the present's.
+#[test]
+fn what_is_held_is_durable_before_its_token_rises() {
+    let mut world = World::new();
+    world.probe(B, Probe::Refused);
+    world.confirms = false;
+    world.probe(B, Probe::Past);
+    world.pass(1_000);
+    assert_eq!(world.asked_by, None, "nothing is done there yet");
+    world.confirm();
+    assert!(world.asked_by.is_some());
+}
+
+/// A job goes on with no instance that went out of service: it may come back with other data.
+#[test]
+fn a_job_ends_with_an_instance_that_it_needs() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.step(Event::Wanted(Task::Verify(collection)));
+    let job = world.asked_by.take().unwrap();
+    let id = Uuid::from_u128(0xa01);
+    let described = |metadata: &str| {
+        let body = format!(r#"{{"id":"{id}","name":"abc","metadata":{metadata}}}"#);
+        Sending::Answered(Reply::json(200, body))
+    };
+    let sending = described("null");
+    world.step(Event::Told { job, sending });
+    assert_eq!(world.asked_by.take(), Some(job), "now B is asked");
+    world.probe(A, Probe::Refused);
+    world.probe(A, Probe::Past);
+    assert_ne!(world.asked_by.take(), Some(job), "A is made whole first");
+    let sending = described(r#"{"new":1}"#);
+    world.step(Event::Told { job, sending });
+    assert_eq!(world.asked_by, None, "A says nothing that counts");
+    assert!(world.compares(collection), "it will be begun again");
+}
+
 /// A token of which it is not known whether it was written is not known, and the next try writes the
 /// same one; so it is after a restart.
 #[test]

@@ -133,3 +133,28 @@ fn what_a_job_has_sent_settles_as_well() {
     world.pass(1_000);
     assert!(is_going_on(&world));
 }
+
+/// An instance that is sent nothing any more settles like the others: a hopeless write is given up
+/// although its copy is quarantined, which could not be made anew before.
+#[test]
+fn a_quarantined_copy_does_not_keep_a_hopeless_write_open() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.engine.change(vec![Change::Lost {
+        collection,
+        instance: B,
+        reason: "it is missing there".into(),
+    }]);
+    world.submit(add(collection), Level::One);
+    world.taken_over();
+    for instance in [A, B] {
+        world.probe(instance, Probe::Answered);
+    }
+    for _ in 0..200 {
+        world.pass(1_000);
+        if world.lines().contains(&"A POST add") {
+            world.reply("A POST add", 500);
+        }
+    }
+    assert_eq!(world.closed, [Verdict::Abandoned]);
+}
