@@ -4,6 +4,7 @@ mod arguments;
 mod check;
 mod dev;
 mod letters;
+mod plugin;
 mod remote;
 mod serve;
 mod show;
@@ -49,6 +50,7 @@ fn command() -> Command {
         .subcommand(remote::repair_command())
         .subcommand(remote::jobs_command())
         .subcommand(letters::command())
+        .subcommand(plugin::command())
 }
 
 fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -61,6 +63,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("repair", matches)) => Ok(remote::repair(matches)),
         Some(("jobs", matches)) => remote::jobs(matches),
         Some(("letters", matches)) => Ok(letters::run(matches)),
+        Some(("plugin", matches)) => plugin::run(matches),
         _ => anyhow::bail!("no such command"),
     }
 }

@@ -24,10 +24,11 @@ mod slot;
 mod tests;
 mod trouble;
 mod version;
+mod words;
 mod world;
 
 pub use self::{
-    check::Unfit,
+    check::{Inspection, Unfit, component_of, inspect},
     contract::{
         guard::exports::achromat::policy::guard_policy::{Deed, Question, Records},
         routing::{
@@ -41,10 +42,11 @@ pub use self::{
     guarding::Asker,
     host::Overstep,
     policies::{Choice, Policies, PolicyConfig, PolicyError, SlotConfig},
-    request::Request,
+    request::{Request, chosen},
     routing::Conditions,
     slot::{Generation, Slot},
     trouble::{Trouble, TroubleKind},
     version::{Digest, Source, Version, Wanted},
+    words::{ACTIONS, CLASSES, DEEDS, PARTS, STANDINGS, named, word},
     world::{GuardSlot, Member, RoutingQuestion, RoutingSlot, WalSlot, World},
 };

@@ -72,7 +72,7 @@ impl Request<'_> {
 }
 
 /// The wanted headers that are there, in the order in which they are wanted.
-pub(super) fn chosen<'a>(
+pub fn chosen<'a>(
     headers: &'a HeaderMap,
     wanted: &[HeaderName],
 ) -> SmallVec<[Header<'a>; 4]> {
@@ -107,7 +107,7 @@ pub(super) fn uuid(uuid: uuid::Uuid) -> Uuid {
     Uuid { high, low }
 }
 
-fn class(class: CoreClass) -> Class {
+pub(super) fn class(class: CoreClass) -> Class {
     match class {
         CoreClass::System => Class::System,
         CoreClass::Read => Class::Read,
@@ -116,7 +116,7 @@ fn class(class: CoreClass) -> Class {
     }
 }
 
-fn action(action: CoreAction) -> Action {
+pub(super) fn action(action: CoreAction) -> Action {
     match action {
         CoreAction::System | CoreAction::Retired => Action::System,
         CoreAction::Reset => Action::Reset,

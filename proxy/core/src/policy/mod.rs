@@ -89,6 +89,21 @@ impl Refusal {
         })
     }
 
+    /// The status of the answer.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The words for the client.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// When the client may ask again, as far as it is said.
+    pub fn retry_after_s(&self) -> Option<u32> {
+        self.retry_after_s
+    }
+
     /// What the client is told.
     pub fn reply(&self) -> Reply {
         let answer = match self.status {
