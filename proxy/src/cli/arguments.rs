@@ -35,6 +35,7 @@ fn flag(key: &Key) -> Arg {
         KeyKind::Instances => ("NAME=URL", ArgAction::Append),
         KeyKind::Texts => ("A,B,…", ArgAction::Append),
         KeyKind::Number => ("NUMBER", ArgAction::Set),
+        KeyKind::Truth => ("true|false", ArgAction::Set),
         KeyKind::Text => ("VALUE", ArgAction::Set),
     };
     Arg::new(key.name())

@@ -11,6 +11,8 @@ pub enum KeyKind {
     Text,
     /// A number.
     Number,
+    /// `true` or `false`.
+    Truth,
     /// Several texts, separated by commas.
     Texts,
     /// `NAME=URL`, several times or separated by commas.
@@ -99,6 +101,8 @@ fn kind(name: &str, node: &Value) -> KeyKind {
         KeyKind::Texts
     } else if is("integer") || is("number") {
         KeyKind::Number
+    } else if is("boolean") {
+        KeyKind::Truth
     } else {
         KeyKind::Text
     }

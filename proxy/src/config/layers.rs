@@ -124,6 +124,7 @@ impl Override {
         let value = match self.key.kind {
             KeyKind::Text => Value::String(last()),
             KeyKind::Number => number(&last()).map_err(wrong)?,
+            KeyKind::Truth => truth(&last()).map_err(wrong)?,
             KeyKind::Texts => Value::Array(split(&self.values).map(Value::String).collect()),
             KeyKind::Instances => split(&self.values)
                 .map(|pair| instance(&pair))
@@ -147,6 +148,11 @@ fn number(text: &str) -> Result<Value, String> {
         .map(Value::Integer)
         .or_else(|_| plain.parse().map(Value::Float))
         .map_err(|_| format!("{text:?} is not a number"))
+}
+
+fn truth(text: &str) -> Result<Value, String> {
+    let value = text.trim().parse().map(Value::Boolean);
+    value.map_err(|_| format!("{text:?} is neither true nor false"))
 }
 
 fn split(values: &[String]) -> impl Iterator<Item = String> {

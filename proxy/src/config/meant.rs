@@ -23,12 +23,12 @@ use achromat_core::{
 
 use super::{
     ConfigError, Problem,
-    written::{FormatName, LevelName, PolicySlot, StrategyName, Written},
+    written::{FormatName, LevelName, Policy, PolicySlot, StrategyName, Written},
 };
 use crate::{
     instances::{Address, Timing},
     policy::{
-        Choice, PolicyConfig, SlotConfig,
+        Choice, Digest, PolicyConfig, SlotConfig, Trust, WrongKey,
         limits::{Budget, MEMORY_BYTES_MAX},
     },
     serve::{ServeLimits, Settings},
@@ -262,6 +262,7 @@ fn policy(checks: &mut Checks, written: &Written) -> PolicyConfig {
     PolicyConfig {
         routing: policy_slot(checks, "policy.routing", &policy.routing),
         guard: policy_slot(checks, "policy.guard", &policy.guard),
+        trust: trust(checks, policy),
         cache: (!policy.cache.is_empty()).then(|| policy.cache.as_str().into()),
     }
 }
@@ -281,12 +282,44 @@ fn policy_slot(checks: &mut Checks, section: &str, slot: &PolicySlot) -> SlotCon
             "default" => Choice::Default,
             path => Choice::File(path.into()),
         },
+        digest: digest(checks, section, slot),
         config: slot.config.as_str().into(),
         budget: Budget {
             fuel: slot.fuel,
             memory_bytes: bytes,
             deadline: checks.time(&format!("{section}.deadline_ms"), slot.deadline_ms),
         },
+    }
+}
+
+fn digest(checks: &mut Checks, section: &str, slot: &PolicySlot) -> Option<Digest> {
+    let key = format!("{section}.digest");
+    if slot.digest.is_empty() {
+        return None;
+    }
+    if ["native", "default"].contains(&slot.plugin.as_str()) {
+        let message = format!("it is of a file, and the plugin is {:?}", slot.plugin);
+        checks.wrong(&key, message);
+    }
+    let parsed = slot.digest.parse::<Digest>();
+    parsed.map_err(|wrong| checks.wrong(&key, wrong.to_string())).ok()
+}
+
+fn trust(checks: &mut Checks, policy: &Policy) -> Trust {
+    let mut keys = Vec::new();
+    for text in &policy.public_keys {
+        match text.parse() {
+            Ok(key) => keys.push(key),
+            Err(wrong) => checks.wrong("policy.public_keys", WrongKey::to_string(&wrong)),
+        }
+    }
+    if policy.require_signature && policy.public_keys.is_empty() {
+        let message = "no signature is good without a key: name some in policy.public_keys";
+        checks.wrong("policy.require_signature", message);
+    }
+    Trust {
+        keys,
+        is_required: policy.require_signature,
     }
 }
 

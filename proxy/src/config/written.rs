@@ -183,6 +183,10 @@ section! {
     Policy {
         /// A folder where compiled plugins are kept, so that the next start need not compile them. When it is empty they are not kept. Whoever can write there can run code here.
         cache: String = String::new(),
+        /// Public keys of minisign, each as the second line of its file: a plugin that is signed (`FILE.minisig` beside it) must be signed by one of them.
+        public_keys: Vec<String> = Vec::new(),
+        /// Whether a plugin without a signature is refused: `true` or `false`.
+        require_signature: bool = false,
         /// The plugin that says where reads go. The default policy's configuration is JSON: `{"strategy": "read_replica", "replica_ratio": 0.8, "among_equals": "in_turn"}`.
         routing: PolicySlot = PolicySlot::default(),
         /// The plugin that says what may be destroyed, below `guard`. The default policy's configuration is JSON: `{"protected": ["global"], "cleanup": ["test_*"], "delete_records_max": 1000, "unless_header": "x-confirm-delete"}`.
@@ -195,6 +199,8 @@ section! {
     PolicySlot {
         /// `native` for Achromat's own rules alone, `default` for the default policy, or the file of a plugin.
         plugin: String = "native".to_owned(),
+        /// The plugin's digest, `sha256:…`, as `achromat plugin check` tells it: any other file is refused. When it is empty, none is.
+        digest: String = String::new(),
         /// The plugin's configuration, as it wants it. The default policies' is JSON, and stands in `plugins/`.
         config: String = String::new(),
         /// What one decision may spend; about one unit for each instruction.

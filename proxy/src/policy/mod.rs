@@ -20,6 +20,7 @@ mod policies;
 mod request;
 mod routing;
 mod slot;
+mod supply;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -45,8 +46,9 @@ pub use self::{
     request::{Request, chosen},
     routing::Conditions,
     slot::{Generation, Slot},
+    supply::{SupplyError, Trust, TrustedKey, WrongKey, from_file},
     trouble::{Trouble, TroubleKind},
-    version::{Digest, Source, Version, Wanted},
+    version::{Digest, Source, Version, Wanted, WrongDigest},
     words::{ACTIONS, CLASSES, DEEDS, PARTS, STANDINGS, named, word},
     world::{GuardSlot, Member, RoutingQuestion, RoutingSlot, WalSlot, World},
 };

@@ -1,6 +1,6 @@
 //! The slots of one proxy, filled as its configuration says.
 
-use std::{fmt, fs, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use achromat_core::policy::Slot as SlotName;
 
@@ -8,9 +8,10 @@ use super::{
     check::Unfit,
     embedded::default_source,
     engine::{EngineError, Plugins},
-    limits::{Budget, COMPONENT_BYTES_MAX},
+    limits::Budget,
     slot::Slot,
-    version::{Source, Version},
+    supply::{self, SupplyError, Trust},
+    version::{Digest, Source, Version},
     world::{GuardSlot, Member, RoutingSlot, World},
 };
 
@@ -30,6 +31,8 @@ pub enum Choice {
 pub struct SlotConfig {
     /// Which plugin.
     pub plugin: Choice,
+    /// The only component that it may be.
+    pub digest: Option<Digest>,
     /// Its configuration.
     pub config: Arc<str>,
     /// Its bounds.
@@ -43,6 +46,8 @@ pub struct PolicyConfig {
     pub routing: SlotConfig,
     /// What may be destroyed.
     pub guard: SlotConfig,
+    /// Whose plugins are taken.
+    pub trust: Trust,
     /// Where compiled plugins are kept.
     pub cache: Option<PathBuf>,
 }
@@ -53,15 +58,15 @@ pub enum PolicyError {
     /// The machine does not take it.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The file can't be read.
-    #[error("policy.{}.plugin: {path}: {source}", .slot.as_str())]
-    Unreadable {
+    /// It is not there, or not the one that is meant.
+    #[error("policy.{}.plugin: {name}: {source}", .slot.as_str())]
+    Supply {
         /// The slot.
         slot: SlotName,
-        /// The file.
-        path: PathBuf,
+        /// The plugin.
+        name: Arc<str>,
         /// Why not.
-        source: std::io::Error,
+        source: SupplyError,
     },
     /// It is no plugin for this slot.
     #[error("policy.{}.plugin: {name}: {unfit}", .slot.as_str())]
@@ -100,8 +105,8 @@ impl Policies {
         // Where no plugin runs, no memory is set apart for them.
         if wanted.iter().any(|slot| slot.plugin != Choice::Native) {
             let plugins = Plugins::new(config.cache.clone())?;
-            fill(&policies.routing, &plugins, &config.routing)?;
-            fill(&policies.guard, &plugins, &config.guard)?;
+            fill(&policies.routing, &plugins, &config.routing, &config.trust)?;
+            fill(&policies.guard, &plugins, &config.guard, &config.trust)?;
         }
         Ok(policies)
     }
@@ -111,8 +116,9 @@ fn fill<W: World>(
     slot: &Slot<W>,
     plugins: &Plugins,
     config: &SlotConfig,
+    trust: &Trust,
 ) -> Result<(), PolicyError> {
-    let Some(source) = source(W::SLOT, config)? else {
+    let Some(source) = source(W::SLOT, config, trust)? else {
         return Ok(());
     };
     let version = Version::load(plugins, &source, &slot.facts());
@@ -131,7 +137,11 @@ fn fill<W: World>(
     Ok(())
 }
 
-fn source(slot: SlotName, config: &SlotConfig) -> Result<Option<Source>, PolicyError> {
+fn source(
+    slot: SlotName,
+    config: &SlotConfig,
+    trust: &Trust,
+) -> Result<Option<Source>, PolicyError> {
     let budget = config.budget;
     let path = match &config.plugin {
         Choice::Native => return Ok(None),
@@ -141,24 +151,19 @@ fn source(slot: SlotName, config: &SlotConfig) -> Result<Option<Source>, PolicyE
         }
         Choice::File(path) => path,
     };
-    let unreadable = |source| PolicyError::Unreadable {
-        slot,
-        path: path.clone(),
-        source,
-    };
     let name: Arc<str> = match path.file_name() {
         Some(name) => name.to_string_lossy().into(),
         None => path.to_string_lossy().into(),
     };
-    let bytes = fs::metadata(path).map_err(unreadable)?.len();
-    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-    if bytes > COMPONENT_BYTES_MAX {
-        let unfit = Box::new(Unfit::TooLarge { bytes });
-        return Err(PolicyError::Unfit { slot, name, unfit });
-    }
+    let bytes = supply::from_file(path, config.digest, trust);
+    let bytes = bytes.map_err(|source| PolicyError::Supply {
+        slot,
+        name: Arc::clone(&name),
+        source,
+    })?;
     Ok(Some(Source {
         name,
-        bytes: fs::read(path).map_err(unreadable)?.into(),
+        bytes,
         config: Arc::clone(&config.config),
         budget,
     }))
