@@ -22,7 +22,10 @@ fn examples() -> PathBuf {
 /// Where cargo builds all projects: what they depend on is the same. Cargo lets one in at a time.
 fn cargo_target() -> PathBuf {
     let profile = program();
-    let target = profile.parent().and_then(Path::parent).expect("target/PROFILE");
+    let target = profile
+        .parent()
+        .and_then(Path::parent)
+        .expect("target/PROFILE");
     target.join("authors")
 }
 
@@ -38,7 +41,10 @@ fn run(mut command: Command) -> (bool, String) {
         .output()
         .expect("it runs");
     let told = [output.stdout, output.stderr].concat();
-    (output.status.success(), String::from_utf8_lossy(&told).into_owned())
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&told).into_owned(),
+    )
 }
 
 fn plugin(words: &[&str], folder: &Path) -> (bool, String) {
@@ -65,7 +71,11 @@ impl Built {
         copy(&examples().join(name), folder.path());
         // Its paths lead back to the repository.
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let root = root.canonicalize().expect("the repository").display().to_string();
+        let root = root
+            .canonicalize()
+            .expect("the repository")
+            .display()
+            .to_string();
         for file in ["plugin.toml", "Cargo.toml"] {
             let path = folder.path().join(file);
             if let Ok(text) = std::fs::read_to_string(&path) {
@@ -92,7 +102,9 @@ fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).expect("a folder") {
         let entry = entry.expect("an entry");
         let (path, name) = (entry.path(), entry.file_name());
-        let is_made = ["target", "build", "node_modules"].iter().any(|made| name == *made);
+        let is_made = ["target", "build", "node_modules"]
+            .iter()
+            .any(|made| name == *made);
         if path.is_dir() && !is_made {
             copy(&path, &to.join(name));
         } else if path.is_file() {
@@ -136,8 +148,11 @@ fn first_evening(language: &str) {
     let project = place.path().join("first");
     let begun = Instant::now();
     let mut times = Vec::new();
-    let mut took = |what: &str| times.push(format!("{what} {:.1} s", begun.elapsed().as_secs_f64()));
-    let mut new = achromat(&["plugin", "new", "first", "--slot", "routing", "--lang", language]);
+    let mut took =
+        |what: &str| times.push(format!("{what} {:.1} s", begun.elapsed().as_secs_f64()));
+    let mut new = achromat(&[
+        "plugin", "new", "first", "--slot", "routing", "--lang", language,
+    ]);
     new.arg("--folder").arg(&project);
     let told = good(run(new));
     assert!(told.contains("achromat plugin build"), "{told}");
@@ -193,7 +208,10 @@ fn every_example_holds() {
     for name in names {
         let begun = Instant::now();
         let told = Built::example(&name).test();
-        assert!(told.contains("all good") && !told.contains("none:"), "{told}");
+        assert!(
+            told.contains("all good") && !told.contains("none:"),
+            "{told}"
+        );
         println!("{name}: {:.1} s", begun.elapsed().as_secs_f64());
     }
 }
@@ -216,7 +234,10 @@ fn an_example_decides_in_the_live_path() {
         cluster.api().records(&id, "query", &body).ok();
     }
     let after = counts(&cluster);
-    assert!(after[2] - settled[2] >= 20, "{before:?} {settled:?} {after:?}");
+    assert!(
+        after[2] - settled[2] >= 20,
+        "{before:?} {settled:?} {after:?}"
+    );
     let decisions = routing(&cluster)["decisions"]["first"].as_u64();
     assert_eq!(decisions, Some(first + 20));
 }
@@ -224,7 +245,8 @@ fn an_example_decides_in_the_live_path() {
 fn counts(cluster: &Cluster) -> Vec<u64> {
     let status = cluster.api().get("/status").ok();
     let list = status["instances"].as_array().expect("instances").iter();
-    list.map(|i| i["request_count"].as_u64().expect("a count")).collect()
+    list.map(|i| i["request_count"].as_u64().expect("a count"))
+        .collect()
 }
 
 /// What is wrong with a component, a case or a plugin's answers is told, and the exit code says so;
@@ -243,7 +265,10 @@ fn what_is_wrong_is_told_to_the_author() {
         assert!(told.contains(part), "{told}");
     }
     let unfit = plugin(&["check", "--config", "nonsense"], built.folder.path());
-    assert!(!unfit.0 && unfit.1.contains("unfit: it refuses its configuration"), "{unfit:?}");
+    assert!(
+        !unfit.0 && unfit.1.contains("unfit: it refuses its configuration"),
+        "{unfit:?}"
+    );
 
     let wrong = json!({
         "about": "this does not hold",
@@ -253,18 +278,31 @@ fn what_is_wrong_is_told_to_the_author() {
     let cases = built.folder.path().join("cases/wrong.json");
     std::fs::write(&cases, wrong.to_string()).expect("a file");
     let (is_good, told) = plugin(&["test"], built.folder.path());
-    assert!(!is_good && told.contains("FAIL  wrong.json: this does not hold"), "{told}");
-    assert!(told.contains(r#"expected "allow""#) && told.contains("1 FAILED"), "{told}");
+    assert!(
+        !is_good && told.contains("FAIL  wrong.json: this does not hold"),
+        "{told}"
+    );
+    assert!(
+        told.contains(r#"expected "allow""#) && told.contains("1 FAILED"),
+        "{told}"
+    );
     std::fs::remove_file(&cases).expect("it was there");
 
     let told = good(plugin(&["bench"], built.folder.path()));
-    for part in ["native", "default-cleanup-guard", "a decision, median", "compiled and started"] {
+    for part in [
+        "native",
+        "default-cleanup-guard",
+        "a decision, median",
+        "compiled and started",
+    ] {
         assert!(told.contains(part), "{told}");
     }
-    let again = achromat(&["plugin", "new", "x", "--slot", "routing", "--lang", "c", "--folder"])
-        .arg(built.folder.path())
-        .output()
-        .expect("it runs");
+    let again = achromat(&[
+        "plugin", "new", "x", "--slot", "routing", "--lang", "c", "--folder",
+    ])
+    .arg(built.folder.path())
+    .output()
+    .expect("it runs");
     assert!(!again.status.success());
     assert!(String::from_utf8_lossy(&again.stderr).contains("not empty"));
 }
@@ -292,5 +330,9 @@ fn the_battery_finds_bad_plugins() {
         assert_eq!(is_good, deed == "well", "{deed}: {told}");
         assert!(told.contains(part), "{deed}: {told}");
     }
-    assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(120),
+        "{:?}",
+        begun.elapsed()
+    );
 }

@@ -110,7 +110,10 @@ mod tests {
         ] {
             assert!(!agrees(&expected, &given), "{expected}");
         }
-        assert!(agrees(&json!({ "deny": "why" }), &json!({ "deny": "that is why" })));
+        assert!(agrees(
+            &json!({ "deny": "why" }),
+            &json!({ "deny": "that is why" })
+        ));
         let order = |places: &[u8]| json!({ "first": { "instances": places } });
         assert!(!agrees(&order(&[1]), &order(&[1, 0])));
     }

@@ -53,10 +53,7 @@ pub(super) fn run<W: Trial>(plugins: &Plugins, source: &Source, remembers: bool)
 }
 
 /// Whether it has an answer to everything, and the fuel of the dearest one.
-fn answers_all<W: Trial>(
-    version: &Version<W>,
-    inputs: &[(String, W::Input)],
-) -> (Finding, u64) {
+fn answers_all<W: Trial>(version: &Version<W>, inputs: &[(String, W::Input)]) -> (Finding, u64) {
     let (mut failures, mut dearest) = (Vec::new(), 0);
     for (name, input) in inputs {
         let before = version.figures().fuel;
@@ -65,7 +62,10 @@ fn answers_all<W: Trial>(
         }
         dearest = dearest.max(version.figures().fuel.saturating_sub(before));
     }
-    let what = format!("it has an answer to {} questions, hostile ones among them", inputs.len());
+    let what = format!(
+        "it has an answer to {} questions, hostile ones among them",
+        inputs.len()
+    );
     (told(what, failures), dearest)
 }
 
@@ -116,7 +116,10 @@ fn is_determined<W: Trial>(
             "a turn is taken by the operation's number; `remembers = true` in plugin.toml says that decisions depend on what the host keeps, or on a clock".to_owned(),
         );
     }
-    told("the same question gets the same answer, in each instance".to_owned(), failures)
+    told(
+        "the same question gets the same answer, in each instance".to_owned(),
+        failures,
+    )
 }
 
 fn wants_the_same<W: World>(first: &Version<W>, second: &Version<W>) -> Finding {
@@ -155,7 +158,10 @@ fn takes_any_configuration<W: Trial>(plugins: &Plugins, source: &Source) -> Find
             Ok(_) | Err(_) => {}
         }
     }
-    told("any configuration is taken, or refused in its own words".to_owned(), failures)
+    told(
+        "any configuration is taken, or refused in its own words".to_owned(),
+        failures,
+    )
 }
 
 fn is_within_limits<W: World>(version: &Version<W>, source: &Source, dearest: u64) -> Finding {
@@ -175,9 +181,18 @@ fn is_within_limits<W: World>(version: &Version<W>, source: &Source, dearest: u6
 fn strange_headers() -> Headers {
     let mut headers = HeaderMap::new();
     let names = (0..64).map(|number| format!("x-{number}"));
-    let usual = ["authorization", "user-agent", "x-request-id", "content-type", "x-chroma-token"];
+    let usual = [
+        "authorization",
+        "user-agent",
+        "x-request-id",
+        "content-type",
+        "x-chroma-token",
+    ];
     let values = ["x".repeat(8192), "\u{1f980}".repeat(2000), String::new()];
-    for (name, value) in names.chain(usual.map(str::to_owned)).zip(values.iter().cycle()) {
+    for (name, value) in names
+        .chain(usual.map(str::to_owned))
+        .zip(values.iter().cycle())
+    {
         let value = HeaderValue::from_bytes(value.as_bytes());
         if let (Ok(name), Ok(value)) = (name.parse::<http::HeaderName>(), value) {
             headers.append(name.clone(), value.clone());
@@ -195,7 +210,10 @@ pub(super) fn everyday_operation() -> OperationInput {
         tenant: Some("default_tenant".to_owned()),
         database: Some("default_database".to_owned()),
         collection: Some("articles".to_owned()),
-        collection_id: Some(uuid::Uuid::from_u64_pair(0x1234_5678_9abc_4def, 0x8123_4567_89ab_cdef)),
+        collection_id: Some(uuid::Uuid::from_u64_pair(
+            0x1234_5678_9abc_4def,
+            0x8123_4567_89ab_cdef,
+        )),
         client: Some("203.0.113.7".to_owned()),
         sizes: Some(SizesInput {
             records: 0,
@@ -272,7 +290,10 @@ fn operations(usual: &OperationInput) -> Vec<(String, OperationInput)> {
         ("empty texts", String::new()),
         ("strange signs", STRANGE.to_owned()),
         ("texts of 64 KiB", "x".repeat(LONG_BYTES)),
-        ("64 KiB of strange signs", "\u{1f980}\u{301}".repeat(LONG_BYTES / 6)),
+        (
+            "64 KiB of strange signs",
+            "\u{1f980}\u{301}".repeat(LONG_BYTES / 6),
+        ),
         ("only blanks", " \t\n".to_owned()),
     ];
     for (name, text) in texts {
@@ -285,7 +306,8 @@ fn operations(usual: &OperationInput) -> Vec<(String, OperationInput)> {
 
 pub(super) fn wal() -> Vec<(String, WalInput)> {
     let all = operations(&everyday_write()).into_iter();
-    all.map(|(name, operation)| (name, WalInput { operation })).collect()
+    all.map(|(name, operation)| (name, WalInput { operation }))
+        .collect()
 }
 
 pub(super) fn routing() -> Vec<(String, RoutingInput)> {
@@ -298,7 +320,13 @@ pub(super) fn routing() -> Vec<(String, RoutingInput)> {
     let mut all: Vec<_> = all
         .map(|(name, operation)| {
             let instances = three();
-            (name, RoutingInput { operation, instances })
+            (
+                name,
+                RoutingInput {
+                    operation,
+                    instances,
+                },
+            )
         })
         .collect();
     for (name, instances) in conditions() {
@@ -326,7 +354,11 @@ fn conditions() -> Vec<(&'static str, Vec<InstanceInput>)> {
     let mut mixed = many(|_| {});
     let standings = [Standing::Up, Standing::Suspect, Standing::Down];
     for (at, instance) in mixed.iter_mut().enumerate() {
-        instance.standing = standings.into_iter().cycle().nth(at).unwrap_or(Standing::Up);
+        instance.standing = standings
+            .into_iter()
+            .cycle()
+            .nth(at)
+            .unwrap_or(Standing::Up);
         instance.eligible = Some(at % 2 == 0);
     }
     let mut strange = three();
@@ -336,9 +368,18 @@ fn conditions() -> Vec<(&'static str, Vec<InstanceInput>)> {
     vec![
         ("one instance", vec![InstanceInput::idle("a")]),
         ("as many instances as there can be", many(|_| {})),
-        ("all instances down", many(|instance| instance.standing = Standing::Down)),
-        ("all instances suspect", many(|instance| instance.standing = Standing::Suspect)),
-        ("no instance eligible", many(|instance| instance.eligible = Some(false))),
+        (
+            "all instances down",
+            many(|instance| instance.standing = Standing::Down),
+        ),
+        (
+            "all instances suspect",
+            many(|instance| instance.standing = Standing::Suspect),
+        ),
+        (
+            "no instance eligible",
+            many(|instance| instance.eligible = Some(false)),
+        ),
         ("instances in every state", mixed),
         ("instances with strange names", strange),
         (
@@ -393,7 +434,8 @@ pub(super) fn guard() -> Vec<(String, GuardInput)> {
         all.push((name.to_owned(), question));
     }
     let all = all.into_iter();
-    all.map(|(name, question)| (name, GuardInput { question })).collect()
+    all.map(|(name, question)| (name, GuardInput { question }))
+        .collect()
 }
 
 /// Deletes of records at the edges.
@@ -406,7 +448,10 @@ fn deletions() -> Vec<(&'static str, RecordsInput)> {
     };
     let strange = RecordsInput {
         ids: vec![STRANGE.to_owned(), String::new()],
-        filter: Some(format!("{{\"where\":{{\"k\":\"{}\"}}}}", "x".repeat(LONG_BYTES - 32))),
+        filter: Some(format!(
+            "{{\"where\":{{\"k\":\"{}\"}}}}",
+            "x".repeat(LONG_BYTES - 32)
+        )),
         ..RecordsInput::default()
     };
     let most = RecordsInput {

@@ -137,7 +137,13 @@ fn native(slot: Slot) -> Option<Cost> {
             let mut turn = 0;
             Some(measure(CALLS, || {
                 turn += 1;
-                let order = plan(black_box(&view), Scope::Any, strategy, turn, Tried::default());
+                let order = plan(
+                    black_box(&view),
+                    Scope::Any,
+                    strategy,
+                    turn,
+                    Tried::default(),
+                );
                 drop(black_box(order));
             }))
         }
@@ -166,7 +172,11 @@ fn render(columns: &[Costs; 2], native: Option<&Cost>) -> String {
     let of_native = |tell: fn(&Cost) -> f64| native.map_or("-".to_owned(), |cost| time(tell(cost)));
     let none = || "-".to_owned();
     let rows = [
-        ("", of_each(&|costs| costs.name.clone()), "native".to_owned()),
+        (
+            "",
+            of_each(&|costs| costs.name.clone()),
+            "native".to_owned(),
+        ),
         (
             "a decision, median",
             of_each(&|costs| time(costs.reused.median)),
@@ -187,13 +197,21 @@ fn render(columns: &[Costs; 2], native: Option<&Cost>) -> String {
             of_each(&|costs| time(costs.fresh.p99)),
             none(),
         ),
-        ("fuel of a decision", of_each(&|costs| costs.fuel.to_string()), none()),
+        (
+            "fuel of a decision",
+            of_each(&|costs| costs.fuel.to_string()),
+            none(),
+        ),
         (
             "memory of an instance, bytes",
             of_each(&|costs| costs.memory_bytes.to_string()),
             none(),
         ),
-        ("component, bytes", of_each(&|costs| costs.bytes.to_string()), none()),
+        (
+            "component, bytes",
+            of_each(&|costs| costs.bytes.to_string()),
+            none(),
+        ),
         (
             "compiled and started",
             of_each(&|costs| time(costs.compile.as_secs_f64() * 1e9)),
@@ -202,9 +220,13 @@ fn render(columns: &[Costs; 2], native: Option<&Cost>) -> String {
     ];
     let width = columns.iter().map(|costs| costs.name.chars().count()).max();
     let width = width.unwrap_or_default().max(14);
-    rows.iter().fold(String::new(), |mut text, (what, [own, default], native)| {
-        // Writing into a String can't fail.
-        let _written = writeln!(text, "{what:<30} {own:>width$}  {default:>width$}  {native:>9}");
-        text
-    })
+    rows.iter()
+        .fold(String::new(), |mut text, (what, [own, default], native)| {
+            // Writing into a String can't fail.
+            let _written = writeln!(
+                text,
+                "{what:<30} {own:>width$}  {default:>width$}  {native:>9}"
+            );
+            text
+        })
 }

@@ -79,7 +79,9 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, CaseError> {
             files.push(path);
         }
         if files.len() > FILES_MAX {
-            return Err(wrong(format!("there are more than {FILES_MAX} files; put cases into lists")));
+            return Err(wrong(format!(
+                "there are more than {FILES_MAX} files; put cases into lists"
+            )));
         }
     }
     files.sort();
@@ -141,7 +143,8 @@ mod tests {
         let wrong = |text: &str| cases::<GuardInput>(text).unwrap_err();
         assert!(wrong("{").contains("one.json: EOF"));
         assert!(wrong(r#"{"question":{"deed":"reset"}}"#).contains("`expect`"));
-        let with = |question: &str| wrong(&format!(r#"{{"question":{question},"expect":"allow"}}"#));
+        let with =
+            |question: &str| wrong(&format!(r#"{{"question":{question},"expect":"allow"}}"#));
         assert!(with(r#"{"deed":"burn"}"#).contains(r#"no deed "burn" in wit/"#));
         assert!(with(r#"{"deed":"reset","tennant":"x"}"#).contains("unknown field `tennant`"));
         assert!(with(r#"{"deed":"reset","headers":{"x y":"z"}}"#).contains("is no header"));

@@ -120,7 +120,9 @@ impl OperationInput {
         ] {
             text.take_if(|_| unless(part));
         }
-        shown.collection_id.take_if(|_| unless(Parts::COLLECTION_ID));
+        shown
+            .collection_id
+            .take_if(|_| unless(Parts::COLLECTION_ID));
         shown.sizes = if unless(Parts::SIZES) {
             None
         } else {
@@ -263,7 +265,9 @@ impl RoutingInput {
         let states = (0..).zip(&self.instances);
         ShownRouting {
             operation: self.operation.show(wanted),
-            states: states.map(|(index, instance)| instance.state(index)).collect(),
+            states: states
+                .map(|(index, instance)| instance.state(index))
+                .collect(),
         }
     }
 }

@@ -35,7 +35,10 @@ fn read_text(path: &Path) -> std::io::Result<String> {
     let bytes = std::fs::metadata(path)?.len();
     if bytes > TEXT_BYTES_MAX {
         let message = format!("it has {bytes} bytes, and may have {TEXT_BYTES_MAX}");
-        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, message));
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::FileTooLarge,
+            message,
+        ));
     }
     std::fs::read_to_string(path)
 }

@@ -21,7 +21,9 @@ const NAME_CHARS_MAX: usize = 64;
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectError {
     /// There is none.
-    #[error("{path}: {source}. A plugin's project has a plugin.toml; `achromat plugin new` makes one")]
+    #[error(
+        "{path}: {source}. A plugin's project has a plugin.toml; `achromat plugin new` makes one"
+    )]
     Unreadable {
         /// Where it should be.
         path: PathBuf,
@@ -169,11 +171,20 @@ impl Project {
         let written: Written = toml::from_str(text).map_err(|error| error.to_string())?;
         check_name(&written.name)?;
         let slot = slot_named(&written.slot)?;
-        let known = Language::ALL.into_iter().find(|(word, _)| *word == written.lang);
+        let known = Language::ALL
+            .into_iter()
+            .find(|(word, _)| *word == written.lang);
         let Some((_, language)) = known else {
-            return Err(format!("lang: {:?} is not rust, js, python or c", written.lang));
+            return Err(format!(
+                "lang: {:?} is not rust, js, python or c",
+                written.lang
+            ));
         };
-        if written.build.as_ref().is_some_and(|build| build.command.is_empty()) {
+        if written
+            .build
+            .as_ref()
+            .is_some_and(|build| build.command.is_empty())
+        {
             return Err("build.command: it is empty; name a program and its arguments".to_owned());
         }
         Ok(Self {
@@ -245,7 +256,9 @@ mod tests {
         let refused = |text: &str| parse(text).unwrap_err();
         assert!(refused("name = 'big'").contains("missing field `slot`"));
         let with = |name: &str, slot: &str, lang: &str, rest: &str| {
-            refused(&format!("name = '{name}'\nslot = '{slot}'\nlang = '{lang}'\n{rest}"))
+            refused(&format!(
+                "name = '{name}'\nslot = '{slot}'\nlang = '{lang}'\n{rest}"
+            ))
         };
         assert!(with("Big", "routing", "c", "").contains("is no name"));
         assert!(with("../big", "routing", "c", "").contains("is no name"));

@@ -67,7 +67,10 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "cases")?;
         if self.cases.is_empty() {
-            writeln!(f, "  none: put some into cases/, plugins/README.md says how")?;
+            writeln!(
+                f,
+                "  none: put some into cases/, plugins/README.md says how"
+            )?;
         }
         for case in &self.cases {
             writeln!(f, "{case}")?;

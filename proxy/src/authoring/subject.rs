@@ -39,7 +39,9 @@ pub enum SubjectError {
         is_built: bool,
     },
     /// It is larger than any component may be.
-    #[error("{path}: it has {bytes} bytes, and may have {COMPONENT_BYTES_MAX}: strip it, or build it optimised for size")]
+    #[error(
+        "{path}: it has {bytes} bytes, and may have {COMPONENT_BYTES_MAX}: strip it, or build it optimised for size"
+    )]
     TooLarge {
         /// The component.
         path: PathBuf,
@@ -84,14 +86,18 @@ impl Subject {
             name: name.into(),
             bytes: read(&file, project.is_some())?,
             config: config.into(),
-            budget: project.as_ref().map_or_else(Budget::default, |project| project.budget),
+            budget: project
+                .as_ref()
+                .map_or_else(Budget::default, |project| project.budget),
         };
         Ok(Self { source, project })
     }
 
     /// Whether its decisions may depend on more than their arguments.
     pub fn remembers(&self) -> bool {
-        self.project.as_ref().is_some_and(|project| project.remembers)
+        self.project
+            .as_ref()
+            .is_some_and(|project| project.remembers)
     }
 }
 

@@ -134,7 +134,8 @@ impl Target<'_> {
             let path = file.path().strip_prefix(root).unwrap_or(file.path());
             self.write(&within.join(renamed(path)), &self.filled(file, language))?;
         }
-        part.dirs().try_for_each(|inner| self.fill(inner, root, within, language))
+        part.dirs()
+            .try_for_each(|inner| self.fill(inner, root, within, language))
     }
 
     fn filled(&self, file: &File<'_>, language: Language) -> Vec<u8> {
@@ -204,7 +205,12 @@ mod tests {
             ["workspace", "dependencies"],
         );
         let vendored = "../../../plugins/templates/rust/all/vendor/achromat-plugin/Cargo.toml";
-        let vendored = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/authoring").join(vendored)).unwrap();
+        let vendored = fs::read_to_string(
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("src/authoring")
+                .join(vendored),
+        )
+        .unwrap();
         assert_eq!(dependency(&vendored, ["dependencies", ""]), own);
     }
 }

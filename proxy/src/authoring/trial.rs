@@ -231,7 +231,10 @@ fn report<W: Trial>(plugins: &Plugins, subject: &Subject) -> anyhow::Result<Repo
 fn ask_case<W: Trial>(plugins: &Plugins, source: &Source, case: &Case<W::Input>) -> Finding {
     let what = format!("{}: {}", case.place, case.about);
     let what = what.trim_end_matches([':', ' ']).to_owned();
-    let config = case.config.as_deref().map_or(source.config.clone(), Arc::from);
+    let config = case
+        .config
+        .as_deref()
+        .map_or(source.config.clone(), Arc::from);
     let source = Source {
         config,
         ..source.clone()
@@ -248,7 +251,10 @@ fn ask_case<W: Trial>(plugins: &Plugins, source: &Source, case: &Case<W::Input>)
     if answers::agrees(&case.expect, &given) {
         return Finding::good(what);
     }
-    let lines = [format!("expected {}", case.expect), format!("given    {given}")];
+    let lines = [
+        format!("expected {}", case.expect),
+        format!("given    {given}"),
+    ];
     Finding::bad(what, lines)
 }
 

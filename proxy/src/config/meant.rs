@@ -28,7 +28,7 @@ use super::{
 use crate::{
     instances::{Address, Timing},
     policy::{
-        Choice, Digest, PolicyConfig, SlotConfig, Trust, WrongKey,
+        Choice, Digest, PolicyConfig, SCHEME, SlotConfig, Trust, WrongKey, WrongReference,
         limits::{Budget, MEMORY_BYTES_MAX},
     },
     serve::{ServeLimits, Settings},
@@ -277,11 +277,7 @@ fn policy_slot(checks: &mut Checks, section: &str, slot: &PolicySlot) -> SlotCon
         checks.wrong(&format!("{section}.fuel"), "0 is less than 1");
     }
     SlotConfig {
-        plugin: match slot.plugin.as_str() {
-            "native" => Choice::Native,
-            "default" => Choice::Default,
-            path => Choice::File(path.into()),
-        },
+        plugin: plugin(checks, section, &slot.plugin),
         digest: digest(checks, section, slot),
         config: slot.config.as_str().into(),
         budget: Budget {
@@ -289,6 +285,24 @@ fn policy_slot(checks: &mut Checks, section: &str, slot: &PolicySlot) -> SlotCon
             memory_bytes: bytes,
             deadline: checks.time(&format!("{section}.deadline_ms"), slot.deadline_ms),
         },
+    }
+}
+
+fn plugin(checks: &mut Checks, section: &str, text: &str) -> Choice {
+    match text {
+        "native" => Choice::Native,
+        "default" => Choice::Default,
+        reference if reference.starts_with(SCHEME) => match reference.parse() {
+            Ok(reference) => Choice::Registry(reference),
+            Err(wrong) => {
+                checks.wrong(
+                    &format!("{section}.plugin"),
+                    WrongReference::to_string(&wrong),
+                );
+                Choice::Native
+            }
+        },
+        path => Choice::File(path.into()),
     }
 }
 
@@ -302,7 +316,9 @@ fn digest(checks: &mut Checks, section: &str, slot: &PolicySlot) -> Option<Diges
         checks.wrong(&key, message);
     }
     let parsed = slot.digest.parse::<Digest>();
-    parsed.map_err(|wrong| checks.wrong(&key, wrong.to_string())).ok()
+    parsed
+        .map_err(|wrong| checks.wrong(&key, wrong.to_string()))
+        .ok()
 }
 
 fn trust(checks: &mut Checks, policy: &Policy) -> Trust {

@@ -197,7 +197,7 @@ section! {
 section! {
     /// A plugin.
     PolicySlot {
-        /// `native` for Achromat's own rules alone, `default` for the default policy, or the file of a plugin.
+        /// `native` for Achromat's own rules alone, `default` for the default policy, the file of a plugin, or one in a registry: `oci://HOST/REPOSITORY@sha256:…`.
         plugin: String = "native".to_owned(),
         /// The plugin's digest, `sha256:…`, as `achromat plugin check` tells it: any other file is refused. When it is empty, none is.
         digest: String = String::new(),

@@ -46,7 +46,10 @@ pub use self::{
     request::{Request, chosen},
     routing::Conditions,
     slot::{Generation, Slot},
-    supply::{SupplyError, Trust, TrustedKey, WrongKey, from_file},
+    supply::{
+        Reference, RegistryError, SCHEME, SupplyError, Trust, TrustedKey, WrongKey, WrongReference,
+        from_file, from_registry,
+    },
     trouble::{Trouble, TroubleKind},
     version::{Digest, Source, Version, Wanted, WrongDigest},
     words::{ACTIONS, CLASSES, DEEDS, PARTS, STANDINGS, named, word},

@@ -10,7 +10,7 @@ use super::{
     engine::{EngineError, Plugins},
     limits::Budget,
     slot::Slot,
-    supply::{self, SupplyError, Trust},
+    supply::{self, Reference, SupplyError, Trust},
     version::{Digest, Source, Version},
     world::{GuardSlot, Member, RoutingSlot, World},
 };
@@ -24,6 +24,8 @@ pub enum Choice {
     Default,
     /// A component, or a core module, in a file.
     File(PathBuf),
+    /// A component in a registry.
+    Registry(Reference),
 }
 
 /// A slot as configured.
@@ -143,19 +145,23 @@ fn source(
     trust: &Trust,
 ) -> Result<Option<Source>, PolicyError> {
     let budget = config.budget;
-    let path = match &config.plugin {
+    let (name, bytes) = match &config.plugin {
         Choice::Native => return Ok(None),
         Choice::Default => {
             let source = default_source(slot, &config.config);
             return Ok(Some(Source { budget, ..source }));
         }
-        Choice::File(path) => path,
+        Choice::File(path) => {
+            let name = path.file_name().unwrap_or(path.as_os_str());
+            let name = name.to_string_lossy().into_owned();
+            (name, supply::from_file(path, config.digest, trust))
+        }
+        Choice::Registry(reference) => {
+            let bytes = supply::from_registry(reference, config.digest, trust);
+            (reference.name(), bytes)
+        }
     };
-    let name: Arc<str> = match path.file_name() {
-        Some(name) => name.to_string_lossy().into(),
-        None => path.to_string_lossy().into(),
-    };
-    let bytes = supply::from_file(path, config.digest, trust);
+    let name: Arc<str> = name.into();
     let bytes = bytes.map_err(|source| PolicyError::Supply {
         slot,
         name: Arc::clone(&name),

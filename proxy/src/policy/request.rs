@@ -72,10 +72,7 @@ impl Request<'_> {
 }
 
 /// The wanted headers that are there, in the order in which they are wanted.
-pub fn chosen<'a>(
-    headers: &'a HeaderMap,
-    wanted: &[HeaderName],
-) -> SmallVec<[Header<'a>; 4]> {
+pub fn chosen<'a>(headers: &'a HeaderMap, wanted: &[HeaderName]) -> SmallVec<[Header<'a>; 4]> {
     let mut chosen = SmallVec::new();
     for (index, name) in (0..).zip(wanted) {
         let values = headers.get_all(name).iter();

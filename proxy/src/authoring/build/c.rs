@@ -21,14 +21,24 @@ pub(super) async fn build(project: &Project, toolbox: &Toolbox) -> Result<PathBu
     for (name, bytes) in bindings(project)? {
         let path = folder.join(&name);
         write(&path, &bytes)?;
-        if !Path::new(&name).extension().is_some_and(|ending| ending == "h") {
+        if !Path::new(&name)
+            .extension()
+            .is_some_and(|ending| ending == "h")
+        {
             inputs.push(path);
         }
     }
     let output = folder.join("module.wasm");
     let mut command = compiler(toolbox).await?;
     command
-        .args(["-target", "wasm32-wasi", "-mexec-model=reactor", "-Oz", "-Wall", "-I"])
+        .args([
+            "-target",
+            "wasm32-wasi",
+            "-mexec-model=reactor",
+            "-Oz",
+            "-Wall",
+            "-I",
+        ])
         .arg(&folder)
         .args(inputs)
         .arg("-o")
@@ -87,6 +97,8 @@ fn bindings(project: &Project) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
         path: project.wit.clone(),
         why: format!("{error:#}"),
     })?;
-    let owned = files.iter().map(|(name, bytes)| (name.to_owned(), bytes.to_vec()));
+    let owned = files
+        .iter()
+        .map(|(name, bytes)| (name.to_owned(), bytes.to_vec()));
     Ok(owned.collect())
 }

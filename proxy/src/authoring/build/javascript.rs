@@ -34,7 +34,14 @@ pub(super) async fn build(project: &Project, toolbox: &Toolbox) -> Result<PathBu
         .arg(std::path::absolute(&program).unwrap_or(program))
         .arg("--wit")
         .arg(std::path::absolute(&project.wit).unwrap_or_else(|_| project.wit.clone()))
-        .args(["--world", project.slot.as_str(), "--js", "plugin.js", "--sync", "--stub-wasi"])
+        .args([
+            "--world",
+            project.slot.as_str(),
+            "--js",
+            "plugin.js",
+            "--sync",
+            "--stub-wasi",
+        ])
         .args(["--output", "build/component.wasm"]);
     run(command).await?;
     Ok(output)

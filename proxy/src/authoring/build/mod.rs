@@ -117,7 +117,9 @@ async fn run(mut command: Command) -> Result<(), BuildError> {
     if status.success() {
         return Ok(());
     }
-    Err(failed(format!("ended with {status}; its words stand above")))
+    Err(failed(format!(
+        "ended with {status}; its words stand above"
+    )))
 }
 
 fn shown(command: &Command) -> String {

@@ -24,7 +24,13 @@ pub(super) async fn build(project: &Project, toolbox: &Toolbox) -> Result<PathBu
         .arg("--quiet")
         .arg("--wit-path")
         .arg(std::path::absolute(&project.wit).unwrap_or_else(|_| project.wit.clone()))
-        .args(["--world", project.slot.as_str(), "componentize", "plugin", "--stub-wasi"])
+        .args([
+            "--world",
+            project.slot.as_str(),
+            "componentize",
+            "plugin",
+            "--stub-wasi",
+        ])
         .args(["--output", "build/component.wasm"]);
     run(command).await?;
     Ok(output)

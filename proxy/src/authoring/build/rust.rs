@@ -41,11 +41,20 @@ pub(super) async fn build(project: &Project) -> Result<PathBuf, BuildError> {
     let output = command.output().await;
     let output = output.map_err(|error| failed(format!("can't be run: {error}")))?;
     if !output.status.success() {
-        return Err(failed(format!("ended with {}; its words stand above", output.status)));
+        return Err(failed(format!(
+            "ended with {}; its words stand above",
+            output.status
+        )));
     }
-    let told = output.stdout.get(..OUTPUT_BYTES_MAX).unwrap_or(&output.stdout);
+    let told = output
+        .stdout
+        .get(..OUTPUT_BYTES_MAX)
+        .unwrap_or(&output.stdout);
     module(told).ok_or_else(|| {
-        failed(r#"made no module: Cargo.toml needs `[lib]` with `crate-type = ["cdylib", "rlib"]`"#.to_owned())
+        failed(
+            r#"made no module: Cargo.toml needs `[lib]` with `crate-type = ["cdylib", "rlib"]`"#
+                .to_owned(),
+        )
     })
 }
 
@@ -56,7 +65,9 @@ fn module(told: &[u8]) -> Option<PathBuf> {
     artifacts.find_map(|artifact| {
         let files = artifact.get("filenames")?.as_array()?.iter();
         let mut files = files.filter_map(Value::as_str);
-        files.find(|file| file.ends_with(".wasm")).map(PathBuf::from)
+        files
+            .find(|file| file.ends_with(".wasm"))
+            .map(PathBuf::from)
     })
 }
 
@@ -64,7 +75,10 @@ fn module(told: &[u8]) -> Option<PathBuf> {
 async fn have_target(folder: &Path) -> Result<(), BuildError> {
     let run = async |program: &str, arguments: &[&str]| {
         let mut command = Command::new(program);
-        command.current_dir(folder).args(arguments).stdin(Stdio::null());
+        command
+            .current_dir(folder)
+            .args(arguments)
+            .stdin(Stdio::null());
         command.output().await
     };
     let print = run("rustc", &["--print", "target-libdir", "--target", TARGET]).await;

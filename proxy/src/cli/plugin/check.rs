@@ -49,9 +49,15 @@ fn describe(fitness: &Fitness, subject: &Subject) {
     let slot = fitness.inspection.slot.as_str();
     tell("world", &format!("achromat:policy/{slot}"));
     tell("imports", &or_nothing(fitness.inspection.imports.clone()));
-    let parts = PARTS.iter().filter(|(_, part)| fitness.wanted.parts.contains(*part));
+    let parts = PARTS
+        .iter()
+        .filter(|(_, part)| fitness.wanted.parts.contains(*part));
     let parts = parts.map(|(word, _)| (*word).to_owned());
-    let headers = fitness.wanted.headers.iter().map(|name| format!("header {name}"));
+    let headers = fitness
+        .wanted
+        .headers
+        .iter()
+        .map(|name| format!("header {name}"));
     tell("wants", &or_nothing(parts.chain(headers).collect()));
     let budget = subject.source.budget;
     let limits = format!(

@@ -1,9 +1,10 @@
-//! Where a plugin comes from, and whether it is the one that is meant: its digest, and the signature
-//! beside it.
+//! Where a plugin comes from, a file or a registry, and whether it is the one that is meant: its
+//! digest, and the signature beside it.
 //!
 //! What is judged is what is handed on: a file is read once. Achromat's own components come with the
 //! binary and need neither.
 
+mod registry;
 mod signature;
 
 use std::{
@@ -12,7 +13,10 @@ use std::{
     sync::Arc,
 };
 
-pub use self::signature::{TrustedKey, WrongKey};
+pub use self::{
+    registry::{Reference, RegistryError, SCHEME, WrongReference},
+    signature::{TrustedKey, WrongKey},
+};
 use super::{limits::COMPONENT_BYTES_MAX, version::Digest};
 
 /// Bytes of a signature's file: one has some 300.
@@ -58,6 +62,14 @@ pub enum SupplyError {
         /// What it should be.
         wanted: Digest,
     },
+    /// A registry does not give it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// There is no signature in a registry.
+    #[error(
+        "policy.require_signature wants a signature, and none is looked for in a registry: fetch the plugin to a file, and its signature beside it"
+    )]
+    RegistryUnsigned,
     /// It should be signed.
     #[error(
         "it has no signature, and policy.require_signature wants one: `minisign -S -m FILE` makes {path}"
@@ -86,6 +98,20 @@ pub fn from_file(
     let bytes = read(path, bytes_max)?;
     check_digest(&bytes, digest)?;
     check_signature(path, &bytes, trust)?;
+    Ok(bytes.into())
+}
+
+/// Fetches a plugin from a registry. It waits for the network: not for a thread that serves.
+pub fn from_registry(
+    reference: &Reference,
+    digest: Option<Digest>,
+    trust: &Trust,
+) -> Result<Arc<[u8]>, SupplyError> {
+    if trust.is_required {
+        return Err(SupplyError::RegistryUnsigned);
+    }
+    let bytes = registry::fetch(reference)?;
+    check_digest(&bytes, digest)?;
     Ok(bytes.into())
 }
 
