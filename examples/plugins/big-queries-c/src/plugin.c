@@ -3,6 +3,7 @@
 // Its configuration is two words: from how many results on a query is big, and the name of the
 // instance, such as `100 c`. Results count for each query of a request.
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "routing.h"

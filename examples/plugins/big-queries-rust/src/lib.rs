@@ -28,7 +28,9 @@ impl Plugin for BigQueries {
 
 impl Route for BigQueries {
     fn instances(&mut self, instances: Vec<Instance>) {
-        self.place = instances.iter().position(|instance| instance.name == self.name);
+        self.place = instances
+            .iter()
+            .position(|instance| instance.name == self.name);
     }
 
     fn route(&mut self, operation: &Operation, states: &[InstanceState]) -> Choice {

@@ -54,7 +54,10 @@ impl Judge for TenantLevels {
         let tenant = operation.tenant.as_deref().unwrap_or_default();
         let replicate = |level| {
             let accept_when_down = false;
-            Eligibility::Replicate(Replication { level, accept_when_down })
+            Eligibility::Replicate(Replication {
+                level,
+                accept_when_down,
+            })
         };
         match self.0.get(tenant) {
             Some(Rule::Level(level)) => replicate(Some(*level)),

@@ -14,7 +14,8 @@ struct TicketGuard {
 
 impl Plugin for TicketGuard {
     fn configure(config: &str) -> Result<(Self, Wants), String> {
-        let usage = "say which header carries the ticket, and how it looks, such as: x-ticket OPS-#";
+        let usage =
+            "say which header carries the ticket, and how it looks, such as: x-ticket OPS-#";
         let (header, ticket) = config.trim().split_once(' ').ok_or(usage)?;
         let (before, after) = ticket.trim().split_once('#').ok_or(usage)?;
         let guard = Self {
@@ -43,10 +44,18 @@ impl Permit for TicketGuard {
             Deed::Trim | Deed::AdminDelete => true,
             _ => false,
         };
-        if is_small || question.header(0).is_some_and(|value| self.is_ticket(value)) {
+        if is_small
+            || question
+                .header(0)
+                .is_some_and(|value| self.is_ticket(value))
+        {
             return Permission::Allow;
         }
-        let Self { header, before, after } = self;
+        let Self {
+            header,
+            before,
+            after,
+        } = self;
         Permission::Deny(format!(
             "this needs a ticket: send its number as `{header}: {before}123{after}`"
         ))

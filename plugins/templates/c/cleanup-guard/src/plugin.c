@@ -3,6 +3,7 @@
 // `achromat plugin build` writes cleanup_guard.h, with the types of wit/ in C. What is handed in is
 // freed here, or kept; what is handed back is freed by what calls us.
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "cleanup_guard.h"

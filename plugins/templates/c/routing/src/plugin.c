@@ -4,6 +4,7 @@
 // `achromat plugin build` writes routing.h, with the types of wit/ in C. What is handed in is freed
 // here; what is handed back is freed by what calls us.
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "routing.h"

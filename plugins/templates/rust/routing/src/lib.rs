@@ -11,7 +11,9 @@ impl Plugin for Policy {
     fn configure(config: &str) -> Result<(Self, Wants), String> {
         let results_min = match config.trim() {
             "" => 100,
-            text => text.parse().map_err(|_| format!("{text:?} is not a number of results"))?,
+            text => text
+                .parse()
+                .map_err(|_| format!("{text:?} is not a number of results"))?,
         };
         Ok((Self { results_min }, Wants::parts(Parts::SIZES)))
     }
@@ -47,7 +49,14 @@ mod tests {
         let mut policy = Policy::configure("10").unwrap().0;
         let mut search = query("notes");
         assert_eq!(policy.route(&search, &states(2)), Choice::Native);
-        search.sizes = Some(Sizes { records: 0, queries: 1, results: 10 });
-        assert_eq!(policy.route(&search, &states(2)), Choice::First(Order::of([1])));
+        search.sizes = Some(Sizes {
+            records: 0,
+            queries: 1,
+            results: 10,
+        });
+        assert_eq!(
+            policy.route(&search, &states(2)),
+            Choice::First(Order::of([1]))
+        );
     }
 }
