@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use achromat_core::limits::INSTANCES_MAX;
+use achromat_core::limits::{INSTANCES_MAX, TARGET_BYTES_MAX};
 use http::{HeaderMap, HeaderValue};
 
 use super::{
@@ -18,8 +18,14 @@ use crate::policy::{
     ACTIONS, Action, Class, DEEDS, Deed, Plugins, Source, Standing, Unfit, Version, World,
 };
 
-/// Bytes of a text that is longer than what a request's path can carry.
-const LONG_BYTES: usize = 64 * 1024;
+/// Bytes of a text that is longer than what a request's target can carry.
+const LONG_BYTES: usize = 2 * TARGET_BYTES_MAX;
+
+/// As many as the contract lets a guard see of a filter.
+const FILTER_BYTES: usize = 64 * 1024;
+
+/// Bytes of a long configuration.
+const CONFIG_BYTES: usize = 64 * 1024;
 
 /// As many as the contract lets a guard see.
 const IDS: u64 = 1000;
@@ -134,7 +140,7 @@ fn wants_the_same<W: World>(first: &Version<W>, second: &Version<W>) -> Finding 
 /// Whether it takes or refuses whatever it is configured with: an operator's mistake must be told,
 /// and a plugin that traps tells nothing.
 fn takes_any_configuration<W: Trial>(plugins: &Plugins, source: &Source) -> Finding {
-    let long = "x".repeat(LONG_BYTES);
+    let long = "x".repeat(CONFIG_BYTES);
     let configs = [
         ("none", ""),
         ("blanks", " \n\t "),
@@ -289,9 +295,9 @@ fn operations(usual: &OperationInput) -> Vec<(String, OperationInput)> {
     let texts = [
         ("empty texts", String::new()),
         ("strange signs", STRANGE.to_owned()),
-        ("texts of 64 KiB", "x".repeat(LONG_BYTES)),
+        ("long texts", "x".repeat(LONG_BYTES)),
         (
-            "64 KiB of strange signs",
+            "long texts of strange signs",
             "\u{1f980}\u{301}".repeat(LONG_BYTES / 6),
         ),
         ("only blanks", " \t\n".to_owned()),
@@ -398,7 +404,7 @@ pub(super) fn guard() -> Vec<(String, GuardInput)> {
     let texts = [
         ("empty texts", String::new()),
         ("strange signs", STRANGE.to_owned()),
-        ("texts of 64 KiB", "x".repeat(LONG_BYTES)),
+        ("long texts", "x".repeat(LONG_BYTES)),
     ];
     let mut all = Vec::new();
     for (name, deed) in DEEDS {
@@ -450,7 +456,7 @@ fn deletions() -> Vec<(&'static str, RecordsInput)> {
         ids: vec![STRANGE.to_owned(), String::new()],
         filter: Some(format!(
             "{{\"where\":{{\"k\":\"{}\"}}}}",
-            "x".repeat(LONG_BYTES - 32)
+            "x".repeat(FILTER_BYTES - 32)
         )),
         ..RecordsInput::default()
     };

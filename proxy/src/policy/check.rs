@@ -130,7 +130,7 @@ const CORE_MODULE: &[u8] = &[1, 0, 0, 0];
 pub struct Inspection {
     /// The slot that it is for.
     pub slot: Slot,
-    /// What it imports.
+    /// What it imports; types, which do nothing, are not among them.
     pub imports: Vec<String>,
 }
 
@@ -142,6 +142,7 @@ pub fn inspect(plugins: &Plugins, bytes: &[u8]) -> Result<Inspection, Unfit> {
     check_imports(plugins, &component)?;
     let ty = component.component_type();
     let imports = ty.imports(plugins.engine());
+    let imports = imports.filter(|(name, _)| !name.starts_with("achromat:policy/types"));
     Ok(Inspection {
         slot: slot_of(plugins, &component).ok_or(Unfit::NoWorld)?,
         imports: imports.map(|(name, _)| name.to_owned()).collect(),

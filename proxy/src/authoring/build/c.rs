@@ -15,6 +15,9 @@ use crate::{
     },
 };
 
+/// Zig's linker sets 16 MiB apart, of each instance.
+const STACK: &str = "-Wl,-z,stack-size=131072";
+
 pub(super) async fn build(project: &Project, toolbox: &Toolbox) -> Result<PathBuf, BuildError> {
     let folder = scratch(project)?;
     let mut inputs = sources(&project.folder.join("src"))?;
@@ -36,6 +39,7 @@ pub(super) async fn build(project: &Project, toolbox: &Toolbox) -> Result<PathBu
             "wasm32-wasi",
             "-mexec-model=reactor",
             "-Oz",
+            STACK,
             "-Wall",
             "-I",
         ])
