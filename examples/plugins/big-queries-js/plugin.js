@@ -18,7 +18,7 @@ export const routePolicy = {
   },
 
   route(operation, states) {
-    const { queries, results } = operation.sizes;
+    const { queries, results } = operation.sizes ?? { queries: 0, results: 0 };
     const isBig = operation.class === "read" && queries * results >= resultsMin;
     if (!isBig || !states[place]?.eligible) return { tag: "native" };
     return { tag: "first", val: { instances: [place], thenOthers: true, allowStale: false } };

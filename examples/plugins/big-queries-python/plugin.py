@@ -29,7 +29,8 @@ class RoutePolicy(exports.RoutePolicy):
         place = names.index(name) if name in names else None
 
     def route(self, operation, states):
-        results = operation.sizes.queries * operation.sizes.results
+        sizes = operation.sizes
+        results = sizes.queries * sizes.results if sizes else 0
         is_big = operation.class_ == Class.READ and results >= results_min
         if not is_big or place is None or not states[place].eligible:
             return Choice_Native()

@@ -57,7 +57,10 @@ void exports_achromat_policy_route_policy_route(
     exports_achromat_policy_route_policy_operation_t *operation,
     exports_achromat_policy_route_policy_list_instance_state_t *states,
     exports_achromat_policy_route_policy_choice_t *ret) {
-  uint64_t results = (uint64_t)operation->sizes.val.queries * operation->sizes.val.results;
+  uint64_t results = 0;
+  if (operation->sizes.is_some) {
+    results = (uint64_t)operation->sizes.val.queries * operation->sizes.val.results;
+  }
   bool is_big = operation->class_ == ACHROMAT_POLICY_TYPES_CLASS_READ && results >= results_min;
   ret->tag = EXPORTS_ACHROMAT_POLICY_ROUTE_POLICY_CHOICE_NATIVE;
   if (is_big && place < states->len && states->ptr[place].eligible) {
