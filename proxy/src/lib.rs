@@ -4,6 +4,7 @@
 //! decides; the rooms of this crate do.
 
 pub mod admin;
+pub mod authoring;
 pub mod cli;
 pub mod clock;
 pub mod config;

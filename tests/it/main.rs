@@ -3,6 +3,7 @@
 mod admin;
 mod adopt;
 mod api;
+mod authors;
 mod chaos;
 mod cli;
 mod clients;

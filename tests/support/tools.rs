@@ -2,13 +2,12 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
     sync::LazyLock,
 };
 
 use achromat::dev::{
     default_state, pins,
-    toolbox::{Toolbox, follow, on_path},
+    toolbox::{Toolbox, on_path},
 };
 
 static TOOLBOX: LazyLock<Toolbox> = LazyLock::new(|| {
@@ -42,25 +41,8 @@ pub fn chroma() -> PathBuf {
 /// A folder whose `node_modules` has the pinned npm client, and Node's program.
 pub fn node() -> &'static (PathBuf, PathBuf) {
     static NODE: LazyLock<(PathBuf, PathBuf)> = LazyLock::new(|| {
-        let node = node_program();
-        let folder = TOOLBOX.folder().join("npm");
-        block_on(TOOLBOX.once(&folder, pins::NPM_CLIENT, async |progress| {
-            std::fs::create_dir_all(&folder)?;
-            let bin = node.parent().expect("programs are in folders");
-            let mut install = tokio::process::Command::new(bin.join("npm"));
-            let path = std::env::var("PATH").unwrap_or_default();
-            install.env("PATH", format!("{}:{path}", bin.display()));
-            install.args([
-                "install",
-                "--no-audit",
-                "--no-fund",
-                "--loglevel=error",
-                "--prefix",
-            ]);
-            install.arg(&folder).arg(pins::NPM_CLIENT);
-            follow(install, progress).await
-        }));
-        (folder, node)
+        let folder = block_on(TOOLBOX.npm("npm", pins::NPM_CLIENT));
+        (folder, block_on(TOOLBOX.node()))
     });
     &NODE
 }
@@ -91,21 +73,4 @@ pub fn postgres() -> &'static Path {
         found.find(is_whole).expect("PostgreSQL's programs")
     });
     &POSTGRES
-}
-
-/// The machine's Node, when it is new enough, or a fetched one.
-fn node_program() -> PathBuf {
-    if let Some(node) = on_path("node").filter(|_| on_path("npm").is_some()) {
-        let version = Command::new(&node).arg("--version").output();
-        let major = version.ok().and_then(|output| {
-            let text = String::from_utf8(output.stdout).ok()?;
-            let major = text.trim().trim_start_matches('v').split('.').next()?;
-            major.parse::<u32>().ok()
-        });
-        if major.is_some_and(|major| major >= pins::NODE_MAJOR_MIN) {
-            return node;
-        }
-    }
-    let environment = block_on(TOOLBOX.python("node", &[pins::NODE]));
-    environment.join("bin/node")
 }

@@ -140,6 +140,8 @@ struct Done {
 struct Label {
     name: Option<String>,
     digest: Option<String>,
+    /// What minisign has written beside the file.
+    signature: Option<String>,
     config: String,
     swap: bool,
     who: Option<String>,
@@ -330,6 +332,7 @@ fn who(named: Option<String>) -> Result<String, Reply> {
 fn refused(error: &LifeError) -> Reply {
     let (status, title) = match error {
         LifeError::Unfit { .. } | LifeError::OtherDigest { .. } => (422, "Unfit plugin"),
+        LifeError::Supply { .. } => (422, "Not the plugin that is meant"),
         LifeError::Name { .. } | LifeError::Trial(_) => (400, "Bad request"),
         LifeError::NoVersion { .. } | LifeError::NoSlot { .. } => (404, "No such version"),
         LifeError::Several { .. }
@@ -473,6 +476,7 @@ impl Admin {
             who: who(label.who)?.into(),
             swaps: label.swap,
             words: None,
+            signature: label.signature.map(Into::into),
         };
         let otherwise = if label.swap { "unchanged" } else { "kept" };
         let pushed = self.facts.lifecycle.push(slot, offer).await;

@@ -142,7 +142,7 @@ impl Override {
 }
 
 fn switch(text: &str) -> Result<Value, String> {
-    let parsed = text.parse().map(Value::Boolean);
+    let parsed = text.trim().parse().map(Value::Boolean);
     parsed.map_err(|_| format!("{text:?} is neither true nor false"))
 }
 

@@ -191,6 +191,10 @@ section! {
         record_share: f64 = 0.01,
         /// Whether the ids and filters of deletes are recorded as well. What documents say never is.
         record_contents: bool = false,
+        /// Public keys of minisign, each as the second line of its file: a plugin that is signed (`FILE.minisig` beside it) must be signed by one of them.
+        public_keys: Vec<String> = Vec::new(),
+        /// Whether a plugin without a signature is refused: `true` or `false`.
+        require_signature: bool = false,
         /// The plugin that says where reads go. The default policy's configuration is JSON: `{"strategy": "read_replica", "replica_ratio": 0.8, "among_equals": "in_turn"}`.
         routing: PolicySlot = PolicySlot::default(),
         /// The plugin that says which writes are logged, and when they are answered. The default policy's configuration is JSON: `{"records_level": "one", "rules": [{"collection": "scratch_*", "local_only": true}]}`.
@@ -203,8 +207,10 @@ section! {
 section! {
     /// A plugin.
     PolicySlot {
-        /// `native` for Achromat's own rules alone, `default` for the default policy, or the file of a plugin.
+        /// `native` for Achromat's own rules alone, `default` for the default policy, the file of a plugin, or one in a registry: `oci://HOST/REPOSITORY@sha256:…`.
         plugin: String = "native".to_owned(),
+        /// The plugin's digest, `sha256:…`, as `achromat plugin check` tells it: any other file is refused. When it is empty, none is.
+        digest: String = String::new(),
         /// The plugin's configuration, as it wants it. The default policies' is JSON, and stands in `plugins/`.
         config: String = String::new(),
         /// What one decision may spend; about one unit for each instruction.

@@ -27,3 +27,12 @@ pub const NODE_MAJOR_MIN: u32 = 20;
 
 /// The npm client.
 pub const NPM_CLIENT: &str = "chromadb@3.5.0";
+
+/// Makes components of plugins in JavaScript.
+pub const COMPONENTIZE_QJS: &str = "componentize-qjs@0.4.5";
+
+/// Makes components of plugins in Python.
+pub const COMPONENTIZE_PY: &str = "componentize-py==0.25.0";
+
+/// Compiles plugins in C.
+pub const ZIG: &str = "ziglang==0.17.1";

@@ -64,6 +64,36 @@ impl Toolbox {
         Ok(environment)
     }
 
+    /// Node's program: the machine's, when it is new enough and npm is there, or one that is
+    /// installed here.
+    pub async fn node(&self) -> anyhow::Result<PathBuf> {
+        if let Some(node) = on_path("node").filter(|_| on_path("npm").is_some())
+            && major_version(&node).await >= Some(pins::NODE_MAJOR_MIN)
+        {
+            return Ok(node);
+        }
+        let environment = self.python("node", &[pins::NODE]).await?;
+        Ok(environment.join("bin/node"))
+    }
+
+    /// A folder whose `node_modules` has this package; it is made when it is not there.
+    pub async fn npm(&self, name: &str, package: &str) -> anyhow::Result<PathBuf> {
+        let node = self.node().await?;
+        let folder = self.folder.join(name);
+        self.once(&folder, package, async |progress| {
+            fs::create_dir_all(&folder)?;
+            let bin = node.parent().context("programs are in folders")?;
+            let mut install = Command::new(bin.join("npm"));
+            let path = std::env::var("PATH").unwrap_or_default();
+            install.env("PATH", format!("{}:{path}", bin.display()));
+            install.args(["install", "--no-audit", "--no-fund", "--loglevel=error"]);
+            install.arg("--prefix").arg(&folder).arg(package);
+            follow(install, progress).await
+        })
+        .await?;
+        Ok(folder)
+    }
+
     /// Makes a folder, unless it is there with just this content. Other processes that want the
     /// same wait until it is done.
     pub async fn once(
@@ -106,6 +136,14 @@ pub fn on_path(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&path)
         .map(|folder| folder.join(program))
         .find(|candidate| candidate.is_file())
+}
+
+/// The major version that a program tells, as Node does: `v22.1.0`.
+async fn major_version(program: &Path) -> Option<u32> {
+    let told = Command::new(program).arg("--version").output().await.ok()?;
+    let text = String::from_utf8(told.stdout).ok()?;
+    let major = text.trim().trim_start_matches('v').split('.').next()?;
+    major.parse().ok()
 }
 
 async fn lock(path: PathBuf) -> anyhow::Result<File> {

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use achromat_core::policy::{Digest, STEPS_BACK_MAX, Slot};
 
 use crate::{
-    policy::{EngineError, Unfit},
+    policy::{EngineError, SupplyError, Unfit},
     store::StoreError,
 };
 
@@ -33,6 +33,14 @@ pub enum LifeError {
         path: PathBuf,
         /// Why not.
         source: std::io::Error,
+    },
+    /// It is not there, or not the one that is meant.
+    #[error("{name}: {source}")]
+    Supply {
+        /// The plugin.
+        name: Arc<str>,
+        /// Why not.
+        source: SupplyError,
     },
     /// It is no plugin for this slot.
     #[error("{name}: {unfit}")]

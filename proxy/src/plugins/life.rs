@@ -37,6 +37,8 @@ pub struct Offer {
     pub swaps: bool,
     /// What is kept together with the swap, so that it counts as said.
     pub words: Option<String>,
+    /// Its signature, as minisign writes it, when it came along.
+    pub signature: Option<Arc<str>>,
 }
 
 /// What a change came to.
@@ -369,7 +371,7 @@ impl<W: World> Life<W> {
         let config = self.config.lock();
         let text = match config.plugin {
             Choice::Default => Arc::clone(&config.config),
-            Choice::Native | Choice::File(_) => "".into(),
+            Choice::Native | Choice::File(_) | Choice::Registry(_) => "".into(),
         };
         offer_default(W::SLOT, &text, who)
     }
@@ -380,9 +382,9 @@ impl<W: World> Life<W> {
         let offer = match &config.plugin {
             Choice::Native => None,
             Choice::Default => Some(offer_default(W::SLOT, &config.config, who)),
-            Choice::File(path) => {
-                let (name, bytes) = source::read(path).await?;
-                Some(Offer {
+            Choice::File(_) | Choice::Registry(_) => {
+                let got = source::configured(config, self.shared.trust()).await?;
+                got.map(|(name, bytes)| Offer {
                     name,
                     bytes,
                     config: Arc::clone(&config.config),
@@ -390,6 +392,7 @@ impl<W: World> Life<W> {
                     who: who.into(),
                     swaps: true,
                     words: None,
+                    signature: None,
                 })
             }
         };
@@ -549,6 +552,7 @@ fn offer_default(slot: Slot, config: &str, who: &str) -> Offer {
         who: who.into(),
         swaps: true,
         words: None,
+        signature: None,
     }
 }
 
@@ -610,7 +614,9 @@ impl<W: World> SlotLife for Life<W> {
             slot: W::SLOT,
             error: Box::new(error),
         };
-        let words = source::words(&config).await.map_err(configured)?;
+        let words = source::words(&config, self.shared.trust())
+            .await
+            .map_err(configured)?;
         let key = (W::SLOT, Origin::Configuration);
         if self.shared.shelf().said.get(&key) == Some(&words) {
             return self.resume().await;
@@ -719,7 +725,9 @@ impl<W: World> SlotLife for Life<W> {
             slot: W::SLOT,
             error: Box::new(error),
         };
-        let words = source::words(&config).await.map_err(configured)?;
+        let words = source::words(&config, self.shared.trust())
+            .await
+            .map_err(configured)?;
         let before = std::mem::replace(&mut *self.config.lock(), config.clone());
         let key = (W::SLOT, Origin::Configuration);
         let result = if self.shared.shelf().said.get(&key) != Some(&words) {

@@ -28,7 +28,7 @@ use self::{
     shared::Shared,
 };
 use crate::{
-    policy::{Policies, PolicyConfig},
+    policy::{Policies, PolicyConfig, Trust, judge},
     store::VersionStore,
 };
 
@@ -51,7 +51,13 @@ impl Lifecycle {
     ) -> Result<(Arc<Self>, Watching), LifeError> {
         let shelf = store.shelf().await?;
         let folder = config.folder.clone();
-        let shared = Arc::new(Shared::new(policies, store, shelf, config.cache));
+        let shared = Arc::new(Shared::new(
+            policies,
+            store,
+            shelf,
+            config.cache,
+            config.trust,
+        ));
         let lives: Vec<Arc<dyn SlotLife>> = vec![
             Arc::new(Life::new(
                 &shared,
@@ -92,6 +98,11 @@ impl Lifecycle {
         life.map(AsRef::as_ref).ok_or(LifeError::NoSlot { slot })
     }
 
+    /// Whose plugins are taken.
+    fn trust(&self) -> &Trust {
+        self.shared.trust()
+    }
+
     /// The slots.
     pub fn slots(&self) -> impl Iterator<Item = Slot> {
         self.lives.iter().map(|life| life.slot())
@@ -118,6 +129,18 @@ impl Lifecycle {
 
     /// Checks a version and keeps it; puts it into service when that is wanted.
     pub async fn push(&self, slot: Slot, offer: Offer) -> Result<Swapped, LifeError> {
+        // The other ways in have looked at the signature themselves.
+        if offer.origin == Origin::Operator {
+            let judged = judge(
+                &offer.bytes,
+                offer.signature.as_deref(),
+                self.shared.trust(),
+            );
+            judged.map_err(|source| LifeError::Supply {
+                name: Arc::clone(&offer.name),
+                source,
+            })?;
+        }
         let _changing = self.shared.changing().await;
         self.life(slot)?.push(offer).await
     }

@@ -9,7 +9,7 @@ use tokio::sync::MutexGuard;
 
 use super::LifeError;
 use crate::{
-    policy::{EngineError, Plugins, Policies},
+    policy::{EngineError, Plugins, Policies, Trust},
     store::VersionStore,
 };
 
@@ -23,6 +23,8 @@ pub(super) struct Shared {
     /// Made when the first plugin wants it: where none runs, no memory is set apart for them.
     engine: Mutex<Option<Plugins>>,
     cache: Option<PathBuf>,
+    /// Whose plugins are taken.
+    trust: Trust,
 }
 
 impl Shared {
@@ -31,6 +33,7 @@ impl Shared {
         store: Arc<dyn VersionStore>,
         shelf: Shelf,
         cache: Option<PathBuf>,
+        trust: Trust,
     ) -> Self {
         Self {
             policies,
@@ -39,7 +42,12 @@ impl Shared {
             changing: tokio::sync::Mutex::default(),
             engine: Mutex::default(),
             cache,
+            trust,
         }
+    }
+
+    pub(super) fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     pub(super) fn policies(&self) -> &Policies {

@@ -7,32 +7,53 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::LifeError;
-use crate::policy::{Choice, SlotConfig, Unfit, limits::COMPONENT_BYTES_MAX};
+use crate::policy::{Choice, SlotConfig, SupplyError, Trust, from_file, from_registry};
 
 /// The longest name of a version.
 const NAME_CHARS_MAX: usize = 128;
 
-/// A file's name and what is in it.
-pub(super) async fn read(path: &Path) -> Result<(Arc<str>, Bytes), LifeError> {
-    let unreadable = |source| LifeError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
+/// Reads a plugin from a file, and makes sure that it is the one that is meant.
+pub(super) async fn read(
+    path: &Path,
+    digest: Option<Digest>,
+    trust: &Trust,
+) -> Result<(Arc<str>, Bytes), LifeError> {
     let name = path.file_name().unwrap_or(path.as_os_str());
-    let name: String = name
-        .to_string_lossy()
-        .chars()
-        .take(NAME_CHARS_MAX)
-        .collect();
-    let name: Arc<str> = name.into();
-    let about = tokio::fs::metadata(path).await.map_err(unreadable)?;
-    let bytes = usize::try_from(about.len()).unwrap_or(usize::MAX);
-    if bytes > COMPONENT_BYTES_MAX {
-        let unfit = Box::new(Unfit::TooLarge { bytes });
-        return Err(LifeError::Unfit { name, unfit });
+    let name = named(&name.to_string_lossy());
+    let (path, trust) = (path.to_owned(), trust.clone());
+    fetch(name, move || from_file(&path, digest, &trust)).await
+}
+
+/// Gets what the configuration of a slot names; `None` where that is no component.
+pub(super) async fn configured(
+    config: &SlotConfig,
+    trust: &Trust,
+) -> Result<Option<(Arc<str>, Bytes)>, LifeError> {
+    match &config.plugin {
+        Choice::Native | Choice::Default => Ok(None),
+        Choice::File(path) => read(path, config.digest, trust).await.map(Some),
+        Choice::Registry(reference) => {
+            let name = named(&reference.name());
+            let (reference, digest, trust) = (reference.clone(), config.digest, trust.clone());
+            let got = fetch(name, move || from_registry(&reference, digest, &trust));
+            got.await.map(Some)
+        }
     }
-    let bytes = tokio::fs::read(path).await.map_err(unreadable)?;
-    Ok((name, bytes.into()))
+}
+
+fn named(name: &str) -> Arc<str> {
+    let name: String = name.chars().take(NAME_CHARS_MAX).collect();
+    name.into()
+}
+
+async fn fetch(
+    name: Arc<str>,
+    get: impl FnOnce() -> Result<Arc<[u8]>, SupplyError> + Send + 'static,
+) -> Result<(Arc<str>, Bytes), LifeError> {
+    match tokio::task::spawn_blocking(get).await? {
+        Ok(bytes) => Ok((name, Bytes::from_owner(bytes))),
+        Err(source) => Err(LifeError::Supply { name, source }),
+    }
 }
 
 /// Whether a version may be called so: by what can't be mistaken for something else.
@@ -54,23 +75,26 @@ struct Words<'a> {
 
 /// What the configuration says of a slot. When this has changed, it counts as said again; the bounds
 /// are no part of it, and hold for whatever decides.
-pub(super) async fn words(config: &SlotConfig) -> Result<String, LifeError> {
-    let said = match &config.plugin {
-        Choice::Native => Words {
-            plugin: "native",
-            sha256: None,
-            config: None,
-        },
-        Choice::Default => Words {
-            plugin: "default",
-            sha256: None,
-            config: Some(&config.config),
-        },
-        Choice::File(path) => Words {
-            plugin: &path.to_string_lossy(),
-            sha256: Some(Digest::of(&read(path).await?.1).to_string()),
-            config: Some(&config.config),
-        },
+pub(super) async fn words(config: &SlotConfig, trust: &Trust) -> Result<String, LifeError> {
+    let path;
+    let (plugin, sha256) = match &config.plugin {
+        Choice::Native => ("native", None),
+        Choice::Default => ("default", None),
+        Choice::File(file) => {
+            path = file.to_string_lossy().into_owned();
+            let got = configured(config, trust).await?;
+            (path.as_str(), got.map(|(_, bytes)| Digest::of(&bytes)))
+        }
+        // It names its digest.
+        Choice::Registry(reference) => {
+            path = reference.to_string();
+            (path.as_str(), None)
+        }
+    };
+    let said = Words {
+        plugin,
+        sha256: sha256.map(|digest| digest.to_string()),
+        config: (config.plugin != Choice::Native).then_some(&*config.config),
     };
     Ok(serde_json::to_string(&said).unwrap_or_default())
 }

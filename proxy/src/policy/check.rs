@@ -1,6 +1,8 @@
 //! From bytes to a component that may run: what it is, what it needs, what it offers. Each refusal
 //! says what is wrong and how to mend it.
 
+use std::borrow::Cow;
+
 use achromat_core::policy::Slot;
 use wasmtime::component::{Component, types::ComponentItem};
 use wit_component::ComponentEncoder;
@@ -72,6 +74,11 @@ pub enum Unfit {
         /// What it should export.
         interface: &'static str,
     },
+    /// It is no plugin of any slot.
+    #[error(
+        "it exports nothing of achromat:policy: build it with bindings for one of the worlds routing, wal-eligibility and cleanup-guard of wit/, for wasm32-unknown-unknown"
+    )]
+    NoWorld,
     /// It knows the names, but not what they mean here.
     #[error("it is built against another text of the contract than wit/: {why}")]
     OtherContract {
@@ -118,8 +125,57 @@ const MAGIC: &[u8] = b"\0asm";
 /// A core module of version 1.
 const CORE_MODULE: &[u8] = &[1, 0, 0, 0];
 
+/// What a component says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inspection {
+    /// The slot that it is for.
+    pub slot: Slot,
+    /// What it imports; types, which do nothing, are not among them.
+    pub imports: Vec<String>,
+}
+
+/// Looks at what may be a plugin of any slot. It compiles it, as [`Version::load`] does.
+///
+/// [`Version::load`]: super::Version::load
+pub fn inspect(plugins: &Plugins, bytes: &[u8]) -> Result<Inspection, Unfit> {
+    let component = compile_any(plugins, bytes)?;
+    check_imports(plugins, &component)?;
+    let ty = component.component_type();
+    let imports = ty.imports(plugins.engine());
+    let imports = imports.filter(|(name, _)| !name.starts_with("achromat:policy/types"));
+    Ok(Inspection {
+        slot: slot_of(plugins, &component).ok_or(Unfit::NoWorld)?,
+        imports: imports.map(|(name, _)| name.to_owned()).collect(),
+    })
+}
+
 /// Compiles what may be a plugin of this world. It takes from some milliseconds to seconds.
 pub(super) fn compile<W: World>(plugins: &Plugins, bytes: &[u8]) -> Result<Component, Unfit> {
+    let component = compile_any(plugins, bytes)?;
+    check_imports(plugins, &component)?;
+    let wanted = W::SLOT;
+    if exports(plugins, &component, W::INTERFACE) {
+        return Ok(component);
+    }
+    Err(match slot_of(plugins, &component) {
+        Some(is) => Unfit::OtherSlot { is, wanted },
+        None => Unfit::NoPlugin {
+            wanted,
+            interface: W::INTERFACE,
+        },
+    })
+}
+
+fn compile_any(plugins: &Plugins, bytes: &[u8]) -> Result<Component, Unfit> {
+    let component = component_of(bytes)?;
+    let component = Component::from_binary(plugins.engine(), &component);
+    component.map_err(|error| Unfit::Broken {
+        why: format!("{error:#}"),
+    })
+}
+
+/// A component as it is, or the one that a core module with its world inside makes.
+pub fn component_of(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Unfit> {
     if bytes.len() > COMPONENT_BYTES_MAX {
         return Err(Unfit::TooLarge { bytes: bytes.len() });
     }
@@ -127,19 +183,10 @@ pub(super) fn compile<W: World>(plugins: &Plugins, bytes: &[u8]) -> Result<Compo
         let first = bytes.iter().take(8).copied().collect();
         return Err(Unfit::NotWasm { first });
     };
-    let made;
-    let component = if rest.starts_with(CORE_MODULE) {
-        made = encode(bytes)?;
-        &made
-    } else {
-        bytes
-    };
-    let component = Component::from_binary(plugins.engine(), component);
-    let component = component.map_err(|error| Unfit::Broken {
-        why: format!("{error:#}"),
-    })?;
-    check_world::<W>(plugins, &component)?;
-    Ok(component)
+    if rest.starts_with(CORE_MODULE) {
+        return encode(bytes).map(Cow::Owned);
+    }
+    Ok(Cow::Borrowed(bytes))
 }
 
 fn encode(module: &[u8]) -> Result<Vec<u8>, Unfit> {
@@ -153,41 +200,41 @@ fn encode(module: &[u8]) -> Result<Vec<u8>, Unfit> {
     })
 }
 
-fn check_world<W: World>(plugins: &Plugins, component: &Component) -> Result<(), Unfit> {
-    let engine = plugins.engine();
-    let ty = component.component_type();
-    for (name, _) in ty.imports(engine) {
-        let is_ours = ["host", "types"].into_iter().any(|ours| {
+fn check_imports(plugins: &Plugins, component: &Component) -> Result<(), Unfit> {
+    let is_ours = |name: &str| {
+        ["host", "types"].into_iter().any(|ours| {
             let rest = name.strip_prefix("achromat:policy/");
             rest.and_then(|rest| rest.split('@').next()) == Some(ours)
-        });
-        if !is_ours {
-            let import = name.to_owned();
-            return Err(Unfit::Import { import });
-        }
-    }
-    let exports = |interface: &str| {
-        ty.exports(engine).any(|(name, item)| {
-            let is_interface = matches!(item.ty, ComponentItem::ComponentInstance(_));
-            is_interface && name.split('@').next() == Some(interface)
         })
     };
-    if exports(W::INTERFACE) {
-        return Ok(());
+    let ty = component.component_type();
+    let mut imports = ty.imports(plugins.engine());
+    match imports.find(|(name, _)| !is_ours(name)) {
+        Some((name, _)) => Err(Unfit::Import {
+            import: name.to_owned(),
+        }),
+        None => Ok(()),
     }
+}
+
+fn exports(plugins: &Plugins, component: &Component, interface: &str) -> bool {
+    let ty = component.component_type();
+    ty.exports(plugins.engine()).any(|(name, item)| {
+        let is_interface = matches!(item.ty, ComponentItem::ComponentInstance(_));
+        is_interface && name.split('@').next() == Some(interface)
+    })
+}
+
+fn slot_of(plugins: &Plugins, component: &Component) -> Option<Slot> {
     let worlds = [
         (RoutingSlot::SLOT, RoutingSlot::INTERFACE),
         (WalSlot::SLOT, WalSlot::INTERFACE),
         (GuardSlot::SLOT, GuardSlot::INTERFACE),
     ];
-    let wanted = W::SLOT;
-    match worlds.into_iter().find(|(_, interface)| exports(interface)) {
-        Some((is, _)) => Err(Unfit::OtherSlot { is, wanted }),
-        None => Err(Unfit::NoPlugin {
-            wanted,
-            interface: W::INTERFACE,
-        }),
-    }
+    let found = worlds
+        .into_iter()
+        .find(|(_, interface)| exports(plugins, component, interface));
+    found.map(|(slot, _)| slot)
 }
 
 /// Which headers a plugin wants, in small letters.

@@ -25,18 +25,20 @@ mod replay;
 mod request;
 mod routing;
 mod slot;
+mod supply;
 #[cfg(test)]
 mod tests;
 mod trial;
 mod trouble;
 mod version;
+mod words;
 mod world;
 
-pub use achromat_core::policy::Digest;
+pub use achromat_core::policy::{Digest, WrongDigest};
 
 pub use self::{
     asked::Asked,
-    check::Unfit,
+    check::{Inspection, Unfit, component_of, inspect},
     contract::{
         guard::exports::achromat::policy::guard_policy::{Deed, Question, Records},
         routing::{
@@ -52,11 +54,16 @@ pub use self::{
     policies::{Choice, Generations, Policies, PolicyConfig, SlotConfig},
     recorder::{Decision, Recording},
     replay::{Change, ReplayError, Replayed, replay},
-    request::Request,
+    request::{Request, chosen},
     routing::{Conditions, Load},
     slot::{Generation, Listener, Notice, Slot},
+    supply::{
+        Reference, RegistryError, SCHEME, SupplyError, Trust, TrustedKey, WrongKey, WrongReference,
+        from_file, from_registry, judge,
+    },
     trial::{Difference, Tried},
     trouble::{Trouble, TroubleKind},
     version::{Source, Version, Wanted},
+    words::{ACTIONS, CLASSES, DEEDS, PARTS, STANDINGS, named, word},
     world::{GuardSlot, Member, RoutingQuestion, RoutingSlot, WalSlot, World},
 };

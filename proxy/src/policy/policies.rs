@@ -2,12 +2,13 @@
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
-use achromat_core::policy::Slot as SlotName;
+use achromat_core::policy::{Digest, Slot as SlotName};
 
 use super::{
     limits::Budget,
     recorder::Recording,
     slot::{Generation, Slot},
+    supply::{Reference, Trust},
     world::{GuardSlot, Member, RoutingSlot, WalSlot},
 };
 
@@ -20,6 +21,8 @@ pub enum Choice {
     Default,
     /// A component, or a core module, in a file.
     File(PathBuf),
+    /// A component in a registry.
+    Registry(Reference),
 }
 
 /// A slot as configured.
@@ -27,6 +30,8 @@ pub enum Choice {
 pub struct SlotConfig {
     /// Which plugin.
     pub plugin: Choice,
+    /// The only component that it may be.
+    pub digest: Option<Digest>,
     /// Its configuration.
     pub config: Arc<str>,
     /// Its bounds.
@@ -42,6 +47,8 @@ pub struct PolicyConfig {
     pub wal: SlotConfig,
     /// What may be destroyed.
     pub guard: SlotConfig,
+    /// Whose plugins are taken.
+    pub trust: Trust,
     /// Where compiled plugins are kept.
     pub cache: Option<PathBuf>,
     /// A folder that is watched for plugins.

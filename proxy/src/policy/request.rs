@@ -122,10 +122,7 @@ impl Request<'_> {
 }
 
 /// The wanted headers that are there, in the order in which they are wanted.
-pub(super) fn chosen<'a>(
-    headers: &'a HeaderMap,
-    wanted: &[HeaderName],
-) -> SmallVec<[Header<'a>; 4]> {
+pub fn chosen<'a>(headers: &'a HeaderMap, wanted: &[HeaderName]) -> SmallVec<[Header<'a>; 4]> {
     let mut chosen = SmallVec::new();
     for (index, name) in (0..).zip(wanted) {
         let values = headers.get_all(name).iter();
@@ -157,7 +154,7 @@ pub(super) fn uuid(uuid: uuid::Uuid) -> Uuid {
     Uuid { high, low }
 }
 
-fn class(class: CoreClass) -> Class {
+pub(super) fn class(class: CoreClass) -> Class {
     match class {
         CoreClass::System => Class::System,
         CoreClass::Read => Class::Read,
@@ -166,7 +163,7 @@ fn class(class: CoreClass) -> Class {
     }
 }
 
-fn action(action: CoreAction) -> Action {
+pub(super) fn action(action: CoreAction) -> Action {
     match action {
         CoreAction::System | CoreAction::Retired => Action::System,
         CoreAction::Reset => Action::Reset,

@@ -25,7 +25,7 @@ pub use self::{
     trial::{Rules, Share, Subject, Tally, Trial, TrialKind, Verdict, is_in_share},
     versions::{
         Decider, Digest, KeptSwap, KeptVersion, NewSwap, NewVersion, Origin, STEPS_BACK_MAX,
-        SWAPS_MAX, Shelf, ShelfWrite, SwapSeq, VERSIONS_MAX, VersionId,
+        SWAPS_MAX, Shelf, ShelfWrite, SwapSeq, VERSIONS_MAX, VersionId, WrongDigest,
     },
 };
 
@@ -111,6 +111,21 @@ impl Refusal {
             message: checked(message)?,
             retry_after_s,
         })
+    }
+
+    /// The status of the answer.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The words for the client.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// When the client may ask again, as far as it is said.
+    pub fn retry_after_s(&self) -> Option<u32> {
+        self.retry_after_s
     }
 
     /// What the client is told.

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    str::FromStr,
     sync::Arc,
 };
 
@@ -42,6 +43,30 @@ impl Digest {
         &self.0
     }
 }
+
+impl FromStr for Digest {
+    type Err = WrongDigest;
+
+    fn from_str(text: &str) -> Result<Self, WrongDigest> {
+        let wrong = || WrongDigest(text.to_owned());
+        let hex = text.strip_prefix("sha256:").ok_or_else(wrong)?;
+        let mut digest = [0; 32];
+        if hex.len() != digest.len() * 2 || !hex.is_ascii() {
+            return Err(wrong());
+        }
+        for (byte, at) in digest.iter_mut().zip((0..).step_by(2)) {
+            let pair = hex.get(at..at + 2).filter(|pair| !pair.starts_with('+'));
+            let pair = pair.ok_or_else(wrong)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
+        }
+        Ok(Self(digest))
+    }
+}
+
+/// What is no digest.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no digest: it is sha256: and 64 digits, as `achromat plugin check` tells it")]
+pub struct WrongDigest(String);
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

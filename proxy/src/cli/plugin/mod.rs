@@ -1,6 +1,12 @@
-//! `plugin`: policy plugins, from their versions in a running Achromat to their trials.
+//! `plugin`: policy plugins, from their first line to their versions in a running Achromat.
 
+mod bench;
+mod build;
+mod check;
+mod new;
 mod replay;
+mod subject;
+mod test;
 mod trials;
 mod versions;
 
@@ -12,9 +18,14 @@ use super::remote::or_trouble;
 
 pub(super) fn command() -> Command {
     Command::new("plugin")
-        .about("Policy plugins: which versions there are, which decides, and which is tried")
+        .about("Policy plugins: makes and tries them; which versions there are, which decides, and which is on trial")
         .subcommand_required(true)
         .arg_required_else_help(true)
+        .subcommand(new::command())
+        .subcommand(build::command())
+        .subcommand(check::command())
+        .subcommand(test::command())
+        .subcommand(bench::command())
         .subcommand(versions::push_command())
         .subcommand(versions::list_command())
         .subcommand(versions::swap_command())
@@ -28,6 +39,11 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     or_trouble(match matches.subcommand() {
+        Some(("new", matches)) => new::run(matches),
+        Some(("build", matches)) => build::run(matches),
+        Some(("check", matches)) => check::run(matches),
+        Some(("test", matches)) => test::run(matches),
+        Some(("bench", matches)) => bench::run(matches),
         Some(("push", matches)) => versions::push(matches),
         Some(("list", matches)) => versions::list(matches),
         Some(("swap", matches)) => versions::swap(matches),

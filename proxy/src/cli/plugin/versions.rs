@@ -102,6 +102,18 @@ pub(super) fn path(matches: &ArgMatches, call: &str) -> String {
     format!("/admin/plugins/{slot}/{call}")
 }
 
+/// The signature beside a file, when there is one.
+fn signature(file: &Path) -> anyhow::Result<Option<String>> {
+    let mut path = file.as_os_str().to_owned();
+    path.push(".minisig");
+    let path = Path::new(&path);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    Ok(Some(text))
+}
+
 pub(super) fn push(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let file = Path::new(text(matches, "file").unwrap_or_default());
     let component = std::fs::read(file).with_context(|| file.display().to_string())?;
@@ -109,6 +121,7 @@ pub(super) fn push(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let label = json!({
         "name": text(matches, "name").or(own_name.as_deref()),
         "digest": text(matches, "digest"),
+        "signature": signature(file)?,
         "config": config(matches)?,
         "swap": matches.get_flag("swap"),
         "who": text(matches, "who"),

@@ -1,0 +1,88 @@
+//! What was found, for people: one line each, what failed with what was expected.
+
+use std::fmt;
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether it is as it should be.
+    pub is_good: bool,
+    /// What was looked at, and what was found.
+    pub what: String,
+    /// More about it, line by line.
+    pub details: Vec<String>,
+}
+
+impl Finding {
+    /// Something that is as it should be.
+    pub(super) fn good(what: impl Into<String>) -> Self {
+        Self {
+            is_good: true,
+            what: what.into(),
+            details: Vec::new(),
+        }
+    }
+
+    /// Something that is not.
+    pub(super) fn bad(what: impl Into<String>, details: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            is_good: false,
+            what: what.into(),
+            details: details.into_iter().collect(),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.is_good { "ok  " } else { "FAIL" };
+        write!(f, "  {word}  {}", self.what)?;
+        let mut details = self.details.iter();
+        details.try_for_each(|line| write!(f, "\n          {line}"))
+    }
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The author's cases.
+    pub cases: Vec<Finding>,
+    /// What every plugin of the slot must do.
+    pub conformance: Vec<Finding>,
+}
+
+impl Report {
+    /// Whether everything is as it should be.
+    pub fn is_good(&self) -> bool {
+        self.failures() == 0
+    }
+
+    fn failures(&self) -> usize {
+        let all = self.cases.iter().chain(&self.conformance);
+        all.filter(|finding| !finding.is_good).count()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "cases")?;
+        if self.cases.is_empty() {
+            writeln!(
+                f,
+                "  none: put some into cases/, plugins/README.md says how"
+            )?;
+        }
+        for case in &self.cases {
+            writeln!(f, "{case}")?;
+        }
+        writeln!(f, "conformance")?;
+        for finding in &self.conformance {
+            writeln!(f, "{finding}")?;
+        }
+        let looked_at = self.cases.len() + self.conformance.len();
+        match self.failures() {
+            0 => write!(f, "{looked_at} looked at, all good"),
+            failures => write!(f, "{looked_at} looked at, {failures} FAILED"),
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Where a plugin comes from, a file or a registry, and whether it is the one that is meant: its
+//! digest, and the signature beside it.
+//!
+//! What is judged is what is handed on: a file is read once. Achromat's own components come with the
+//! binary and need neither.
+
+mod registry;
+mod signature;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+pub use self::{
+    registry::{Reference, RegistryError, SCHEME, WrongReference},
+    signature::{TrustedKey, WrongKey},
+};
+use achromat_core::policy::Digest;
+
+use super::limits::COMPONENT_BYTES_MAX;
+
+/// Bytes of a signature's file: one has some 300.
+const SIGNATURE_BYTES_MAX: u64 = 4096;
+
+/// Whose plugins are taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Keys whose signatures are good. Without any, signatures are not looked at.
+    pub keys: Vec<TrustedKey>,
+    /// Whether what has no signature is refused.
+    pub is_required: bool,
+}
+
+/// Why a plugin is not taken, whatever it does.
+#[derive(Debug, thiserror::Error)]
+pub enum SupplyError {
+    /// A file can't be read.
+    #[error("{path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// It is larger than anything that is meant.
+    #[error("{path}: it has {bytes} bytes, and may have {bytes_max}")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// How large it is.
+        bytes: u64,
+        /// How large it may be.
+        bytes_max: u64,
+    },
+    /// It is another one.
+    #[error(
+        "it is sha256:{found}, and the configuration wants sha256:{wanted}: it was changed, or `digest` was not"
+    )]
+    OtherDigest {
+        /// What it is.
+        found: Digest,
+        /// What it should be.
+        wanted: Digest,
+    },
+    /// A registry does not give it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// There is no signature in a registry.
+    #[error(
+        "policy.require_signature wants a signature, and none is looked for in a registry: fetch the plugin to a file, and its signature beside it"
+    )]
+    RegistryUnsigned,
+    /// It should be signed.
+    #[error(
+        "it has no signature, and policy.require_signature wants one: `minisign -S -m FILE` makes {path}"
+    )]
+    Unsigned {
+        /// Where its signature should be.
+        path: PathBuf,
+    },
+    /// It should have come with its signature.
+    #[error(
+        "it has no signature, and policy.require_signature wants one: `minisign -S -m FILE` makes FILE.minisig, which `achromat plugin push FILE` sends along"
+    )]
+    UnsignedPush,
+    /// Its signature is not good.
+    #[error("its signature is not good under any of policy.public_keys: {0}")]
+    SignaturePushed(String),
+    /// Its signature is not good.
+    #[error("its signature {path} is not good under any of policy.public_keys: {why}")]
+    Signature {
+        /// The signature.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// Reads a plugin from a file, and makes sure that it is the one that is meant.
+pub fn from_file(
+    path: &Path,
+    digest: Option<Digest>,
+    trust: &Trust,
+) -> Result<Arc<[u8]>, SupplyError> {
+    let bytes_max = u64::try_from(COMPONENT_BYTES_MAX).unwrap_or(u64::MAX);
+    let bytes = read(path, bytes_max)?;
+    check_digest(&bytes, digest)?;
+    check_signature(path, &bytes, trust)?;
+    Ok(bytes.into())
+}
+
+/// Fetches a plugin from a registry. It waits for the network: not for a thread that serves.
+pub fn from_registry(
+    reference: &Reference,
+    digest: Option<Digest>,
+    trust: &Trust,
+) -> Result<Arc<[u8]>, SupplyError> {
+    if trust.is_required {
+        return Err(SupplyError::RegistryUnsigned);
+    }
+    let bytes = registry::fetch(reference)?;
+    check_digest(&bytes, digest)?;
+    Ok(bytes.into())
+}
+
+/// Makes sure of a plugin that was handed in together with its signature, or without.
+pub fn judge(bytes: &[u8], signature: Option<&str>, trust: &Trust) -> Result<(), SupplyError> {
+    match signature {
+        None if trust.is_required => Err(SupplyError::UnsignedPush),
+        Some(text) if !trust.keys.is_empty() => {
+            let judged = signature::judge(bytes, text, &trust.keys);
+            judged.map_err(SupplyError::SignaturePushed)
+        }
+        None | Some(_) => Ok(()),
+    }
+}
+
+fn check_digest(bytes: &[u8], wanted: Option<Digest>) -> Result<(), SupplyError> {
+    let found = Digest::of(bytes);
+    match wanted {
+        Some(wanted) if wanted != found => Err(SupplyError::OtherDigest { found, wanted }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_signature(plugin: &Path, bytes: &[u8], trust: &Trust) -> Result<(), SupplyError> {
+    let mut path = plugin.as_os_str().to_owned();
+    path.push(".minisig");
+    let path = PathBuf::from(path);
+    if !path.exists() {
+        return if trust.is_required {
+            Err(SupplyError::Unsigned { path })
+        } else {
+            Ok(())
+        };
+    }
+    if trust.keys.is_empty() {
+        return Ok(());
+    }
+    let text = read(&path, SIGNATURE_BYTES_MAX)?;
+    let text = String::from_utf8_lossy(&text);
+    let judged = signature::judge(bytes, &text, &trust.keys);
+    judged.map_err(|why| SupplyError::Signature { path, why })
+}
+
+fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, SupplyError> {
+    let unreadable = |source| SupplyError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let bytes = fs::metadata(path).map_err(unreadable)?.len();
+    if bytes > bytes_max {
+        let path = path.to_owned();
+        return Err(SupplyError::TooLarge {
+            path,
+            bytes,
+            bytes_max,
+        });
+    }
+    fs::read(path).map_err(unreadable)
+}
+
+#[cfg(test)]
+mod tests;
