@@ -29,7 +29,7 @@ pub enum SubjectError {
     #[error(transparent)]
     Project(#[from] ProjectError),
     /// The component can't be read.
-    #[error("{path}: {source}{}", mend(.is_built))]
+    #[error("{path}: {source}{}", mend(*.is_built))]
     Unreadable {
         /// The component.
         path: PathBuf,
@@ -50,8 +50,8 @@ pub enum SubjectError {
     },
 }
 
-fn mend(is_built: &bool) -> &'static str {
-    if *is_built {
+fn mend(is_built: bool) -> &'static str {
+    if is_built {
         "; `achromat plugin build` makes it"
     } else {
         ""

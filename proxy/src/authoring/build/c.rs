@@ -24,10 +24,7 @@ pub(super) async fn build(project: &Project, toolbox: &Toolbox) -> Result<PathBu
     for (name, bytes) in bindings(project)? {
         let path = folder.join(&name);
         write(&path, &bytes)?;
-        if !Path::new(&name)
-            .extension()
-            .is_some_and(|ending| ending == "h")
-        {
+        if path.extension().is_none_or(|ending| ending != "h") {
             inputs.push(path);
         }
     }

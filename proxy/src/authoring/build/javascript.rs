@@ -1,4 +1,4 @@
-//! JavaScript: QuickJS as a component, with the plugin's source run once and kept.
+//! JavaScript: `QuickJS` as a component, with the plugin's source run once and kept.
 
 use std::path::PathBuf;
 

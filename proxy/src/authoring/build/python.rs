@@ -1,4 +1,4 @@
-//! Python: CPython as a component, with the plugin's modules imported once and kept.
+//! Python: `CPython` as a component, with the plugin's modules imported once and kept.
 
 use std::path::PathBuf;
 

@@ -64,10 +64,8 @@ fn module(told: &[u8]) -> Option<PathBuf> {
     let mut artifacts = lines.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
     artifacts.find_map(|artifact| {
         let files = artifact.get("filenames")?.as_array()?.iter();
-        let mut files = files.filter_map(Value::as_str);
-        files
-            .find(|file| file.ends_with(".wasm"))
-            .map(PathBuf::from)
+        let mut files = files.filter_map(Value::as_str).map(PathBuf::from);
+        files.find(|file| file.extension().is_some_and(|ending| ending == "wasm"))
     })
 }
 
