@@ -704,7 +704,7 @@ fn contents_are_recorded_when_that_is_wanted() {
     let notes = api.create("notes");
     let body = json!({ "ids": ["an id"], "embeddings": [[1, 2]] });
     api.records(&notes, "add", &body).ok();
-    let config = r#"{"unless_header":"authorization"}"#;
+    let config = r#"{"delete_records_max":9,"unless_header":"authorization"}"#;
     let label = json!({ "name": "guard", "config": config, "swap": true });
     let component = default_component(Slot::CleanupGuard);
     api.post_bytes("/admin/plugins/guard/versions", &pushed(&label, component))

@@ -107,13 +107,16 @@ impl<W: World> Life<W> {
         let old = shelf.old_swaps(W::SLOT).into_iter();
         writes.extend(old.map(ShelfWrite::ForgetSwap));
         self.shared.write(&writes).await?;
-        tracing::info!(
-            slot = W::SLOT.as_str(),
-            decides = ?to,
-            who = reason.who,
-            why = reason.why,
-            "a slot was swapped"
-        );
+        // That a new store begins without plugins is no news.
+        if before.is_some() || to != Decider::Native {
+            tracing::info!(
+                slot = W::SLOT.as_str(),
+                decides = ?to,
+                who = reason.who,
+                why = reason.why,
+                "a slot was swapped"
+            );
+        }
         Ok(seq)
     }
 
