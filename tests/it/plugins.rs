@@ -367,8 +367,8 @@ fn what_is_unfit_changes_nothing() {
     let swap = json!({ "swap": true });
     refused(422, &swap, b"#!/bin/sh", &["not WebAssembly", ".wasm file"]);
     refused(422, &swap, b"", &["not WebAssembly"]);
-    let core = text(r#"(module (func (export "route")))"#);
-    refused(422, &swap, &core, &["exports no", "wit-bindgen"]);
+    let hollow = text(r#"(module (func (export "route")))"#);
+    refused(422, &swap, &hollow, &["exports no", "wit-bindgen"]);
     let module = text(r#"(module (import "env" "open_file" (func)))"#);
     refused(422, &swap, &module, &["core module", "env"]);
     let wasi = text(r#"(component (import "wasi:cli/environment@0.2.0" (instance)))"#);

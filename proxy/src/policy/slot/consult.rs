@@ -38,7 +38,7 @@ impl<W: World> Slot<W> {
     }
 
     /// Whether a question has to be put at all: to a plugin, or for the record.
-    pub(in crate::policy) fn is_concerned(&self, generation: &Generation<W>, number: u64) -> bool {
+    pub fn is_concerned(&self, generation: &Generation<W>, number: u64) -> bool {
         !generation.is_native() || self.recorder.takes(number)
     }
 
