@@ -367,8 +367,8 @@ fn what_is_unfit_changes_nothing() {
     let swap = json!({ "swap": true });
     refused(422, &swap, b"#!/bin/sh", &["not WebAssembly", ".wasm file"]);
     refused(422, &swap, b"", &["not WebAssembly"]);
-    let core = text(r#"(module (func (export "route")))"#);
-    refused(422, &swap, &core, &["exports no", "wit-bindgen"]);
+    let hollow = text(r#"(module (func (export "route")))"#);
+    refused(422, &swap, &hollow, &["exports no", "wit-bindgen"]);
     let module = text(r#"(module (import "env" "open_file" (func)))"#);
     refused(422, &swap, &module, &["core module", "env"]);
     let wasi = text(r#"(component (import "wasi:cli/environment@0.2.0" (instance)))"#);
@@ -704,7 +704,7 @@ fn contents_are_recorded_when_that_is_wanted() {
     let notes = api.create("notes");
     let body = json!({ "ids": ["an id"], "embeddings": [[1, 2]] });
     api.records(&notes, "add", &body).ok();
-    let config = r#"{"unless_header":"authorization"}"#;
+    let config = r#"{"delete_records_max":9,"unless_header":"authorization"}"#;
     let label = json!({ "name": "guard", "config": config, "swap": true });
     let component = default_component(Slot::CleanupGuard);
     api.post_bytes("/admin/plugins/guard/versions", &pushed(&label, component))

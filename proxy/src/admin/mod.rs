@@ -112,16 +112,16 @@ impl Call<'_> {
     /// The methods that it is asked with, as `Allow` says them.
     fn methods(&self) -> &'static str {
         match self {
+            Self::ChangePlugins(plugins::Deed::EndTrial, _)
+            | Self::Unmap(_)
+            | Self::DismissLetter(_) => "DELETE",
             Self::ForceHealth(_)
             | Self::Verify
             | Self::Repair
             | Self::Map
             | Self::RetryLetter(_)
-            | Self::Cleanup => "POST",
-            Self::ChangePlugins(plugins::Deed::EndTrial, _)
-            | Self::Unmap(_)
-            | Self::DismissLetter(_) => "DELETE",
-            Self::ChangePlugins(..) => "POST",
+            | Self::Cleanup
+            | Self::ChangePlugins(..) => "POST",
             _ => "GET,HEAD",
         }
     }

@@ -7,11 +7,15 @@
 //! names, has changed. This room compiles nothing on a thread that serves, and never asks a plugin
 //! anything itself.
 
+mod configured;
 mod error;
 mod folder;
+mod itself;
+mod keeping;
 mod life;
 mod shared;
 mod source;
+mod told;
 
 use std::sync::Arc;
 
@@ -20,8 +24,8 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 pub use self::{
     error::LifeError,
-    life::{Ended, Offer, Outcome, Stands, Swapped},
     source::is_name,
+    told::{Ended, Offer, Outcome, Stands, Swapped},
 };
 use self::{
     life::{Life, SlotLife},
@@ -69,7 +73,7 @@ impl Lifecycle {
         ];
         let lifecycle = Arc::new(Self { shared, lives });
         for life in &lifecycle.lives {
-            life.record(config.recording);
+            life.set_recording(config.recording);
             life.begin().await?;
         }
         let mut tasks = JoinSet::new();
@@ -176,7 +180,7 @@ impl Lifecycle {
         let _changing = self.shared.changing().await;
         let mut errors = Vec::new();
         for life in &self.lives {
-            life.record(config.recording);
+            life.set_recording(config.recording);
             if let Some(config) = config.slot(life.slot()) {
                 errors.extend(life.reload(config.clone()).await.err());
             }

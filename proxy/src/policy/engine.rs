@@ -17,6 +17,9 @@ use super::{
     },
 };
 
+/// How well compiled plugins are compressed where they are kept: zstd's usual level.
+const CACHE_COMPRESSION: i32 = 3;
+
 /// Why there is no engine.
 #[derive(Debug, thiserror::Error)]
 #[error("WebAssembly can't be run here: {0}")]
@@ -59,6 +62,9 @@ impl Plugins {
 fn open_cache(folder: PathBuf) -> Option<Cache> {
     let mut settings = CacheConfig::new();
     settings.with_directory(folder);
+    // What is used often would be compressed again, better, with 150 MB of memory for a moment.
+    settings.with_optimized_compression_level(CACHE_COMPRESSION);
+    settings.with_baseline_compression_level(CACHE_COMPRESSION);
     match Cache::new(settings) {
         Ok(cache) => Some(cache),
         Err(error) => {

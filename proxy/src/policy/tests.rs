@@ -184,7 +184,7 @@ fn the_default_routing_decides_as_the_native_does() {
                 };
                 let native = match plan(&view, Scope::Any, strategy, turn, Tried::default()) {
                     Plan::Go(order) => order,
-                    Plan::Wait | Plan::Nobody => Default::default(),
+                    Plan::Wait | Plan::Nobody => achromat_core::read::Order::default(),
                 };
                 assert_eq!(said.first, native, "{config} {chosen:?} {turn}");
             }

@@ -198,8 +198,8 @@ impl App {
             .client_addr()
             .and_then(|address| address.as_inet())
             .is_some_and(|address| address.ip().is_loopback());
-        let body = match intake.read_body(session, &self.admission).await {
-            Ok((body, _memory)) => body,
+        let (body, _memory) = match intake.read_body(session, &self.admission).await {
+            Ok(read) => read,
             Err(reply) => return reply,
         };
         let question = Question {

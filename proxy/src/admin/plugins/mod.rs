@@ -1,22 +1,18 @@
 //! Versions of policy plugins, as operators see and change them.
 
+mod documents;
+
 use achromat_core::{
-    policy::{
-        Decider, KeptSwap, KeptVersion, Rules, Share, Slot, Tally, Trial, TrialKind, VersionId,
-    },
+    policy::{Digest, Origin, Rules, Share, Slot, Trial, TrialKind},
     reply::Reply,
 };
 use bytes::Bytes;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, de::DeserializeOwned};
 
+pub(super) use self::documents::OneTrial;
+use self::documents::{All, Differences, Done, OneSlot};
 use super::{Admin, json, problem};
-use crate::{
-    plugins::{Ended, LifeError, Offer, Outcome, Stands, Swapped, is_name},
-    policy::Difference,
-};
-
-/// Swaps that are listed of a slot.
-const SWAPS_LISTED_MAX: usize = 50;
+use crate::plugins::{LifeError, Offer, Swapped, is_name};
 
 /// Characters of who does something.
 const WHO_CHARS_MAX: usize = 128;
@@ -30,108 +26,6 @@ pub(super) enum Deed {
     Shadow,
     Canary,
     EndTrial,
-}
-
-#[derive(Serialize)]
-struct All {
-    slots: Vec<OneSlot>,
-}
-
-#[derive(Serialize)]
-struct OneSlot {
-    slot: &'static str,
-    /// `native`, `version`, or `nobody` when the last version was taken out of service.
-    decides: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<u64>,
-    /// The newest first.
-    versions: Vec<OneVersion>,
-    /// The newest first.
-    swaps: Vec<OneSwap>,
-    trial: Option<OneTrial>,
-    last_trial: Option<OneTrial>,
-}
-
-#[derive(Serialize)]
-struct OneVersion {
-    version: u64,
-    name: String,
-    digest: String,
-    bytes: u64,
-    config: String,
-    source: &'static str,
-    made_at_ms: u64,
-    who: String,
-}
-
-#[derive(Serialize)]
-struct OneSwap {
-    seq: u64,
-    #[serde(flatten)]
-    to: OneDecider,
-    swapped_at_ms: u64,
-    who: String,
-    why: String,
-}
-
-#[derive(Serialize)]
-struct OneDecider {
-    decides: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<u64>,
-}
-
-/// A trial that goes on, or the last one that ended.
-#[derive(Serialize)]
-pub(super) struct OneTrial {
-    kind: &'static str,
-    version: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    asked: Option<OneShare>,
-    decisions: u64,
-    diverged: u64,
-    troubles: u64,
-    /// `promoted`, `rolled back` or `ended`, when it is over.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum OneShare {
-    Share(f64),
-    Tenant(String),
-    Collection(String),
-}
-
-#[derive(Serialize)]
-struct Differences {
-    trial: Option<OneTrial>,
-    /// The newest first.
-    differences: Vec<OneDifference>,
-}
-
-#[derive(Serialize)]
-struct OneDifference {
-    at_ms: u64,
-    request: u64,
-    tenant: Option<String>,
-    collection: Option<String>,
-    active: String,
-    tried: String,
-}
-
-#[derive(Serialize)]
-struct Done {
-    slot: &'static str,
-    /// `swapped`, `kept`, or `unchanged` when it decides already.
-    status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    swap: Option<u64>,
-    /// None for Achromat's own rules.
-    version: Option<OneVersion>,
 }
 
 /// What stands on the first line of what is pushed, when it begins with a brace.
@@ -172,117 +66,6 @@ struct Wanted {
     divergence_max: Option<f64>,
     decisions_min: Option<u64>,
     promote: Option<bool>,
-}
-
-impl From<Decider> for OneDecider {
-    fn from(decider: Decider) -> Self {
-        let (decides, version) = match decider {
-            Decider::Native => ("native", None),
-            Decider::Version(id) => ("version", Some(id.0)),
-            Decider::Nobody => ("nobody", None),
-        };
-        Self { decides, version }
-    }
-}
-
-impl From<KeptVersion> for OneVersion {
-    fn from(kept: KeptVersion) -> Self {
-        let version = kept.version;
-        Self {
-            version: kept.id.0,
-            name: version.name.to_string(),
-            digest: version.digest.to_string(),
-            bytes: kept.bytes,
-            config: version.config.to_string(),
-            source: version.origin.as_str(),
-            made_at_ms: version.at.0,
-            who: version.who.to_string(),
-        }
-    }
-}
-
-impl From<KeptSwap> for OneSwap {
-    fn from(kept: KeptSwap) -> Self {
-        Self {
-            seq: kept.seq.0,
-            to: kept.swap.to.into(),
-            swapped_at_ms: kept.swap.at.0,
-            who: kept.swap.who.to_string(),
-            why: kept.swap.why.to_string(),
-        }
-    }
-}
-
-impl From<Difference> for OneDifference {
-    fn from(difference: Difference) -> Self {
-        Self {
-            at_ms: difference.at.0,
-            request: difference.number,
-            tenant: difference.tenant,
-            collection: difference.collection,
-            active: difference.active,
-            tried: difference.tried,
-        }
-    }
-}
-
-impl OneTrial {
-    fn new(kind: TrialKind, version: Option<VersionId>, tally: Tally) -> Self {
-        Self {
-            kind: kind.as_str(),
-            version: version.map(|id| id.0),
-            asked: None,
-            decisions: tally.decisions,
-            diverged: tally.diverged,
-            troubles: tally.troubles,
-            outcome: None,
-            reason: None,
-        }
-    }
-
-    /// One that goes on.
-    pub(super) fn going(version: Option<VersionId>, trial: &Trial, tally: Tally) -> Self {
-        let asked = match trial.share.clone() {
-            Share::Of(share) => OneShare::Share(share),
-            Share::Tenant(name) => OneShare::Tenant(name),
-            Share::Collection(name) => OneShare::Collection(name),
-        };
-        Self {
-            asked: Some(asked),
-            ..Self::new(trial.kind, version, tally)
-        }
-    }
-
-    fn ended(ended: Ended) -> Self {
-        let (outcome, reason) = match ended.outcome {
-            Outcome::Promoted => ("promoted", None),
-            Outcome::RolledBack(reason) => ("rolled back", Some(reason)),
-            Outcome::Ended(reason) => ("ended", Some(reason)),
-        };
-        Self {
-            outcome: Some(outcome),
-            reason,
-            ..Self::new(ended.kind, ended.version, ended.tally)
-        }
-    }
-}
-
-impl From<Stands> for OneSlot {
-    fn from(stands: Stands) -> Self {
-        let decider = OneDecider::from(stands.decider);
-        let swaps = stands.swaps.into_iter().take(SWAPS_LISTED_MAX);
-        Self {
-            slot: stands.slot.as_str(),
-            decides: decider.decides,
-            version: decider.version,
-            versions: stands.versions.into_iter().map(Into::into).collect(),
-            swaps: swaps.map(Into::into).collect(),
-            trial: stands
-                .trial
-                .map(|(version, trial, tally)| OneTrial::going(version, &trial, tally)),
-            last_trial: stands.ended.map(OneTrial::ended),
-        }
-    }
 }
 
 impl Wanted {
@@ -463,7 +246,7 @@ impl Admin {
             return Err(refused(&LifeError::Name { name }));
         }
         if let Some(wanted) = label.digest {
-            let is = achromat_core::policy::Digest::of(&bytes);
+            let is = Digest::of(&bytes);
             if !wanted.eq_ignore_ascii_case(&is.to_string()) {
                 return Err(refused(&LifeError::OtherDigest { is, wanted }));
             }
@@ -472,7 +255,7 @@ impl Admin {
             name: name.into(),
             bytes,
             config: label.config.into(),
-            origin: achromat_core::policy::Origin::Operator,
+            origin: Origin::Operator,
             who: who(label.who)?.into(),
             swaps: label.swap,
             words: None,
