@@ -297,10 +297,14 @@ fn a_clean_up_wants_to_be_understood() {
 /// The first of a routing plugin's order does a write first, when it is as good as the others.
 #[test]
 fn a_routing_plugin_says_who_does_a_write_first() {
-    let config = r#"--policy-routing-config={"strategy":"read_replica","replica_ratio":1.0}"#;
+    let folder = tempfile::tempdir().expect("a folder");
+    // It asks for the instances in reverse.
+    let plugin = folder.path().join("reversing.wasm");
+    let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/hostile-routing.wasm"));
+    std::fs::write(&plugin, bytes).expect("a file");
     let flags = [
-        "--policy-routing-plugin=default",
-        config,
+        &format!("--policy-routing-plugin={}", plugin.display()),
+        "--policy-routing-config=well",
         "--writes-hedge-delay-ms=20000",
     ];
     let cluster = Cluster::with(2, &flags);
