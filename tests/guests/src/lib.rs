@@ -88,7 +88,9 @@ impl Hostile {
 
 #[cfg(feature = "routing")]
 mod routing {
-    use achromat_plugin::{Choice, InstanceState, Operation, Order, Refusal, RefusalStatus, Route};
+    use achromat_plugin::{
+        Choice, Class, InstanceState, Operation, Order, Refusal, RefusalStatus, Route,
+    };
 
     use super::Hostile;
 
@@ -111,10 +113,12 @@ mod routing {
                 "no-message" => refuse(String::new()),
                 // One that keeps state says how often this instance of it was asked.
                 "state" => refuse(self.asked.to_string()),
-                // What is asked about one collection is answered with what the configuration says,
+                // What is read of one collection is answered with what the configuration says,
                 // so that a client can see which version has decided.
                 say if say.starts_with("say:") => match operation.collection.as_deref() {
-                    Some("marker") => refuse(say.trim_start_matches("say:").to_owned()),
+                    Some("marker") if operation.class == Class::Read => {
+                        refuse(say.trim_start_matches("say:").to_owned())
+                    }
                     _ => Choice::Native,
                 },
                 "shared-state" => {
