@@ -31,10 +31,10 @@ fn texts(folder: &Path) -> BTreeMap<String, String> {
 }
 
 fn digest(texts: &BTreeMap<String, String>) -> String {
-    let all: String = texts
-        .iter()
-        .map(|(name, text)| format!("{name}\n{text}"))
-        .collect();
+    let mut all = String::new();
+    for (name, text) in texts {
+        all.extend([name, "\n", text]);
+    }
     Digest::of(all.as_bytes()).to_string()
 }
 

@@ -388,8 +388,8 @@ fn a_hostile_plugin_costs_the_others_nothing() {
         println!("99th percentile of the others: {calm:?} without, {troubled:?} with");
         assert!(troubled < calm + 2 * deadline, "{calm:?} {troubled:?}");
         let routing = &api.get("/status").ok()["policy"]["routing"];
-        let troubles = routing["troubles"].as_object().expect("counts");
-        let count: u64 = troubles.values().filter_map(Value::as_u64).sum();
+        let by_kind = routing["troubles"].as_object().expect("counts");
+        let count: u64 = by_kind.values().filter_map(Value::as_u64).sum();
         assert_eq!(count, 4, "{routing}");
         assert_eq!(routing["decides"], "plugin");
     }
