@@ -720,3 +720,58 @@ fn contents_are_recorded_when_that_is_wanted() {
         "{lines}"
     );
 }
+
+/// While guards are swapped, nothing slips through: each request is denied by the one or the other,
+/// in words that say which, and the collection is where it was on both instances.
+#[test]
+fn a_guard_holds_while_it_is_swapped() {
+    let cluster = Cluster::start();
+    let api = cluster.api();
+    let names = ["first", "second"];
+    for name in names {
+        let config = json!({ "protected": ["kept", name] }).to_string();
+        let label = json!({ "name": name, "config": config, "swap": true });
+        let component = default_component(Slot::CleanupGuard);
+        api.post_bytes(
+            "/admin/plugins/cleanup-guard/versions",
+            &pushed(&label, component),
+        )
+        .ok();
+    }
+    let id = api.create("kept");
+    let record = json!({ "ids": ["r"], "embeddings": [[1]] });
+    api.records(&id, "add", &record).ok();
+    let before = cluster.settle();
+    let is_over = AtomicBool::new(false);
+    let denied = thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut denied = 0_u64;
+            loop {
+                let told = api.delete(&format!("$D/collections/{id}")).refused(403);
+                assert!(
+                    told.contains("[kept] is protected by the rule `kept`"),
+                    "{told}"
+                );
+                let all = api.records(&id, "delete", &json!({ "ids": ["r"] }));
+                assert!(all.refused(403).contains("its last records"));
+                denied += 2;
+                if is_over.load(SeqCst) {
+                    return denied;
+                }
+            }
+        });
+        for number in 0..40 {
+            let to = json!({ "to": names[number % 2] });
+            api.post("/admin/plugins/cleanup-guard/swap", &to).ok();
+        }
+        is_over.store(true, SeqCst);
+        asking.join().expect("it asks")
+    });
+    assert!(denied >= 2);
+    assert_eq!(cluster.settle(), before);
+    let guard = api.get("/admin/plugins/cleanup-guard").ok();
+    assert!(
+        guard["swaps"].as_array().map_or(0, Vec::len) >= 40,
+        "{guard}"
+    );
+}
