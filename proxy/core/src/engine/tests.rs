@@ -127,9 +127,7 @@ impl World {
             markers: markers::Markers::default(),
         };
         world.ledger.write(&Write::Change(known_instances()));
-        for instance in [A, B] {
-            world.probe(instance, Probe::Answered);
-        }
+        world.both_answer();
         // What a proxy before may have had jobs do has settled, and the markers are renewed.
         world.pass(1_000);
         world
@@ -137,6 +135,21 @@ impl World {
 
     fn probe(&mut self, instance: InstanceIx, probe: Probe) {
         self.step(Event::Probed { instance, probe });
+    }
+
+    fn both_answer(&mut self) {
+        for instance in [A, B] {
+            self.probe(instance, Probe::Answered);
+        }
+    }
+
+    /// An instance has lost its copy of a collection.
+    fn lose(&mut self, collection: CollectionId, instance: InstanceIx) {
+        self.engine.change(vec![Change::Lost {
+            collection,
+            instance,
+            reason: "it is missing there".into(),
+        }]);
     }
 
     fn step(&mut self, event: Event) {

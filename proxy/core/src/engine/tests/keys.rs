@@ -37,19 +37,9 @@ impl World {
     }
 
     fn restart(&mut self) {
-        let mut snapshot = self.ledger.snapshot(2);
-        for instance in [A, B] {
-            let record = marked().instance(instance);
-            snapshot
-                .catalog
-                .apply(&Change::Instance { instance, record });
-        }
-        self.engine = Engine::restore(SETTINGS, snapshot, self.now);
-        self.sent.clear();
+        self.taken_over();
         self.unconfirmed.clear();
-        for instance in [A, B] {
-            self.probe(instance, Probe::Answered);
-        }
+        self.both_answer();
     }
 
     fn told(&self, ticket: u64) -> Option<u16> {

@@ -136,11 +136,7 @@ fn a_repair_overtakes_a_comparison() {
 fn a_copy_that_may_have_been_made_is_deleted_too() {
     let mut world = World::new();
     let collection = world.collection(1, "abc");
-    world.engine.change(vec![Change::Lost {
-        collection,
-        instance: B,
-        reason: "it is missing there".into(),
-    }]);
+    world.lose(collection, B);
     world.submit(Verb::DeleteCollection { collection }, Level::One);
     world.reply("A DELETE abc", 200);
     assert_eq!(world.lines(), ["B DELETE abc"]);

@@ -5,7 +5,7 @@ use super::*;
 
 impl World {
     /// Another proxy takes over, and has not seen the instances yet.
-    fn taken_over(&mut self) {
+    pub(super) fn taken_over(&mut self) {
         let mut snapshot = self.ledger.snapshot(2);
         for instance in [A, B] {
             let record = marked().instance(instance);
@@ -15,6 +15,15 @@ impl World {
         }
         self.engine = Engine::restore(SETTINGS, snapshot, self.now);
         self.sent.clear();
+    }
+
+    /// B is silent for so long that it is down, and answers then.
+    fn b_is_silent_for(&mut self, ms: u64) {
+        for probe in [Probe::Silent, Probe::Silent] {
+            self.probe(B, probe);
+        }
+        self.pass(ms);
+        self.probe(B, Probe::Answered);
     }
 
     /// A collection in whose lane A has refused the only entry, and B may have been sent it.
@@ -60,9 +69,7 @@ fn what_is_passed_over_is_not_trimmed_before_it_has_settled() {
     world.pass(2_000);
     assert_eq!(world.cursor_of_b(c), Position(0));
     world.taken_over();
-    for instance in [A, B] {
-        world.probe(instance, Probe::Answered);
-    }
+    world.both_answer();
     world.submit(add(c), Level::One);
     world.reply("A POST add", 201);
     assert!(world.lines().is_empty());
@@ -83,11 +90,7 @@ fn a_quarantined_copy_settles_before_it_is_rebuilt() {
     let source = A;
     world.step(Event::Repair { collection, source });
     world.end("B POST add", Sending::Silent);
-    for probe in [Probe::Silent, Probe::Silent] {
-        world.probe(B, probe);
-    }
-    world.pass(40_000);
-    world.probe(B, Probe::Answered);
+    world.b_is_silent_for(40_000);
     let is_rebuilt = |world: &World| !world.engine.report().jobs.is_empty();
     assert!(!is_rebuilt(&world), "B may just be carrying it out");
     world.pass(29_000);
@@ -102,18 +105,12 @@ fn a_quarantined_copy_settles_before_it_is_rebuilt() {
 fn what_a_job_has_sent_settles_as_well() {
     let mut world = World::new();
     let collection = world.collection(1, "abc");
-    world.engine.change(vec![Change::Lost {
-        collection,
-        instance: B,
-        reason: "it is missing there".into(),
-    }]);
+    world.lose(collection, B);
     world.pass(1_000);
     let is_rebuilt = |world: &World| !world.engine.report().jobs.is_empty();
     assert!(is_rebuilt(&world));
     world.taken_over();
-    for instance in [A, B] {
-        world.probe(instance, Probe::Answered);
-    }
+    world.both_answer();
     world.pass(999);
     assert!(!is_rebuilt(&world));
     world.pass(1);
@@ -122,11 +119,7 @@ fn what_a_job_has_sent_settles_as_well() {
     let job = JobId(1);
     let sending = Sending::Silent;
     world.step(Event::Told { job, sending });
-    for probe in [Probe::Silent, Probe::Silent] {
-        world.probe(B, probe);
-    }
-    world.pass(40_000);
-    world.probe(B, Probe::Answered);
+    world.b_is_silent_for(40_000);
     let is_going_on = |world: &World| world.engine.report().jobs[0].stage.is_some();
     world.pass(29_000);
     assert!(!is_going_on(&world), "B may just be carrying it out");
@@ -140,16 +133,10 @@ fn what_a_job_has_sent_settles_as_well() {
 fn a_quarantined_copy_does_not_keep_a_hopeless_write_open() {
     let mut world = World::new();
     let collection = world.collection(1, "abc");
-    world.engine.change(vec![Change::Lost {
-        collection,
-        instance: B,
-        reason: "it is missing there".into(),
-    }]);
+    world.lose(collection, B);
     world.submit(add(collection), Level::One);
     world.taken_over();
-    for instance in [A, B] {
-        world.probe(instance, Probe::Answered);
-    }
+    world.both_answer();
     for _ in 0..200 {
         world.pass(1_000);
         if world.lines().contains(&"A POST add") {
