@@ -8,11 +8,10 @@ use crate::{
     engine::{Payload, Wire},
     guard::Guard,
     ids::{CollectionId, InstanceIx},
-    jobs::chroma::Address,
     log::{RecordAct, Verb},
     outcome::{Failure, Sending},
     reply::{self, Reply},
-    route::{Action, route_of},
+    route::{Action, Captures, route_of},
     view::{Scope, View},
     write::Permit,
 };
@@ -96,10 +95,13 @@ impl LocalWrite {
             RecordAct::Delete => Action::DeleteRecords,
         };
         let route = route_of(action)?;
-        let captures = Address::copy(collection, collection.on(home)?).into_captures();
+        let Collection {
+            tenant, database, ..
+        } = collection;
+        let copy = Captures::copy(tenant, database, collection.on(home)?);
         Some(Wire {
             method: route.method,
-            target: route.render(&captures, "", None),
+            target: route.render(&copy, "", None),
             content_type: self.permit.entry.content_type.clone(),
             body: Payload::Entry {
                 body: None,

@@ -17,7 +17,7 @@ use achromat_core::{
     limits::REPLY_BYTES_MAX,
     outcome::Sending,
     reply::Reply,
-    route::Method,
+    route::{Action, Captures, Method, route_of},
 };
 use bytes::Bytes;
 use pingora_core::connectors::{ConnectorOptions, http::Connector};
@@ -160,8 +160,46 @@ impl Instances {
         }
     }
 
-    /// Asks a small question and takes in the whole answer.
-    pub async fn ask(
+    /// Asks something about an instance's copy of a collection, and takes in the whole answer. It
+    /// changes nothing, and each try has this long.
+    pub async fn ask_about(
+        &self,
+        instance: InstanceIx,
+        action: Action,
+        copy: &Captures<'_>,
+        body: Option<Bytes>,
+        deadline: Duration,
+    ) -> Result<Reply, ExchangeError> {
+        let route =
+            route_of(action).ok_or_else(|| ExchangeError::NotSent("no such route".to_owned()))?;
+        let target = route.render(copy, "", None);
+        self.ask(instance, route.method, &target, body, deadline)
+            .await
+    }
+
+    /// Asks a small question and takes in the whole answer. A connection that was let go says nothing
+    /// of the server: the next one is tried.
+    async fn ask(
+        &self,
+        instance: InstanceIx,
+        method: Method,
+        target: &str,
+        body: Option<Bytes>,
+        deadline: Duration,
+    ) -> Result<Reply, ExchangeError> {
+        let mut stale = 0;
+        loop {
+            let asked = self.ask_once(instance, method, target, body.clone(), deadline);
+            match asked.await {
+                Err(ExchangeError::Closed { reused: true }) if stale < STALE_CONNECTIONS_MAX => {
+                    stale += 1;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn ask_once(
         &self,
         instance: InstanceIx,
         method: Method,
@@ -191,20 +229,15 @@ impl Instances {
     /// Asks for the marker, or for the heartbeat of an instance that has none yet.
     pub async fn probe(&self, instance: InstanceIx, marker: Option<Marker>) -> Probe {
         let target = health::probe_target(marker);
-        for _ in 0..STALE_CONNECTIONS_MAX {
-            let deadline = self.timing.probe;
-            let asked = self.ask(instance, Method::Get, &target, None, deadline);
-            match asked.await {
-                // A connection that was let go says nothing of the server: try the next.
-                Err(ExchangeError::Closed { reused: true }) => {}
-                Ok(reply) => return health::judge_probe(marker, &reply),
-                Err(ExchangeError::Refused(_)) => return Probe::Refused,
-                // It may be frozen, or out of reach, and go on with what it holds.
-                Err(ExchangeError::NotSent(_) | ExchangeError::Silent) => return Probe::Silent,
-                Err(ExchangeError::Closed { .. } | ExchangeError::Garbled(_)) => break,
-            }
+        let deadline = self.timing.probe;
+        let asked = self.ask(instance, Method::Get, &target, None, deadline);
+        match asked.await {
+            Ok(reply) => health::judge_probe(marker, &reply),
+            Err(ExchangeError::Refused(_)) => Probe::Refused,
+            // It may be frozen, or out of reach, and go on with what it holds.
+            Err(ExchangeError::NotSent(_) | ExchangeError::Silent) => Probe::Silent,
+            Err(ExchangeError::Closed { .. } | ExchangeError::Garbled(_)) => Probe::Odd,
         }
-        Probe::Odd
     }
 }
 

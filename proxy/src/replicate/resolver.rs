@@ -1,25 +1,21 @@
 //! Asks an instance what a delete would hit, before the delete is logged.
 
-use std::{borrow::Cow, time::Duration};
+use std::time::Duration;
 
 use achromat_core::{
     engine::Question,
     guard::Guard,
     ids::InstanceIx,
-    outcome::Sending,
     reply::Reply,
     resolve::{Unresolved, resolution},
-    route::{Action, Captures, route_of},
+    route::{Action, Captures},
 };
 use bytes::Bytes;
 
-use crate::instances::{ExchangeError, Instances};
+use crate::instances::Instances;
 
 /// For each of the two questions.
 const DEADLINE: Duration = Duration::from_secs(10);
-
-/// Connections from the pool that may turn out to be dead before a fresh one is used.
-const STALE_CONNECTIONS_MAX: usize = 8;
 
 pub(super) async fn resolve(
     guard: &Guard,
@@ -51,25 +47,13 @@ async fn ask(
     action: Action,
     body: Option<Bytes>,
 ) -> Result<Reply, Unresolved> {
-    let captures = Captures {
-        tenant: Some(Cow::Borrowed(&question.tenant)),
-        database: Some(Cow::Borrowed(&question.database)),
-        collection: Some(Cow::Owned(question.id.to_string())),
-        name: None,
-    };
-    let route = route_of(action)
-        .ok_or_else(|| Unresolved::of(&Sending::NotSent("no such route".to_owned())))?;
-    let target = route.render(&captures, "", None);
-    let mut stale = 0;
-    loop {
-        let asked = instances.ask(instance, route.method, &target, body.clone(), DEADLINE);
-        match asked.await {
-            // A connection that was let go says nothing of the server: try the next.
-            Err(ExchangeError::Closed { reused: true }) if stale < STALE_CONNECTIONS_MAX => {
-                stale += 1;
-            }
-            Ok(reply) => return Ok(reply),
-            Err(error) => return Err(Unresolved::of(&error.into())),
-        }
-    }
+    let Question {
+        tenant,
+        database,
+        id,
+        ..
+    } = question;
+    let copy = Captures::copy(tenant, database, *id);
+    let asked = instances.ask_about(instance, action, &copy, body, DEADLINE);
+    asked.await.map_err(|error| Unresolved::of(&error.into()))
 }

@@ -6,20 +6,16 @@ use achromat_core::{
     catalog::Collection,
     guard::Guard,
     ids::InstanceIx,
-    limits::REPLY_BYTES_MAX,
     log::{Entry, RecordAct, Verb},
     record,
     resolve::resolution,
-    route::{Action, Captures, route_of},
+    route::{Action, Captures},
     view::{Scope, View},
 };
 use bytes::Bytes;
 
 use super::App;
-use crate::{
-    instances::Request,
-    policy::{Counted, Generation, GuardSlot},
-};
+use crate::policy::{Counted, Generation, GuardSlot};
 
 /// For one instance to say it.
 const COUNT_DEADLINE: Duration = Duration::from_secs(10);
@@ -78,28 +74,11 @@ impl App {
         action: Action,
         body: Option<Bytes>,
     ) -> Option<Bytes> {
-        let route = route_of(action)?;
-        let id = collection.on(instance)?.0.to_string();
-        let captures = Captures {
-            tenant: Some(collection.tenant.as_ref().into()),
-            database: Some(collection.database.as_ref().into()),
-            collection: Some(id.into()),
-            ..Captures::default()
-        };
-        let request = Request {
-            method: route.method,
-            target: &route.render(&captures, "", None),
-            headers: None,
-            content_type: body.is_some().then_some("application/json"),
-            body,
-            is_probe: false,
-        };
-        let exchange = self.instances.exchange(instance, request, COUNT_DEADLINE);
-        let whole = exchange.await.ok()?.whole(REPLY_BYTES_MAX);
-        let reply = tokio::time::timeout(COUNT_DEADLINE, whole)
-            .await
-            .ok()?
-            .ok()?;
+        let id = collection.on(instance)?;
+        let copy = Captures::copy(&collection.tenant, &collection.database, id);
+        let instances = &self.instances;
+        let asked = instances.ask_about(instance, action, &copy, body, COUNT_DEADLINE);
+        let reply = asked.await.ok()?;
         reply.is_success().then_some(reply.body)
     }
 }

@@ -52,11 +52,6 @@ impl Address {
         address
     }
 
-    /// What stands in its path.
-    pub(crate) fn into_captures(self) -> Captures<'static> {
-        self.captures
-    }
-
     /// A collection on one instance.
     pub(crate) fn copy(collection: &Collection, id: InstanceId) -> Self {
         Self::named(&collection.tenant, &collection.database, &id.0.to_string())

@@ -13,6 +13,8 @@ use std::{borrow::Cow, fmt};
 pub use table::ROUTES;
 pub use target::{Target, TargetError, push_segment};
 
+use crate::ids::InstanceId;
+
 /// A request method that Chroma knows. HEAD is GET whose answer has no body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "they are what they say")]
@@ -133,6 +135,18 @@ pub struct Captures<'a> {
     pub database: Option<Cow<'a, str>>,
     pub collection: Option<Cow<'a, str>>,
     pub name: Option<Cow<'a, str>>,
+}
+
+impl<'a> Captures<'a> {
+    /// A collection on one instance.
+    pub fn copy(tenant: &'a str, database: &'a str, id: InstanceId) -> Self {
+        Self {
+            tenant: Some(tenant.into()),
+            database: Some(database.into()),
+            collection: Some(id.to_string().into()),
+            name: None,
+        }
+    }
 }
 
 /// Why no row was found.
