@@ -3,11 +3,7 @@
 
 use std::sync::Arc;
 
-use achromat_core::{
-    catalog::Collection,
-    reply::Reply,
-    write::{WriteRules, permit_cleanup},
-};
+use achromat_core::{catalog::Collection, reply::Reply, write::permit_cleanup};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -102,11 +98,7 @@ impl Admin {
         let why = |reply: &Reply| String::from_utf8_lossy(&reply.body).into_owned();
         let permit = {
             let view = self.replicator.view();
-            let rules = WriteRules {
-                catalog: &view.catalog,
-                guard: &self.guard,
-                levels: self.facts.retrying.levels,
-            };
+            let rules = self.rules(&view);
             permit_cleanup(rules, collection.id, clock::fresh()).map_err(|reply| why(&reply))?
         };
         let name = collection.name.as_ref();

@@ -8,7 +8,7 @@ use achromat_core::{
     log::{Letter, Verb},
     reply::Reply,
     view::View,
-    write::{Levels, WriteRules, permit_again},
+    write::{Levels, permit_again},
 };
 use serde::Serialize;
 use uuid::Uuid;
@@ -128,16 +128,10 @@ impl Admin {
             let (letter, body) = found.ok_or_else(|| unknown(text))?;
             let permit = {
                 let view = self.replicator.view();
-                let rules = WriteRules {
-                    catalog: &view.catalog,
-                    guard: &self.guard,
-                    levels: self.facts.retrying.levels,
-                };
-                let permit = permit_again(rules, letter, body, clock::fresh())?;
+                let permit = permit_again(self.rules(&view), letter, body, clock::fresh())?;
                 let (guard, counted) = (&self.facts.policies.guard, Counted::default());
                 let generation = guard.generation();
-                guard.permits(&generation, &view.catalog, permit.entry(), asker, counted)?;
-                permit.judged_by(&view.catalog)
+                guard.pass(&generation, &view.catalog, permit, asker, counted)?
             };
             tracing::info!(letter = text, "an operator retries a letter");
             let deadline = self.facts.retrying.deadline;

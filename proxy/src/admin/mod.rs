@@ -16,6 +16,7 @@ use std::{sync::Arc, time::Duration};
 
 use achromat_core::{
     catalog::Collection, guard::Guard, health::Standing, ids::Key, reply::Reply, route::Target,
+    view::View, write::WriteRules,
 };
 use bytes::Bytes;
 use http::Method;
@@ -247,6 +248,15 @@ impl Admin {
             Call::Scalability => json(200, &state.scalability()),
             Call::Jobs => json(200, &state.jobs()),
             _ => json(200, &state.status()),
+        }
+    }
+
+    /// What an operator's writes are judged by.
+    fn rules<'a>(&'a self, view: &'a View) -> WriteRules<'a> {
+        WriteRules {
+            catalog: &view.catalog,
+            guard: &self.guard,
+            levels: self.facts.retrying.levels,
         }
     }
 

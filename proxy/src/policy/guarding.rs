@@ -8,6 +8,7 @@ use achromat_core::{
     log::{Entry, RecordAct, Verb},
     policy::{Permission, Subject},
     reply::{self, Reply},
+    write::Permit,
 };
 use http::HeaderMap;
 use serde_json::value::RawValue;
@@ -200,7 +201,7 @@ impl Asked<GuardSlot> for Concern<'_> {
 impl Slot<GuardSlot> {
     /// Whether a write may destroy what it would; the refusal says why not. What destroys nothing is
     /// not asked about.
-    pub fn permits(
+    fn permits(
         &self,
         generation: &Generation<GuardSlot>,
         catalog: &Catalog,
@@ -263,6 +264,24 @@ impl Slot<GuardSlot> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Lets a write pass that may destroy what it would. What a plugin has allowed by name is what is
+    /// destroyed in its turn, and nothing that came after it.
+    pub fn pass(
+        &self,
+        generation: &Generation<GuardSlot>,
+        catalog: &Catalog,
+        permit: Permit,
+        asker: Asker<'_>,
+        counted: Counted,
+    ) -> Result<Permit, Reply> {
+        self.permits(generation, catalog, permit.entry(), asker, counted)?;
+        Ok(if generation.is_native() {
+            permit
+        } else {
+            permit.judged_by(catalog)
+        })
     }
 
     /// Whether an operator may do something; the reason when not.

@@ -64,13 +64,7 @@ impl App {
             headers: &asked.intake.headers,
         };
         let counted = self.count(generation, view, permit.entry()).await;
-        guard.permits(generation, &view.catalog, permit.entry(), asker, counted)?;
-        // What a plugin has allowed by name is what is destroyed, and nothing that came after it.
-        Ok(if generation.is_native() {
-            permit
-        } else {
-            permit.judged_by(&view.catalog)
-        })
+        guard.pass(generation, &view.catalog, permit, asker, counted)
     }
 
     /// Asks who says where a write goes first, and who says when it is answered.
