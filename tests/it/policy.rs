@@ -11,6 +11,7 @@ use achromat::policy::{
     RoutingQuestion, RoutingSlot, Slot, Source, Standing, TroubleKind, Version, WalSlot, World,
     default_source,
     limits::{Budget, TROUBLES_MAX},
+    plain,
 };
 use achromat_core::policy::{Eligibility, Permission, Routing, Slot as SlotName};
 use achromat_tests::{
@@ -54,16 +55,7 @@ fn load<W: World>(source: &Source, facts: &Arc<W::Facts>) -> Arc<Version<W>> {
 fn operation(number: u64) -> Operation<'static> {
     Operation {
         number,
-        action: Action::Query,
-        class: Class::Read,
-        body_bytes: 0,
-        tenant: None,
-        database: None,
-        collection: None,
-        collection_id: None,
-        client: None,
-        sizes: None,
-        headers: None,
+        ..plain(Action::Query, Class::Read)
     }
 }
 

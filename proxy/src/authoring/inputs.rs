@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, de};
 use smallvec::SmallVec;
 
 use crate::policy::{
-    ACTIONS, Action, CLASSES, Class, DEEDS, Deed, Header, InstanceState, Member, Operation, Parts,
-    Question, Records, RoutingQuestion, STANDINGS, Sizes, Standing, Uuid, Wanted, chosen, named,
+    ACTIONS, Action, Class, Deed, Header, InstanceState, Member, Operation, Parts, Question,
+    Records, RoutingQuestion, Sizes, Standing, Uuid, Wanted, chosen, words,
 };
 
 /// A request.
@@ -64,30 +64,14 @@ impl<'de> Deserialize<'de> for Headers {
 }
 
 fn action<'de, D: Deserializer<'de>>(from: D) -> Result<(Action, Class), D::Error> {
-    let word = String::deserialize(from)?;
-    let found = ACTIONS.into_iter().find(|(known, ..)| *known == word);
-    let (_, action, class) = found.ok_or_else(|| unknown("action", &word))?;
+    let wanted = words::deserialize(from)?;
+    let found = ACTIONS.into_iter().find(|(_, action, _)| *action == wanted);
+    let (_, action, class) = found.ok_or_else(|| de::Error::custom("it has no class"))?;
     Ok((action, class))
 }
 
 fn class<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Class>, D::Error> {
-    let word = String::deserialize(from)?;
-    let found = named(&CLASSES, &word);
-    found.map(Some).ok_or_else(|| unknown("class", &word))
-}
-
-fn standing<'de, D: Deserializer<'de>>(from: D) -> Result<Standing, D::Error> {
-    let word = String::deserialize(from)?;
-    named(&STANDINGS, &word).ok_or_else(|| unknown("standing", &word))
-}
-
-fn deed<'de, D: Deserializer<'de>>(from: D) -> Result<Deed, D::Error> {
-    let word = String::deserialize(from)?;
-    named(&DEEDS, &word).ok_or_else(|| unknown("deed", &word))
-}
-
-fn unknown<E: de::Error>(what: &str, word: &str) -> E {
-    E::custom(format!("there is no {what} {word:?} in wit/"))
+    words::deserialize(from).map(Some)
 }
 
 impl OperationInput {
@@ -196,7 +180,7 @@ fn uuid_of(uuid: uuid::Uuid) -> Uuid {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct InstanceInput {
     pub(super) name: String,
-    #[serde(default = "up", deserialize_with = "standing")]
+    #[serde(default = "up", with = "words")]
     pub(super) standing: Standing,
     /// When it is not said: as its standing is.
     pub(super) eligible: Option<bool>,
@@ -305,7 +289,7 @@ pub(super) struct GuardInput {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct QuestionInput {
-    #[serde(deserialize_with = "deed")]
+    #[serde(with = "words")]
     pub(super) deed: Deed,
     pub(super) tenant: Option<String>,
     pub(super) database: Option<String>,

@@ -31,7 +31,7 @@ mod tests;
 mod trial;
 mod trouble;
 mod version;
-mod words;
+pub mod words;
 mod world;
 
 pub use achromat_core::policy::{Digest, WrongDigest};
@@ -64,6 +64,6 @@ pub use self::{
     trial::{Difference, Tried},
     trouble::{Trouble, TroubleKind},
     version::{Source, Version, Wanted},
-    words::{ACTIONS, CLASSES, DEEDS, PARTS, STANDINGS, named, word},
-    world::{GuardSlot, Member, RoutingQuestion, RoutingSlot, WalSlot, World},
+    words::{ACTIONS, DEEDS, PARTS},
+    world::{GuardSlot, Member, RoutingQuestion, RoutingSlot, WalSlot, World, plain},
 };

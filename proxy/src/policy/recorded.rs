@@ -18,6 +18,7 @@ use super::{
     },
     request::uuid,
     version::Wanted,
+    words,
     world::{GuardSlot, RoutingQuestion, RoutingSlot, WalSlot},
 };
 
@@ -58,94 +59,13 @@ impl Taking<'_> {
     }
 }
 
-/// Gives the words of `wit/` to the values of an enum.
-macro_rules! words {
-    ($name:ident, $type:ident: $($value:ident = $word:literal),* $(,)?) => {
-        mod $name {
-            use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-            use super::$type;
-
-            pub(super) fn serialize<S: Serializer>(
-                value: &$type,
-                serializer: S,
-            ) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(match value {
-                    $($type::$value => $word,)*
-                })
-            }
-
-            pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-                deserializer: D,
-            ) -> Result<$type, D::Error> {
-                let word = String::deserialize(deserializer)?;
-                match word.as_str() {
-                    $($word => Ok($type::$value),)*
-                    _ => Err(D::Error::unknown_variant(&word, &[$($word),*])),
-                }
-            }
-        }
-    };
-}
-
-words!(class, Class: System = "system", Read = "read", Write = "write", Destructive = "destructive");
-
-words!(standing, Standing: Up = "up", Suspect = "suspect", Down = "down");
-
-words!(deed, Deed:
-    DeleteRecords = "delete-records",
-    DeleteCollection = "delete-collection",
-    RenameCollection = "rename-collection",
-    DeleteDatabase = "delete-database",
-    Reset = "reset",
-    DeleteMapping = "delete-mapping",
-    Cleanup = "cleanup",
-    Trim = "trim",
-    AdminDelete = "admin-delete",
-);
-
-words!(action, Action:
-    System = "system",
-    Reset = "reset",
-    CollectionByResourceName = "collection-by-resource-name",
-    CreateTenant = "create-tenant",
-    GetTenant = "get-tenant",
-    UpdateTenant = "update-tenant",
-    ListDatabases = "list-databases",
-    CreateDatabase = "create-database",
-    GetDatabase = "get-database",
-    DeleteDatabase = "delete-database",
-    ListCollections = "list-collections",
-    CreateCollection = "create-collection",
-    CountCollections = "count-collections",
-    GetCollection = "get-collection",
-    GetCollectionById = "get-collection-by-id",
-    UpdateCollection = "update-collection",
-    DeleteCollection = "delete-collection",
-    Add = "add",
-    Update = "update",
-    Upsert = "upsert",
-    DeleteRecords = "delete-records",
-    Get = "get",
-    Query = "query",
-    Search = "search",
-    Count = "count",
-    IndexingStatus = "indexing-status",
-    Fork = "fork",
-    ForkCount = "fork-count",
-    AttachFunction = "attach-function",
-    GetFunction = "get-function",
-    DetachFunction = "detach-function",
-    Other = "other",
-);
-
 /// A request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RecordedOperation {
     pub(super) number: u64,
-    #[serde(with = "action")]
+    #[serde(with = "words")]
     pub(super) action: Action,
-    #[serde(with = "class")]
+    #[serde(with = "words")]
     pub(super) class: Class,
     pub(super) body_bytes: u32,
     pub(super) tenant: Option<String>,
@@ -170,7 +90,7 @@ pub struct RecordedRouting {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct RecordedState {
     index: u8,
-    #[serde(with = "standing")]
+    #[serde(with = "words")]
     standing: Standing,
     eligible: bool,
     in_flight: u32,
@@ -182,7 +102,7 @@ pub(super) struct RecordedState {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RecordedConcern {
     pub(super) number: u64,
-    #[serde(with = "deed")]
+    #[serde(with = "words")]
     pub(super) deed: Deed,
     pub(super) tenant: Option<String>,
     pub(super) database: Option<String>,

@@ -32,16 +32,7 @@ fn states(count: u8) -> Vec<InstanceState> {
 fn query<'a>(number: u64) -> Operation<'a> {
     Operation {
         number,
-        action: Action::Query,
-        class: Class::Read,
-        body_bytes: 0,
-        tenant: None,
-        database: None,
-        collection: None,
-        collection_id: None,
-        client: None,
-        sizes: None,
-        headers: None,
+        ..plain(Action::Query, Class::Read)
     }
 }
 

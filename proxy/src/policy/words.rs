@@ -1,6 +1,8 @@
 //! The contract's words, as they stand in `wit/`: what files and answers call actions, parts and the
 //! rest.
 
+use serde::{Deserialize, Deserializer, Serializer, de, ser};
+
 use super::contract::{
     guard::exports::achromat::policy::guard_policy::Deed,
     routing::{
@@ -103,16 +105,60 @@ pub const PARTS: [(&str, Parts); 6] = [
     ("sizes", Parts::SIZES),
 ];
 
-/// What a word means.
-pub fn named<T: Copy>(words: &[(&str, T)], wanted: &str) -> Option<T> {
-    let found = words.iter().find(|(word, _)| *word == wanted)?;
-    Some(found.1)
+/// What has words in the contract.
+pub trait Word: Copy + PartialEq + 'static {
+    /// What it is, for messages.
+    const WHAT: &'static str;
+
+    /// Every value, with its word.
+    fn words() -> impl Iterator<Item = (&'static str, Self)>;
 }
 
-/// What something is called.
-pub fn word<T: PartialEq>(words: &[(&'static str, T)], wanted: &T) -> Option<&'static str> {
-    let found = words.iter().find(|(_, meaning)| meaning == wanted)?;
-    Some(found.0)
+impl Word for Action {
+    const WHAT: &'static str = "action";
+
+    fn words() -> impl Iterator<Item = (&'static str, Self)> {
+        ACTIONS.into_iter().map(|(word, action, _)| (word, action))
+    }
+}
+
+impl Word for Class {
+    const WHAT: &'static str = "class";
+
+    fn words() -> impl Iterator<Item = (&'static str, Self)> {
+        CLASSES.into_iter()
+    }
+}
+
+impl Word for Standing {
+    const WHAT: &'static str = "standing";
+
+    fn words() -> impl Iterator<Item = (&'static str, Self)> {
+        STANDINGS.into_iter()
+    }
+}
+
+impl Word for Deed {
+    const WHAT: &'static str = "deed";
+
+    fn words() -> impl Iterator<Item = (&'static str, Self)> {
+        DEEDS.into_iter()
+    }
+}
+
+/// Writes a value as its word, for serde.
+pub fn serialize<T: Word, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+    let word = T::words().find(|(_, known)| known == value);
+    let (word, _) = word.ok_or_else(|| ser::Error::custom("it has no word in wit/"))?;
+    to.serialize_str(word)
+}
+
+/// Reads a value from its word, for serde.
+pub fn deserialize<'de, T: Word, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+    let word = String::deserialize(from)?;
+    let value = T::words().find(|(known, _)| *known == word);
+    let none = || de::Error::custom(format!("there is no {} {word:?} in wit/", T::WHAT));
+    value.map(|(_, value)| value).ok_or_else(none)
 }
 
 #[cfg(test)]

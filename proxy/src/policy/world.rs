@@ -100,8 +100,8 @@ fn refusal(refusal: types::Refusal) -> Result<Refusal, Nonsense> {
     Refusal::new(status, refusal.message, refusal.retry_after_s)
 }
 
-/// A request without any of the parts that may be wanted.
-fn plain(action: types::Action, class: types::Class) -> Operation<'static> {
+/// A request without any of the parts that may be wanted, of number 0.
+pub fn plain(action: types::Action, class: types::Class) -> Operation<'static> {
     Operation {
         number: 0,
         action,
