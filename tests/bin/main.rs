@@ -10,6 +10,10 @@ use std::process::ExitCode;
 use achromat_tests::chaos::{self, Options};
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
+/// Achromat's, because this is Achromat too.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
     // Achromat reads its own arguments.
