@@ -17,3 +17,4 @@ pub mod run;
 pub mod serve;
 pub mod store;
 pub mod telemetry;
+pub mod trash;

@@ -18,6 +18,7 @@ use crate::{
     replicate::{self, Parts, Replicator, Running},
     serve::{App, Listening},
     store::{InstanceNames, MemoryStore, SqliteStore, Store, StoreError, VersionStore},
+    trash::{Purge, Purging},
 };
 
 /// Why a proxy does not start.
@@ -50,6 +51,7 @@ pub struct Achromat {
     lifecycle: Arc<Lifecycle>,
     keys: Keys,
     _watching: Watching,
+    _purging: Purging,
 }
 
 /// The store, once for each of its uses.
@@ -102,6 +104,13 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         },
         started: Instant::now(),
     };
+    let purging = Purge {
+        replicator: replicator.clone(),
+        guard: Arc::clone(&guard),
+        levels: config.serve.levels,
+        deadline: config.serve.write_deadline,
+    };
+    let purging = purging.start();
     let admin = Admin::new(
         facts,
         Arc::clone(&instances),
@@ -119,6 +128,7 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         lifecycle,
         keys: config.keys,
         _watching: watching,
+        _purging: purging,
     })
 }
 

@@ -26,4 +26,5 @@ mod sim;
 mod slots;
 mod suite;
 mod tidy;
+mod trash;
 mod verify;

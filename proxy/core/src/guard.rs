@@ -41,6 +41,16 @@ pub struct Denial {
     pub rule: Arc<str>,
 }
 
+impl Denial {
+    fn new(what: &'static str, collection: &Collection, rule: &Arc<str>) -> Self {
+        Self {
+            what,
+            collection: Arc::clone(&collection.name),
+            rule: Arc::clone(rule),
+        }
+    }
+}
+
 impl Guard {
     /// A guard of these names and patterns.
     pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Self {
@@ -76,12 +86,18 @@ impl Guard {
     fn check(&self, what: &'static str, collection: &Collection) -> Result<(), Denial> {
         match self.rule_for(&collection.name) {
             None => Ok(()),
-            Some(rule) => Err(Denial {
-                what,
-                collection: Arc::clone(&collection.name),
-                rule: Arc::clone(rule),
-            }),
+            Some(rule) => Err(Denial::new(what, collection, rule)),
         }
+    }
+
+    /// The same for what hits collections that nobody has named: those in the trash were promised
+    /// to be there for a while.
+    fn check_unnamed(&self, what: &'static str, collection: &Collection) -> Result<(), Denial> {
+        if collection.is_in_trash() {
+            let rule = "what is in the trash stays until its time is over";
+            return Err(Denial::new(what, collection, &rule.into()));
+        }
+        self.check(what, collection)
     }
 
     /// Whether a collection may be deleted.
@@ -113,14 +129,14 @@ impl Guard {
     ) -> Result<(), Denial> {
         catalog
             .collections_in(tenant, database)
-            .try_for_each(|collection| self.check("deleting its database", collection))
+            .try_for_each(|collection| self.check_unnamed("deleting its database", collection))
     }
 
     /// Whether everything may be deleted.
     pub fn reset(&self, catalog: &Catalog) -> Result<(), Denial> {
         catalog
             .collections()
-            .try_for_each(|collection| self.check("a reset", collection))
+            .try_for_each(|collection| self.check_unnamed("a reset", collection))
     }
 }
 

@@ -31,6 +31,7 @@ pub mod reply;
 pub mod resolve;
 pub mod route;
 pub mod time;
+pub mod trash;
 pub mod view;
 pub mod write;
 pub mod writing;

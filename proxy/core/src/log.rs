@@ -98,6 +98,15 @@ impl Verb {
         }
     }
 
+    /// The name that a collection has when the entry is done.
+    pub fn new_name(&self) -> Option<&str> {
+        match self {
+            Self::CreateCollection { name, .. } => name.as_deref(),
+            Self::ModifyCollection { new_name, .. } => new_name.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The one collection that the entry is about, be it that it makes it.
     pub fn subject_or_made(&self) -> Option<CollectionId> {
         match self {

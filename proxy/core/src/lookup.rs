@@ -246,6 +246,9 @@ fn list_collections(catalog: &Catalog, body: &Bytes, page: Page) -> Option<Bytes
         .iter()
         .filter_map(|element| {
             let collection = catalog.of_instance_id(InstanceId(element.named.id))?;
+            if collection.is_in_trash() {
+                return None;
+            }
             Some(((collection.made_at, collection.id), element))
         })
         .collect();

@@ -7,6 +7,7 @@ use crate::{
     ids::{InstanceId, Key},
     log::RecordAct,
     route::Method,
+    trash,
 };
 
 /// A whole answer: Chroma's, or one of ours.
@@ -116,6 +117,14 @@ pub fn no_such_collection(name: &str) -> Reply {
 pub fn name_is_taken() -> Reply {
     let message = "Database error: error returned from database: (code: 2067) UNIQUE constraint failed: collections.name, collections.database_id";
     Reply::error(500, "InternalError", message)
+}
+
+/// 400 for a name that clients can't give.
+pub fn name_is_reserved() -> Reply {
+    let prefix = trash::PREFIX;
+    malformed(&format!(
+        "Names that begin with {prefix} belong to the trash: choose another one"
+    ))
 }
 
 /// 403 with the rule that forbids it.

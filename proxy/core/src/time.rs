@@ -28,6 +28,15 @@ impl Add<Duration> for Instant {
 }
 
 /// Milliseconds since 1970, for people and for the log. It may jump, so nothing is decided by
-/// it but when a key is old enough to be forgotten.
+/// it but when a key is old enough to be forgotten, and how long something stays in the trash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WallTime(pub u64);
+
+impl Add<Duration> for WallTime {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(span))
+    }
+}

@@ -17,6 +17,7 @@ use crate::{
     reply::{self, Reply},
     route::{Action, Captures},
     time::WallTime,
+    trash,
 };
 
 /// Ids that an entry needs, minted by the shell.
@@ -195,6 +196,9 @@ pub fn permit(
     fresh: Fresh,
 ) -> Result<Permit, Reply> {
     let verb = rules.verb(action, captures, &body, fresh)?;
+    if verb.new_name().is_some_and(trash::holds) {
+        return Err(reply::name_is_reserved());
+    }
     rules.permit(Entry {
         id: fresh.entry,
         logged_at: fresh.logged_at,
@@ -275,15 +279,25 @@ impl WriteRules<'_> {
         };
         let destroys_all = matches!(entry.verb, Verb::Reset | Verb::DeleteDatabase { .. });
         Ok(Permit {
-            entry,
             level,
+            must_resolve,
+            guard: destroys_all.then(|| self.guard.clone()),
+            ..self.unguarded(entry)
+        })
+    }
+
+    /// A write of ours that no guard is asked about.
+    pub(crate) fn unguarded(&self, entry: Entry) -> Permit {
+        Permit {
+            entry,
+            level: self.levels.schema,
             accepts_when_down: false,
             executor: None,
-            must_resolve,
+            must_resolve: false,
             needs_ids: false,
-            guard: destroys_all.then(|| self.guard.clone()),
+            guard: None,
             judged: None,
-        })
+        }
     }
 
     /// What the write does.
@@ -506,6 +520,73 @@ mod tests {
             "permitted"
         );
         assert_eq!(modify(r#"{"new_metadata":{"a":1}}"#), "permitted");
+    }
+
+    /// What is in the trash is found by nobody, and keeps its database from being deleted; names like
+    /// its own can't be given.
+    #[test]
+    fn the_trash_is_out_of_clients_reach() {
+        let mut catalog = catalog();
+        let notes = CollectionId(Uuid::from_u128(3));
+        let guard = Guard::default();
+        let levels = Levels {
+            records: Level::One,
+            schema: Level::All,
+        };
+        let deletion = Entry {
+            id: EntryId(Uuid::nil()),
+            logged_at: WallTime(0),
+            verb: Verb::DeleteCollection { collection: notes },
+            content_type: None,
+            body: Bytes::new(),
+            key: None,
+            retries: None,
+        };
+        let rules = WriteRules {
+            catalog: &catalog,
+            guard: &guard,
+            levels,
+        };
+        let permit = rules.permit(deletion).unwrap();
+        let until = WallTime(1_794_000_000_000);
+        let permit = permit.into_trash(&catalog, until).unwrap();
+        let name = Arc::<str>::from(permit.entry().verb.new_name().unwrap());
+        assert_eq!(
+            *name,
+            *"achromat-trash.1794000000000.00000000000000000000000000000003.notes"
+        );
+        assert_eq!(
+            permit.entry().body,
+            format!(r#"{{"new_name":"{name}"}}"#).as_bytes()
+        );
+
+        assert_eq!(catalog.count_in("t", "e"), 1);
+        catalog.apply(&Change::Renamed {
+            collection: notes,
+            name: Arc::clone(&name),
+        });
+        assert_eq!(catalog.count_in("t", "e"), 0);
+        for reference in [
+            &*name,
+            &notes.to_string(),
+            &Uuid::from_u128(0xa03).to_string(),
+        ] {
+            for prefer in [Prefer::Name, Prefer::Id] {
+                assert_eq!(catalog.resolve("t", "e", reference, prefer), None);
+            }
+        }
+        assert!(guard.delete_database(&catalog, "t", "e").is_err());
+        assert!(guard.reset(&catalog).is_err());
+        assert!(guard.delete_database(&catalog, "t", "d").is_ok());
+        let found: Vec<_> = trash::contents(&catalog).collect();
+        assert_eq!((found.len(), found[0].1.name), (1, "notes"));
+        assert_eq!(found[0].1.until, until);
+
+        let create = |name: &str| judged(&format!(r#"POST $D/collections {{"name":"{name}"}}"#));
+        assert_eq!(create(&name), "400");
+        assert_eq!(create("achromat-tras"), "permitted");
+        let modify = |body| judged(&format!("PUT $D/collections/{} {body}", Uuid::from_u128(2)));
+        assert_eq!(modify(r#"{"new_name":"achromat-trash.1.2.x"}"#), "400");
     }
 
     /// Deletes that could empty the protected collection, or that have a limit, are looked into.

@@ -1,13 +1,13 @@
 //! Clean-up: collections that fit the patterns of what may be cleaned up are deleted, one after the
 //! other, each past the guard.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use achromat_core::{catalog::Collection, reply::Reply, write::permit_cleanup};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, Asker, Deed, json, problem};
+use super::{Admin, Asker, json, problem};
 use crate::{clock, replicate::Told};
 
 #[derive(Debug, Default, Deserialize)]
@@ -68,7 +68,8 @@ impl Admin {
         };
         let view = Arc::clone(&self.replicator.view());
         let all = view.catalog.collections();
-        let fits = |c: &&Arc<Collection>| which.has(c) && self.guard.cleans(&c.name);
+        let fits =
+            |c: &&Arc<Collection>| which.has(c) && self.guard.cleans(&c.name) && !c.is_in_trash();
         let mut told = Cleanup {
             dry_run: which.dry_run,
             deleted: Vec::new(),
@@ -76,8 +77,8 @@ impl Admin {
         };
         for collection in all.filter(fits) {
             let done = match self.may_clean(collection, asker) {
-                Ok(()) if !which.dry_run => self.clean(collection).await,
-                judged => judged,
+                Ok(trash) if !which.dry_run => self.clean(collection, trash).await,
+                judged => judged.map(|_| ()),
             };
             match done {
                 Ok(()) => told.deleted.push(Line::new(collection, None)),
@@ -87,19 +88,29 @@ impl Admin {
         json(200, &told)
     }
 
-    fn may_clean(&self, collection: &Collection, asker: Asker<'_>) -> Result<(), String> {
+    /// Whether it may be cleaned up, and for how long it must be possible to undo that.
+    fn may_clean(
+        &self,
+        collection: &Collection,
+        asker: Asker<'_>,
+    ) -> Result<Option<Duration>, String> {
         self.guard
             .delete(collection)
             .map_err(|denial| denial.to_string())?;
-        self.asked_guard(Deed::Cleanup, Some(collection), None, asker)
+        self.facts.policies.guard.cleans(collection, asker)
     }
 
-    async fn clean(&self, collection: &Collection) -> Result<(), String> {
+    async fn clean(&self, collection: &Collection, trash: Option<Duration>) -> Result<(), String> {
         let why = |reply: &Reply| String::from_utf8_lossy(&reply.body).into_owned();
         let permit = {
             let view = self.replicator.view();
-            let rules = self.rules(&view);
-            permit_cleanup(rules, collection.id, clock::fresh()).map_err(|reply| why(&reply))?
+            let permitted = permit_cleanup(self.rules(&view), collection.id, clock::fresh());
+            let permitted = match trash {
+                Some(time) => permitted
+                    .and_then(|permit| permit.into_trash(&view.catalog, clock::wall_time() + time)),
+                None => permitted,
+            };
+            permitted.map_err(|reply| why(&reply))?
         };
         let name = collection.name.as_ref();
         tracing::info!(collection = name, "an operator's clean-up deletes it");

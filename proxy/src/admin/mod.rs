@@ -11,6 +11,7 @@ mod letters;
 mod mappings;
 mod plugins;
 mod policies;
+mod trash;
 
 use std::{sync::Arc, time::Duration};
 
@@ -103,6 +104,9 @@ enum Call<'a> {
     RetryLetter(&'a str),
     DismissLetter(&'a str),
     Cleanup,
+    Trash,
+    RestoreTrash(&'a str),
+    DeleteTrash(&'a str),
     Plugins(Option<&'a str>),
     PluginDifferences(&'a str),
     PluginDecisions(&'a str),
@@ -115,12 +119,14 @@ impl Call<'_> {
         match self {
             Self::ChangePlugins(plugins::Deed::EndTrial, _)
             | Self::Unmap(_)
-            | Self::DismissLetter(_) => "DELETE",
+            | Self::DismissLetter(_)
+            | Self::DeleteTrash(_) => "DELETE",
             Self::ForceHealth(_)
             | Self::Verify
             | Self::Repair
             | Self::Map
             | Self::RetryLetter(_)
+            | Self::RestoreTrash(_)
             | Self::Cleanup
             | Self::ChangePlugins(..) => "POST",
             _ => "GET,HEAD",
@@ -173,6 +179,9 @@ impl Admin {
             ["admin", "create_mapping"] => Call::Map,
             ["collection", "mappings", name] => Call::Unmap(name),
             ["admin", "cleanup"] => Call::Cleanup,
+            ["admin", "trash"] => Call::Trash,
+            ["admin", "trash", id] => Call::DeleteTrash(id),
+            ["admin", "trash", id, "restore"] => Call::RestoreTrash(id),
             ["admin", "letters"] => Call::Letters,
             ["admin", "letters", id] => Call::DismissLetter(id),
             ["admin", "letters", id, "retry"] => Call::RetryLetter(id),
@@ -215,6 +224,9 @@ impl Admin {
             Call::Unmap(name) => return self.unmap(name, asker).await,
             Call::Transaction(key) => return self.transaction(&key).await,
             Call::Cleanup => return self.cleanup(body, asker).await,
+            Call::Trash => return self.trash(),
+            Call::RestoreTrash(id) => return self.restore_trash(id, body).await,
+            Call::DeleteTrash(id) => return self.delete_trash(id, asker).await,
             Call::Letters => return self.letters().await,
             Call::RetryLetter(id) => return self.retry_letter(id, asker).await,
             Call::DismissLetter(id) => return self.dismiss_letter(id, asker).await,

@@ -9,6 +9,7 @@ mod plugin;
 mod remote;
 mod serve;
 mod show;
+mod trash;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -52,6 +53,7 @@ fn command() -> Command {
         .subcommand(remote::jobs_command())
         .subcommand(letters::command())
         .subcommand(cleanup::command())
+        .subcommand(trash::command())
         .subcommand(plugin::command())
 }
 
@@ -66,6 +68,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("jobs", matches)) => remote::jobs(matches),
         Some(("letters", matches)) => Ok(letters::run(matches)),
         Some(("cleanup", matches)) => Ok(cleanup::run(matches)),
+        Some(("trash", matches)) => Ok(trash::run(matches)),
         Some(("plugin", matches)) => Ok(plugin::run(matches)),
         _ => anyhow::bail!("no such command"),
     }

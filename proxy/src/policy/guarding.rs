@@ -1,6 +1,6 @@
 //! A guard's questions, made of what a write would destroy.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use achromat_core::{
     body::{self, DeleteFacts, ModifyFacts},
@@ -23,6 +23,7 @@ use super::{
     version::Wanted,
     world::GuardSlot,
 };
+use crate::clock;
 
 /// Who wants something destroyed.
 #[derive(Clone, Copy, Debug)]
@@ -199,8 +200,8 @@ impl Asked<GuardSlot> for Concern<'_> {
 }
 
 impl Slot<GuardSlot> {
-    /// Whether a write may destroy what it would; the refusal says why not. What destroys nothing is
-    /// not asked about.
+    /// Whether a write may destroy what it would, and for how long it must be possible to undo it; the
+    /// refusal says why not. What destroys nothing is not asked about.
     fn permits(
         &self,
         generation: &Generation<GuardSlot>,
@@ -208,9 +209,9 @@ impl Slot<GuardSlot> {
         entry: &Entry,
         asker: Asker<'_>,
         counted: Counted,
-    ) -> Result<(), Reply> {
+    ) -> Result<Option<Duration>, Reply> {
         if generation.is_native() && !self.is_recording() {
-            return Ok(());
+            return Ok(None);
         }
         let ask = |deed, victim| self.ask(generation, deed, victim, None, asker);
         let subject = entry.verb.subject().and_then(|id| catalog.get(id));
@@ -218,7 +219,7 @@ impl Slot<GuardSlot> {
             (Verb::Reset, _) => {
                 let all = catalog.collections();
                 self.ask_of_each(generation, Deed::Reset, all, asker)?;
-                ask(Deed::Reset, Victim::default())
+                ask(Deed::Reset, Victim::default())?;
             }
             (Verb::DeleteDatabase { tenant, database }, _) => {
                 let within = catalog.collections_in(tenant, database);
@@ -228,10 +229,12 @@ impl Slot<GuardSlot> {
                     database: Some(database),
                     ..Victim::default()
                 };
-                ask(Deed::DeleteDatabase, victim)
+                ask(Deed::DeleteDatabase, victim)?;
             }
             (Verb::DeleteCollection { .. }, Some(collection)) => {
-                ask(Deed::DeleteCollection, Victim::collection(collection))
+                let (deed, victim) = (Deed::DeleteCollection, Victim::collection(collection));
+                let decided = self.decided(generation, deed, victim, None, asker);
+                return decided.map_err(|reason| reply::denied(&reason));
             }
             (Verb::ModifyCollection { new_name, .. }, Some(collection)) => {
                 let is_readable = body::facts::<ModifyFacts<'_>>(&entry.body).is_some();
@@ -239,11 +242,10 @@ impl Slot<GuardSlot> {
                     .as_deref()
                     .filter(|name| *name != &*collection.name);
                 // A body that can't be read here could still be a rename.
-                if is_readable && new_name.is_none() {
-                    return Ok(());
+                if !is_readable || new_name.is_some() {
+                    let victim = Victim::collection(collection);
+                    ask(Deed::RenameCollection, Victim { new_name, ..victim })?;
                 }
-                let victim = Victim::collection(collection);
-                ask(Deed::RenameCollection, Victim { new_name, ..victim })
             }
             (
                 Verb::Record {
@@ -260,10 +262,11 @@ impl Slot<GuardSlot> {
                     victim,
                     Some(&deletion),
                     asker,
-                )
+                )?;
             }
-            _ => Ok(()),
+            _ => {}
         }
+        Ok(None)
     }
 
     /// Lets a write pass that may destroy what it would. What a plugin has allowed by name is what is
@@ -276,15 +279,26 @@ impl Slot<GuardSlot> {
         asker: Asker<'_>,
         counted: Counted,
     ) -> Result<Permit, Reply> {
-        self.permits(generation, catalog, permit.entry(), asker, counted)?;
-        Ok(if generation.is_native() {
-            permit
-        } else {
-            permit.judged_by(catalog)
-        })
+        let trash = self.permits(generation, catalog, permit.entry(), asker, counted)?;
+        match trash {
+            Some(time) => permit.into_trash(catalog, clock::wall_time() + time),
+            None if generation.is_native() => Ok(permit),
+            None => Ok(permit.judged_by(catalog)),
+        }
     }
 
-    /// Whether an operator may do something; the reason when not.
+    /// Whether a collection may be cleaned up, and for how long it must be possible to undo it; the
+    /// reason when not.
+    pub fn cleans(
+        &self,
+        collection: &Collection,
+        asker: Asker<'_>,
+    ) -> Result<Option<Duration>, String> {
+        let victim = Victim::collection(collection);
+        self.decided(&self.generation(), Deed::Cleanup, victim, None, asker)
+    }
+
+    /// Whether an operator may do something that can't be undone; the reason when not.
     pub fn allows(
         &self,
         generation: &Generation<GuardSlot>,
@@ -296,6 +310,7 @@ impl Slot<GuardSlot> {
         let victim = collection.map_or_else(Victim::default, Victim::collection);
         let victim = Victim { subject, ..victim };
         self.decided(generation, deed, victim, None, asker)
+            .and_then(for_good)
     }
 
     fn ask_of_each<'a>(
@@ -320,10 +335,12 @@ impl Slot<GuardSlot> {
         asker: Asker<'_>,
     ) -> Result<(), Reply> {
         self.decided(generation, deed, victim, deletion, asker)
+            .and_then(for_good)
             .map_err(|reason| reply::denied(&reason))
     }
 
-    /// Whether a deed may be done; the reason when not.
+    /// Whether a deed may be done, and for how long it must be possible to undo it; the reason when
+    /// not.
     fn decided(
         &self,
         generation: &Generation<GuardSlot>,
@@ -331,7 +348,7 @@ impl Slot<GuardSlot> {
         victim: Victim<'_>,
         deletion: Option<&Deletion>,
         asker: Asker<'_>,
-    ) -> Result<(), String> {
+    ) -> Result<Option<Duration>, String> {
         let concern = Concern {
             number: self.next_number(),
             deed,
@@ -340,12 +357,19 @@ impl Slot<GuardSlot> {
             asker,
         };
         match self.consult(generation, &concern) {
-            None | Some(Permission::Allow) => Ok(()),
+            None | Some(Permission::Allow) => Ok(None),
             Some(Permission::Deny(reason)) => Err(reason),
-            Some(Permission::Trash(time)) => Err(format!(
-                "the clean-up guard wants this to be kept for {} s, and there is no trash yet; what can't be undone is denied",
-                time.as_secs()
-            )),
+            Some(Permission::Trash(time)) => Ok(Some(time)),
         }
     }
+}
+
+/// What may be done only when it can be undone, and can't be, is denied.
+fn for_good(trash: Option<Duration>) -> Result<(), String> {
+    trash.map_or(Ok(()), |time| {
+        Err(format!(
+            "the clean-up guard wants this to be undone for {} s; only the deletion of a collection can be, so it is denied",
+            time.as_secs()
+        ))
+    })
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
-use crate::ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, Position, Token};
+use crate::{
+    ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, Position, Token},
+    trash,
+};
 
 /// A collection on one instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +62,11 @@ impl Collection {
     /// Whether an instance has a copy that is read.
     pub fn is_served_by(&self, instance: InstanceIx) -> bool {
         self.home.is_none_or(|home| home == instance) && self.is_sound_on(instance)
+    }
+
+    /// Whether it waits in the trash, where no client finds it.
+    pub fn is_in_trash(&self) -> bool {
+        trash::holds(&self.name)
     }
 
     /// Whether an instance has a copy as it should be.

@@ -12,7 +12,10 @@ use imbl::{OrdMap, OrdSet};
 use uuid::Uuid;
 
 pub use self::change::{Change, Collection, Copy, InstanceRecord, Marker, Namespace};
-use crate::ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, Position, Token};
+use crate::{
+    ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, Position, Token},
+    trash,
+};
 
 /// How a path names a collection: real Chroma wants the name on some routes and the UUID on
 /// others, and its clients mix them.
@@ -244,7 +247,7 @@ impl Catalog {
     }
 
     /// The collection that a path means: by id, by any instance's id, or by name, but only if it
-    /// belongs to the path's tenant and database.
+    /// belongs to the path's tenant and database. What is in the trash is not meant by anybody.
     pub fn resolve(
         &self,
         tenant: &str,
@@ -262,10 +265,11 @@ impl Catalog {
             (*found.tenant == *tenant && *found.database == *database).then_some(found)
         };
         let by_name = || self.named(tenant, database, reference);
-        match prefer {
+        let found = match prefer {
             Prefer::Name => by_name().or_else(by_id),
             Prefer::Id => by_id().or_else(by_name),
-        }
+        };
+        found.filter(|collection| !collection.is_in_trash())
     }
 
     /// The living collection to which an instance gave this UUID.
@@ -290,9 +294,14 @@ impl Catalog {
             .filter_map(|id| self.collections.get(id))
     }
 
-    /// How many living collections a database has.
+    /// How many living collections a database has, without those in the trash.
     pub fn count_in(&self, tenant: &str, database: &str) -> usize {
-        self.names_in(tenant, database).map_or(0, OrdMap::len)
+        let Some(names) = self.names_in(tenant, database) else {
+            return 0;
+        };
+        let from_trash = names.range(Arc::<str>::from(trash::PREFIX)..);
+        let in_trash = from_trash.take_while(|(name, _)| trash::holds(name));
+        names.len() - in_trash.count()
     }
 
     /// How many living collections there are.

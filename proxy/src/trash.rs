@@ -1,0 +1,94 @@
+//! Deletes for good what has been in the trash for its time.
+
+use std::{sync::Arc, time::Duration};
+
+use achromat_core::{
+    guard::Guard,
+    ids::CollectionId,
+    trash::{contents, permit_purge},
+    write::{Levels, WriteRules},
+};
+use tokio::task::JoinHandle;
+
+use crate::{
+    clock,
+    replicate::{Replicator, Told},
+};
+
+/// How often the trash is looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How often when something could not be deleted.
+const AFTER_FAILURE: Duration = Duration::from_secs(30);
+
+/// What empties the trash.
+pub struct Purge {
+    /// Where deletions go.
+    pub replicator: Replicator,
+    /// What no write may do.
+    pub guard: Arc<Guard>,
+    /// The acknowledgement levels.
+    pub levels: Levels,
+    /// How long a deletion's outcome is waited for.
+    pub deadline: Duration,
+}
+
+/// The purge at work, as long as this is held.
+pub struct Purging(JoinHandle<()>);
+
+impl Drop for Purging {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Purge {
+    /// Begins.
+    pub fn start(self) -> Purging {
+        Purging(tokio::spawn(async move {
+            loop {
+                let pause = match self.purge_due().await {
+                    Ok(()) => LOOK_AGAIN,
+                    Err(reason) => {
+                        tracing::warn!(reason, "what is due in the trash can't be deleted yet");
+                        AFTER_FAILURE
+                    }
+                };
+                tokio::time::sleep(pause).await;
+            }
+        }))
+    }
+
+    fn due(&self) -> Vec<CollectionId> {
+        let (view, now) = (self.replicator.view(), clock::wall_time());
+        let due = contents(&view.catalog).filter(|(_, trashed)| trashed.until <= now);
+        due.map(|(collection, _)| collection.id).collect()
+    }
+
+    async fn purge_due(&self) -> Result<(), String> {
+        for id in self.due() {
+            let why = |body: &[u8]| String::from_utf8_lossy(body).into_owned();
+            let permit = {
+                let view = self.replicator.view();
+                let rules = WriteRules {
+                    catalog: &view.catalog,
+                    guard: &self.guard,
+                    levels: self.levels,
+                };
+                match permit_purge(rules, id, clock::fresh()) {
+                    Ok(permit) => permit,
+                    // Somebody was quicker.
+                    Err(_) => continue,
+                }
+            };
+            match self.replicator.submit(permit, self.deadline).await {
+                Told::Reply(reply) if reply.is_success() => {
+                    tracing::info!(collection = %id, "its time in the trash is over: it is deleted");
+                }
+                Told::Reply(reply) => return Err(why(&reply.body)),
+                Told::AskAgain => return Err("what became of it is not known".to_owned()),
+            }
+        }
+        Ok(())
+    }
+}
