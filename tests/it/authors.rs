@@ -4,7 +4,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command},
     time::{Duration, Instant},
 };
 
@@ -12,6 +12,7 @@ use achromat::dev::default_state;
 use achromat_tests::{
     cluster::{Cluster, folder},
     proxy::{achromat, program},
+    wait::eventually,
 };
 use serde_json::{Value, json};
 
@@ -129,6 +130,8 @@ fn search(cluster: &Cluster) -> u64 {
     let id = api.create("articles");
     let body = json!({ "ids": ["r"], "embeddings": [[1, 2]] });
     api.records(&id, "add", &body).ok();
+    // An instance that lacks it is not asked, whatever a plugin says.
+    cluster.settle();
     let body = json!({ "query_embeddings": [[1, 2]], "n_results": 500 });
     let found = api.records(&id, "query", &body).ok();
     assert_eq!(found["ids"], json!([["r"]]));
@@ -335,4 +338,60 @@ fn the_battery_finds_bad_plugins() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+/// `plugin dev` puts what an author saves into service when it builds and its tests hold, and
+/// otherwise leaves what decides.
+#[test]
+fn what_is_saved_decides() {
+    let project = Built::example("big-queries-rust").folder;
+    let cluster = Cluster::with(3, &[&format!("--policy-cache={}", compiled().display())]);
+    let printed = project.path().join(".printed");
+    let _dev = {
+        let mut dev = achromat(&["plugin", "dev", "--url", cluster.api().base()]);
+        dev.arg("--project").arg(project.path());
+        dev.env("CARGO_TARGET_DIR", cargo_target());
+        dev.stdout(std::fs::File::create(&printed).expect("a file"));
+        Ended(dev.spawn().expect("it runs"))
+    };
+    let told = |part: &str, times: usize| {
+        eventually("it is told", Duration::from_secs(300), || {
+            let all = std::fs::read_to_string(&printed).expect("it is there");
+            if all.matches(part).count() >= times {
+                Ok(())
+            } else {
+                Err(all)
+            }
+        });
+    };
+    told("decides now", 1);
+    assert_eq!(search(&cluster), 1);
+    let first = routing(&cluster);
+
+    let path = project.path().join("src/lib.rs");
+    let source = std::fs::read_to_string(&path).expect("the source");
+    std::fs::write(&path, format!("{source}\nno Rust at all\n")).expect("a file");
+    told("Nothing was changed", 1);
+    assert_eq!(routing(&cluster)["version_id"], first["version_id"]);
+
+    let never = source.replace("results < self.results_min", "results < u64::MAX");
+    std::fs::write(&path, never).expect("a file");
+    told("FAILED", 1);
+    told("Nothing was changed", 2);
+    assert_eq!(routing(&cluster)["version_id"], first["version_id"]);
+
+    let other = source.replace("say how many", "tell how many");
+    std::fs::write(&path, other).expect("a file");
+    told("decides now", 2);
+    assert_ne!(routing(&cluster)["version_id"], first["version_id"]);
+}
+
+/// A process that ends with what holds it.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.kill().expect("it runs");
+        self.0.wait().expect("it ends");
+    }
 }

@@ -11,6 +11,7 @@ mod cases;
 mod inputs;
 mod project;
 mod report;
+mod sources;
 mod subject;
 mod templates;
 mod trial;
@@ -20,6 +21,7 @@ pub use self::{
     build::{BuildError, build},
     project::{Language, PROJECT_FILE, Project, ProjectError},
     report::{Finding, Report},
+    sources::Sources,
     subject::{Named, Subject, SubjectError},
     templates::{Created, create},
     trial::{Fitness, check, test},

@@ -57,6 +57,15 @@ impl Report {
         self.failures() == 0
     }
 
+    /// How many findings there are, and how many are bad.
+    pub fn summary(&self) -> String {
+        let looked_at = self.cases.len() + self.conformance.len();
+        match self.failures() {
+            0 => format!("{looked_at} looked at, all good"),
+            failures => format!("{looked_at} looked at, {failures} FAILED"),
+        }
+    }
+
     fn failures(&self) -> usize {
         let all = self.cases.iter().chain(&self.conformance);
         all.filter(|finding| !finding.is_good).count()
@@ -79,10 +88,6 @@ impl fmt::Display for Report {
         for finding in &self.conformance {
             writeln!(f, "{finding}")?;
         }
-        let looked_at = self.cases.len() + self.conformance.len();
-        match self.failures() {
-            0 => write!(f, "{looked_at} looked at, all good"),
-            failures => write!(f, "{looked_at} looked at, {failures} FAILED"),
-        }
+        f.write_str(&self.summary())
     }
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod check;
+mod dev;
 mod new;
 mod replay;
 mod subject;
@@ -26,6 +27,7 @@ pub(super) fn command() -> Command {
         .subcommand(check::command())
         .subcommand(test::command())
         .subcommand(bench::command())
+        .subcommand(dev::command())
         .subcommand(versions::push_command())
         .subcommand(versions::list_command())
         .subcommand(versions::swap_command())
@@ -44,6 +46,7 @@ pub(super) fn run(matches: &ArgMatches) -> ExitCode {
         Some(("check", matches)) => check::run(matches),
         Some(("test", matches)) => test::run(matches),
         Some(("bench", matches)) => bench::run(matches),
+        Some(("dev", matches)) => dev::run(matches),
         Some(("push", matches)) => versions::push(matches),
         Some(("list", matches)) => versions::list(matches),
         Some(("swap", matches)) => versions::swap(matches),

@@ -69,6 +69,7 @@ fn tell(made: &Created, project: &Project) {
          \x20 achromat plugin build     # makes {name}.wasm; needs {}\n\
          \x20 achromat plugin test      # asks it its cases, and what every plugin must stand\n\
          \x20 achromat plugin bench     # what a decision costs\n\
+         \x20 achromat plugin dev       # all of it at each change, into an Achromat that runs\n\
          \x20 achromat serve … --policy-{section}-plugin {name}.wasm --policy-{section}-config '{config}'\n\n\
          Decisions are made in {}; wit/ says what a plugin sees and may answer.",
         made.title,

@@ -9,6 +9,7 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::remote::{Remote, with_address};
@@ -26,13 +27,15 @@ pub(super) fn slot_argument() -> Arg {
 
 /// A command about one slot of an Achromat that runs.
 pub(super) fn of_slot(command: Command) -> Command {
-    with_address(command.arg(slot_argument())).arg(
-        Arg::new("who")
-            .long("who")
-            .env("USER")
-            .hide_env_values(true)
-            .help("Who does it, for the history"),
-    )
+    with_address(command.arg(slot_argument())).arg(who_argument())
+}
+
+pub(super) fn who_argument() -> Arg {
+    Arg::new("who")
+        .long("who")
+        .env("USER")
+        .hide_env_values(true)
+        .help("Who does it, for the history")
 }
 
 /// A plugin's configuration: as it is, or in a file.
@@ -118,20 +121,42 @@ pub(super) fn push(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let file = Path::new(text(matches, "file").unwrap_or_default());
     let component = std::fs::read(file).with_context(|| file.display().to_string())?;
     let own_name = file.file_name().map(|name| name.to_string_lossy());
-    let label = json!({
-        "name": text(matches, "name").or(own_name.as_deref()),
-        "digest": text(matches, "digest"),
-        "signature": signature(file)?,
-        "config": config(matches)?,
-        "swap": matches.get_flag("swap"),
-        "who": text(matches, "who"),
-    });
-    let mut body = label.to_string().into_bytes();
+    let label = Label {
+        name: text(matches, "name").or(own_name.as_deref()),
+        digest: text(matches, "digest"),
+        signature: signature(file)?,
+        config: &config(matches)?,
+        swaps: matches.get_flag("swap"),
+        who: text(matches, "who"),
+    };
+    let slot = text(matches, "slot").unwrap_or_default();
+    tell(&push_to(&Remote::new(matches), slot, &label, &component)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is said of a component that is pushed.
+#[derive(Default, Serialize)]
+pub(super) struct Label<'a> {
+    pub(super) name: Option<&'a str>,
+    pub(super) digest: Option<&'a str>,
+    pub(super) signature: Option<String>,
+    pub(super) config: &'a str,
+    #[serde(rename = "swap")]
+    pub(super) swaps: bool,
+    pub(super) who: Option<&'a str>,
+}
+
+/// Has a component checked and kept: a line of JSON about it, then its bytes.
+pub(super) fn push_to(
+    remote: &Remote,
+    slot: &str,
+    label: &Label<'_>,
+    component: &[u8],
+) -> anyhow::Result<Value> {
+    let mut body = serde_json::to_vec(label)?;
     body.push(b'\n');
     body.extend(component);
-    let done = Remote::new(matches).post_bytes(&path(matches, "versions"), &body)?;
-    tell(&done);
-    Ok(ExitCode::SUCCESS)
+    remote.post_bytes(&format!("/admin/plugins/{slot}/versions"), &body)
 }
 
 pub(super) fn swap(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -147,7 +172,7 @@ pub(super) fn roll_back(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 }
 
 /// Says what a change came to.
-fn tell(done: &Value) {
+pub(super) fn tell(done: &Value) {
     let slot = done["slot"].as_str().unwrap_or("?");
     let version = match &done["version"] {
         Value::Null => "Achromat's own rules".to_owned(),
