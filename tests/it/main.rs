@@ -15,6 +15,7 @@ mod guard;
 mod keys;
 mod letters;
 mod markers;
+mod metrics;
 mod migrations;
 mod model;
 mod outages;

@@ -9,6 +9,7 @@ mod cleanup;
 mod jobs;
 mod letters;
 mod mappings;
+mod metrics;
 mod plugins;
 mod policies;
 mod trash;
@@ -86,6 +87,7 @@ enum Call<'a> {
     Ready,
     Health,
     Status,
+    Metrics,
     LogStatus,
     Mappings,
     Instances,
@@ -163,6 +165,7 @@ impl Admin {
             ["readyz"] => Call::Ready,
             ["health"] => Call::Health,
             ["status"] => Call::Status,
+            ["metrics"] => Call::Metrics,
             ["wal", "status"] => Call::LogStatus,
             ["collection", "mappings"] | ["admin", "collection_mappings"] => Call::Mappings,
             ["admin", "instances"] => Call::Instances,
@@ -251,6 +254,7 @@ impl Admin {
         match call {
             Call::Ready => state.ready(),
             Call::Health => state.health(),
+            Call::Metrics => state.metrics(),
             Call::LogStatus => json(200, &state.log_status()),
             Call::Mappings => json(200, &state.mappings()),
             Call::Instances => json(200, &state.instance_list()),

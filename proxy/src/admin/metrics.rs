@@ -1,0 +1,346 @@
+//! The status as figures over time, in the text (`OpenMetrics`) that Prometheus and its like read.
+
+use std::{collections::BTreeMap, sync::atomic::AtomicU64};
+
+use achromat_core::{
+    health::Standing,
+    ids::CollectionId,
+    jobs::{Finding, Task},
+    reply::Reply,
+};
+use prometheus_client::{
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+
+use super::{answers::State, problem};
+use crate::{
+    clock::wall_time,
+    policy::{Figures, Policies, Slot, Version, World},
+};
+
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Labels = Vec<(&'static str, String)>;
+type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
+type Counters = Family<Labels, Counter<f64, AtomicU64>>;
+
+/// The page as it is written: made for one answer, and thrown away.
+#[derive(Default)]
+struct Page {
+    registry: Registry,
+    gauges: BTreeMap<&'static str, Gauges>,
+    counters: BTreeMap<&'static str, Counters>,
+}
+
+#[allow(
+    clippy::as_conversions,
+    clippy::cast_precision_loss,
+    reason = "figures beyond 2^53 are not met"
+)]
+fn float(figure: u64) -> f64 {
+    figure as f64
+}
+
+fn count(figure: usize) -> f64 {
+    float(u64::try_from(figure).unwrap_or(u64::MAX))
+}
+
+impl Page {
+    /// Something that goes up and down.
+    fn gauge(&mut self, (name, help): (&'static str, &str), labels: &Labels, value: f64) {
+        let registry = &mut self.registry;
+        let family = self.gauges.entry(name).or_insert_with(|| {
+            let family = Gauges::default();
+            registry.register(name, help, family.clone());
+            family
+        });
+        family.get_or_create(labels).set(value);
+    }
+
+    /// Something that only goes up.
+    fn counter(&mut self, (name, help): (&'static str, &str), labels: &Labels, value: f64) {
+        let registry = &mut self.registry;
+        let family = self.counters.entry(name).or_insert_with(|| {
+            let family = Counters::default();
+            match name.strip_suffix("_seconds") {
+                Some(name) => {
+                    registry.register_with_unit(name, help, Unit::Seconds, family.clone());
+                }
+                None => registry.register(name, help, family.clone()),
+            }
+            family
+        });
+        family.get_or_create(labels).inc_by(value);
+    }
+}
+
+impl State<'_> {
+    /// The page.
+    pub(super) fn metrics(&self) -> Reply {
+        let mut page = Page {
+            registry: Registry::with_prefix("achromat"),
+            ..Page::default()
+        };
+        self.whole(&mut page);
+        self.each_instance(&mut page);
+        self.comparisons(&mut page);
+        slots(&self.facts.policies, &mut page);
+        let mut text = String::new();
+        match encode(&mut text, &page.registry) {
+            Ok(()) => Reply {
+                content_type: Some(CONTENT_TYPE.to_owned()),
+                ..Reply::json(200, text)
+            },
+            Err(error) => problem(500, "Can't be written", &error.to_string()),
+        }
+    }
+
+    fn whole(&self, page: &mut Page) {
+        let (view, report, none) = (self.view, self.report, Labels::new());
+        let oldest = report.oldest_pending.map(|at| at.0);
+        let age_ms = oldest.map_or(0, |at| wall_time().0.saturating_sub(at));
+        let uptime = self.facts.started.elapsed().as_secs_f64();
+        for (what, value) in [
+            (("uptime_seconds", "Time since the start"), uptime),
+            (
+                ("store_up", "Whether the log can be written"),
+                f64::from(u8::from(view.store_is_up)),
+            ),
+            (
+                ("collections", "Collections, with those in the trash"),
+                count(view.catalog.len()),
+            ),
+            (
+                (
+                    "pending_writes",
+                    "Entries that at least one instance has not applied, and copies to be made or compared",
+                ),
+                float(report.pending),
+            ),
+            (
+                (
+                    "oldest_pending_seconds",
+                    "Age of the oldest pending write; 0 when there is none",
+                ),
+                float(age_ms) / 1000.0,
+            ),
+            (
+                ("waiting_writes", "Writes on their way into the log"),
+                count(report.waiting),
+            ),
+            (
+                ("jobs", "Copies being made or compared"),
+                count(report.jobs.len()),
+            ),
+        ] {
+            page.gauge(what, &none, value);
+        }
+        let replayed = "Entries applied to an instance after another had carried them out";
+        page.counter(("replayed_writes", replayed), &none, float(report.replayed));
+        let failures = "Writes that an instance did not apply, each time it did not";
+        page.counter(
+            ("write_failures", failures),
+            &none,
+            float(report.trouble_count),
+        );
+    }
+
+    fn each_instance(&self, page: &mut Page) {
+        for (place, instance) in self.instances.iter() {
+            let labels = vec![("instance", instance.name.to_string())];
+            let figures = instance.figures.snapshot();
+            let standing = self.view.standing(place);
+            for word in [Standing::Up, Standing::Suspect, Standing::Down] {
+                let mut labels = labels.clone();
+                labels.push(("standing", word.as_str().to_owned()));
+                let is_it = f64::from(u8::from(standing == word));
+                page.gauge(
+                    ("instance_standing", "1 at the one that it has"),
+                    &labels,
+                    is_it,
+                );
+            }
+            page.counter(
+                ("instance_requests", "Requests sent to it"),
+                &labels,
+                float(figures.requests),
+            );
+            page.counter(
+                ("instance_successes", "Those that were answered well"),
+                &labels,
+                float(figures.successes),
+            );
+            let report = self.report.instances.get(place.at());
+            let owed = report.map_or(0, |report| report.owed);
+            let due = report.map_or(0, |report| report.work);
+            let broken = report.map_or(0, |report| report.quarantined_collections);
+            let quarantined = report.is_some_and(|report| report.quarantine.is_some());
+            for (what, value) in [
+                (
+                    (
+                        "instance_requests_in_flight",
+                        "Requests that it has not answered",
+                    ),
+                    float(figures.in_flight),
+                ),
+                (
+                    (
+                        "instance_latency_seconds",
+                        "How long answers took to begin of late; 0 when there was none",
+                    ),
+                    float(figures.latency_us) / 1e6,
+                ),
+                (
+                    ("instance_pending_writes", "Entries that it has not applied"),
+                    float(owed),
+                ),
+                (
+                    ("instance_copies_due", "Copies to be made or compared there"),
+                    float(due),
+                ),
+                (
+                    (
+                        "instance_quarantined_collections",
+                        "Collections whose copy on it is not used until it is made anew",
+                    ),
+                    count(broken),
+                ),
+                (
+                    (
+                        "instance_quarantined",
+                        "Whether nothing of it is used until it is made anew",
+                    ),
+                    f64::from(u8::from(quarantined)),
+                ),
+            ] {
+                page.gauge(what, &labels, value);
+            }
+        }
+    }
+
+    /// What the latest comparison of each collection has found, of those that are remembered.
+    fn comparisons(&self, page: &mut Page) {
+        let mut latest: BTreeMap<CollectionId, bool> = BTreeMap::new();
+        for found in &self.report.found {
+            if let (Task::Verify(id), Finding::Compared(comparison)) = (&found.task, &found.finding)
+            {
+                latest.insert(*id, comparison.is_equal());
+            }
+        }
+        let none = Labels::new();
+        let different = latest.values().filter(|is_equal| !**is_equal).count();
+        page.gauge(
+            (
+                "compared_collections",
+                "Collections whose copies were compared of late",
+            ),
+            &none,
+            count(latest.len()),
+        );
+        page.gauge(
+            (
+                "different_collections",
+                "Those of them whose copies differed",
+            ),
+            &none,
+            count(different),
+        );
+    }
+}
+
+fn slots(policies: &Policies, page: &mut Page) {
+    slot(&policies.routing, page);
+    slot(&policies.wal, page);
+    slot(&policies.guard, page);
+}
+
+fn slot<W: World>(slot: &Slot<W>, page: &mut Page) {
+    let generation = slot.generation();
+    let labels = vec![("slot", W::SLOT.as_str().to_owned())];
+    let quarantined = "Versions that were taken out of service since the start";
+    page.counter(
+        ("policy_quarantined_versions", quarantined),
+        &labels,
+        float(slot.quarantined()),
+    );
+    let safe = "Whether nobody decides, and the safe answer holds";
+    let is_vacant = f64::from(u8::from(generation.is_vacant()));
+    page.gauge(("policy_vacant", safe), &labels, is_vacant);
+    if let Some(version) = generation.version() {
+        of_version(version, "active", page);
+    }
+    if let Some(tried) = generation.trial() {
+        of_version(tried.version(), "trial", page);
+    }
+}
+
+fn of_version<W: World>(version: &Version<W>, part: &str, page: &mut Page) {
+    let labels = vec![
+        ("slot", W::SLOT.as_str().to_owned()),
+        ("plugin", version.name().to_string()),
+        (
+            "version",
+            version.id().map_or_else(String::new, |id| id.0.to_string()),
+        ),
+        ("part", part.to_owned()),
+    ];
+    let with = |name, value: &str| {
+        let mut labels = labels.clone();
+        labels.push((name, value.to_owned()));
+        labels
+    };
+    let figures: Figures = version.figures();
+    for (kind, value) in &figures.decisions {
+        let what = ("policy_decisions", "Answers that were taken, by kind");
+        page.counter(what, &with("kind", kind), float(*value));
+    }
+    for (kind, value) in &figures.troubles {
+        let what = (
+            "policy_troubles",
+            "Calls without an answer, by what was wrong",
+        );
+        page.counter(what, &with("kind", kind), float(*value));
+    }
+    for (name, value) in version.own_counters() {
+        let what = (
+            "policy_plugin_counter",
+            "What the plugin itself has counted",
+        );
+        page.counter(what, &with("counter", &name), float(value));
+    }
+    let timed: u64 = figures.times.iter().sum();
+    for (what, value) in [
+        (
+            ("policy_fuel", "Fuel that answers took"),
+            float(figures.fuel),
+        ),
+        (
+            (
+                "policy_instances_made",
+                "Instances of the plugin that were made",
+            ),
+            float(figures.instances_made),
+        ),
+        (
+            (
+                "policy_timed_decisions",
+                "Decisions that were timed, a sample",
+            ),
+            float(timed),
+        ),
+        (
+            ("policy_timed_seconds", "How long those took in all"),
+            float(figures.timed_ns) / 1e9,
+        ),
+    ] {
+        page.counter(what, &labels, value);
+    }
+    let memory = "The most memory that an instance has had";
+    page.gauge(
+        ("policy_memory_bytes_max", memory),
+        &labels,
+        count(figures.memory_bytes_max),
+    );
+}
