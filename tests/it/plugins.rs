@@ -610,6 +610,17 @@ fn the_configuration_is_read_again() {
     write("say:three", "");
     cluster.proxy.hang_up();
     says(&api, &marker, "three");
+
+    // Whose plugins are taken is read again as well: from now on, none without a signature.
+    let key = "RWRvdXJzAAAAAKzfLHGqVTPfjhhe8ONb3/wEjR0mh+uqe/cWrO0cVN/D";
+    let signed = format!("[policy]\nrequire_signature = true\npublic_keys = ['{key}']\n");
+    write("say:four", &signed);
+    cluster.proxy.hang_up();
+    told(&cluster, "policy.require_signature wants one", 1);
+    says(&api, &marker, "three");
+    let body = pushed(&json!({ "name": "unsigned", "config": "well" }), ROUTING);
+    let refused = api.post_bytes("/admin/plugins/routing/versions", &body);
+    assert!(refused.refused(422).contains("achromat plugin push"));
 }
 
 /// Decisions are recorded with what they were made of, and asked again of another version: what would

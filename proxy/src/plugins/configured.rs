@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{
     LifeError,
     life::{Life, Reason},
-    source,
+    source::{self, Said},
     told::Offer,
 };
 use crate::policy::{Choice, SlotConfig, World, default_component, default_source};
@@ -25,13 +25,17 @@ impl<W: World> Life<W> {
     }
 
     /// Puts into service what the configuration says.
-    pub(super) async fn apply(&self, config: &SlotConfig, words: String) -> Result<(), LifeError> {
+    pub(super) async fn apply(&self, config: &SlotConfig, said: Said) -> Result<(), LifeError> {
         let who = Origin::Configuration.as_str();
         let offer = match &config.plugin {
             Choice::Native => None,
             Choice::Default => Some(offer_default(W::SLOT, &config.config, who)),
             Choice::File(_) | Choice::Registry(_) => {
-                let got = source::configured(config, self.shared.trust()).await?;
+                let got = said.component;
+                let got = match got {
+                    None => source::configured(config, &self.shared.trust()).await?,
+                    got => got,
+                };
                 got.map(|(name, bytes)| Offer {
                     name,
                     bytes,
@@ -49,7 +53,7 @@ impl<W: World> Life<W> {
             None => None,
         };
         let reason = Reason {
-            said: Some((Origin::Configuration, words)),
+            said: Some((Origin::Configuration, said.words)),
             ..Reason::new(who, "the configuration says so")
         };
         self.put(version, reason).await?;

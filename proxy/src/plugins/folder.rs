@@ -112,7 +112,7 @@ async fn take(
     slot: Slot,
     lifecycle: &Lifecycle,
 ) -> Result<(), LifeError> {
-    let (name, bytes) = source::read(plugin, None, lifecycle.trust()).await?;
+    let (name, bytes) = source::read(plugin, None, &lifecycle.trust()).await?;
     let config = read_config(config).await?;
     let words = format!("{} {config}", Digest::of(&bytes));
     if lifecycle.was_said(slot, Origin::Folder, &words) {

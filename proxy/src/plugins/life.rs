@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::{
     LifeError,
     shared::Shared,
-    source,
+    source::Said,
     told::{Ended, Offer, Outcome, Stands, Swapped},
 };
 use crate::{
@@ -251,14 +251,14 @@ impl<W: World> SlotLife for Life<W> {
             slot: W::SLOT,
             error: Box::new(error),
         };
-        let words = source::words(&config, self.shared.trust())
+        let said = Said::of(&config, &self.shared.trust())
             .await
             .map_err(configured)?;
         let key = (W::SLOT, Origin::Configuration);
-        if self.shared.shelf().said.get(&key) == Some(&words) {
+        if self.shared.shelf().said.get(&key) == Some(&said.words) {
             return self.resume().await;
         }
-        self.apply(&config, words).await.map_err(configured)
+        self.apply(&config, said).await.map_err(configured)
     }
 
     async fn push(&self, offer: Offer) -> Result<Swapped, LifeError> {
@@ -362,13 +362,13 @@ impl<W: World> SlotLife for Life<W> {
             slot: W::SLOT,
             error: Box::new(error),
         };
-        let words = source::words(&config, self.shared.trust())
+        let said = Said::of(&config, &self.shared.trust())
             .await
             .map_err(configured)?;
         let before = std::mem::replace(&mut *self.config.lock(), config.clone());
         let key = (W::SLOT, Origin::Configuration);
-        let result = if self.shared.shelf().said.get(&key) != Some(&words) {
-            self.apply(&config, words).await
+        let result = if self.shared.shelf().said.get(&key) != Some(&said.words) {
+            self.apply(&config, said).await
         } else if before.budget != config.budget {
             self.tell_end(Outcome::Ended("the bounds have changed".to_owned()));
             self.resume().await

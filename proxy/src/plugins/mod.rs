@@ -103,7 +103,7 @@ impl Lifecycle {
     }
 
     /// Whose plugins are taken.
-    fn trust(&self) -> &Trust {
+    fn trust(&self) -> Arc<Trust> {
         self.shared.trust()
     }
 
@@ -138,7 +138,7 @@ impl Lifecycle {
             let judged = judge(
                 &offer.bytes,
                 offer.signature.as_deref(),
-                self.shared.trust(),
+                &self.shared.trust(),
             );
             judged.map_err(|source| LifeError::Supply {
                 name: Arc::clone(&offer.name),
@@ -179,6 +179,7 @@ impl Lifecycle {
     pub async fn reload(&self, config: &PolicyConfig) -> Vec<LifeError> {
         let _changing = self.shared.changing().await;
         let mut errors = Vec::new();
+        self.shared.set_trust(config.trust.clone());
         for life in &self.lives {
             life.set_recording(config.recording);
             if let Some(config) = config.slot(life.slot()) {

@@ -24,7 +24,7 @@ pub(super) struct Shared {
     engine: Mutex<Option<Plugins>>,
     cache: Option<PathBuf>,
     /// Whose plugins are taken.
-    trust: Trust,
+    trust: ArcSwap<Trust>,
 }
 
 impl Shared {
@@ -42,12 +42,17 @@ impl Shared {
             changing: tokio::sync::Mutex::default(),
             engine: Mutex::default(),
             cache,
-            trust,
+            trust: ArcSwap::from_pointee(trust),
         }
     }
 
-    pub(super) fn trust(&self) -> &Trust {
-        &self.trust
+    pub(super) fn trust(&self) -> Arc<Trust> {
+        self.trust.load_full()
+    }
+
+    /// What is taken in from now on; what is kept already stays.
+    pub(super) fn set_trust(&self, trust: Trust) {
+        self.trust.store(Arc::new(trust));
     }
 
     pub(super) fn policies(&self) -> &Policies {

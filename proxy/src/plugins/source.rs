@@ -73,28 +73,37 @@ struct Words<'a> {
     config: Option<&'a str>,
 }
 
-/// What the configuration says of a slot. When this has changed, it counts as said again; the bounds
-/// are no part of it, and hold for whatever decides.
-pub(super) async fn words(config: &SlotConfig, trust: &Trust) -> Result<String, LifeError> {
-    let path;
-    let (plugin, sha256) = match &config.plugin {
-        Choice::Native => ("native", None),
-        Choice::Default => ("default", None),
-        Choice::File(file) => {
-            path = file.to_string_lossy().into_owned();
-            let got = configured(config, trust).await?;
-            (path.as_str(), got.map(|(_, bytes)| Digest::of(&bytes)))
-        }
-        // It names its digest.
-        Choice::Registry(reference) => {
-            path = reference.to_string();
-            (path.as_str(), None)
-        }
-    };
-    let said = Words {
-        plugin,
-        sha256: sha256.map(|digest| digest.to_string()),
-        config: (config.plugin != Choice::Native).then_some(&*config.config),
-    };
-    Ok(serde_json::to_string(&said).unwrap_or_default())
+/// What the configuration says of a slot.
+pub(super) struct Said {
+    /// All of it as one text: when this has changed, it counts as said again. The bounds are no part
+    /// of it, and hold for whatever decides.
+    pub(super) words: String,
+    /// The component, when it had to be read for that.
+    pub(super) component: Option<(Arc<str>, Bytes)>,
+}
+
+impl Said {
+    /// Reads what the configuration says of a slot.
+    pub(super) async fn of(config: &SlotConfig, trust: &Trust) -> Result<Self, LifeError> {
+        let (plugin, component) = match &config.plugin {
+            Choice::Native => ("native".to_owned(), None),
+            Choice::Default => ("default".to_owned(), None),
+            Choice::File(file) => {
+                let component = configured(config, trust).await?;
+                (file.to_string_lossy().into_owned(), component)
+            }
+            // It names its digest.
+            Choice::Registry(reference) => (reference.to_string(), None),
+        };
+        let sha256 = component.as_ref().map(|(_, bytes)| Digest::of(bytes));
+        let words = Words {
+            plugin: &plugin,
+            sha256: sha256.map(|digest| digest.to_string()),
+            config: (config.plugin != Choice::Native).then_some(&*config.config),
+        };
+        Ok(Self {
+            words: serde_json::to_string(&words).unwrap_or_default(),
+            component,
+        })
+    }
 }
