@@ -21,7 +21,8 @@ fn scrape(api: &Api) -> BTreeMap<String, f64> {
     let mut samples = BTreeMap::new();
     for line in text.lines() {
         if let Some(described) = line.strip_prefix("# TYPE ") {
-            family = described.split(' ').next().expect("a name").to_owned();
+            let (name, _) = described.split_once(' ').expect("a name");
+            name.clone_into(&mut family);
         } else if !line.starts_with('#') {
             let (name, value) = line.rsplit_once(' ').expect("a value");
             assert!(name.starts_with(&family), "{line}");

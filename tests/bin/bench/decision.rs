@@ -1,9 +1,7 @@
-//! `achromat-tests bench`: what things cost. It prints figures and judges none: build it with
-//! `--release`, and nothing else running.
+//! `bench decision`: what a policy's decision costs.
 
 use std::{
     hint::black_box,
-    process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,36 +16,11 @@ use achromat_core::{
     read::{Strategy, Tried, plan},
     view::{Scope, View},
 };
-use clap::{ArgMatches, Command};
 
 /// Calls whose median is one sample: a look at the clock costs as much as a tenth of a call.
 const CALLS: u32 = 100;
 
 const SAMPLES: usize = 2_000;
-
-pub(crate) fn command() -> Command {
-    Command::new("bench")
-        .about("What things cost on this machine")
-        .subcommand_required(true)
-        .arg_required_else_help(true)
-        .subcommand(
-            Command::new("decision")
-                .about("A policy's decision, by the default components and by the native function"),
-        )
-}
-
-pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
-    match matches.subcommand() {
-        Some(("decision", _)) => match decision() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("{error:#}");
-                ExitCode::FAILURE
-            }
-        },
-        _ => ExitCode::from(2),
-    }
-}
 
 /// The median and the 99th percentile of a call, in nanoseconds.
 fn measure(mut call: impl FnMut(u64)) -> (f64, f64) {
@@ -120,7 +93,7 @@ fn load<W: World>(
     Ok((Arc::new(version), begun.elapsed()))
 }
 
-fn decision() -> anyhow::Result<()> {
+pub(super) fn run() -> anyhow::Result<()> {
     let (states, facts) = (states(), members());
     let plugins = Plugins::new(None)?;
     println!("three instances; eight headers, none of which the default policies want");
