@@ -197,6 +197,47 @@ fn a_first_evening_in_c() {
     first_evening("c");
 }
 
+/// The templates for the other slots: what they make builds, its cases hold, and it stands what every
+/// plugin must.
+fn other_slots(language: &str) {
+    for slot in ["wal-eligibility", "cleanup-guard"] {
+        let begun = Instant::now();
+        let place = folder();
+        let project = place.path().join("first");
+        let mut new = achromat(&["plugin", "new", "first", "--slot", slot, "--lang", language]);
+        new.arg("--folder").arg(&project);
+        good(run(new));
+        good(plugin(&["build"], &project));
+        let told = good(plugin(&["test"], &project));
+        assert!(
+            told.contains("all good") && !told.contains("none:"),
+            "{told}"
+        );
+        let took = begun.elapsed().as_secs_f64();
+        println!("{language}, {slot}: {took:.1} s");
+    }
+}
+
+#[test]
+fn the_other_slots_in_rust() {
+    other_slots("rust");
+}
+
+#[test]
+fn the_other_slots_in_javascript() {
+    other_slots("js");
+}
+
+#[test]
+fn the_other_slots_in_python() {
+    other_slots("python");
+}
+
+#[test]
+fn the_other_slots_in_c() {
+    other_slots("c");
+}
+
 /// Each example is a project that builds, with cases that hold, and stands what every plugin must.
 #[test]
 fn every_example_holds() {

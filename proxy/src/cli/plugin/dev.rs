@@ -3,10 +3,10 @@
 use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context as _, bail};
-use clap::{Arg, ArgMatches, Command};
+use clap::{ArgMatches, Command};
 
 use super::{
-    subject::{folder, plugins, with_project},
+    subject::{folder, own_config, plugins, with_project},
     versions::{Label, push_to, tell, text, who_argument},
 };
 use crate::{
@@ -24,13 +24,7 @@ pub(super) fn command() -> Command {
         .about("Builds, tests and puts a project's plugin into service, again whenever a file of it changes")
         .after_help("What does not build, or fails its tests, changes nothing in the Achromat that runs. Ctrl-C ends it; the last version goes on to decide until `achromat plugin rollback`.");
     with_address(with_project(command))
-        .arg(
-            Arg::new("config")
-                .long("config")
-                .value_name("TEXT")
-                .allow_hyphen_values(true)
-                .help("What it is configured with [default: as its plugin.toml says]"),
-        )
+        .arg(own_config())
         .arg(who_argument())
 }
 

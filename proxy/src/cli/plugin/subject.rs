@@ -31,13 +31,16 @@ pub(super) fn with_subject(command: Command) -> Command {
                 .value_parser(value_parser!(PathBuf))
                 .help("A component [default: the project's]"),
         )
-        .arg(
-            Arg::new("config")
-                .long("config")
-                .value_name("TEXT")
-                .allow_hyphen_values(true)
-                .help("What it is configured with [default: as its plugin.toml says]"),
-        )
+        .arg(own_config())
+}
+
+/// `--config`, where a project says what there is without it.
+pub(super) fn own_config() -> Arg {
+    Arg::new("config")
+        .long("config")
+        .value_name("TEXT")
+        .allow_hyphen_values(true)
+        .help("What it is configured with [default: as its plugin.toml says]")
 }
 
 /// The project's folder.
