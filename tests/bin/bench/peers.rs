@@ -50,11 +50,11 @@ impl Drop for Nginx {
 }
 
 impl Nginx {
-    /// A plain reverse proxy with one worker; none where nginx is not on the path.
+    /// A plain reverse proxy with one worker, in one process, which ends with this; none where nginx is not on the path.
     fn start(folder: &Path, port: u16, upstream: u16) -> Option<Self> {
         let folder = folder.display();
         let config = format!(
-            "daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx.log; worker_processes 1;
+            "daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx.log; worker_processes 1;
             events {{ worker_connections 1024; }}
             http {{
                 access_log off; client_max_body_size 100m; keepalive_requests 1000000000;
