@@ -216,3 +216,24 @@ fn wrong_wishes_are_refused() {
     }
     assert_eq!(cluster.settle(), before);
 }
+
+/// A copy that was taken away behind Achromat's back, and that nobody reads, is found by a
+/// comparison: it is made anew, and the comparison goes on with it.
+#[test]
+fn a_copy_that_is_missing_is_made_anew() {
+    let cluster = Cluster::with(2, &["--reads-strategy=primary_only"]);
+    let api = cluster.api();
+    let id = api.create("notes");
+    let body = json!({ "ids": ["r", "s"], "embeddings": [[1, 2], [3, 4]] });
+    api.records(&id, "add", &body).ok();
+    cluster.settle();
+    let before = cluster.own_id(1, "notes");
+    let theirs = cluster.instances[1].api();
+    theirs.delete("$D/collections/notes").ok();
+    let (code, told) = cluster.command(&["verify"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("notes: equal, 2 records"), "{told}");
+    assert_ne!(cluster.own_id(1, "notes"), before);
+    let contents = cluster.settle();
+    assert_eq!(contents.len(), 1);
+}

@@ -266,6 +266,15 @@ pub(crate) async fn rebuild(
     Ok(Finding::Done)
 }
 
+/// A copy is not there, as is seen while nothing changes what collections there are.
+pub(super) fn missing(collection: CollectionId, instance: InstanceIx) -> Change {
+    Change::Quarantined {
+        collection,
+        instance,
+        reason: "it is missing there".into(),
+    }
+}
+
 /// Makes the collection anew on the target, unless that was done before. Nothing changes what
 /// collections there are, or what they are made like, meanwhile.
 async fn make(
@@ -281,12 +290,7 @@ async fn make(
     let (tenant, database) = (&collection.tenant, &collection.database);
     let named = Address::named(tenant, database, &collection.name);
     let Some(model) = port.describe(source, &named).await? else {
-        let lost = Change::Quarantined {
-            collection: id,
-            instance: source,
-            reason: "it is missing there".into(),
-        };
-        port.settle(Vec::new(), vec![lost]).await;
+        port.settle(Vec::new(), vec![missing(id, source)]).await;
         return Err(Stopped::because("the collection is missing on its source"));
     };
     let there = port.describe(target, &named).await?;

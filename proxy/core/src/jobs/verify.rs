@@ -11,8 +11,8 @@ use setsum::Setsum;
 use super::{
     Finding, Places, Port, Stopped,
     adopt::MADE_DIFFERENTLY,
-    chroma::Address,
-    copy::{Compared, Pace, Pair, Side},
+    chroma::{Address, Described},
+    copy::{Compared, Pace, Pair, Side, missing},
 };
 use crate::{
     catalog::Change,
@@ -217,37 +217,51 @@ async fn compare_two(
 }
 
 /// The parts in which two copies are made differently, and not only because a change of the
-/// collection is on its way to one of them.
+/// collection is on its way to one of them. A copy that is not there, while the other one is, is
+/// made anew.
 async fn unlike(
     port: &Port,
     id: CollectionId,
     both: [InstanceIx; 2],
 ) -> Result<Vec<&'static str>, Stopped> {
-    if look(port, id, both).await?.is_some_and(|u| u.is_empty()) {
+    if let [Some(ours), Some(theirs)] = described(port, id, both).await?
+        && ours.unlike(&theirs).is_empty()
+    {
         return Ok(Vec::new());
     }
     port.hold(LaneId::Schema, &both).await;
-    let unlike = look(port, id, both).await?;
-    port.release(LaneId::Schema).await;
-    unlike.ok_or_else(|| Stopped::because("the collection is not there"))
+    let [source, target] = both;
+    let missing_on = match described(port, id, both).await? {
+        [Some(ours), Some(theirs)] => {
+            port.release(LaneId::Schema).await;
+            return Ok(ours.unlike(&theirs));
+        }
+        [Some(_), None] => target,
+        [None, Some(_)] => source,
+        [None, None] => return Err(Stopped::because("the collection is on neither instance")),
+    };
+    port.settle(Vec::new(), vec![missing(id, missing_on)]).await;
+    Err(Stopped::because(
+        "the collection is missing on an instance, where it is made anew",
+    ))
 }
 
-/// The parts in which two copies are made differently now; `None` when one is not there under the
-/// collection's name.
-async fn look(
+/// What two instances say of a collection now, under its name.
+async fn described(
     port: &Port,
     id: CollectionId,
     both: [InstanceIx; 2],
-) -> Result<Option<Vec<&'static str>>, Stopped> {
+) -> Result<[Option<Described>; 2], Stopped> {
     let catalog = port.catalog();
     let gone = || Stopped::because("the collection is gone");
     let collection = catalog.get(id).ok_or_else(gone)?;
     let (tenant, database) = (&collection.tenant, &collection.database);
     let named = Address::named(tenant, database, &collection.name);
     let [source, target] = both;
-    let model = port.describe(source, &named).await?;
-    let there = port.describe(target, &named).await?;
-    Ok(model.zip(there).map(|(model, there)| model.unlike(&there)))
+    Ok([
+        port.describe(source, &named).await?,
+        port.describe(target, &named).await?,
+    ])
 }
 
 fn verdicts(port: &Port, comparison: &Comparison) -> Vec<Change> {
