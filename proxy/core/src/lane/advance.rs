@@ -8,7 +8,7 @@ use super::{
 use crate::{
     health::Standing,
     ids::{Attempt, InstanceIx, Position},
-    limits::{ABANDON_AGE_MIN, ABANDON_ATTEMPTS_MIN, CLOSED_INSTANCES_MAX},
+    limits::{ABANDON_AGE_MIN, ABANDON_ATTEMPTS_MIN},
     log::Verdict,
     outcome::Failure,
     time::Instant,
@@ -178,13 +178,12 @@ impl Lane {
         context: &mut Context<'_>,
     ) -> Option<InstanceIx> {
         let slot = self.slot(open)?;
-        let is_poison = slot.closed_on.count_ones() >= u32::from(CLOSED_INSTANCES_MAX);
         let mut best = None;
         for instance in self.instances() {
             let failed = slot.failed_on & bit(instance) != 0;
             let suits = self.next_of(instance) == Some(open)
                 && Self::is_sendable(context, instance)
-                && !(is_poison && slot.closed_on & bit(instance) == 0)
+                && !slot.is_kept_from(instance)
                 && !(hedges && failed);
             if !suits || !self.may_retry(instance, context) {
                 continue;
@@ -248,8 +247,8 @@ impl Lane {
         }
     }
 
-    /// An entry that every instance in service keeps failing is given up, so that it does not
-    /// block its lane for ever; it is told to the operator.
+    /// An entry that every instance keeps failing that it may be tried on is given up, so that it does
+    /// not block its lane for ever; it is told to the operator.
     fn abandon_hopeless(&mut self, context: &mut Context<'_>) {
         let open = self.decided.next();
         let Some(slot) = self.slot(open) else {
@@ -258,7 +257,10 @@ impl Lane {
         if context.now.since(slot.since) < ABANDON_AGE_MIN || slot.last_failure.is_none() {
             return;
         }
-        let in_service = || self.instances().filter(|i| Self::is_sendable(context, *i));
+        let in_service = || {
+            let may_do = |i: &InstanceIx| Self::is_sendable(context, *i) && !slot.is_kept_from(*i);
+            self.instances().filter(may_do)
+        };
         let is_hopeless = in_service().next().is_some()
             && in_service().all(|instance| {
                 self.track(instance).is_some_and(|track| {

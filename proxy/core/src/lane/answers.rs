@@ -5,10 +5,7 @@ use crate::{
     health::Standing,
     ids::{InstanceIx, LaneId, Position},
     key::{KeyOutcome, KeyState, Settled},
-    limits::{
-        ALL_LEVEL_LAG_MAX, CLOSED_INSTANCES_MAX, FAILED_ATTEMPTS_BEFORE_ANSWER,
-        LANE_BODIES_KEPT_MAX,
-    },
+    limits::{ALL_LEVEL_LAG_MAX, FAILED_ATTEMPTS_BEFORE_ANSWER, LANE_BODIES_KEPT_MAX},
     log::{Level, Verb, Verdict},
     outcome::Failure,
     reply::{self, Reply},
@@ -224,7 +221,7 @@ impl Lane {
         let has_others = in_use().any(|(peer, instance)| {
             slot.failed_on & bit(instance) == 0 && peer.standing != Standing::Down
         });
-        let closed = slot.closed_on.count_ones() >= u32::from(CLOSED_INSTANCES_MAX);
+        let closed = slot.closes_connections();
         let attempts = FAILED_ATTEMPTS_BEFORE_ANSWER * slot.failed_on.count_ones();
         let is_enough = slot.failures >= attempts || in_use().next().is_none();
         closed || (!has_others && is_enough)

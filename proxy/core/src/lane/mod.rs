@@ -26,6 +26,7 @@ use crate::{
     health::Standing,
     ids::{Attempt, InstanceIx, Key, LaneId, Position, Ticket},
     key::Settled,
+    limits::CLOSED_INSTANCES_MAX,
     log::{Level, Verb, Verdict},
     outcome::Failure,
     planted::Planted,
@@ -214,6 +215,16 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// Whether instances enough have closed the connection on it: it goes to no further one.
+    fn closes_connections(&self) -> bool {
+        self.closed_on.count_ones() >= u32::from(CLOSED_INSTANCES_MAX)
+    }
+
+    /// Whether it must not be tried on an instance, because it may break that one as well.
+    fn is_kept_from(&self, instance: InstanceIx) -> bool {
+        self.closes_connections() && self.closed_on & bit(instance) == 0
+    }
+
     /// Whether an instance may have carried it out without our knowing.
     pub(crate) fn may_be_done_on(&self, instance: InstanceIx) -> bool {
         self.maybe_on & bit(instance) != 0
