@@ -106,8 +106,7 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
     };
     let purging = Purge {
         replicator: replicator.clone(),
-        guard: Arc::clone(&guard),
-        levels: config.serve.levels,
+        level: config.serve.levels.schema,
         deadline: config.serve.write_deadline,
     };
     let purging = purging.start();

@@ -1,12 +1,11 @@
 //! Deletes for good what has been in the trash for its time.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use achromat_core::{
-    guard::Guard,
     ids::CollectionId,
+    log::Level,
     trash::{contents, permit_purge},
-    write::{Levels, WriteRules},
 };
 use tokio::task::JoinHandle;
 
@@ -25,10 +24,8 @@ const AFTER_FAILURE: Duration = Duration::from_secs(30);
 pub struct Purge {
     /// Where deletions go.
     pub replicator: Replicator,
-    /// What no write may do.
-    pub guard: Arc<Guard>,
-    /// The acknowledgement levels.
-    pub levels: Levels,
+    /// The acknowledgement level.
+    pub level: Level,
     /// How long a deletion's outcome is waited for.
     pub deadline: Duration,
 }
@@ -70,12 +67,7 @@ impl Purge {
             let why = |body: &[u8]| String::from_utf8_lossy(body).into_owned();
             let permit = {
                 let view = self.replicator.view();
-                let rules = WriteRules {
-                    catalog: &view.catalog,
-                    guard: &self.guard,
-                    levels: self.levels,
-                };
-                match permit_purge(rules, id, clock::fresh()) {
+                match permit_purge(&view.catalog, self.level, id, clock::fresh()) {
                     Ok(permit) => permit,
                     // Somebody was quicker.
                     Err(_) => continue,

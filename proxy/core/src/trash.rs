@@ -10,10 +10,10 @@ use serde::Serialize;
 use crate::{
     catalog::{Catalog, Collection},
     ids::CollectionId,
-    log::{Entry, Verb},
+    log::{Entry, Level, Verb},
     reply::{self, Reply},
     time::WallTime,
-    write::{Fresh, Permit, WriteRules},
+    write::{Fresh, Permit},
 };
 
 /// What names in the trash begin with; clients can't give such names.
@@ -124,34 +124,36 @@ fn in_trash(catalog: &Catalog, id: CollectionId) -> Result<(&Arc<Collection>, Tr
 /// Gets a collection back out of the trash, under its own name or another one. A name that is taken
 /// is 409.
 pub fn permit_restore(
-    rules: WriteRules<'_>,
+    catalog: &Catalog,
+    level: Level,
     id: CollectionId,
     name: Option<&str>,
     fresh: Fresh,
 ) -> Result<Permit, Reply> {
-    let (collection, trashed) = in_trash(rules.catalog, id)?;
+    let (collection, trashed) = in_trash(catalog, id)?;
     let name = name.unwrap_or(trashed.name);
     if holds(name) {
         return Err(reply::name_is_reserved());
     }
     let (tenant, database) = (&collection.tenant, &collection.database);
-    if rules.catalog.named(tenant, database, name).is_some() {
+    if catalog.named(tenant, database, name).is_some() {
         let message = format!("There is a collection [{name}]; say another name");
         return Err(Reply::error(409, "ConflictError", &message));
     }
     let (verb, body) = renaming(id, &name.into());
-    Ok(rules.unguarded(entry(fresh, verb, body)))
+    Ok(Permit::unguarded(entry(fresh, verb, body), level))
 }
 
 /// Deletes a collection in the trash for good.
 pub fn permit_purge(
-    rules: WriteRules<'_>,
+    catalog: &Catalog,
+    level: Level,
     id: CollectionId,
     fresh: Fresh,
 ) -> Result<Permit, Reply> {
-    in_trash(rules.catalog, id)?;
+    in_trash(catalog, id)?;
     let verb = Verb::DeleteCollection { collection: id };
-    Ok(rules.unguarded(entry(fresh, verb, Bytes::new())))
+    Ok(Permit::unguarded(entry(fresh, verb, Bytes::new()), level))
 }
 
 #[cfg(test)]

@@ -171,17 +171,25 @@ impl Permit {
         self
     }
 
-    #[cfg(test)]
-    pub(crate) fn for_test(entry: Entry, level: Level, must_resolve: bool) -> Self {
+    /// A write that no guard is asked about.
+    pub(crate) fn unguarded(entry: Entry, level: Level) -> Self {
         Self {
             entry,
             level,
             accepts_when_down: false,
             executor: None,
-            must_resolve,
+            must_resolve: false,
             needs_ids: false,
             guard: None,
             judged: None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test(entry: Entry, level: Level, must_resolve: bool) -> Self {
+        Self {
+            must_resolve,
+            ..Self::unguarded(entry, level)
         }
     }
 }
@@ -279,25 +287,10 @@ impl WriteRules<'_> {
         };
         let destroys_all = matches!(entry.verb, Verb::Reset | Verb::DeleteDatabase { .. });
         Ok(Permit {
-            level,
             must_resolve,
             guard: destroys_all.then(|| self.guard.clone()),
-            ..self.unguarded(entry)
+            ..Permit::unguarded(entry, level)
         })
-    }
-
-    /// A write of ours that no guard is asked about.
-    pub(crate) fn unguarded(&self, entry: Entry) -> Permit {
-        Permit {
-            entry,
-            level: self.levels.schema,
-            accepts_when_down: false,
-            executor: None,
-            must_resolve: false,
-            needs_ids: false,
-            guard: None,
-            judged: None,
-        }
     }
 
     /// What the write does.

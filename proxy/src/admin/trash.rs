@@ -109,8 +109,9 @@ impl Admin {
         };
         let permitted = parse(text).and_then(|id| {
             let view = self.replicator.view();
-            let rules = self.rules(&view);
-            permit_restore(rules, id, name.as_deref(), clock::fresh()).map_err(|r| refusal(&r))
+            let (level, name) = (self.facts.retrying.levels.schema, name.as_deref());
+            let permit = permit_restore(&view.catalog, level, id, name, clock::fresh());
+            permit.map_err(|reply| refusal(&reply))
         });
         self.submit_trash(text, permitted, "restored").await
     }
@@ -119,7 +120,8 @@ impl Admin {
     pub(super) async fn delete_trash(&self, text: &str, asker: Asker<'_>) -> Reply {
         let permitted = parse(text).and_then(|id| {
             let view = self.replicator.view();
-            let permit = permit_purge(self.rules(&view), id, clock::fresh());
+            let level = self.facts.retrying.levels.schema;
+            let permit = permit_purge(&view.catalog, level, id, clock::fresh());
             let permit = permit.map_err(|reply| refusal(&reply))?;
             let subject = format!("collection {text} in the trash");
             self.asked_guard(Deed::AdminDelete, None, Some(&subject), asker)

@@ -31,8 +31,7 @@ impl<W: World> Life<W> {
             Choice::Native => None,
             Choice::Default => Some(offer_default(W::SLOT, &config.config, who)),
             Choice::File(_) | Choice::Registry(_) => {
-                let got = said.component;
-                let got = match got {
+                let got = match said.component {
                     None => source::configured(config, &self.shared.trust()).await?,
                     got => got,
                 };

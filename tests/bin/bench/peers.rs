@@ -19,7 +19,7 @@ use serde_json::json;
 const NAME: &str = "bench";
 
 /// Records that it has before anything is measured.
-const RECORDS: usize = 1000;
+pub(super) const RECORDS: usize = 1000;
 
 /// Numbers of each embedding.
 pub(super) const DIMENSIONS: usize = 384;

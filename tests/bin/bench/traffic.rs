@@ -16,7 +16,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use serde::Serialize;
 use serde_json::json;
 
-use super::peers::{Peer, Peers, embedding};
+use super::peers::{Peer, Peers, RECORDS, embedding};
 
 /// For one answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -95,7 +95,7 @@ fn post(peer: &Peer, act: &str, body: &serde_json::Value) -> Vec<u8> {
 
 fn get(peer: &Peer, number: usize) -> Vec<u8> {
     let body =
-        json!({ "ids": [format!("r{}", number % 1000)], "include": ["metadatas", "documents"] });
+        json!({ "ids": [format!("r{}", number % RECORDS)], "include": ["metadatas", "documents"] });
     post(peer, "get", &body)
 }
 
@@ -218,7 +218,8 @@ struct Line {
     p99_us: f64,
 }
 
-fn median(sorted: &[f64], share: f64) -> f64 {
+/// What this share of the values is below.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
     #[allow(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -267,14 +268,14 @@ fn measure(
             profile: profile.name,
             connections: profile.connections,
             peer: peer.name,
-            per_second: median(&sorted(rounds.iter().map(|r| r.per_second).collect()), 0.5),
+            per_second: quantile(&sorted(rounds.iter().map(|r| r.per_second).collect()), 0.5),
             ratio: [
-                median(&ratios, 0.5),
-                median(&ratios, 0.0),
-                median(&ratios, 1.0),
+                quantile(&ratios, 0.5),
+                quantile(&ratios, 0.0),
+                quantile(&ratios, 1.0),
             ],
-            p50_us: median(&times, 0.5),
-            p99_us: median(&times, 0.99),
+            p50_us: quantile(&times, 0.5),
+            p99_us: quantile(&times, 0.99),
         }
     };
     Ok(peers.all.iter().zip(&found).map(line).collect())
