@@ -4,13 +4,14 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Child, Command},
+    process::Command,
     time::{Duration, Instant},
 };
 
 use achromat::dev::default_state;
 use achromat_tests::{
     cluster::{Cluster, folder},
+    ends::Ends,
     proxy::{achromat, program},
     wait::eventually,
 };
@@ -393,7 +394,7 @@ fn what_is_saved_decides() {
         dev.arg("--project").arg(project.path());
         dev.env("CARGO_TARGET_DIR", cargo_target());
         dev.stdout(std::fs::File::create(&printed).expect("a file"));
-        Ended(dev.spawn().expect("it runs"))
+        Ends(dev.spawn().expect("it runs"))
     };
     let told = |part: &str, times: usize| {
         eventually("it is told", Duration::from_secs(300), || {
@@ -425,14 +426,4 @@ fn what_is_saved_decides() {
     std::fs::write(&path, other).expect("a file");
     told("decides now", 2);
     assert_ne!(routing(&cluster)["version_id"], first["version_id"]);
-}
-
-/// A process that ends with what holds it.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.0.kill().expect("it runs");
-        self.0.wait().expect("it ends");
-    }
 }

@@ -2,12 +2,13 @@
 
 use std::{
     io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
 use achromat_tests::{
-    api::Api, chroma::free_port, cluster::folder, proxy::achromat, tools, wait::eventually,
+    api::Api, chroma::free_port, cluster::folder, ends::Ends, proxy::achromat, tools,
+    wait::eventually,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -21,16 +22,6 @@ fn block(heading: &str, language: &str) -> String {
         .expect("a block");
     let (block, _) = rest.split_once("```").expect("its end");
     block.to_owned()
-}
-
-/// A process that ends with the test, however that ends.
-struct Ends(Child);
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _gone = self.0.kill();
-    }
 }
 
 /// `achromat dev` serves the first session word for word (but for the port, which must be free

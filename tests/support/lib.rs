@@ -6,6 +6,7 @@ pub mod api;
 pub mod chaos;
 pub mod chroma;
 pub mod cluster;
+pub mod ends;
 pub mod load;
 pub mod postgres;
 pub mod proxy;

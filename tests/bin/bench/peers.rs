@@ -3,7 +3,7 @@
 use std::{
     net::TcpStream,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -11,6 +11,7 @@ use achromat_tests::{
     api::{Api, DATABASE},
     chroma::{Chroma, free_port},
     cluster::Cluster,
+    ends::Ends,
     wait::eventually,
 };
 use serde_json::json;
@@ -37,46 +38,36 @@ pub(super) struct Peers {
     pub(super) all: Vec<Peer>,
     _cluster: Cluster,
     _alone: Chroma,
-    _nginx: Option<Nginx>,
+    _nginx: Option<Ends>,
 }
 
-struct Nginx(Child);
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // It may have ended by itself; then nothing is left to end.
-        let _gone = self.0.kill().and_then(|()| self.0.wait());
-    }
-}
-
-impl Nginx {
-    /// A plain reverse proxy with one worker, in one process, which ends with this; none where nginx is not on the path.
-    fn start(folder: &Path, port: u16, upstream: u16) -> Option<Self> {
-        let folder = folder.display();
-        let config = format!(
-            "daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx.log; worker_processes 1;
-            events {{ worker_connections 1024; }}
-            http {{
-                access_log off; client_max_body_size 100m; keepalive_requests 1000000000;
-                client_body_temp_path {folder}/nginx-body; proxy_temp_path {folder}/nginx-proxy;
-                fastcgi_temp_path {folder}/nginx-f; uwsgi_temp_path {folder}/nginx-u; scgi_temp_path {folder}/nginx-s;
-                upstream chroma {{ server 127.0.0.1:{upstream}; keepalive 128; keepalive_requests 1000000000; }}
-                server {{
-                    listen 127.0.0.1:{port};
-                    location / {{ proxy_pass http://chroma; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}
-                }}
-            }}"
-        );
-        let file = format!("{folder}/nginx.conf");
-        std::fs::write(&file, config).expect("a config file");
-        let mut command = Command::new("nginx");
-        command.args(["-c", &file]).stderr(Stdio::null());
-        let child = command.spawn().ok()?;
-        eventually("nginx listens", Duration::from_secs(10), || {
-            TcpStream::connect(("127.0.0.1", port)).map(drop)
-        });
-        Some(Self(child))
-    }
+/// A plain reverse proxy with one worker, in one process, which ends with what is returned; none where
+/// nginx is not on the path.
+fn nginx(folder: &Path, port: u16, upstream: u16) -> Option<Ends> {
+    let folder = folder.display();
+    let config = format!(
+        "daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx.log; worker_processes 1;
+        events {{ worker_connections 1024; }}
+        http {{
+            access_log off; client_max_body_size 100m; keepalive_requests 1000000000;
+            client_body_temp_path {folder}/nginx-body; proxy_temp_path {folder}/nginx-proxy;
+            fastcgi_temp_path {folder}/nginx-f; uwsgi_temp_path {folder}/nginx-u; scgi_temp_path {folder}/nginx-s;
+            upstream chroma {{ server 127.0.0.1:{upstream}; keepalive 128; keepalive_requests 1000000000; }}
+            server {{
+                listen 127.0.0.1:{port};
+                location / {{ proxy_pass http://chroma; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}
+            }}
+        }}"
+    );
+    let file = format!("{folder}/nginx.conf");
+    std::fs::write(&file, config).expect("a config file");
+    let mut command = Command::new("nginx");
+    command.args(["-c", &file]).stderr(Stdio::null());
+    let child = command.spawn().ok()?;
+    eventually("nginx listens", Duration::from_secs(10), || {
+        TcpStream::connect(("127.0.0.1", port)).map(drop)
+    });
+    Some(Ends(child))
 }
 
 /// An embedding that differs from record to record.
@@ -114,7 +105,7 @@ impl Peers {
             records: records.clone(),
         }];
         let port = free_port();
-        let nginx = Nginx::start(cluster.folder(), port, alone.port);
+        let nginx = nginx(cluster.folder(), port, alone.port);
         if nginx.is_some() {
             all.push(Peer {
                 name: "nginx",

@@ -1,0 +1,13 @@
+//! Processes that end with whoever started them.
+
+use std::process::Child;
+
+/// A process that ends with what holds it, however that ends.
+pub struct Ends(pub Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        // It may have ended by itself; then nothing is left to end.
+        let _gone = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
