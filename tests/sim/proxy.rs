@@ -444,11 +444,9 @@ impl World {
                 ticket,
                 instance,
             } => self.question_answered(proxy, (ticket, instance), sending),
-            Sender::Read {
-                proxy,
-                operation,
-                stale,
-            } => self.read_answered(proxy, (operation, stale), request, sending),
+            Sender::Read { proxy, operation } => {
+                self.read_answered(proxy, operation, request, sending);
+            }
         }
     }
 

@@ -22,10 +22,6 @@ use super::{
     world::{Happening, World},
 };
 
-/// Connections from the pool that may turn out to be dead before a fresh one is tried: the shell's
-/// own.
-const STALE_CONNECTIONS_MAX: u32 = 8;
-
 /// A read on its way.
 #[derive(Debug)]
 pub struct Read {
@@ -39,7 +35,8 @@ pub struct Read {
     catalog: Catalog,
     step: u64,
     waits: bool,
-    attempts: u32,
+    /// Where it was sent last.
+    last: Option<InstanceIx>,
 }
 
 /// What was found out about where a read may go.
@@ -103,7 +100,7 @@ impl World {
             catalog: Catalog::default(),
             step: 0,
             waits: false,
-            attempts: 0,
+            last: None,
         };
         self.go_on_reading(&mut proxy, read, ReadStep::Exhausted);
         self.proxies.insert(number, proxy);
@@ -199,14 +196,14 @@ impl World {
     }
 
     fn attempt(&mut self, proxy: &mut Proxy, read: &mut Read, instance: InstanceIx) {
-        read.attempts += 1;
-        if read.attempts > 1 {
+        let last = read.last.replace(instance);
+        if last.is_some_and(|last| last != instance) {
             self.mark(Mark::ReadMovedOn);
         }
-        self.exchange(proxy.number, read, instance, 0);
+        self.exchange(proxy.number, read, instance);
     }
 
-    fn exchange(&mut self, proxy: u32, read: &Read, instance: InstanceIx, stale: u32) {
+    fn exchange(&mut self, proxy: u32, read: &Read, instance: InstanceIx) {
         let target = read.with_lookup(&read.catalog, |lookup| {
             let collection = match lookup.scope() {
                 Scope::Collection(collection) => Some(collection.id),
@@ -221,7 +218,6 @@ impl World {
         let sender = Sender::Read {
             proxy,
             operation: read.operation,
-            stale,
         };
         let what = (read.method, target, read.body.clone());
         self.send(sender, instance, what, self.plan.reads.deadline);
@@ -230,7 +226,7 @@ impl World {
     pub(super) fn read_answered(
         &mut self,
         number: u32,
-        (operation, stale): (usize, u32),
+        operation: usize,
         request: &Request,
         sending: Sending,
     ) {
@@ -239,12 +235,7 @@ impl World {
         };
         if let Some(read) = proxy.reads.remove(&operation) {
             let instance = request.instance;
-            if sending == (Sending::Closed { reused: true }) && stale < STALE_CONNECTIONS_MAX {
-                self.exchange(number, &read, instance, stale + 1);
-                proxy.reads.insert(operation, read);
-            } else {
-                self.take_read_answer(&mut proxy, read, instance, sending);
-            }
+            self.take_read_answer(&mut proxy, read, instance, sending);
         }
         self.proxies.insert(number, proxy);
     }
@@ -271,7 +262,7 @@ impl World {
         let sign = match failure {
             ReadFailure::Refused => Some(Sign::Refused),
             ReadFailure::Silent => Some(Sign::Silent),
-            ReadFailure::Closed => Some(Sign::Closed),
+            ReadFailure::Closed | ReadFailure::Stale => Some(Sign::Closed),
             ReadFailure::ServerError(_) | ReadFailure::Missing(_) => None,
         };
         if let Some(sign) = sign {
@@ -340,7 +331,8 @@ fn judge_answer(
         Sending::Answered(answer) => answer,
         Sending::NotSent(_) => return Err(ReadFailure::Refused),
         Sending::Silent => return Err(ReadFailure::Silent),
-        Sending::Closed { .. } => return Err(ReadFailure::Closed),
+        Sending::Closed { reused: true } => return Err(ReadFailure::Stale),
+        Sending::Closed { reused: false } => return Err(ReadFailure::Closed),
     };
     let status = answer.status;
     let judged = read.with_lookup(&read.catalog, |lookup| {

@@ -68,8 +68,6 @@ pub enum Sender {
         proxy: u32,
         /// The operation.
         operation: usize,
-        /// How many connections turned out to be dead before.
-        stale: u32,
     },
 }
 

@@ -16,6 +16,10 @@ pub const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Chroma's handler, and sending them round everywhere is not failover.
 pub const CLOSED_INSTANCES_MAX: u8 = 2;
 
+/// Connections from the pool that may turn out to be dead before a question or a read counts that as
+/// its own failure.
+pub const STALE_CONNECTIONS_MAX: u8 = 8;
+
 /// Attempts at a write, on each instance that fails it, before its client is told of the failure:
 /// Chroma answers 500 when its database is locked for a moment.
 pub const FAILED_ATTEMPTS_BEFORE_ANSWER: u32 = 2;

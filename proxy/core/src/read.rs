@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use crate::{
     health::Standing,
     ids::InstanceIx,
-    limits::CLOSED_INSTANCES_MAX,
+    limits::{CLOSED_INSTANCES_MAX, STALE_CONNECTIONS_MAX},
     reply::{self, Reply},
     view::{Scope, View},
 };
@@ -124,6 +124,8 @@ pub enum ReadFailure {
     Refused,
     /// The connection closed without an answer.
     Closed,
+    /// So it did, but it had been used before: the server may have let it go unseen.
+    Stale,
     /// No answer before the deadline.
     Silent,
     /// A 5xx, which is passed on when no instance has anything better.
@@ -145,8 +147,9 @@ pub enum ReadStep {
 
 /// One read on its way: at most two attempts at once, each instance at most once, or twice when its
 /// first answer was a 5xx and nobody else has a better one: Chroma 1.5.9 answers some reads so that
-/// meet a write ("Error finding id"), and not the next. For each attempt it is planned anew: who was
-/// eligible for the one before may not be any more.
+/// meet a write ("Error finding id"), and not the next. That a connection from the pool was dead is
+/// no attempt. For each attempt it is planned anew: who was eligible for the one before, or for the
+/// request that a dead connection swallowed, may not be any more.
 #[derive(Debug, Default)]
 pub struct Dispatch {
     tried: Tried,
@@ -156,6 +159,8 @@ pub struct Dispatch {
     /// Those that have had their second chance.
     retried: Tried,
     closed: u8,
+    /// Connections that turned out to be dead.
+    stale: u8,
     best: Option<Reply>,
     /// That an instance lacks what it should have.
     missing: Option<Reply>,
@@ -205,6 +210,11 @@ impl Dispatch {
     /// An attempt ended without an answer for the client.
     pub fn failed(&mut self, instance: InstanceIx, failure: ReadFailure) -> ReadStep {
         self.under_way.remove(instance);
+        if failure == ReadFailure::Stale && self.stale < STALE_CONNECTIONS_MAX {
+            self.stale += 1;
+            self.tried.remove(instance);
+            return self.wait();
+        }
         if matches!(failure, ReadFailure::ServerError(_)) && !self.retried.contains(instance) {
             self.faltered.insert(instance);
         }
@@ -222,7 +232,9 @@ impl Dispatch {
 
     fn take_in(&mut self, failure: ReadFailure) {
         match failure {
-            ReadFailure::Closed => self.closed = self.closed.saturating_add(1),
+            ReadFailure::Closed | ReadFailure::Stale => {
+                self.closed = self.closed.saturating_add(1);
+            }
             ReadFailure::Missing(reply) => {
                 self.missing.get_or_insert(reply);
                 return;
@@ -346,6 +358,21 @@ mod tests {
         assert_eq!(read.failed(A, ReadFailure::Closed), ReadStep::Wait);
         assert!(!read.may_hedge());
         assert_eq!(go_on(&mut read, 4), ReadStep::Wait);
+        assert_eq!(read.failed(B, ReadFailure::Closed), ReadStep::Exhausted);
+        assert!(!read.may_go_on());
+    }
+
+    /// Dead connections are no attempts, but not for ever; and after each it is planned anew.
+    #[test]
+    fn dead_connections_are_no_attempts() {
+        let mut read = dispatch(2);
+        for _ in 0..STALE_CONNECTIONS_MAX {
+            assert_eq!(read.failed(A, ReadFailure::Stale), ReadStep::Exhausted);
+            assert!(!read.tried().contains(A));
+            assert_eq!(go_on(&mut read, 2), ReadStep::Try(A));
+        }
+        assert_eq!(read.failed(A, ReadFailure::Stale), ReadStep::Exhausted);
+        assert_eq!(go_on(&mut read, 2), ReadStep::Try(B));
         assert_eq!(read.failed(B, ReadFailure::Closed), ReadStep::Exhausted);
         assert!(!read.may_go_on());
     }

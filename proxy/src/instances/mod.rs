@@ -14,7 +14,7 @@ use achromat_core::{
     engine::{Payload, Wire},
     health::{self, Probe},
     ids::InstanceIx,
-    limits::REPLY_BYTES_MAX,
+    limits::{REPLY_BYTES_MAX, STALE_CONNECTIONS_MAX},
     outcome::Sending,
     reply::Reply,
     route::{Action, Captures, Method, route_of},
@@ -161,7 +161,8 @@ impl Instances {
     }
 
     /// Asks something about an instance's copy of a collection, and takes in the whole answer. It
-    /// changes nothing, and each try has this long.
+    /// changes nothing. A connection that was let go is the caller's matter: who was right to ask before
+    /// may not be any more.
     pub async fn ask_about(
         &self,
         instance: InstanceIx,
@@ -177,29 +178,7 @@ impl Instances {
             .await
     }
 
-    /// Asks a small question and takes in the whole answer. A connection that was let go says nothing
-    /// of the server: the next one is tried.
     async fn ask(
-        &self,
-        instance: InstanceIx,
-        method: Method,
-        target: &str,
-        body: Option<Bytes>,
-        deadline: Duration,
-    ) -> Result<Reply, ExchangeError> {
-        let mut stale = 0;
-        loop {
-            let asked = self.ask_once(instance, method, target, body.clone(), deadline);
-            match asked.await {
-                Err(ExchangeError::Closed { reused: true }) if stale < STALE_CONNECTIONS_MAX => {
-                    stale += 1;
-                }
-                answer => return answer,
-            }
-        }
-    }
-
-    async fn ask_once(
         &self,
         instance: InstanceIx,
         method: Method,
@@ -230,8 +209,8 @@ impl Instances {
     pub async fn probe(&self, instance: InstanceIx, marker: Option<Marker>) -> Probe {
         let target = health::probe_target(marker);
         let deadline = self.timing.probe;
-        let asked = self.ask(instance, Method::Get, &target, None, deadline);
-        match asked.await {
+        let ask = || self.ask(instance, Method::Get, &target, None, deadline);
+        match past_stale(ask).await {
             Ok(reply) => health::judge_probe(marker, &reply),
             Err(ExchangeError::Refused(_)) => Probe::Refused,
             // It may be frozen, or out of reach, and go on with what it holds.
@@ -241,8 +220,20 @@ impl Instances {
     }
 }
 
-/// Connections from the pool that may turn out to be dead before a fresh one is looked at.
-const STALE_CONNECTIONS_MAX: usize = 8;
+/// Asks again as long as connections from the pool turn out to be dead: that says nothing of the
+/// server.
+pub async fn past_stale<T, Asked>(mut ask: impl FnMut() -> Asked) -> Result<T, ExchangeError>
+where
+    Asked: Future<Output = Result<T, ExchangeError>>,
+{
+    for _ in 0..STALE_CONNECTIONS_MAX {
+        match ask().await {
+            Err(ExchangeError::Closed { reused: true }) => {}
+            answer => return answer,
+        }
+    }
+    ask().await
+}
 
 /// Idle connections kept for all instances together.
 const CONNECTIONS_KEPT_MAX: usize = 256;

@@ -15,7 +15,10 @@ use achromat_core::{
 use bytes::Bytes;
 
 use super::App;
-use crate::policy::{Counted, Generation, GuardSlot};
+use crate::{
+    instances::past_stale,
+    policy::{Counted, Generation, GuardSlot},
+};
 
 /// For one instance to say it.
 const COUNT_DEADLINE: Duration = Duration::from_secs(10);
@@ -77,8 +80,8 @@ impl App {
         let id = collection.on(instance)?;
         let copy = Captures::copy(&collection.tenant, &collection.database, id);
         let instances = &self.instances;
-        let asked = instances.ask_about(instance, action, &copy, body, COUNT_DEADLINE);
-        let reply = asked.await.ok()?;
+        let ask = || instances.ask_about(instance, action, &copy, body.clone(), COUNT_DEADLINE);
+        let reply = past_stale(ask).await.ok()?;
         reply.is_success().then_some(reply.body)
     }
 }

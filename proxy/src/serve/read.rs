@@ -27,9 +27,6 @@ use crate::{
     policy::{self, Conditions, Generation, Load, RoutingSlot},
 };
 
-/// Connections from the pool that may turn out to be dead before a fresh one is tried.
-const STALE_CONNECTIONS_MAX: usize = 8;
-
 /// For the next part of an answer to come.
 const PART_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -238,7 +235,7 @@ impl<'a, 't> Read<'a, 't> {
         let sign = match failure {
             ReadFailure::Refused => Sign::Refused,
             ReadFailure::Silent => Sign::Silent,
-            ReadFailure::Closed => Sign::Closed,
+            ReadFailure::Closed | ReadFailure::Stale => Sign::Closed,
             ReadFailure::Missing(_) => {
                 if let Some(id) = lookup.and_then(|lookup| lookup.asked_id(instance)) {
                     self.app.replicator.missed(instance, id);
@@ -298,26 +295,17 @@ impl<'a, 't> Read<'a, 't> {
     ) -> Result<Exchange<'a>, ReadFailure> {
         let method = Method::of(&self.intake.method).unwrap_or(Method::Get);
         let deadline = self.app.settings.reads.deadline;
-        let mut stale = 0;
-        loop {
-            let has_body = method != Method::Get;
-            let request = Request {
-                method,
-                target,
-                headers: Some(&self.intake.headers),
-                content_type: None,
-                body: has_body.then(|| self.body.clone()),
-                is_probe: false,
-            };
-            let exchange = self.app.instances.exchange(instance, request, deadline);
-            match exchange.await {
-                Ok(exchange) => return Ok(exchange),
-                Err(ExchangeError::Closed { reused: true }) if stale < STALE_CONNECTIONS_MAX => {
-                    stale += 1;
-                }
-                Err(error) => return Err(failure(&error)),
-            }
-        }
+        let has_body = method != Method::Get;
+        let request = Request {
+            method,
+            target,
+            headers: Some(&self.intake.headers),
+            content_type: None,
+            body: has_body.then(|| self.body.clone()),
+            is_probe: false,
+        };
+        let exchange = self.app.instances.exchange(instance, request, deadline);
+        exchange.await.map_err(|error| failure(&error))
     }
 }
 
@@ -325,6 +313,7 @@ fn failure(error: &ExchangeError) -> ReadFailure {
     match error {
         ExchangeError::Refused(_) | ExchangeError::NotSent(_) => ReadFailure::Refused,
         ExchangeError::Silent => ReadFailure::Silent,
+        ExchangeError::Closed { reused: true } => ReadFailure::Stale,
         ExchangeError::Closed { .. } | ExchangeError::Garbled(_) => ReadFailure::Closed,
     }
 }
