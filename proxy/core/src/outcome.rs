@@ -24,8 +24,10 @@ pub enum Sending {
 /// Why a sending did not settle anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// It did not happen.
+    /// It did not happen: the instance could not be reached.
     NotSent(String),
+    /// It did not happen: the instance was not asked, because it can't decide about it now.
+    Withheld(&'static str),
     /// It may have happened: the connection closed.
     Closed {
         /// As in [`Sending::Closed`].
@@ -40,13 +42,14 @@ pub enum Failure {
 impl Failure {
     /// Whether the write may have happened.
     pub fn may_have_happened(&self) -> bool {
-        !matches!(self, Self::NotSent(_))
+        !matches!(self, Self::NotSent(_) | Self::Withheld(_))
     }
 
     /// The reason, for people.
     pub fn reason(&self) -> String {
         match self {
             Self::NotSent(why) => format!("not sent: {why}"),
+            Self::Withheld(why) => format!("not sent: {why}"),
             Self::Closed { .. } => "the connection closed without an answer".to_owned(),
             Self::Silent => "no answer in time".to_owned(),
             Self::ServerError(reply) => format!(

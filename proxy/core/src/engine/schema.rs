@@ -411,8 +411,8 @@ fn may_decide(collection: Option<&Arc<Collection>>, instance: InstanceIx) -> Res
     let is_elsewhere = |c: &&Arc<Collection>| c.copies.iter().any(|copy| copy.id.is_some());
     match collection.filter(is_elsewhere) {
         Some(collection) if collection.on(instance).is_none() => {
-            let why = "it does not have the collection yet".to_owned();
-            Err(Outcome::Failed(Failure::NotSent(why)))
+            let why = "it does not have the collection yet";
+            Err(Outcome::Failed(Failure::Withheld(why)))
         }
         _ => Ok(()),
     }

@@ -272,7 +272,7 @@ impl Lane {
             failure == Failure::Silent,
             failure == Failure::Closed { reused: true },
         );
-        let is_sent = failure.may_have_happened();
+        let is_unreachable = matches!(failure, Failure::NotSent(_));
         let reason = failure.reason();
         let planted = context.rules.planted;
         self.note_failure(instance, position, failure);
@@ -302,8 +302,8 @@ impl Lane {
             settles: if settle {
                 Some(context.rules.settle)
             } else {
-                // What could not be sent does not show what became of a sending before.
-                before.filter(|_| !is_sent)
+                // An instance out of reach may still hold a sending from before.
+                before.filter(|_| is_unreachable)
             },
         });
         if !stale {
@@ -324,7 +324,7 @@ impl Lane {
             slot.maybe_on |= bit(instance);
         }
         match &failure {
-            Failure::NotSent(_) | Failure::Closed { reused: true } => return,
+            Failure::NotSent(_) | Failure::Withheld(_) | Failure::Closed { reused: true } => return,
             Failure::Closed { .. } => slot.closed_on |= bit(instance),
             Failure::Silent | Failure::ServerError(_) => {}
         }

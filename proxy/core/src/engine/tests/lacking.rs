@@ -42,6 +42,33 @@ fn who_lacks_a_collection_does_not_decide_about_it() {
     }
 }
 
+/// What one instance keeps failing and the other can't decide about is given up, although the other
+/// was silent on it before it lost the collection: what it was sent then has settled.
+#[test]
+fn who_lacks_a_collection_holds_nothing_up() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.probe(A, Probe::Refused);
+    world.submit(Verb::DeleteCollection { collection }, Level::One);
+    world.end("B DELETE abc", Sending::Silent);
+    world.probe(B, Probe::Answered);
+    world.engine.change(vec![Change::Lost {
+        collection,
+        instance: B,
+        reason: "it is missing there".into(),
+    }]);
+    world.probe(A, Probe::Answered);
+    for _ in 0..300 {
+        world.pass(1_000);
+        if world.lines().contains(&"A DELETE abc") {
+            world.reply("A DELETE abc", 500);
+        }
+    }
+    let ticket = world.submit(create(CollectionId(Uuid::from_u128(9)), "xyz"), Level::One);
+    world.made("B", 0xb09, "xyz");
+    assert_eq!(world.answers[&ticket], 200);
+}
+
 /// A rename onto the name of another collection is refused by the catalog: an instance that has lost
 /// the other one would do it, and then the two could not be told apart.
 #[test]
