@@ -99,6 +99,8 @@ struct World {
     questioned: Vec<InstanceIx>,
     /// The job that has asked something else than a marker last.
     asked_by: Option<JobId>,
+    /// Whom it has asked.
+    asked_place: Option<InstanceIx>,
     markers: markers::Markers,
 }
 
@@ -124,6 +126,7 @@ impl World {
             tickets: 0,
             questioned: Vec::new(),
             asked_by: None,
+            asked_place: None,
             markers: markers::Markers::default(),
         };
         world.ledger.write(&Write::Change(known_instances()));
@@ -203,7 +206,7 @@ impl World {
                 wire,
             } => match self.markers.answer(instance, &wire) {
                 Some(sending) => self.engine.step(Event::Told { job, sending }, self.now),
-                None => self.asked_by = Some(job),
+                None => (self.asked_by, self.asked_place) = (Some(job), Some(instance)),
             },
             Effect::Answer { ticket, reply } => {
                 assert!(self.answers.insert(ticket.0, reply.status).is_none());

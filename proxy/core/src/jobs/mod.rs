@@ -156,25 +156,19 @@ pub enum Finding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stopped {
     pub(crate) reason: String,
-    /// A request of it may still be carried out.
-    pub(crate) must_settle: bool,
 }
 
 impl Stopped {
     pub(crate) fn because(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
-            must_settle: false,
         }
     }
 }
 
 impl From<Failure> for Stopped {
     fn from(failure: Failure) -> Self {
-        Self {
-            reason: failure.reason(),
-            must_settle: failure == Failure::Silent,
-        }
+        Self::because(failure.reason())
     }
 }
 

@@ -29,6 +29,9 @@ impl Engine {
         let Some(running) = self.jobs.running.remove(&id) else {
             return;
         };
+        if let Some(asked) = running.asks {
+            self.jobs.unanswered.insert(id, asked);
+        }
         let task = running.job.task.clone();
         match result {
             Ok(finding) => {
@@ -55,12 +58,7 @@ impl Engine {
             .map(|(id, _)| *id)
             .collect();
         for id in theirs {
-            let must_settle = self.jobs.running.get(&id).is_some_and(|r| r.asks);
-            let reason = "an instance that it needs went out of service".to_owned();
-            let stopped = Stopped {
-                reason,
-                must_settle,
-            };
+            let stopped = Stopped::because("an instance that it needs went out of service");
             self.end(id, Err(stopped));
         }
     }
@@ -78,11 +76,6 @@ impl Engine {
 
     fn retry_later(&mut self, task: Task, stopped: Stopped) {
         let tries = self.jobs.retries.get(&task).map_or(0, |retry| retry.tries) + 1;
-        let settle = self.settings.lanes.settle;
-        let target = task.target().filter(|_| stopped.must_settle);
-        if let Some(state) = target.and_then(|target| self.instances.get_mut(target.at())) {
-            state.jobs_from = (self.now + settle, settle);
-        }
         let at = self.now + backoff::pause(tries, u64::from(tries));
         let is_last = tries >= ASKED_TRIES_MAX || matches!(task, Task::Home(..));
         if is_last && self.jobs.asked.contains(&task) {

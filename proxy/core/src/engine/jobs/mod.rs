@@ -42,8 +42,8 @@ struct Running {
     wait: Wait,
     /// When it is ended, should it still wait then.
     until: Option<Instant>,
-    /// Its answer from an instance is under way.
-    asks: bool,
+    /// The instance that it has asked and that has not answered yet.
+    asks: Option<InstanceIx>,
     holds: Option<(LaneId, Instant)>,
     watches: Option<LaneId>,
     since: Instant,
@@ -85,6 +85,8 @@ pub struct Found {
 #[derive(Default)]
 pub(super) struct Jobs {
     running: BTreeMap<JobId, Running>,
+    /// Jobs that were ended while an instance had not answered them.
+    unanswered: BTreeMap<JobId, InstanceIx>,
     retries: BTreeMap<Task, Retry>,
     /// What an operator has asked for.
     asked: VecDeque<Task>,
@@ -275,8 +277,13 @@ impl Engine {
 
     /// Whether nothing that a job has sent to an instance can still be carried out.
     fn is_quiet(&self, instance: InstanceIx) -> bool {
+        let has_answered = !self
+            .jobs
+            .unanswered
+            .values()
+            .any(|asked| *asked == instance);
         let state = self.instances.get(instance.at());
-        state.is_some_and(|state| state.jobs_from.0 <= self.now)
+        has_answered && state.is_some_and(|state| state.jobs_from.0 <= self.now)
     }
 
     /// An instance that has every acknowledged write of the schema lane.
@@ -325,7 +332,7 @@ impl Engine {
             job,
             wait: Wait::Told,
             until: None,
-            asks: false,
+            asks: None,
             holds: None,
             watches: None,
             since: self.now,
@@ -399,19 +406,8 @@ impl Engine {
             }
         }
         for id in over {
-            let must_settle = self
-                .jobs
-                .running
-                .get(&id)
-                .is_some_and(|running| running.asks);
-            let reason = "it took too long, and writes go first".to_owned();
-            self.end(
-                id,
-                Err(Stopped {
-                    reason,
-                    must_settle,
-                }),
-            );
+            let stopped = Stopped::because("it took too long, and writes go first");
+            self.end(id, Err(stopped));
         }
         self.schedule();
     }

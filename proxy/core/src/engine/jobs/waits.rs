@@ -46,7 +46,7 @@ impl Engine {
         match demand {
             Demand::Ask(instance, wire) => {
                 running.wait = Wait::Told;
-                running.asks = true;
+                running.asks = Some(instance);
                 self.effects.push(Effect::Ask {
                     job: id,
                     instance,
@@ -168,13 +168,29 @@ impl Engine {
         true
     }
 
+    /// What a job has asked has ended, be it that the job has ended before. What was never answered may
+    /// still be carried out.
     pub(in crate::engine) fn told(&mut self, id: JobId, sending: Sending) {
-        if let Some(running) = self.jobs.running.get_mut(&id)
-            && running.asks
+        let running = self.jobs.running.get_mut(&id);
+        let asked = running.and_then(|running| running.asks.take());
+        let unanswered = self.jobs.unanswered.remove(&id);
+        if sending == Sending::Silent
+            && let Some(asked) = asked.or(unanswered)
         {
-            running.asks = false;
+            self.settle_jobs(asked);
+        }
+        if let Some(running) = self.jobs.running.get_mut(&id).filter(|_| asked.is_some()) {
             running.job.grant(Grant::Told(sending));
             self.go_on(id);
+        } else {
+            self.schedule();
+        }
+    }
+
+    fn settle_jobs(&mut self, instance: InstanceIx) {
+        let settle = self.settings.lanes.settle;
+        if let Some(state) = self.instances.get_mut(instance.at()) {
+            state.jobs_from = (self.now + settle, settle);
         }
     }
 

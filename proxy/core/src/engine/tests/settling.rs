@@ -115,16 +115,55 @@ fn what_a_job_has_sent_settles_as_well() {
     assert!(!is_rebuilt(&world));
     world.pass(1);
     assert!(is_rebuilt(&world));
-    // One that ends in silence settles from when its instance answers.
-    let job = JobId(1);
+}
+
+/// What a job has sent is waited for when the job is ended before it is answered: it may be carried
+/// out until its sender gives up, and from when its instance answers until it has settled.
+#[test]
+fn what_an_ended_job_has_sent_is_waited_for() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.lose(collection, B);
+    world.pass(1_000);
+    let task = Task::Rebuild(collection, B);
+    let goes_on = |world: &World| {
+        let jobs = world.engine.report().jobs;
+        let job = jobs.into_iter().find(|job| job.task == task);
+        job.is_some_and(|job| job.stage.is_some())
+    };
+    let ask_b = |world: &mut World| {
+        while world.asked_place != Some(B) {
+            let job = world.asked_by.take().expect("it has asked");
+            let described = format!(r#"{{"id":"{}","name":"abc"}}"#, Uuid::from_u128(0xa01));
+            let sending = Sending::Answered(Reply::json(200, described));
+            world.step(Event::Told { job, sending });
+        }
+        world.asked_by.take().expect("it has asked")
+    };
+    let ends_unanswered = |world: &mut World| {
+        let job = ask_b(world);
+        for _ in 0..50 {
+            world.pass(1_000);
+        }
+        assert!(
+            !goes_on(world),
+            "its time is over, and B may be busy with it"
+        );
+        job
+    };
+    let job = ends_unanswered(&mut world);
+    let sending = Sending::Answered(Reply::json(404, "{}"));
+    world.step(Event::Told { job, sending });
+    assert!(goes_on(&world));
+
+    let job = ends_unanswered(&mut world);
     let sending = Sending::Silent;
     world.step(Event::Told { job, sending });
     world.b_is_silent_for(40_000);
-    let is_going_on = |world: &World| world.engine.report().jobs[0].stage.is_some();
     world.pass(29_000);
-    assert!(!is_going_on(&world), "B may just be carrying it out");
+    assert!(!goes_on(&world), "B may just be carrying it out");
     world.pass(1_000);
-    assert!(is_going_on(&world));
+    assert!(goes_on(&world));
 }
 
 /// An instance that is sent nothing any more settles like the others: a hopeless write is given up
