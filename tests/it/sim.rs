@@ -48,15 +48,17 @@ fn ten_thousand_histories_break_nothing() {
 }
 
 /// Histories beyond the first ten thousand that found something.
-const FOUND: [u64; 4] = [21_297, 32_906, 34_131, 46_929];
+const FOUND: [u64; 5] = [21_297, 32_906, 34_131, 35_185, 46_929];
 
 /// What histories found that broke once is mended. In 21297 a write that had closed the connections of
 /// two instances kept failing there, was rightly kept from the third one, and waited for that one's
 /// failures before it was given up: for ever. In 32906 a read was delayed on its way until its instance
 /// had died and come back with data from the past, and was sent there again: the connection had only
 /// been let go. In 34131 a delete that one instance kept failing was never given up, because the other
-/// one lacked the collection, was therefore not asked, and so seemed to be out of reach. In 46929 a
-/// rebuild was ended while its request was delayed, and that one deleted what the next rebuild had made.
+/// one lacked the collection, was therefore not asked, and so seemed to be out of reach. In 35185 a copy
+/// was made and its answer lost, and then its collection was given another name: the old one was taken
+/// there. In 46929 a rebuild was ended while its request was delayed, and that one deleted what the next
+/// rebuild had made.
 #[test]
 fn histories_that_broke_once_end_well() {
     for seed in FOUND {

@@ -256,6 +256,21 @@ async fn the_catalog_is_the_fold_of_its_changes() {
                 instance: B,
                 reason: "broken".into(),
             },
+            Change::Unsure {
+                collection: collection_id(2),
+                instance: B,
+                name: "broken".into(),
+            },
+            Change::Unsure {
+                collection: collection_id(1),
+                instance: A,
+                name: "renamed".into(),
+            },
+            Change::Copied {
+                collection: collection_id(1),
+                instance: A,
+                id: InstanceId(Uuid::from_u128(0xa7)),
+            },
             Change::Homed {
                 collection: collection_id(1),
                 home: Some(B),

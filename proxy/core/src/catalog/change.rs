@@ -20,6 +20,9 @@ pub struct Copy {
     /// Why it is not read, when it is not, although it gets all writes: it may differ from the
     /// others, and an operator must say which of them is right.
     pub distrust: Option<Arc<str>>,
+    /// The name under which there may be a copy that is not known: a job has had one made, or is about
+    /// to. Whoever takes that name away from the collection takes it away there as well.
+    pub unsure: Option<Arc<str>>,
 }
 
 impl Copy {
@@ -115,6 +118,12 @@ pub enum Change {
         collection: CollectionId,
         instance: InstanceIx,
         reason: Arc<str>,
+    },
+    /// From now on there may be a copy of this name there that is not known, whatever was known of one.
+    Unsure {
+        collection: CollectionId,
+        instance: InstanceIx,
+        name: Arc<str>,
     },
     Renamed {
         collection: CollectionId,

@@ -52,7 +52,10 @@ impl Catalog {
                 id,
             } => {
                 self.forget_copy(*collection, *instance);
-                self.update(*collection, |c| c.copy_mut(*instance).id = Some(*id));
+                self.update(*collection, |c| {
+                    let copy = c.copy_mut(*instance);
+                    (copy.id, copy.unsure) = (Some(*id), None);
+                });
                 if self.collections.contains_key(collection) {
                     self.instance_ids.insert(*id, *collection);
                 }
@@ -72,6 +75,17 @@ impl Catalog {
             } => self.update(*collection, |c| {
                 c.copy_mut(*instance).distrust = Some(Arc::clone(reason));
             }),
+            Change::Unsure {
+                collection,
+                instance,
+                name,
+            } => {
+                self.forget_copy(*collection, *instance);
+                self.update(*collection, |c| {
+                    let copy = c.copy_mut(*instance);
+                    (copy.id, copy.unsure) = (None, Some(Arc::clone(name)));
+                });
+            }
             Change::Renamed { collection, name } => self.rename(*collection, name),
             Change::Gone { collection, at } => self.bury(*collection, *at),
             Change::Forgotten { collection } => {
@@ -104,9 +118,8 @@ impl Catalog {
                 self.forget_copy(*collection, *instance);
                 self.update(*collection, |c| {
                     *c.copy_mut(*instance) = Copy {
-                        id: None,
                         quarantine: Some(Arc::clone(reason)),
-                        distrust: None,
+                        ..Copy::default()
                     };
                     c.leave(*instance);
                 });

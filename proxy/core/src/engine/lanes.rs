@@ -1,5 +1,7 @@
 //! The lanes at work: what they want done becomes the engine's effects.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::{Effect, Engine, trouble};
@@ -11,7 +13,7 @@ use crate::{
     jobs::Task,
     lane::{self, Context, Lane, Peer},
     limits::REPLICATION_IN_FLIGHT_MAX,
-    log::Verdict,
+    log::{Verb, Verdict},
     outcome::{Before, Outcome, Sending, judge, judge_look_up},
     planted::Bug,
     time::Instant,
@@ -258,7 +260,13 @@ impl Engine {
                     && !(slot.verdict == Verdict::Open && self.is_anothers(&slot.verb)),
                 elsewhere: slot.verdict == Verdict::Accepted,
             };
-            Some((slot.verb.clone(), before))
+            let verb = match self.left_over(&slot.verb, instance, slot.verdict) {
+                Some((left, _)) => Verb::DeleteCollection {
+                    collection: left.id,
+                },
+                None => slot.verb.clone(),
+            };
+            Some((verb, before))
         });
         let Some((verb, before)) = known else {
             let is_silent = sending == Sending::Silent;
@@ -410,12 +418,19 @@ impl Engine {
         else {
             return;
         };
-        let change = Change::Quarantined {
+        let known = self.catalog.get_even_gone(collection);
+        let unknown = known.filter(|known| known.on(instance).is_none());
+        let unsure = unknown.map(|unknown| Change::Unsure {
+            collection,
+            instance,
+            name: Arc::clone(&unknown.name),
+        });
+        let quarantined = Change::Quarantined {
             collection,
             instance,
             reason: reason.into(),
         };
-        self.change(vec![change]);
+        self.change(unsure.into_iter().chain([quarantined]).collect());
     }
 
     /// Deletes from the log what everybody has done.

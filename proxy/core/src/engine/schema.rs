@@ -2,8 +2,6 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use uuid::Uuid;
-
 use super::{Engine, Payload, Wire};
 use crate::{
     body::{self, Named},
@@ -33,11 +31,13 @@ impl Engine {
             .ok_or_else(gone)?;
         let (action, captures) = self.address(&slot.verb, instance, slot.verdict, look_up)?;
         let route = route_of(action).ok_or_else(gone)?;
-        let has_body = !look_up
-            && !matches!(
-                slot.verb,
-                Verb::DeleteCollection { .. } | Verb::DeleteDatabase { .. } | Verb::Reset
-            );
+        let has_body = !matches!(
+            action,
+            Action::GetCollection
+                | Action::DeleteCollection
+                | Action::DeleteDatabase
+                | Action::Reset
+        );
         let creates = matches!(slot.verb, Verb::CreateCollection { .. });
         let must_create = creates && slot.verdict == Verdict::Accepted;
         let body = match &slot.body {
@@ -67,15 +67,21 @@ impl Engine {
         verdict: Verdict,
         look_up: bool,
     ) -> Result<(Action, Captures<'a>), Outcome> {
+        let some = |name: &'a Arc<str>| Some(Cow::Borrowed(name.as_ref()));
         if let Some(subject) = verb.subject() {
-            if let Some(collection) = self.may_be_left_over(verb, instance, verdict) {
-                return Ok(address_within(verb, collection, InstanceId(Uuid::nil())));
+            if let Some((collection, name)) = self.left_over(verb, instance, verdict) {
+                let captures = Captures {
+                    tenant: some(&collection.tenant),
+                    database: some(&collection.database),
+                    collection: some(name),
+                    name: None,
+                };
+                return Ok((Action::DeleteCollection, captures));
             }
             let (collection, id) = self.copy_to_address(subject, instance, verdict)?;
             self.name_is_free(verb, collection, verdict)?;
             return Ok(address_within(verb, collection, id));
         }
-        let some = |name: &'a Arc<str>| Some(Cow::Borrowed(name.as_ref()));
         let mut captures = Captures::default();
         let action = match verb {
             Verb::CreateTenant { .. } => Action::CreateTenant,
@@ -117,22 +123,41 @@ impl Engine {
         Ok((action, captures))
     }
 
-    /// The collection that a decided delete is about, when a copy of it may be on an instance although
-    /// none is known: a job had it made, and the proxy died. It is deleted by its name: at this place
-    /// of the lane the name is no other's there.
-    fn may_be_left_over(
+    /// The collection that a decided delete or change of name is about, and the name of a copy of it that
+    /// may be on an instance although none is known: a job had it made, and did not live to say so. It
+    /// is deleted by that name: at this place of the lane the name is no other's there.
+    pub(super) fn left_over(
         &self,
         verb: &Verb,
         instance: InstanceIx,
         verdict: Verdict,
-    ) -> Option<&Collection> {
-        let Verb::DeleteCollection { collection } = verb else {
+    ) -> Option<(&Collection, &Arc<str>)> {
+        let collection = self.catalog.get_even_gone(verb.subject()?)?;
+        let copy = collection.copies.get(instance.at())?;
+        let is_unknown = copy.id.is_none() && copy.quarantine.is_some();
+        let name = match verb {
+            Verb::DeleteCollection { .. } => copy.unsure.as_ref().unwrap_or(&collection.name),
+            Verb::ModifyCollection {
+                new_name: Some(new),
+                ..
+            } => copy.unsure.as_ref().filter(|name| *name != new)?,
+            _ => return None,
+        };
+        (verdict == Verdict::Accepted && is_unknown).then_some((collection, name))
+    }
+
+    /// A copy that was left over under the name that its collection had is gone with that name.
+    fn cleared(&self, verb: &Verb, instance: InstanceIx, verdict: Verdict) -> Option<Change> {
+        let Verb::ModifyCollection { collection, .. } = verb else {
             return None;
         };
-        let collection = self.catalog.get_even_gone(*collection)?;
-        let copy = collection.copies.get(instance.at())?;
-        let is_being_made = copy.id.is_none() && copy.quarantine.is_some();
-        (verdict == Verdict::Accepted && is_being_made).then_some(collection)
+        let (left, _) = self.left_over(verb, instance, verdict)?;
+        let reason = left.copies.get(instance.at())?.quarantine.clone()?;
+        Some(Change::Lost {
+            collection: *collection,
+            instance,
+            reason,
+        })
     }
 
     /// The copy that an entry about a collection goes to. An open entry about a collection that is
@@ -230,6 +255,7 @@ impl Engine {
                         Vec::new()
                     };
                     changes.extend(self.unmarked(verb, instance));
+                    changes.extend(self.cleared(verb, instance, slot.verdict));
                     (Outcome::Done(reply), changes)
                 }
             },

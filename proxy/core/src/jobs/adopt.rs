@@ -147,7 +147,7 @@ impl Round<'_> {
             Copy {
                 id: is_here.then_some(found.id),
                 quarantine: (!is_here).then(|| "it is missing there".into()),
-                distrust: None,
+                ..Copy::default()
             }
         });
         self.changes.push(Change::Made(Arc::new(Collection {

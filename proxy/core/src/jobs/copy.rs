@@ -9,7 +9,7 @@
 //! So the pause is as long as the last few records take. Everything but the hold may be
 //! interrupted and begun again: what is equal already is not written again.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -302,6 +302,12 @@ async fn make(
         goes_on && collection.on(target) == Some(there.id) && there.is_like(&model)
     });
     if !is_made {
+        let unsure = Change::Unsure {
+            collection: id,
+            instance: target,
+            name: Arc::clone(&collection.name),
+        };
+        port.settle(Vec::new(), vec![unsure]).await;
         let made = port.make_like(target, &model, tenant, database).await?;
         let changes = vec![
             Change::Copied {

@@ -79,6 +79,7 @@ fn make(catalog: &Catalog, mapping: &Mapping, count: usize, head: Position) -> C
             id: given.map(|(_, id)| *id),
             quarantine: given.is_none().then(|| "it is missing there".into()),
             distrust: (given.is_some() && !is_first).then(|| NOT_COMPARED.into()),
+            ..Copy::default()
         }
     };
     let id = first.map(|(_, id)| id.0).unwrap_or_default();

@@ -90,17 +90,6 @@ impl Task {
         matches!(self, Self::Mark(_) | Self::Home(..))
     }
 
-    /// The instance on which it changes something.
-    pub(crate) fn target(&self) -> Option<InstanceIx> {
-        match self {
-            Self::Adopt(target)
-            | Self::Restore(target)
-            | Self::Mark(target)
-            | Self::Rebuild(_, target) => Some(*target),
-            Self::Verify(_) | Self::Home(..) | Self::Map(_) | Self::Unmap(_) => None,
-        }
-    }
-
     /// Whether two tasks may not go on at once.
     pub(crate) fn excludes(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.collection(), other.collection());

@@ -51,6 +51,7 @@ pub(super) async fn change(
             Change::Copied { .. }
             | Change::Quarantined { .. }
             | Change::Distrusted { .. }
+            | Change::Unsure { .. }
             | Change::Healed { .. }
             | Change::Lost { .. } => change_copy(connection, names, change).await?,
         }
@@ -146,6 +147,7 @@ struct Columns<'a> {
     id: Column<InstanceId>,
     quarantine: Column<&'a str>,
     distrust: Column<&'a str>,
+    unsure: Column<&'a str>,
 }
 
 async fn change_copy(
@@ -160,8 +162,12 @@ async fn change_copy(
             instance,
             id,
         } => {
-            let id = Column::Set(*id);
-            (collection, instance, Columns { id, ..nothing })
+            let columns = Columns {
+                id: Column::Set(*id),
+                unsure: Column::Emptied,
+                ..nothing
+            };
+            (collection, instance, columns)
         }
         Change::Quarantined {
             collection,
@@ -190,6 +196,18 @@ async fn change_copy(
                 },
             )
         }
+        Change::Unsure {
+            collection,
+            instance,
+            name,
+        } => {
+            let columns = Columns {
+                id: Column::Emptied,
+                unsure: Column::Set(name.as_ref()),
+                ..nothing
+            };
+            (collection, instance, columns)
+        }
         Change::Healed {
             collection,
             instance,
@@ -210,6 +228,7 @@ async fn change_copy(
                 id: Column::Emptied,
                 quarantine: Column::Set(reason.as_ref()),
                 distrust: Column::Emptied,
+                unsure: Column::Emptied,
             };
             (collection, instance, columns)
         }
@@ -259,24 +278,27 @@ async fn set_copy(
         id,
         quarantine,
         distrust,
+        unsure,
     } = columns;
-    let keeps = [id.is_kept(), quarantine.is_kept(), distrust.is_kept()];
     sqlx::query(
-        "INSERT INTO copies (collection, instance, instance_id, quarantine, distrust)
-         VALUES (?1, ?2, ?3, ?4, ?5)
+        "INSERT INTO copies (collection, instance, instance_id, quarantine, distrust, unsure)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT (collection, instance) DO UPDATE SET
-             instance_id = CASE WHEN ?6 THEN instance_id ELSE ?3 END,
-             quarantine = CASE WHEN ?7 THEN quarantine ELSE ?4 END,
-             distrust = CASE WHEN ?8 THEN distrust ELSE ?5 END",
+             instance_id = CASE WHEN ?7 THEN instance_id ELSE ?3 END,
+             quarantine = CASE WHEN ?8 THEN quarantine ELSE ?4 END,
+             distrust = CASE WHEN ?9 THEN distrust ELSE ?5 END,
+             unsure = CASE WHEN ?10 THEN unsure ELSE ?6 END",
     )
     .bind(key(collection).as_slice())
     .bind(instance)
     .bind(id.value().map(|id| id.0.into_bytes().to_vec()))
     .bind(quarantine.value())
     .bind(distrust.value())
-    .bind(keeps[0])
-    .bind(keeps[1])
-    .bind(keeps[2])
+    .bind(unsure.value())
+    .bind(id.is_kept())
+    .bind(quarantine.is_kept())
+    .bind(distrust.is_kept())
+    .bind(unsure.is_kept())
     .execute(connection)
     .await?;
     Ok(())
@@ -305,18 +327,21 @@ async fn make(
             id: copy_id,
             quarantine,
             distrust,
+            unsure,
         } = copy;
         if *copy == Copy::default() {
             continue;
         }
         sqlx::query(
-            "INSERT OR REPLACE INTO copies (collection, instance, instance_id, quarantine, distrust) VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO copies (collection, instance, instance_id, quarantine, distrust, unsure)
+             VALUES (?, ?, ?, ?, ?, ?)",
         )
         .bind(id.as_slice())
         .bind(name(names, instance)?)
         .bind(copy_id.map(|id| id.0.into_bytes().to_vec()))
         .bind(quarantine.as_deref())
         .bind(distrust.as_deref())
+        .bind(unsure.as_deref())
         .execute(&mut *connection)
         .await?;
     }

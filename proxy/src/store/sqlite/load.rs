@@ -84,6 +84,7 @@ async fn catalog(connection: &mut SqliteConnection, names: &InstanceNames) -> Re
             copy.id = id.map(uuid).transpose()?.map(InstanceId);
             copy.quarantine = row.get::<Option<&str>, _>("quarantine").map(Arc::from);
             copy.distrust = row.get::<Option<&str>, _>("distrust").map(Arc::from);
+            copy.unsure = row.get::<Option<&str>, _>("unsure").map(Arc::from);
         }
     }
     let mut catalog = Catalog::default();

@@ -42,6 +42,32 @@ fn who_lacks_a_collection_does_not_decide_about_it() {
     }
 }
 
+/// A copy that was made and is not known goes when its collection loses the name that it was made under:
+/// somebody else may take that name.
+#[test]
+fn what_is_left_over_goes_with_its_name() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.lose(collection, B);
+    world.engine.change(vec![Change::Unsure {
+        collection,
+        instance: B,
+        name: "abc".into(),
+    }]);
+    world.submit(rename(collection, "xyz"), Level::One);
+    world.reply("A PUT 00000000-0000-0000-0000-000000000a01", 200);
+    assert_eq!(world.lines(), ["B DELETE abc"]);
+    world.reply("B DELETE abc", 404);
+    let other = CollectionId(Uuid::from_u128(2));
+    let ticket = world.submit(create(other, "abc"), Level::All);
+    world.made("A", 0xa02, "abc");
+    world.made("B", 0xb02, "abc");
+    assert_eq!(world.answers[&ticket], 200);
+    world.submit(rename(collection, "uvw"), Level::One);
+    world.reply("A PUT 00000000-0000-0000-0000-000000000a01", 200);
+    assert!(world.lines().is_empty(), "the name is another one's now");
+}
+
 /// What one instance keeps failing and the other can't decide about is given up, although the other
 /// was silent on it before it lost the collection: what it was sent then has settled.
 #[test]
