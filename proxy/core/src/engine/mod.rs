@@ -87,8 +87,8 @@ struct Instance {
 struct Appending {
     entry: Entry,
     client: crate::lane::Client,
-    /// An instance was asked before what it touches.
-    was_resolved: bool,
+    /// An instance was asked before for the ids that it touches.
+    names_ids: bool,
 }
 
 /// The whole state.

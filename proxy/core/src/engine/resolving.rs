@@ -46,6 +46,8 @@ pub(super) struct Resolving {
     asked: u16,
     /// Questions that are not answered.
     under_way: u32,
+    /// Whether each question was for ids: a job may have begun to want them since the first one.
+    asks_for_ids: bool,
     /// How many instances closed the connection on it.
     closed: u8,
     /// When the next instance is asked.
@@ -72,6 +74,7 @@ impl Engine {
                 ticket,
                 asked: 0,
                 under_way: 0,
+                asks_for_ids: true,
                 closed: 0,
                 next_at: self.now,
                 last: None,
@@ -112,6 +115,7 @@ impl Engine {
         };
         resolving.asked |= 1 << instance.0;
         resolving.under_way += 1;
+        resolving.asks_for_ids &= question.needs_ids;
         resolving.next_at = next_at;
         self.effects.push(Effect::Resolve {
             ticket: resolving.ticket,
@@ -180,6 +184,9 @@ impl Engine {
     }
 
     fn log_resolved(&mut self, lane: LaneId, ticket: Ticket, body: Bytes) {
+        let gate = self.gates.get(&lane);
+        let resolving = gate.and_then(|gate| gate.resolving.as_ref());
+        let names_ids = resolving.is_some_and(|resolving| resolving.asks_for_ids);
         self.end_resolving(lane, ticket);
         if let Some(gate) = self.gates.get_mut(&lane)
             && let Some(mut submission) = gate.waiting.pop_front()
@@ -188,6 +195,7 @@ impl Engine {
                 Ok(()) => {
                     gate.appending += 1;
                     submission.permit.entry.body = body;
+                    submission.permit.needs_ids = names_ids;
                     self.append(submission);
                 }
                 Err(reply) => self.answer(submission.ticket, reply),

@@ -200,7 +200,7 @@ impl Engine {
                 Permit {
                     entry,
                     level,
-                    must_resolve,
+                    needs_ids,
                     executor,
                     ..
                 },
@@ -222,7 +222,7 @@ impl Engine {
         let appending = Appending {
             entry,
             client,
-            was_resolved: must_resolve,
+            names_ids: needs_ids,
         };
         self.appending.insert(ticket, appending);
     }
@@ -231,12 +231,12 @@ impl Engine {
         let Some(Appending {
             entry,
             client,
-            was_resolved,
+            names_ids,
         }) = self.appending.remove(&ticket)
         else {
             return;
         };
-        self.touched(&entry, was_resolved);
+        self.touched(&entry, names_ids);
         let (id, now) = (entry.verb.lane(), self.now);
         match self.lane_mut(id).filter(|lane| !lane.is_void()) {
             Some(lane) => {

@@ -220,9 +220,9 @@ impl Engine {
     }
 
     /// What an entry touches is told to the job that watches its lane.
-    pub(in crate::engine) fn touched(&self, entry: &Entry, was_resolved: bool) {
+    pub(in crate::engine) fn touched(&self, entry: &Entry, names_ids: bool) {
         if let Some(watcher) = self.jobs.watcher(entry.verb.lane()) {
-            watcher.job.touch(touched_ids(entry, was_resolved));
+            watcher.job.touch(touched_ids(entry, names_ids));
         }
     }
 
@@ -233,14 +233,14 @@ impl Engine {
 }
 
 /// The ids of the records that an entry touches; `None` when only an instance can tell. What was
-/// resolved and does not name ids touches nothing: it was found to hit nothing, or is refused.
-fn touched_ids(entry: &Entry, was_resolved: bool) -> Option<Vec<String>> {
+/// asked for ids and has none touches nothing: it was found to hit nothing, or is refused.
+fn touched_ids(entry: &Entry, names_ids: bool) -> Option<Vec<String>> {
     let Verb::Record { act, .. } = entry.verb else {
         return Some(Vec::new());
     };
     match body::named_ids(&entry.body) {
         Some(ids) => Some(ids),
-        None if act == RecordAct::Delete && !was_resolved => None,
+        None if act == RecordAct::Delete && !names_ids => None,
         None => Some(Vec::new()),
     }
 }

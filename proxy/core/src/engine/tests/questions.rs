@@ -67,3 +67,35 @@ fn a_question_that_breaks_two_instances_is_refused() {
     assert_eq!(world.answers[&100], 502);
     assert!(world.lines().is_empty());
 }
+
+/// A delete whose question was put before a job began to watch its lane may touch records that it does
+/// not name: the job is told so, and begins again.
+#[test]
+fn a_question_from_before_a_job_does_not_name_records() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    let ticket = Ticket(100);
+    world.submit_delete(ticket, collection);
+    world.step(Event::Repair {
+        collection,
+        source: A,
+    });
+    let tell = |world: &mut World, body: String| {
+        let job = world.asked_by.take().expect("it has asked");
+        let sending = Sending::Answered(Reply::json(200, body));
+        world.step(Event::Told { job, sending });
+    };
+    for uuid in [0xa01, 0xb01] {
+        let id = Uuid::from_u128(uuid);
+        tell(&mut world, format!(r#"{{"id":"{id}","name":"abc"}}"#));
+    }
+    let found = Ok(Bytes::from_static(br#"{"where":{"g":2}}"#));
+    world.step(Event::Resolved { ticket, found });
+    world.reply("A POST delete", 200);
+    for _ in 0..2 {
+        tell(&mut world, r#"{"ids":[]}"#.to_owned());
+    }
+    let jobs = world.engine.report().jobs;
+    let (tries, why) = &jobs[0].failed;
+    assert_eq!((*tries, why.contains("did not name")), (1, true), "{why}");
+}
