@@ -10,7 +10,7 @@ use std::{
 
 use super::{Engine, Settings};
 use crate::{
-    catalog::{Change, Collection, Marker},
+    catalog::{Catalog, Change, Collection, Marker},
     health::Standing,
     ids::{CollectionId, InstanceIx, JobId, LaneId, Position},
     jobs::{
@@ -138,8 +138,9 @@ impl Engine {
     /// Begins what is due. Failures are tried again later and later.
     pub(super) fn schedule(&mut self) {
         let catalog = &self.catalog;
-        let lives = |task: &Task| task.collection().is_none_or(|id| catalog.get(id).is_some());
-        self.jobs.retries.retain(|task, _| lives(task));
+        self.jobs
+            .retries
+            .retain(|task, _| is_to_be_done(catalog, task));
         let mut due = self.due();
         while let Some(task) = due.pop_front() {
             if self.jobs.is_full() && !task.is_small() {
@@ -463,5 +464,18 @@ impl Engine {
         self.change(changes);
         self.advance(LaneId::Collection(collection));
         self.schedule();
+    }
+}
+
+/// Whether a task that has failed is still of use: one may have been ended right behind its last step.
+fn is_to_be_done(catalog: &Catalog, task: &Task) -> bool {
+    match task {
+        Task::Rebuild(id, instance) => {
+            let copy = catalog.get(*id).and_then(|c| c.copies.get(instance.at()));
+            copy.is_some_and(|copy| copy.quarantine.is_some())
+        }
+        Task::Restore(instance) => catalog.instance(*instance).quarantine.is_some(),
+        Task::Adopt(instance) => catalog.instance(*instance).marker.is_none(),
+        _ => task.collection().is_none_or(|id| catalog.get(id).is_some()),
     }
 }

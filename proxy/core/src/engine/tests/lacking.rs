@@ -164,6 +164,32 @@ fn a_failed_comparison_is_made_again_while_its_collection_lives() {
     assert!(is_going_on(&world).is_empty());
 }
 
+/// A job that was ended right behind its last step is not shown as one that failed.
+#[test]
+fn a_job_that_is_done_is_not_begun_again() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.lose(collection, B);
+    world.pass(1_000);
+    world.probe(B, Probe::Refused);
+    assert_eq!(world.engine.report().jobs.len(), 1, "it waits for B");
+    let id = InstanceId(Uuid::from_u128(0xb02));
+    let (copied, healed) = (
+        Change::Copied {
+            collection,
+            instance: B,
+            id,
+        },
+        Change::Healed {
+            collection,
+            instance: B,
+        },
+    );
+    world.engine.change(vec![copied, healed]);
+    world.probe(B, Probe::Answered);
+    assert!(world.engine.report().jobs.is_empty());
+}
+
 /// What a comparison finds after an operator has said which copy is right would only stand in the
 /// way: it is begun again.
 #[test]
