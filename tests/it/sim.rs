@@ -48,7 +48,9 @@ fn ten_thousand_histories_break_nothing() {
 }
 
 /// Histories beyond the first ten thousand that found something.
-const FOUND: [u64; 7] = [5_318, 13_035, 21_297, 32_906, 34_131, 35_185, 46_929];
+const FOUND: [u64; 8] = [
+    5_318, 13_035, 21_297, 32_906, 34_131, 35_185, 46_929, 52_505,
+];
 
 /// What histories found that broke once is mended. In 5318 a delete by filter had asked for the count of
 /// what it would hit when a copy was begun to be made, and was then held to touch nothing there. In 13035
@@ -60,7 +62,7 @@ const FOUND: [u64; 7] = [5_318, 13_035, 21_297, 32_906, 34_131, 35_185, 46_929];
 /// one lacked the collection, was therefore not asked, and so seemed to be out of reach. In 35185 a copy
 /// was made and its answer lost, and then its collection was given another name: the old one was taken
 /// there. In 46929 a rebuild was ended while its request was delayed, and that one deleted what the next
-/// rebuild had made.
+/// rebuild had made. In 52505 a copy from a backup had a dimension that the right one had not.
 #[test]
 fn histories_that_broke_once_end_well() {
     for seed in FOUND {

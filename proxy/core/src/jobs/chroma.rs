@@ -111,6 +111,13 @@ impl Described {
         self.name == other.name && self.unlike(other).is_empty()
     }
 
+    /// Whether this collection can be made equal to another by its records alone: one that has a dimension
+    /// never has none again.
+    pub(crate) fn may_become(&self, other: &Self) -> bool {
+        let is_set = self.dimension.is_some();
+        self.is_like(other) && (!is_set || self.dimension == other.dimension)
+    }
+
     /// The parts in which two collections are made differently.
     pub(crate) fn unlike(&self, other: &Self) -> Vec<&'static str> {
         let defaults = |d: &Self| d.schema.get("defaults").cloned();

@@ -299,7 +299,7 @@ async fn make(
         .and_then(|copy| copy.quarantine.as_deref())
         .is_some_and(|reason| [BEING_REBUILT, BEING_REPAIRED].contains(&reason));
     let is_made = there.is_some_and(|there| {
-        goes_on && collection.on(target) == Some(there.id) && there.is_like(&model)
+        goes_on && collection.on(target) == Some(there.id) && there.may_become(&model)
     });
     if !is_made {
         let unsure = Change::Unsure {

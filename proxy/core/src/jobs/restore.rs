@@ -113,7 +113,7 @@ async fn take_stock(
     };
     let changes = catalog.collections_in(tenant, database).flat_map(|c| {
         match (named(&models, c), named(&there, c)) {
-            (Some(model), Some(copy)) if copy.is_like(&model) => {
+            (Some(model), Some(copy)) if copy.may_become(&model) => {
                 set_to_be_compared(c, target, copy.id)
             }
             _ => vec![Change::Lost {

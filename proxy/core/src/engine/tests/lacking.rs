@@ -164,6 +164,25 @@ fn a_failed_comparison_is_made_again_while_its_collection_lives() {
     assert!(is_going_on(&world).is_empty());
 }
 
+/// A copy that has a dimension where the right one has none is made anew: no record changes that.
+#[test]
+fn a_dimension_can_not_be_taken_away() {
+    for (dimension, next) in [("null", A), ("2", B)] {
+        let mut world = World::new();
+        let collection = world.collection(1, "abc");
+        let source = A;
+        world.step(Event::Repair { collection, source });
+        for (uuid, dimension) in [(0xa01, "null"), (0xb01, dimension)] {
+            let job = world.asked_by.take().expect("it has asked");
+            let id = Uuid::from_u128(uuid);
+            let body = format!(r#"{{"id":"{id}","name":"abc","dimension":{dimension}}}"#);
+            let sending = Sending::Answered(Reply::json(200, body));
+            world.step(Event::Told { job, sending });
+        }
+        assert_eq!(world.asked_place, Some(next), "{dimension}");
+    }
+}
+
 /// A job that was ended right behind its last step is not shown as one that failed.
 #[test]
 fn a_job_that_is_done_is_not_begun_again() {
