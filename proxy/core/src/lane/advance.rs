@@ -247,8 +247,8 @@ impl Lane {
         }
     }
 
-    /// An entry that every instance keeps failing that it may be tried on is given up, so that it does
-    /// not block its lane for ever; it is told to the operator.
+    /// An entry that every instance in service keeps failing, or must be kept from, is given up, so that
+    /// it does not block its lane for ever; it is told to the operator.
     fn abandon_hopeless(&mut self, context: &mut Context<'_>) {
         let open = self.decided.next();
         let Some(slot) = self.slot(open) else {
@@ -257,17 +257,13 @@ impl Lane {
         if context.now.since(slot.since) < ABANDON_AGE_MIN || slot.last_failure.is_none() {
             return;
         }
-        let in_service = || {
-            let may_do = |i: &InstanceIx| Self::is_sendable(context, *i) && !slot.is_kept_from(*i);
-            self.instances().filter(may_do)
+        let in_service = || self.instances().filter(|i| Self::is_sendable(context, *i));
+        let will_not = |instance: InstanceIx| {
+            let trouble = self.track(instance).and_then(|track| track.trouble);
+            let tries = trouble.map_or(0, |trouble| trouble.tries);
+            tries >= ABANDON_ATTEMPTS_MIN || slot.is_kept_from(instance)
         };
-        let is_hopeless = in_service().next().is_some()
-            && in_service().all(|instance| {
-                self.track(instance).is_some_and(|track| {
-                    let tries = track.trouble.map_or(0, |trouble| trouble.tries);
-                    tries >= ABANDON_ATTEMPTS_MIN
-                })
-            });
+        let is_hopeless = in_service().next().is_some() && in_service().all(will_not);
         if is_hopeless && !self.may_still_be_carried_out(open, context) {
             let reason = slot
                 .last_failure
