@@ -48,7 +48,7 @@ fn ten_thousand_histories_break_nothing() {
 }
 
 /// Histories beyond the first ten thousand that found something.
-const FOUND: [u64; 8] = [
+const FOUND: &[u64] = &[
     5_318, 13_035, 21_297, 32_906, 34_131, 35_185, 46_929, 52_505, 56_792,
 ];
 
@@ -67,7 +67,7 @@ const FOUND: [u64; 8] = [
 /// them.
 #[test]
 fn histories_that_broke_once_end_well() {
-    for seed in FOUND {
+    for &seed in FOUND {
         let summary = run_all(seed..seed + 1, &Options::default(), 1, 1);
         assert!(summary.failures.is_empty(), "{:?}", summary.failures);
         assert_eq!(summary.histories, 1);
