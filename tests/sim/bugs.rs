@@ -15,7 +15,7 @@ pub enum Planting {
 
 impl Planting {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Core(Bug::AcknowledgesBeforeAppend),
         Self::Core(Bug::TwoUnrecorded),
         Self::Core(Bug::SkipsFailing),
@@ -25,6 +25,7 @@ impl Planting {
         Self::Core(Bug::ServesLagging),
         Self::Core(Bug::TrimsTooFar),
         Self::Core(Bug::RebuildsWithoutLastStep),
+        Self::Core(Bug::MergesDependent),
         Self::DeposedCursors,
     ];
 
@@ -40,6 +41,7 @@ impl Planting {
     pub fn scope(self) -> Option<Scope> {
         let is_meant = |scope: &Scope| match self {
             Self::Core(Bug::RebuildsWithoutLastStep) => scope.rebuilds,
+            Self::Core(Bug::MergesDependent) => scope.name == scopes::MERGED,
             _ => false,
         };
         scopes::all().into_iter().find(is_meant)

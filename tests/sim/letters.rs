@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use achromat_core::{
     durable::Write,
-    ids::{CollectionId, DatabaseId, EntryId},
+    ids::{CollectionId, DatabaseId, EntryId, Position},
     limits::{ABANDON_AGE_MIN, BACKOFF_MAX},
     log::{Letter, Verb},
     reply::Reply,
@@ -57,11 +57,18 @@ impl World {
 
     /// Whether a request is for an entry that no instance can carry out.
     pub(super) fn is_poison(&self, request: u64) -> bool {
-        let entry = match self.requests.get(&request).map(|request| request.sender) {
-            Some(Sender::Entry { lane, position, .. }) => self.oracle.entry_at((lane, position)),
-            _ => None,
+        let Some(Sender::Entry {
+            lane,
+            position,
+            last,
+            ..
+        }) = self.requests.get(&request).map(|request| request.sender)
+        else {
+            return false;
         };
-        entry.is_some_and(|entry| self.poison.entries.contains(&entry))
+        let places = (position.0..=last.0).map(|at| (lane, Position(at)));
+        let mut entries = places.filter_map(|place| self.oracle.entry_at(place));
+        entries.any(|entry| self.poison.entries.contains(&entry))
     }
 
     /// How much longer it may take until everything is at rest.

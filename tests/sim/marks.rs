@@ -7,6 +7,8 @@ names! {
     Mark,
     HedgeSent => "a write was sent to a second instance beside the first",
     ReadHedged => "a read was sent to a second instance beside the first",
+    Merged => "several writes became one request",
+    Split => "a request of several writes failed, and each was sent alone",
     ReadMovedOn => "a read went on to another instance",
     ReadWaited => "a read waited for an instance and was served",
     LateLanding => "a write was carried out after its sender had given up",

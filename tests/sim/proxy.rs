@@ -16,6 +16,7 @@ use achromat_core::{
     health::{Probe, judge_probe, probe_target},
     ids::{Attempt, InstanceIx, LaneId, Position, Ticket},
     key::KeyRecord,
+    merge::merge,
     outcome::Sending,
     time::{Instant, WallTime},
     view::View,
@@ -292,7 +293,8 @@ impl World {
                 position,
                 attempt,
                 wire,
-            } => self.send_entry(proxy, (lane, instance, position, attempt), wire),
+                more,
+            } => self.send_entry(proxy, (lane, instance, position, attempt), (wire, more)),
             Effect::Resolve {
                 ticket,
                 instance,
@@ -347,7 +349,7 @@ impl World {
         &mut self,
         proxy: &mut Proxy,
         what: (LaneId, InstanceIx, Position, Attempt),
-        wire: Wire,
+        (wire, more): (Wire, Vec<Option<Bytes>>),
     ) {
         let (lane, instance, position, attempt) = what;
         let body = match &wire.body {
@@ -374,11 +376,13 @@ impl World {
                 lane,
                 instance,
                 attempt,
+                count: 1,
                 sending: Sending::NotSent(why),
             };
             self.put(proxy, Message::Event(event));
             return;
         };
+        let (last, body) = self.merged((lane, position), body, more);
         let is_owners = proxy.number == self.store.epoch;
         let marks = self.oracle.sending(
             is_owners,
@@ -393,10 +397,32 @@ impl World {
             proxy: proxy.number,
             lane,
             position,
+            last,
             attempt,
         };
         let deadline = self.plan.timing.write;
         self.send(sender, instance, (wire.method, wire.target, body), deadline);
+    }
+
+    /// As many entries as go in one request, as the shell puts them together, but for its bound on bytes.
+    fn merged(
+        &mut self,
+        (lane, position): (LaneId, Position),
+        first: Bytes,
+        more: Vec<Option<Bytes>>,
+    ) -> (Position, Bytes) {
+        let held = (position.0 + 1..).map(Position).zip(more);
+        let ledger = &self.store.ledger;
+        let later = held.map_while(|(position, held)| held.or_else(|| ledger.body(lane, position)));
+        let bodies: Vec<Bytes> = std::iter::once(first.clone()).chain(later).collect();
+        match merge(&bodies, self.plan.settings.lanes.planted) {
+            Some((count, body)) => {
+                self.mark(Mark::Merged);
+                let further = u64::try_from(count - 1).expect("a count");
+                (Position(position.0 + further), body)
+            }
+            None => (position, first),
+        }
     }
 
     fn probe(&mut self, proxy: u32, instance: InstanceIx, marker: Option<Marker>) {
@@ -413,13 +439,20 @@ impl World {
             Sender::Entry {
                 proxy,
                 lane,
+                position,
+                last,
                 attempt,
-                ..
             } => {
+                let count = usize::try_from(last.since(position)).expect("a count") + 1;
+                if count > 1 && !matches!(&sending, Sending::Answered(reply) if reply.is_success())
+                {
+                    self.mark(Mark::Split);
+                }
                 let event = Event::Answered {
                     lane,
                     instance,
                     attempt,
+                    count,
                     sending,
                 };
                 self.put_to(proxy, Message::Event(event));

@@ -138,8 +138,11 @@ fn records(random: &mut Random, ids: &[&str], dimension: usize) -> String {
         .map(|_| (0..dimension).map(|_| random.below(100)).collect())
         .collect();
     let embeddings = serde_json::to_string(&embeddings).expect("JSON");
-    let group =
-        |random: &mut Random| format!(r#"{{"g":{},"v":{}}}"#, random.below(3), random.below(100));
+    // An upsert merges metadata: what it lacks is kept.
+    let group = |random: &mut Random| match (random.below(3), random.below(100)) {
+        (_, value) if value % 4 == 0 => format!(r#"{{"v":{value}}}"#),
+        (group, value) => format!(r#"{{"g":{group},"v":{value}}}"#),
+    };
     let metadatas: Vec<_> = ids.iter().map(|_| group(random)).collect();
     let documents: Vec<_> = ids
         .iter()

@@ -99,6 +99,8 @@ pub struct Live {
     /// What is left of it.
     scope: Scope,
     chooser: Chooser,
+    /// Whether all the first requests have been answered.
+    has_begun: bool,
     /// Whether the disk was wiped.
     has_wiped: bool,
     /// When the first copy was begun to be made then.
@@ -134,6 +136,7 @@ pub fn explore(scope: &Scope, options: &Options, most: u64) -> Explored {
         world.scope = Some(Live {
             scope: scope.clone(),
             chooser: Chooser::new(scope, choices),
+            has_begun: false,
             has_wiped: false,
             rebuild_began: None,
         });
@@ -179,6 +182,10 @@ impl World {
                 return Some(Next::Wait);
             }
             return Some(Next::Ask(live.scope.first.remove(0)));
+        }
+        live.has_begun |= is_idle;
+        if !live.has_begun {
+            return Some(Next::Wait);
         }
         if live.waits_for_rebuild() {
             if is_idle && !live.has_wiped {
@@ -266,6 +273,9 @@ fn dropped() -> Draft {
     writes(Method::Delete, "/collections/alpha", "")
 }
 
+/// The scope in which writes are merged.
+pub const MERGED: &str = "merged writes";
+
 /// All scopes.
 pub fn all() -> Vec<Scope> {
     let scope = Scope {
@@ -296,6 +306,19 @@ pub fn all() -> Vec<Scope> {
                 deleted("a"),
                 record("add", "a", 2),
             ]]),
+            fates: 1,
+            deaths: 1,
+            ..scope.clone()
+        },
+        // While the first upsert is under way the others queue up and become one; the add may not.
+        Scope {
+            name: MERGED,
+            clients: clients(&[
+                &[record("add", "b", 4)],
+                &[record("upsert", "a", 1)],
+                &[record("upsert", "b", 2)],
+                &[record("upsert", "c", 3)],
+            ]),
             fates: 1,
             deaths: 1,
             ..scope.clone()

@@ -34,8 +34,10 @@ pub enum Sender {
         proxy: u32,
         /// The lane.
         lane: LaneId,
-        /// The entry.
+        /// The entry, or the first of several.
         position: Position,
+        /// The last of them.
+        last: Position,
         /// The engine's name for it.
         attempt: Attempt,
     },

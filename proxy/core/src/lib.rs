@@ -21,6 +21,7 @@ pub mod local;
 pub mod log;
 pub mod lookup;
 mod marker;
+pub mod merge;
 pub mod outcome;
 pub mod planted;
 pub mod policy;

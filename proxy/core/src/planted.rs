@@ -21,6 +21,8 @@ pub enum Bug {
     ServesLagging,
     /// The log is trimmed up to its end.
     TrimsTooFar,
+    /// Writes of one record become one request, whatever each does.
+    MergesDependent,
     /// A copy is used again without the records that were touched last.
     RebuildsWithoutLastStep,
 }

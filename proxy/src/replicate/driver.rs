@@ -9,7 +9,10 @@ use achromat_core::{
     engine::{Effect, Engine, Event, Join, Payload, Submission, TroubleReport, Wire},
     health::{Standing, Transition},
     ids::{InstanceIx, LaneId, Position, Ticket},
+    limits::MERGED_BYTES_MAX,
+    merge::merge,
     outcome::Sending,
+    planted::Planted,
     time::WallTime,
     view::View,
     writing::Order,
@@ -236,7 +239,8 @@ impl Driver {
                 position,
                 attempt,
                 wire,
-            } => self.send(lane, instance, position, attempt, wire),
+                more,
+            } => self.send(lane, instance, (position, more), attempt, wire),
             Effect::Resolve {
                 ticket,
                 instance,
@@ -297,7 +301,7 @@ impl Driver {
         &mut self,
         lane: LaneId,
         instance: InstanceIx,
-        position: Position,
+        (position, more): (Position, Vec<Option<Bytes>>),
         attempt: achromat_core::ids::Attempt,
         wire: Wire,
     ) {
@@ -306,14 +310,22 @@ impl Driver {
             Arc::clone(&self.parts.instances),
         );
         self.spawn(async move {
-            let sending = match body(&*store, lane, position, &wire.body).await {
-                Some(body) => instances.send(instance, &wire, body).await,
-                None => Sending::NotSent("its body is not in the log any more".to_owned()),
+            let first = body(&*store, lane, position, &wire.body).await;
+            let (count, sending) = match first {
+                Some(first) => {
+                    let (count, body) = merged(&*store, (lane, position), first, more).await;
+                    (count, instances.send(instance, &wire, body).await)
+                }
+                None => {
+                    let why = "its body is not in the log any more".to_owned();
+                    (1, Sending::NotSent(why))
+                }
             };
             Event::Answered {
                 lane,
                 instance,
                 attempt,
+                count,
                 sending,
             }
         });
@@ -406,6 +418,35 @@ async fn body(
     } else {
         body
     })
+}
+
+/// As many entries as can go in one request with the first, and its body.
+async fn merged(
+    store: &dyn Store,
+    (lane, position): (LaneId, Position),
+    first: Bytes,
+    more: Vec<Option<Bytes>>,
+) -> (usize, Bytes) {
+    let (mut position, mut size) = (position, first.len());
+    let mut bodies = vec![first];
+    for held in more {
+        position = position.next();
+        let body = match held {
+            Some(body) => Some(body),
+            None => load_body(store, lane, position).await,
+        };
+        size += body.as_ref().map_or(usize::MAX / 2, Bytes::len);
+        match body {
+            Some(body) if size <= MERGED_BYTES_MAX => bodies.push(body),
+            _ => break,
+        }
+    }
+    let merged = if bodies.len() > 1 {
+        merge(&bodies, Planted::NONE)
+    } else {
+        None
+    };
+    merged.unwrap_or_else(|| (1, bodies.swap_remove(0)))
 }
 
 async fn load_body(store: &dyn Store, lane: LaneId, position: Position) -> Option<Bytes> {

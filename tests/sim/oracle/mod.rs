@@ -35,7 +35,7 @@ pub(super) struct Noted {
 /// What an instance has done of a lane.
 #[derive(Clone, Debug, Default)]
 struct Seen {
-    /// The last entry that it was made to do.
+    /// The last entry that it was made to do, or the first of those that came together.
     last: Position,
     /// How many requests for entries of the lane are on their way to it.
     under_way: BTreeMap<Position, u32>,

@@ -106,7 +106,13 @@ impl Oracle {
 
     /// An instance carries a request out.
     pub fn executed(&mut self, request: &Request, reply: &Reply) {
-        let Sender::Entry { lane, position, .. } = request.sender else {
+        let Sender::Entry {
+            lane,
+            position,
+            last,
+            ..
+        } = request.sender
+        else {
             return;
         };
         if request.method == Method::Get {
@@ -115,19 +121,31 @@ impl Oracle {
         let instance = request.instance;
         let who = instance.0;
         let seen = self.seen.entry((lane, instance)).or_default();
-        let last = seen.last;
-        seen.last = last.max(position);
-        if position < last && !self.is_gone(lane) {
+        let before = seen.last;
+        seen.last = before.max(position);
+        if position < before && !self.is_gone(lane) {
             self.violate(format!(
-                "rule 5: {lane} {position} lands on {who} after {last}"
+                "rule 5: {lane} {position} lands on {who} after {before}"
             ));
         }
+        for position in (position.0..=last.0).map(Position) {
+            self.executed_one((lane, position), instance, reply);
+        }
+    }
+
+    fn executed_one(
+        &mut self,
+        (lane, position): (LaneId, Position),
+        instance: InstanceIx,
+        reply: &Reply,
+    ) {
         let Some(noted) = self.noted_mut(lane, position) else {
             return;
         };
         noted.executed |= bit(instance);
         let verdict = noted.verdict;
         if verdict == Verdict::Abandoned && reply.is_success() {
+            let who = instance.0;
             self.violate(format!(
                 "I14: {lane} {position} is carried out on {who} after it was given up"
             ));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::{Effect, Engine, trouble};
@@ -139,10 +140,11 @@ impl Engine {
             lane::Effect::Send {
                 instance,
                 position,
+                last,
                 attempt,
                 look_up,
                 ..
-            } => self.send(id, instance, position, attempt, look_up),
+            } => self.send(id, instance, (position, last), attempt, look_up),
             lane::Effect::Record {
                 instance,
                 position,
@@ -223,7 +225,7 @@ impl Engine {
         &mut self,
         id: LaneId,
         instance: InstanceIx,
-        position: Position,
+        (position, last): (Position, Position),
         attempt: Attempt,
         look_up: bool,
     ) {
@@ -234,10 +236,16 @@ impl Engine {
                 position,
                 attempt,
                 wire,
+                more: self.bodies(id, position.next(), last),
             }),
             // There is nothing to send: what would come of it is known.
             Err(outcome) => self.unsent.push_back((id, instance, attempt, outcome)),
         }
+    }
+
+    fn bodies(&self, id: LaneId, first: Position, last: Position) -> Vec<Option<Bytes>> {
+        let body = |position| self.lane(id)?.slot(Position(position))?.body.clone();
+        (first.0..=last.0).map(body).collect()
     }
 
     pub(super) fn answered(
@@ -245,14 +253,15 @@ impl Engine {
         id: LaneId,
         instance: InstanceIx,
         attempt: Attempt,
-        sending: Sending,
+        (count, sending): (usize, Sending),
     ) {
-        let Some(awaited) = self
+        let Some(mut awaited) = self
             .lane(id)
             .and_then(|lane| lane.awaited(instance, attempt))
         else {
             return;
         };
+        awaited.end_after(count);
         let known = self.lane(id).and_then(|lane| {
             let slot = lane.slot(awaited.position)?;
             let before = Before {
@@ -306,7 +315,7 @@ impl Engine {
     ) {
         let looks_up = outcome == Outcome::LookUp;
         if awaited.replicates && matches!(outcome, Outcome::Done(_)) {
-            self.replayed += 1;
+            self.replayed += awaited.last.since(awaited.position) + 1;
         }
         let (outcome, changes) = self.take_in(id, instance, awaited.position, outcome);
         for change in &changes {
@@ -314,7 +323,12 @@ impl Engine {
         }
         let from = self.effects.len();
         self.with_lane(id, |lane, context| {
-            lane.answered(instance, awaited.position, outcome, context);
+            if awaited.position == awaited.last {
+                lane.answered(instance, awaited.position, outcome, context);
+            } else {
+                let entries = (awaited.position, awaited.last);
+                lane.answered_together(instance, entries, outcome, context);
+            }
         });
         self.attach(from, changes.clone());
         if awaited.replicates && !looks_up {

@@ -59,6 +59,8 @@ pub enum Event {
         instance: InstanceIx,
         /// Which sending.
         attempt: Attempt,
+        /// How many entries it was: more than one where [`Effect::Send`] says that they may go together.
+        count: usize,
         /// How it ended.
         sending: Sending,
     },
@@ -196,6 +198,9 @@ pub enum Effect {
         attempt: Attempt,
         /// What is sent.
         wire: Wire,
+        /// The bodies of the entries behind it, as far as they are in memory: as many of them as can be
+        /// [merged](crate::merge::merge) with it may go in the same request.
+        more: Vec<Option<Bytes>>,
     },
     /// Send this for a job, then say [`Event::Told`].
     Ask {

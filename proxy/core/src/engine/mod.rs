@@ -140,8 +140,9 @@ impl Engine {
                 lane,
                 instance,
                 attempt,
+                count,
                 sending,
-            } => self.answered(lane, instance, attempt, sending),
+            } => self.answered(lane, instance, attempt, (count, sending)),
             Event::Recorded {
                 lane,
                 instance,

@@ -70,6 +70,10 @@ impl Engine {
         let some = |name: &'a Arc<str>| Some(Cow::Borrowed(name.as_ref()));
         if let Some(subject) = verb.subject() {
             if let Some((collection, name)) = self.left_over(verb, instance, verdict) {
+                if !self.is_quiet(instance) {
+                    let why = "a request that makes the collection may still be on its way";
+                    return Err(Outcome::Failed(Failure::Withheld(why)));
+                }
                 let captures = Captures {
                     tenant: some(&collection.tenant),
                     database: some(&collection.database),

@@ -99,8 +99,8 @@ struct World {
     questioned: Vec<InstanceIx>,
     /// The job that has asked something else than a marker last.
     asked_by: Option<JobId>,
-    /// Whom it has asked.
-    asked_place: Option<InstanceIx>,
+    /// What it has asked, and whom, as in [`Self::lines`].
+    asked_line: String,
     markers: markers::Markers,
 }
 
@@ -126,7 +126,7 @@ impl World {
             tickets: 0,
             questioned: Vec::new(),
             asked_by: None,
-            asked_place: None,
+            asked_line: String::new(),
             markers: markers::Markers::default(),
         };
         world.ledger.write(&Write::Change(known_instances()));
@@ -190,13 +190,12 @@ impl World {
                 wire,
                 ..
             } => {
-                let name = ["A", "B"][instance.at()];
-                let tail = wire.target.rsplit('/').next().unwrap().to_owned();
+                let line = line(instance, &wire);
                 self.sent.push(Sent {
                     lane,
                     instance,
                     attempt,
-                    line: format!("{name} {} {tail}", wire.method),
+                    line,
                 });
             }
             Effect::Resolve { instance, .. } => self.questioned.push(instance),
@@ -206,7 +205,7 @@ impl World {
                 wire,
             } => match self.markers.answer(instance, &wire) {
                 Some(sending) => self.engine.step(Event::Told { job, sending }, self.now),
-                None => (self.asked_by, self.asked_place) = (Some(job), Some(instance)),
+                None => (self.asked_by, self.asked_line) = (Some(job), line(instance, &wire)),
             },
             Effect::Answer { ticket, reply } => {
                 assert!(self.answers.insert(ticket.0, reply.status).is_none());
@@ -361,6 +360,7 @@ impl World {
             lane,
             instance,
             attempt,
+            count: 1,
             sending,
         });
     }
@@ -907,6 +907,12 @@ fn a_create_that_was_done_unseen_is_looked_up() {
     let body = format!(r#"{{"id":"{}","name":"abc"}}"#, Uuid::from_u128(0xa01));
     world.end("A GET abc", Sending::Answered(Reply::json(200, body)));
     assert_eq!(world.eligible(c), [true, true]);
+}
+
+fn line(instance: InstanceIx, wire: &Wire) -> String {
+    let name = ["A", "B"][instance.at()];
+    let tail = wire.target.rsplit('/').next().unwrap();
+    format!("{name} {} {tail}", wire.method)
 }
 
 /// A collection of the name that was left over on an instance is not taken for the new one.

@@ -1,5 +1,7 @@
 //! What is sent next, and to whom.
 
+use smallvec::SmallVec;
+
 use super::{
     Context, Effect, Flight, Lane, Peer, Phase, Trouble,
     answers::{closing_reply, settled},
@@ -146,7 +148,7 @@ impl Lane {
         self.instances()
             .zip(&self.tracks)
             .filter_map(|(instance, track)| Some((instance, track.flight?)))
-            .filter(move |(_, flight)| flight.position == position)
+            .filter(move |(_, flight)| flight.carries(position))
     }
 
     fn an_up_instance_has(&self, open: Position, context: &Context<'_>) -> bool {
@@ -159,7 +161,7 @@ impl Lane {
         let hedge = context.rules.hedge;
         for (instance, track) in InstanceIx::all(self.tracks.len()).zip(&mut self.tracks) {
             if let Some(flight) = &mut track.flight
-                && flight.position == open
+                && flight.carries(open)
                 && flight.phase == Phase::Sent
                 && context.now >= flight.sent_at + hedge
             {
@@ -213,13 +215,13 @@ impl Lane {
     ) {
         self.attempts += 1;
         let attempt = Attempt(self.attempts);
-        let sent_at = context.now;
+        let (sent_at, last) = (context.now, self.last_with(position, instance, context));
         let Some(track) = self.track_mut(instance) else {
             return;
         };
         assert!(
             track.flight.is_none(),
-            "I07: one unrecorded entry per lane and instance"
+            "I07: one unrecorded request per lane and instance"
         );
         assert_eq!(
             track.applied.next(),
@@ -228,6 +230,7 @@ impl Lane {
         );
         track.flight = Some(Flight {
             position,
+            last,
             attempt,
             sent_at,
             phase: Phase::Sent,
@@ -237,6 +240,7 @@ impl Lane {
         context.effects.push(Effect::Send {
             instance,
             position,
+            last,
             attempt,
             look_up: false,
             replicates,
@@ -247,8 +251,9 @@ impl Lane {
         }
     }
 
-    /// An entry that every instance in service keeps failing, or must be kept from, is given up, so that
-    /// it does not block its lane for ever; it is told to the operator.
+    /// An entry that every instance in service keeps failing that it may be tried on is given up, so that
+    /// it does not block its lane for ever; it is told to the operator. So is one that all in service
+    /// must be kept from while those that it broke are being made anew, which waits for the lane.
     fn abandon_hopeless(&mut self, context: &mut Context<'_>) {
         let open = self.decided.next();
         let Some(slot) = self.slot(open) else {
@@ -257,13 +262,22 @@ impl Lane {
         if context.now.since(slot.since) < ABANDON_AGE_MIN || slot.last_failure.is_none() {
             return;
         }
-        let in_service = || self.instances().filter(|i| Self::is_sendable(context, *i));
-        let will_not = |instance: InstanceIx| {
+        let in_service = self.instances().filter(|i| Self::is_sendable(context, *i));
+        let in_service: SmallVec<[InstanceIx; 4]> = in_service.collect();
+        let keeps_failing = |instance: InstanceIx| {
             let trouble = self.track(instance).and_then(|track| track.trouble);
-            let tries = trouble.map_or(0, |trouble| trouble.tries);
-            tries >= ABANDON_ATTEMPTS_MIN || slot.is_kept_from(instance)
+            trouble.map_or(0, |trouble| trouble.tries) >= ABANDON_ATTEMPTS_MIN
         };
-        let is_hopeless = in_service().next().is_some() && in_service().all(will_not);
+        let is_out = |instance: InstanceIx| {
+            Self::peer(context, instance).is_some_and(|peer| peer.is_quarantined)
+        };
+        let may_do = |instance: &InstanceIx| !slot.is_kept_from(*instance);
+        let is_hopeless = !in_service.is_empty()
+            && in_service
+                .iter()
+                .filter(|i| may_do(i))
+                .all(|i| keeps_failing(*i))
+            && (in_service.iter().any(may_do) || self.instances().filter(may_do).all(is_out));
         if is_hopeless && !self.may_still_be_carried_out(open, context) {
             let reason = slot
                 .last_failure

@@ -80,7 +80,7 @@ impl Lane {
         }
     }
 
-    /// An answer has come and was judged. The caller has made sure that it is awaited.
+    /// An answer to one entry has come and was judged. The caller has made sure that it is awaited.
     pub fn answered(
         &mut self,
         instance: InstanceIx,
@@ -103,7 +103,7 @@ impl Lane {
         self.move_decided();
     }
 
-    fn done(
+    pub(super) fn done(
         &mut self,
         instance: InstanceIx,
         position: Position,
@@ -225,7 +225,7 @@ impl Lane {
         track.applied = position;
         track.trouble = None;
         if let Some(flight) = &mut track.flight {
-            flight.phase = Phase::Recording;
+            (flight.phase, flight.last) = (Phase::Recording, position);
         }
         if context.rules.planted.is(Bug::TwoUnrecorded) {
             track.flight = None;
@@ -253,6 +253,7 @@ impl Lane {
         context.effects.push(Effect::Send {
             instance,
             position,
+            last: position,
             attempt,
             look_up: true,
             replicates: flight.replicates,
@@ -267,6 +268,9 @@ impl Lane {
         context: &mut Context<'_>,
     ) {
         self.land(instance);
+        if failure.may_have_happened() {
+            self.go_alone(position);
+        }
         let seed = position.0 ^ u64::from(instance.0) << 56;
         let (settle, stale) = (
             failure == Failure::Silent,
@@ -346,7 +350,7 @@ impl Lane {
         }
     }
 
-    fn land(&mut self, instance: InstanceIx) {
+    pub(super) fn land(&mut self, instance: InstanceIx) {
         if let Some(track) = self.track_mut(instance) {
             track.flight = None;
         }
@@ -365,7 +369,7 @@ impl Lane {
             track.recorded = track.recorded.max(position);
             if track
                 .flight
-                .is_some_and(|f| f.phase == Phase::Recording && f.position == position)
+                .is_some_and(|f| f.phase == Phase::Recording && f.last == position)
             {
                 track.flight = None;
             }

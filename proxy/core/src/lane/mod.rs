@@ -12,6 +12,7 @@
 mod advance;
 mod answers;
 mod events;
+mod together;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -86,6 +87,8 @@ pub enum Effect {
         instance: InstanceIx,
         /// The entry.
         position: Position,
+        /// The last entry that may go with it in one request: the same one for most.
+        last: Position,
         /// To be named in the answer.
         attempt: Attempt,
         /// Whether only the id of the collection that it made is asked for.
@@ -263,6 +266,8 @@ struct Track {
 #[derive(Clone, Copy, Debug)]
 struct Flight {
     position: Position,
+    /// The last entry that goes with it, as far as is known.
+    last: Position,
     attempt: Attempt,
     sent_at: Instant,
     phase: Phase,
@@ -284,10 +289,22 @@ enum Phase {
 pub struct Awaited {
     /// The entry.
     pub position: Position,
+    /// The last one that may have gone with it.
+    pub last: Position,
     /// Whether only an id was asked for.
     pub look_up: bool,
     /// Whether it came out of the budget.
     pub replicates: bool,
+}
+
+impl Awaited {
+    /// Fewer entries may have been sent than could have been.
+    pub(crate) fn end_after(&mut self, count: usize) {
+        let count = u64::try_from(count).unwrap_or(u64::MAX).max(1);
+        self.last = self
+            .last
+            .min(Position(self.position.0.saturating_add(count - 1)));
+    }
 }
 
 /// An entry that an instance has failed; gone when it has applied it.
@@ -316,6 +333,14 @@ pub struct Lane {
     /// All entries up to this one are decided; a later one may be, when it was given up.
     decided: Position,
     is_void: bool,
+    /// Entries up to this one go alone: a request with several of them has failed.
+    alone: Position,
+}
+
+impl Flight {
+    fn carries(&self, position: Position) -> bool {
+        (self.position..=self.last).contains(&position)
+    }
 }
 
 impl Lane {
@@ -337,6 +362,7 @@ impl Lane {
             attempts: 0,
             decided: head,
             is_void: false,
+            alone: head,
         }
     }
 
@@ -468,6 +494,7 @@ impl Lane {
         let flight = self.track(instance)?.flight?;
         (flight.attempt == attempt && flight.phase != Phase::Recording).then_some(Awaited {
             position: flight.position,
+            last: flight.last,
             look_up: flight.look_up,
             replicates: flight.replicates,
         })

@@ -277,7 +277,7 @@ impl Engine {
     }
 
     /// Whether nothing that a job has sent to an instance can still be carried out.
-    fn is_quiet(&self, instance: InstanceIx) -> bool {
+    pub(in crate::engine) fn is_quiet(&self, instance: InstanceIx) -> bool {
         let has_answered = !self
             .jobs
             .unanswered
