@@ -15,6 +15,7 @@ mod guard;
 mod keys;
 mod letters;
 mod markers;
+mod merging;
 mod metrics;
 mod migrations;
 mod model;

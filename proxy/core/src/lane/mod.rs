@@ -5,9 +5,9 @@
 //! or at the catalog; what it must know of the instances stands in [`Peer`]s.
 //!
 //! For each instance there is a *track*: what it has applied, what of that is recorded, and the one
-//! flight that may be under way (I07). An entry is first sent to one instance, its executor; when
-//! that hangs or fails, to the next. The first answer decides it. Decided entries go to all others,
-//! in order.
+//! flight that may be under way (I07), which several entries may share. An entry is first sent to
+//! one instance, its executor; when that hangs or fails, to the next. The first answer decides it.
+//! Decided entries go to all others, in order.
 
 mod advance;
 mod answers;
