@@ -9,6 +9,7 @@ pub mod bugs;
 pub mod chaos;
 pub mod clients;
 mod ends;
+mod entries;
 pub mod faults;
 mod judging;
 mod keys;

@@ -8,15 +8,13 @@ use std::{
 };
 
 use achromat_core::{
-    body::without_get_or_create,
     catalog::Marker,
     durable::Write,
-    engine::{Effect, Engine, Event, Payload, Submission, Wire},
+    engine::{Effect, Engine, Event, Payload, Submission},
     guard::Guard,
     health::{Probe, judge_probe, probe_target},
-    ids::{Attempt, InstanceIx, LaneId, Position, Ticket},
+    ids::{InstanceIx, Ticket},
     key::KeyRecord,
-    merge::merge,
     outcome::Sending,
     time::{Instant, WallTime},
     view::View,
@@ -342,86 +340,6 @@ impl World {
                     format!("trouble: {instance} {lane} {at}: {}", trouble.reason)
                 });
             }
-        }
-    }
-
-    fn send_entry(
-        &mut self,
-        proxy: &mut Proxy,
-        what: (LaneId, InstanceIx, Position, Attempt),
-        (wire, more): (Wire, Vec<Option<Bytes>>),
-    ) {
-        let (lane, instance, position, attempt) = what;
-        let body = match &wire.body {
-            Payload::None => Some(Bytes::new()),
-            Payload::Entry { body, must_create } => {
-                if body.is_none() {
-                    self.mark(Mark::BodyFromLog);
-                }
-                let body = body
-                    .clone()
-                    .or_else(|| self.store.ledger.body(lane, position));
-                body.map(|body| {
-                    if *must_create {
-                        without_get_or_create(&body)
-                    } else {
-                        body
-                    }
-                })
-            }
-        };
-        let Some(body) = body else {
-            let why = "its body is not in the log any more".to_owned();
-            let event = Event::Answered {
-                lane,
-                instance,
-                attempt,
-                count: 1,
-                sending: Sending::NotSent(why),
-            };
-            self.put(proxy, Message::Event(event));
-            return;
-        };
-        let (last, body) = self.merged((lane, position), body, more);
-        let is_owners = proxy.number == self.store.epoch;
-        let marks = self.oracle.sending(
-            is_owners,
-            (lane, instance, position),
-            wire.method,
-            (self.now, self.plan.settings.lanes.settle),
-        );
-        for mark in marks {
-            self.mark(mark);
-        }
-        let sender = Sender::Entry {
-            proxy: proxy.number,
-            lane,
-            position,
-            last,
-            attempt,
-        };
-        let deadline = self.plan.timing.write;
-        self.send(sender, instance, (wire.method, wire.target, body), deadline);
-    }
-
-    /// As many entries as go in one request, as the shell puts them together, but for its bound on bytes.
-    fn merged(
-        &mut self,
-        (lane, position): (LaneId, Position),
-        first: Bytes,
-        more: Vec<Option<Bytes>>,
-    ) -> (Position, Bytes) {
-        let held = (position.0 + 1..).map(Position).zip(more);
-        let ledger = &self.store.ledger;
-        let later = held.map_while(|(position, held)| held.or_else(|| ledger.body(lane, position)));
-        let bodies: Vec<Bytes> = std::iter::once(first.clone()).chain(later).collect();
-        match merge(&bodies, self.plan.settings.lanes.planted) {
-            Some((count, body)) => {
-                self.mark(Mark::Merged);
-                let further = u64::try_from(count - 1).expect("a count");
-                (Position(position.0 + further), body)
-            }
-            None => (position, first),
         }
     }
 

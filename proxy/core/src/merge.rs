@@ -12,7 +12,7 @@
 //!
 //! Only text is put together, element after element: no number is read, so none changes.
 
-use std::{borrow::Cow, collections::HashSet};
+use std::{borrow::Cow, collections::BTreeSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, de::IgnoredAny};
@@ -47,7 +47,7 @@ fn compatible(batches: &[Batch<'_>], planted: Planted) -> usize {
     let Some(first) = batches.first() else {
         return 0;
     };
-    let mut ids: HashSet<&str> = HashSet::new();
+    let mut ids: BTreeSet<&str> = BTreeSet::new();
     let mut count = 0;
     for batch in batches {
         let is_small = ids.len() + batch.ids.len() <= MERGED_RECORDS_MAX;

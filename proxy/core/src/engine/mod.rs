@@ -8,11 +8,13 @@
 mod jobs;
 mod keys;
 mod lanes;
+mod leftovers;
 mod messages;
 mod report;
 mod resolving;
 mod restore;
 mod schema;
+mod sending;
 mod submit;
 #[cfg(test)]
 mod tests;

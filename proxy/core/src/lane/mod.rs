@@ -12,6 +12,7 @@
 mod advance;
 mod answers;
 mod events;
+mod flight;
 mod together;
 
 use std::{
@@ -23,6 +24,8 @@ use std::{
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+pub use self::flight::Awaited;
+use self::flight::{Flight, Phase};
 use crate::{
     health::Standing,
     ids::{Attempt, InstanceIx, Key, LaneId, Position, Ticket},
@@ -263,50 +266,6 @@ struct Track {
     trouble: Option<Trouble>,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Flight {
-    position: Position,
-    /// The last entry that goes with it, as far as is known.
-    last: Position,
-    attempt: Attempt,
-    sent_at: Instant,
-    phase: Phase,
-    look_up: bool,
-    replicates: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Sent,
-    /// Sent, and silent for so long that it was told.
-    Silent,
-    /// Answered, and being made durable.
-    Recording,
-}
-
-/// A sending whose answer the lane waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Awaited {
-    /// The entry.
-    pub position: Position,
-    /// The last one that may have gone with it.
-    pub last: Position,
-    /// Whether only an id was asked for.
-    pub look_up: bool,
-    /// Whether it came out of the budget.
-    pub replicates: bool,
-}
-
-impl Awaited {
-    /// Fewer entries may have been sent than could have been.
-    pub(crate) fn end_after(&mut self, count: usize) {
-        let count = u64::try_from(count).unwrap_or(u64::MAX).max(1);
-        self.last = self
-            .last
-            .min(Position(self.position.0.saturating_add(count - 1)));
-    }
-}
-
 /// An entry that an instance has failed; gone when it has applied it.
 #[derive(Clone, Copy, Debug)]
 struct Trouble {
@@ -335,12 +294,6 @@ pub struct Lane {
     is_void: bool,
     /// Entries up to this one go alone: a request with several of them has failed.
     alone: Position,
-}
-
-impl Flight {
-    fn carries(&self, position: Position) -> bool {
-        (self.position..=self.last).contains(&position)
-    }
 }
 
 impl Lane {

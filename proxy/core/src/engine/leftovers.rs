@@ -1,0 +1,54 @@
+//! Copies that may be on an instance although none is known.
+
+use std::sync::Arc;
+
+use super::Engine;
+use crate::{
+    catalog::{Change, Collection},
+    ids::InstanceIx,
+    log::{Verb, Verdict},
+};
+
+impl Engine {
+    /// The collection that a decided delete or change of name is about, and the name of a copy of it that
+    /// may be on an instance although none is known: a job had it made, and did not live to say so. It
+    /// is deleted by that name: at this place of the lane the name is no other's there.
+    pub(super) fn left_over(
+        &self,
+        verb: &Verb,
+        instance: InstanceIx,
+        verdict: Verdict,
+    ) -> Option<(&Collection, &Arc<str>)> {
+        let collection = self.catalog.get_even_gone(verb.subject()?)?;
+        let copy = collection.copies.get(instance.at())?;
+        let is_unknown = copy.id.is_none() && copy.quarantine.is_some();
+        let name = match verb {
+            Verb::DeleteCollection { .. } => copy.unsure.as_ref().unwrap_or(&collection.name),
+            Verb::ModifyCollection {
+                new_name: Some(new),
+                ..
+            } => copy.unsure.as_ref().filter(|name| *name != new)?,
+            _ => return None,
+        };
+        (verdict == Verdict::Accepted && is_unknown).then_some((collection, name))
+    }
+
+    /// A copy that was left over under the name that its collection had is gone with that name.
+    pub(super) fn cleared(
+        &self,
+        verb: &Verb,
+        instance: InstanceIx,
+        verdict: Verdict,
+    ) -> Option<Change> {
+        let Verb::ModifyCollection { collection, .. } = verb else {
+            return None;
+        };
+        let (left, _) = self.left_over(verb, instance, verdict)?;
+        let reason = left.copies.get(instance.at())?.quarantine.clone()?;
+        Some(Change::Lost {
+            collection: *collection,
+            instance,
+            reason,
+        })
+    }
+}
