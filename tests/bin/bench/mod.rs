@@ -1,7 +1,9 @@
 //! `achromat-tests bench`: what things cost. It prints figures and judges none: build it with
 //! `--release`, and nothing else running.
 
+mod catchup;
 mod decision;
+mod fronts;
 mod peers;
 mod traffic;
 
@@ -19,12 +21,14 @@ pub(crate) fn command() -> Command {
                 .about("A policy's decision, by the default components and by the native function"),
         )
         .subcommand(traffic::command())
+        .subcommand(catchup::command())
 }
 
 pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
     let done = match matches.subcommand() {
         Some(("decision", _)) => decision::run(),
         Some(("traffic", matches)) => traffic::run(matches),
+        Some(("catch-up", matches)) => catchup::run(matches),
         _ => return ExitCode::from(2),
     };
     match done {

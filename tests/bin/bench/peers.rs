@@ -1,20 +1,14 @@
 //! What is measured side by side: a real Chroma server itself, and what stands in front of one.
 
-use std::{
-    net::TcpStream,
-    path::Path,
-    process::{Command, Stdio},
-    time::Duration,
-};
-
 use achromat_tests::{
     api::{Api, DATABASE},
     chroma::{Chroma, free_port},
     cluster::Cluster,
     ends::Ends,
-    wait::eventually,
 };
 use serde_json::json;
+
+use super::fronts::FRONTS;
 
 /// The collection that requests are about.
 const NAME: &str = "bench";
@@ -38,36 +32,7 @@ pub(super) struct Peers {
     pub(super) all: Vec<Peer>,
     _cluster: Cluster,
     _alone: Chroma,
-    _nginx: Option<Ends>,
-}
-
-/// A plain reverse proxy with one worker, in one process, which ends with what is returned; none where
-/// nginx is not on the path.
-fn nginx(folder: &Path, port: u16, upstream: u16) -> Option<Ends> {
-    let folder = folder.display();
-    let config = format!(
-        "daemon off; master_process off; pid {folder}/nginx.pid; error_log {folder}/nginx.log; worker_processes 1;
-        events {{ worker_connections 1024; }}
-        http {{
-            access_log off; client_max_body_size 100m; keepalive_requests 1000000000;
-            client_body_temp_path {folder}/nginx-body; proxy_temp_path {folder}/nginx-proxy;
-            fastcgi_temp_path {folder}/nginx-f; uwsgi_temp_path {folder}/nginx-u; scgi_temp_path {folder}/nginx-s;
-            upstream chroma {{ server 127.0.0.1:{upstream}; keepalive 128; keepalive_requests 1000000000; }}
-            server {{
-                listen 127.0.0.1:{port};
-                location / {{ proxy_pass http://chroma; proxy_http_version 1.1; proxy_set_header Connection \"\"; }}
-            }}
-        }}"
-    );
-    let file = format!("{folder}/nginx.conf");
-    std::fs::write(&file, config).expect("a config file");
-    let mut command = Command::new("nginx");
-    command.args(["-c", &file]).stderr(Stdio::null());
-    let child = command.spawn().ok()?;
-    eventually("nginx listens", Duration::from_secs(10), || {
-        TcpStream::connect(("127.0.0.1", port)).map(drop)
-    });
-    Some(Ends(child))
+    _fronts: Vec<Ends>,
 }
 
 /// An embedding that differs from record to record.
@@ -93,7 +58,7 @@ fn fill(api: &Api) -> String {
 }
 
 impl Peers {
-    /// Starts them: a Chroma server by itself, and behind nginx where that is on the path; and two
+    /// Starts them: a Chroma server by itself, and behind plain reverse proxies; and two
     /// others behind Achromat, which have the same records.
     pub(super) fn start() -> Self {
         let cluster = Cluster::with(2, &["--log-level=warn"]);
@@ -104,13 +69,17 @@ impl Peers {
             port: alone.port,
             records: records.clone(),
         }];
-        let port = free_port();
-        let nginx = nginx(cluster.folder(), port, alone.port);
-        if nginx.is_some() {
+        let mut fronts = Vec::new();
+        for front in &FRONTS {
+            let port = free_port();
+            let Some(front_ends) = front.start(cluster.folder(), port, alone.port) else {
+                continue;
+            };
+            fronts.push(front_ends);
             all.push(Peer {
-                name: "nginx",
+                name: front.name,
                 port,
-                records,
+                records: records.clone(),
             });
         }
         all.push(Peer {
@@ -123,7 +92,7 @@ impl Peers {
             all,
             _cluster: cluster,
             _alone: alone,
-            _nginx: nginx,
+            _fronts: fronts,
         }
     }
 }

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn command() -> Command {
     Command::new("traffic")
-        .about("Reads and writes through Achromat, beside Chroma itself, and nginx where it is on the path")
+        .about("Reads and writes through Achromat, beside Chroma itself and plain reverse proxies: Envoy, and nginx and HAProxy where they are on the path")
         .arg(
             Arg::new("rounds")
                 .long("rounds")

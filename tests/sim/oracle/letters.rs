@@ -12,7 +12,8 @@ impl Oracle {
         let place = self.places.get(&id).copied();
         let noted = place.and_then(|(lane, position)| self.noted(lane, position));
         let is_nothing = |noted: &Noted| {
-            let is_given_up = noted.verdict == Verdict::Abandoned && noted.executed == 0;
+            let is_nowhere = noted.executed & !noted.lost == 0;
+            let is_given_up = noted.verdict == Verdict::Abandoned && is_nowhere;
             is_given_up || matches!(noted.verdict, Verdict::Refused { .. })
         };
         if !noted.is_some_and(is_nothing) {

@@ -30,6 +30,8 @@ pub(super) struct Noted {
     decided: Option<u64>,
     /// The instances that have carried it out, as bits.
     executed: u16,
+    /// Of those, the ones that have lost their data since.
+    lost: u16,
 }
 
 /// What an instance has done of a lane.
@@ -245,6 +247,9 @@ impl Oracle {
     /// An instance has lost all its data.
     pub fn wiped(&mut self, instance: InstanceIx) {
         self.wiped.insert(instance);
+        for noted in self.log.values_mut().flatten() {
+            noted.lost |= noted.executed & bit(instance);
+        }
     }
 
     /// Whether an instance has lost its data and was not taken into service again.

@@ -25,7 +25,7 @@ impl Oracle {
 
     /// An instance has what it once had.
     pub fn set_back(&mut self, instance: InstanceIx) {
-        self.wiped.insert(instance);
+        self.wiped(instance);
         self.past.insert(instance);
         self.held.remove(&instance);
     }

@@ -143,6 +143,7 @@ impl Oracle {
             return;
         };
         noted.executed |= bit(instance);
+        noted.lost &= !bit(instance);
         let verdict = noted.verdict;
         if verdict == Verdict::Abandoned && reply.is_success() {
             let who = instance.0;

@@ -110,6 +110,7 @@ impl Oracle {
             at: now,
             decided: None,
             executed: 0,
+            lost: 0,
         });
     }
 

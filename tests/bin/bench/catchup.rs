@@ -1,0 +1,113 @@
+//! `bench catch-up`: how fast an instance that was away gets what it missed, and what it costs in memory
+//! meanwhile that so much is owed to it.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use achromat_tests::{api::Api, cluster::Cluster, wait::eventually};
+use anyhow::Context as _;
+use clap::{Arg, ArgMatches, Command, value_parser};
+use serde_json::json;
+
+use super::peers::embedding;
+
+/// For everything that is owed to be done.
+const PATIENCE: Duration = Duration::from_mins(30);
+
+/// Writes by one client alone, with which the rate is compared.
+const ALONE: usize = 300;
+
+pub(super) fn command() -> Command {
+    Command::new("catch-up")
+        .about("How fast an instance that was away catches up, and the memory that it costs")
+        .arg(
+            Arg::new("writes")
+                .long("writes")
+                .default_value("5000")
+                .value_parser(value_parser!(usize))
+                .help("Single records that are written while it is away"),
+        )
+        .arg(
+            Arg::new("clients")
+                .long("clients")
+                .default_value("32")
+                .value_parser(value_parser!(usize))
+                .help("How many write them"),
+        )
+}
+
+/// Upserts so many single records; returns how many that is in a second.
+fn write(api: &Api, id: &str, clients: usize, writes: usize) -> f64 {
+    let next = AtomicUsize::new(0);
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..clients {
+            scope.spawn(|| {
+                while let Some(number) = Some(next.fetch_add(1, Relaxed)).filter(|n| *n < writes) {
+                    let record = format!("r{number}");
+                    let embeddings = [embedding(number)];
+                    let body = json!({ "ids": [record], "embeddings": embeddings });
+                    api.records(id, "upsert", &body).ok();
+                }
+            });
+        }
+    });
+    per_second(writes, begun.elapsed())
+}
+
+fn per_second(count: usize, span: Duration) -> f64 {
+    f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / span.as_secs_f64()
+}
+
+fn requests(api: &Api) -> u64 {
+    let count = &api.get("/status").ok()["instances"][1]["request_count"];
+    count.as_u64().unwrap_or_default()
+}
+
+pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
+    let number = |name| matches.get_one::<usize>(name).copied();
+    let writes = number("writes").context("it has a default")?;
+    let clients = number("clients").context("it has a default")?;
+    let mut cluster = Cluster::with(2, &["--log-level=warn"]);
+    let api = cluster.api();
+    let id = api.create("bench");
+    let alone = write(&api, &id, 1, ALONE);
+    println!("one writer, both there        {alone:>8.0} writes/s");
+    cluster.settle();
+    println!(
+        "memory at rest                {:>8} KiB",
+        cluster.proxy.resident_kb()
+    );
+    cluster.instances[1].kill();
+    cluster.wait_state("b", &["down"]);
+    let away = write(&api, &id, clients, writes);
+    println!("{clients:>2} writers, one away          {away:>8.0} writes/s");
+    println!(
+        "memory, {writes:>6} owed           {:>8} KiB",
+        cluster.proxy.resident_kb()
+    );
+    let before = requests(&api);
+    let begun = Instant::now();
+    cluster.instances[1].up();
+    let mut most = 0;
+    eventually("it has caught up", PATIENCE, || {
+        most = most.max(cluster.proxy.resident_kb());
+        let count = api.get("/admin/wal_count").ok();
+        match count["pending_writes"].as_u64() {
+            Some(0) => Ok(()),
+            _ => Err(count.to_string()),
+        }
+    });
+    let caught_up = per_second(writes, begun.elapsed());
+    println!(
+        "catching up                   {caught_up:>8.0} writes/s, {:.1} times one writer, in {} requests",
+        caught_up / alone,
+        requests(&api) - before
+    );
+    println!("memory, at most               {most:>8} KiB");
+    cluster.settle();
+    Ok(())
+}
