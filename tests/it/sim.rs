@@ -49,7 +49,8 @@ fn ten_thousand_histories_break_nothing() {
 
 /// Histories beyond the first ten thousand that found something.
 const FOUND: &[u64] = &[
-    5_318, 13_035, 21_297, 32_906, 34_131, 35_185, 46_929, 52_505, 56_792,
+    5_318, 13_035, 21_297, 32_906, 34_131, 35_185, 46_929, 52_505, 56_792, 137_661, 137_806,
+    213_615,
 ];
 
 /// What histories found that broke once is mended. In 5318 a delete by filter had asked for the count of
@@ -64,7 +65,8 @@ const FOUND: &[u64] = &[
 /// there. In 46929 a rebuild was ended while its request was delayed, and that one deleted what the next
 /// rebuild had made. In 52505 a copy from a backup had a dimension that the right one had not. In 56792
 /// both instances that a write had broken lost their disks, and the one that it was kept from waited for
-/// them.
+/// them; in 137806 they only were away, and were not waited for. In 137661 a copy that was still being
+/// made was deleted too early. In 213615 it was the judge who did not see that a disk was lost.
 #[test]
 fn histories_that_broke_once_end_well() {
     for &seed in FOUND {
