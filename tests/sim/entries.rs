@@ -4,7 +4,7 @@ use achromat_core::{
     body::without_get_or_create,
     engine::{Event, Payload, Wire},
     ids::{Attempt, InstanceIx, LaneId, Position},
-    merge::merge,
+    merge::Merging,
     outcome::Sending,
 };
 use bytes::Bytes;
@@ -85,9 +85,14 @@ impl World {
     ) -> (Position, Bytes) {
         let held = (position.0 + 1..).map(Position).zip(more);
         let ledger = &self.store.ledger;
-        let later = held.map_while(|(position, held)| held.or_else(|| ledger.body(lane, position)));
-        let bodies: Vec<Bytes> = std::iter::once(first.clone()).chain(later).collect();
-        match merge(&bodies, self.plan.settings.lanes.planted) {
+        let mut later =
+            held.map_while(|(position, held)| held.or_else(|| ledger.body(lane, position)));
+        let merging = Merging::begin(&first, self.plan.settings.lanes.planted);
+        let merged = merging.and_then(|mut merging| {
+            let _rest = later.find(|body| !merging.add(body));
+            merging.finish()
+        });
+        match merged {
             Some((count, body)) => {
                 self.mark(Mark::Merged);
                 let further = u64::try_from(count - 1).expect("a count");

@@ -33,32 +33,66 @@ pub(crate) fn is_mergeable(verb: &Verb) -> bool {
     matches!(act, RecordAct::Add | RecordAct::Update | RecordAct::Upsert)
 }
 
-/// As many of these bodies as can be one, from the first on, and that one; all are of entries of one
-/// lane that do the same. `None` when the first must go alone.
-pub fn merge(bodies: &[Bytes], planted: Planted) -> Option<(usize, Bytes)> {
-    let batches: Vec<_> = bodies.iter().map_while(|body| Batch::parse(body)).collect();
-    let count = compatible(&batches, planted);
-    let merged = batches.get(..count).filter(|merged| merged.len() > 1)?;
-    Some((count, joined(merged)))
+/// Bodies that become one, of entries of one lane that do the same. They are added one by one: what
+/// stands behind the first that does not fit is never looked at.
+pub struct Merging {
+    planted: Planted,
+    count: usize,
+    ids: BTreeSet<String>,
+    shape: Shape,
+    /// The elements of each field, as they stand between the brackets.
+    elements: Elements<String>,
 }
 
-/// How many batches, from the first on, could come in any order.
-fn compatible(batches: &[Batch<'_>], planted: Planted) -> usize {
-    let Some(first) = batches.first() else {
-        return 0;
-    };
-    let mut ids: BTreeSet<&str> = BTreeSet::new();
-    let mut count = 0;
-    for batch in batches {
-        let is_small = ids.len() + batch.ids.len() <= MERGED_RECORDS_MAX;
-        let is_new = batch.ids.iter().all(|id| ids.insert(&id.0));
-        let is_apart = is_new || planted.is(Bug::MergesDependent);
-        if !(is_apart && is_small && first.is_like(batch)) {
-            break;
-        }
-        count += 1;
+impl Merging {
+    /// Begins with a body; `None` when it must go alone.
+    pub fn begin(first: &[u8], planted: Planted) -> Option<Self> {
+        let batch = Batch::parse(first)?;
+        let mut merging = Self {
+            planted,
+            count: 0,
+            ids: BTreeSet::new(),
+            shape: batch.shape(),
+            elements: Elements::default(),
+        };
+        merging.take(&batch).then_some(merging)
     }
-    count
+
+    /// Adds one more. Returns whether it fits: whether it could as well have come before the others.
+    pub fn add(&mut self, body: &[u8]) -> bool {
+        let batch = Batch::parse(body).filter(|batch| batch.shape() == self.shape);
+        batch.is_some_and(|batch| self.take(&batch))
+    }
+
+    fn take(&mut self, batch: &Batch<'_>) -> bool {
+        let ids: BTreeSet<&str> = batch.ids.iter().map(|id| id.0.as_ref()).collect();
+        let is_new = ids.len() == batch.ids.len() && !ids.iter().any(|id| self.ids.contains(*id));
+        let is_apart = is_new || self.planted.is(Bug::MergesDependent);
+        if !is_apart || self.ids.len() + batch.ids.len() > MERGED_RECORDS_MAX {
+            return false;
+        }
+        self.ids.extend(ids.into_iter().map(str::to_owned));
+        for (all, more) in self.elements.iter_mut().zip(batch.elements) {
+            match (all, more) {
+                (Some(all), Some(more)) => {
+                    all.push(',');
+                    all.push_str(more);
+                }
+                (all, more) => *all = more.map(str::to_owned),
+            }
+        }
+        self.count += 1;
+        true
+    }
+
+    /// How many bodies became one, and that one; `None` when only the first was there.
+    pub fn finish(self) -> Option<(usize, Bytes)> {
+        let fields = FIELDS.iter().zip(self.elements);
+        let fields: Vec<String> = fields
+            .filter_map(|(name, elements)| Some(format!("\"{name}\":[{}]", elements?)))
+            .collect();
+        (self.count > 1).then(|| (self.count, format!("{{{}}}", fields.join(",")).into()))
+    }
 }
 
 /// The fields that a write of records may have; one with any other goes alone.
@@ -82,13 +116,19 @@ struct Fields<'a> {
 #[derive(Deserialize)]
 struct Id<'a>(#[serde(borrow)] Cow<'a, str>);
 
+/// One for each field.
+type Elements<T> = [Option<T>; FIELDS.len()];
+
+/// What bodies must have in common: which fields there are, and the dimension of all embeddings.
+#[derive(PartialEq)]
+struct Shape([bool; FIELDS.len()], Option<usize>);
+
 /// A body whose fields all have one element for each record.
 struct Batch<'a> {
     ids: Vec<Id<'a>>,
     /// The dimension of every embedding, when there are any.
     dimension: Option<usize>,
-    /// The elements of each field, as they stand between the brackets.
-    elements: [Option<&'a str>; FIELDS.len()],
+    elements: Elements<&'a str>,
 }
 
 impl<'a> Batch<'a> {
@@ -120,10 +160,11 @@ impl<'a> Batch<'a> {
         })
     }
 
-    fn is_like(&self, other: &Self) -> bool {
-        let both = self.elements.iter().zip(&other.elements);
-        let mut alike = both.map(|(ours, theirs)| ours.is_some() == theirs.is_some());
-        self.dimension == other.dimension && alike.all(|alike| alike)
+    fn shape(&self) -> Shape {
+        Shape(
+            self.elements.map(|elements| elements.is_some()),
+            self.dimension,
+        )
     }
 }
 
@@ -145,44 +186,23 @@ fn between_brackets(array: &RawValue) -> Option<&str> {
     array.get().strip_prefix('[')?.strip_suffix(']')
 }
 
-fn joined(batches: &[Batch<'_>]) -> Bytes {
-    let lengths = batches.iter().flat_map(|batch| &batch.elements).flatten();
-    let size: usize = lengths.map(|elements| elements.len() + 1).sum();
-    let mut body = String::with_capacity(size + 80);
-    let mut mark = '{';
-    for (place, name) in FIELDS.iter().enumerate() {
-        let mut all = batches
-            .iter()
-            .filter_map(|batch| *batch.elements.get(place)?);
-        let Some(first) = all.next() else {
-            continue;
-        };
-        body.push(mark);
-        body.push('"');
-        body.push_str(name);
-        body.push_str("\":[");
-        body.push_str(first);
-        for elements in all {
-            body.push(',');
-            body.push_str(elements);
-        }
-        body.push(']');
-        mark = ',';
-    }
-    body.push('}');
-    body.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn merge(bodies: &[Bytes]) -> Option<(usize, Bytes)> {
+        let (first, later) = bodies.split_first()?;
+        let mut merging = Merging::begin(first, Planted::NONE)?;
+        let _rest = later.iter().find(|body| !merging.add(body));
+        merging.finish()
+    }
 
     fn merged(bodies: &[&str]) -> Option<(usize, String)> {
         let bodies: Vec<Bytes> = bodies
             .iter()
             .map(|b| Bytes::from((*b).to_owned()))
             .collect();
-        let (count, body) = merge(&bodies, Planted::NONE)?;
+        let (count, body) = merge(&bodies)?;
         Some((count, String::from_utf8(body.to_vec()).unwrap()))
     }
 
@@ -264,7 +284,7 @@ mod tests {
                 format!(r#"{{"ids":[{}]}}"#, ids.join(",")).into()
             })
             .collect();
-        let (count, _) = merge(&bodies, Planted::NONE).unwrap();
+        let (count, _) = merge(&bodies).unwrap();
         assert_eq!(count * 100, MERGED_RECORDS_MAX);
     }
 }

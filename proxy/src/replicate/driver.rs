@@ -10,7 +10,7 @@ use achromat_core::{
     health::{Standing, Transition},
     ids::{InstanceIx, LaneId, Position, Ticket},
     limits::MERGED_BYTES_MAX,
-    merge::merge,
+    merge::Merging,
     outcome::Sending,
     planted::Planted,
     time::WallTime,
@@ -409,10 +409,7 @@ async fn body(
     let Payload::Entry { body, must_create } = payload else {
         return Some(Bytes::new());
     };
-    let body = match body {
-        Some(body) => body.clone(),
-        None => load_body(store, lane, position).await?,
-    };
+    let body = in_memory_or_log(store, lane, position, body.clone()).await?;
     Some(if *must_create {
         without_get_or_create(&body)
     } else {
@@ -423,30 +420,40 @@ async fn body(
 /// As many entries as can go in one request with the first, and its body.
 async fn merged(
     store: &dyn Store,
-    (lane, position): (LaneId, Position),
+    (lane, mut position): (LaneId, Position),
     first: Bytes,
     more: Vec<Option<Bytes>>,
 ) -> (usize, Bytes) {
-    let (mut position, mut size) = (position, first.len());
-    let mut bodies = vec![first];
+    if more.is_empty() {
+        return (1, first);
+    }
+    let Some(mut merging) = Merging::begin(&first, Planted::NONE) else {
+        return (1, first);
+    };
+    let mut size = first.len();
     for held in more {
         position = position.next();
-        let body = match held {
-            Some(body) => Some(body),
-            None => load_body(store, lane, position).await,
+        let Some(body) = in_memory_or_log(store, lane, position, held).await else {
+            break;
         };
-        size += body.as_ref().map_or(usize::MAX / 2, Bytes::len);
-        match body {
-            Some(body) if size <= MERGED_BYTES_MAX => bodies.push(body),
-            _ => break,
+        size += body.len();
+        if size > MERGED_BYTES_MAX || !merging.add(&body) {
+            break;
         }
     }
-    let merged = if bodies.len() > 1 {
-        merge(&bodies, Planted::NONE)
-    } else {
-        None
-    };
-    merged.unwrap_or_else(|| (1, bodies.swap_remove(0)))
+    merging.finish().unwrap_or((1, first))
+}
+
+async fn in_memory_or_log(
+    store: &dyn Store,
+    lane: LaneId,
+    position: Position,
+    held: Option<Bytes>,
+) -> Option<Bytes> {
+    match held {
+        Some(body) => Some(body),
+        None => load_body(store, lane, position).await,
+    }
 }
 
 async fn load_body(store: &dyn Store, lane: LaneId, position: Position) -> Option<Bytes> {

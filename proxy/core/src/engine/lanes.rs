@@ -295,12 +295,7 @@ impl Engine {
         }
         let from = self.effects.len();
         self.with_lane(id, |lane, context| {
-            if awaited.position == awaited.last {
-                lane.answered(instance, awaited.position, outcome, context);
-            } else {
-                let entries = (awaited.position, awaited.last);
-                lane.answered_together(instance, entries, outcome, context);
-            }
+            lane.answered(instance, awaited, outcome, context);
         });
         self.attach(from, changes.clone());
         if awaited.replicates && !looks_up {

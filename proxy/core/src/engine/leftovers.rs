@@ -19,16 +19,20 @@ impl Engine {
         instance: InstanceIx,
         verdict: Verdict,
     ) -> Option<(&Collection, &Arc<str>)> {
-        let collection = self.catalog.get_even_gone(verb.subject()?)?;
+        let (subject, new_name) = match verb {
+            Verb::DeleteCollection { collection } => (collection, None),
+            Verb::ModifyCollection {
+                collection,
+                new_name: Some(new),
+            } => (collection, Some(new)),
+            _ => return None,
+        };
+        let collection = self.catalog.get_even_gone(*subject)?;
         let copy = collection.copies.get(instance.at())?;
         let is_unknown = copy.id.is_none() && copy.quarantine.is_some();
-        let name = match verb {
-            Verb::DeleteCollection { .. } => copy.unsure.as_ref().unwrap_or(&collection.name),
-            Verb::ModifyCollection {
-                new_name: Some(new),
-                ..
-            } => copy.unsure.as_ref().filter(|name| *name != new)?,
-            _ => return None,
+        let name = match new_name {
+            None => copy.unsure.as_ref().unwrap_or(&collection.name),
+            Some(new) => copy.unsure.as_ref().filter(|name| *name != new)?,
         };
         (verdict == Verdict::Accepted && is_unknown).then_some((collection, name))
     }

@@ -199,7 +199,7 @@ pub enum Effect {
         /// What is sent.
         wire: Wire,
         /// The bodies of the entries behind it, as far as they are in memory: as many of them as can be
-        /// [merged](crate::merge::merge) with it may go in the same request.
+        /// [merged](crate::merge::Merging) with it may go in the same request.
         more: Vec<Option<Bytes>>,
     },
     /// Send this for a job, then say [`Event::Told`].

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Why a copy that is being made is not used. A job that finds this goes on where it was.
-pub(crate) const BEING_REBUILT: &str = "it is being rebuilt";
+const BEING_REBUILT: &str = "it is being rebuilt";
 
 /// Why a copy that is being mended is not used.
 pub(crate) const BEING_REPAIRED: &str = "it is being repaired";
@@ -275,6 +275,26 @@ pub(super) fn missing(collection: CollectionId, instance: InstanceIx) -> Change 
     }
 }
 
+/// A copy is there, and its records are to be made equal before it is used.
+pub(super) fn to_be_rebuilt(
+    collection: CollectionId,
+    instance: InstanceIx,
+    id: InstanceId,
+) -> Vec<Change> {
+    vec![
+        Change::Copied {
+            collection,
+            instance,
+            id,
+        },
+        Change::Quarantined {
+            collection,
+            instance,
+            reason: BEING_REBUILT.into(),
+        },
+    ]
+}
+
 /// Makes the collection anew on the target, unless that was done before. Nothing changes what
 /// collections there are, or what they are made like, meanwhile.
 async fn make(
@@ -309,19 +329,8 @@ async fn make(
         };
         port.settle(Vec::new(), vec![unsure]).await;
         let made = port.make_like(target, &model, tenant, database).await?;
-        let changes = vec![
-            Change::Copied {
-                collection: id,
-                instance: target,
-                id: made,
-            },
-            Change::Quarantined {
-                collection: id,
-                instance: target,
-                reason: BEING_REBUILT.into(),
-            },
-        ];
-        port.settle(Vec::new(), changes).await;
+        port.settle(Vec::new(), to_be_rebuilt(id, target, made))
+            .await;
     }
     port.release(LaneId::Schema).await;
     Ok(())

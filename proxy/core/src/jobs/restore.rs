@@ -9,12 +9,12 @@ use std::collections::BTreeSet;
 use super::{
     Finding, Port, Stopped,
     chroma::{Address, Described, Listed},
-    copy::BEING_REBUILT,
+    copy::to_be_rebuilt,
     mark::mark,
 };
 use crate::{
     catalog::{Catalog, Change, Collection, InstanceRecord},
-    ids::{InstanceId, InstanceIx, LaneId},
+    ids::{InstanceIx, LaneId},
     route::Action,
 };
 
@@ -114,7 +114,7 @@ async fn take_stock(
     let changes = catalog.collections_in(tenant, database).flat_map(|c| {
         match (named(&models, c), named(&there, c)) {
             (Some(model), Some(copy)) if copy.may_become(&model) => {
-                set_to_be_compared(c, target, copy.id)
+                to_be_rebuilt(c.id, target, copy.id)
             }
             _ => vec![Change::Lost {
                 collection: c.id,
@@ -124,19 +124,4 @@ async fn take_stock(
         }
     });
     Ok(changes.collect())
-}
-
-fn set_to_be_compared(collection: &Collection, at: InstanceIx, id: InstanceId) -> Vec<Change> {
-    vec![
-        Change::Copied {
-            collection: collection.id,
-            instance: at,
-            id,
-        },
-        Change::Quarantined {
-            collection: collection.id,
-            instance: at,
-            reason: BEING_REBUILT.into(),
-        },
-    ]
 }

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::{
-    Context, Effect, Flight, Lane, Peer, Phase, Trouble,
+    Context, Effect, Flight, Lane, Peer, Phase, Slot, Trouble,
     answers::{closing_reply, settled},
     bit,
 };
@@ -251,9 +251,29 @@ impl Lane {
         }
     }
 
-    /// An entry that every instance in service keeps failing that it may be tried on is given up, so that
-    /// it does not block its lane for ever; it is told to the operator. So is one that all in service
-    /// must be kept from while those that it broke are being made anew, which waits for the lane.
+    /// Whether every instance in service that may do an entry keeps failing it; or all in service must be
+    /// kept from it, and those that it broke are being made anew, which waits for the lane.
+    fn is_hopeless(&self, slot: &Slot, context: &Context<'_>) -> bool {
+        let keeps_failing = |instance: InstanceIx| {
+            let trouble = self.track(instance).and_then(|track| track.trouble);
+            trouble.map_or(0, |trouble| trouble.tries) >= ABANDON_ATTEMPTS_MIN
+        };
+        let is_out = |instance: InstanceIx| {
+            Self::peer(context, instance).is_some_and(|peer| peer.is_quarantined)
+        };
+        let in_service = self.instances().filter(|i| Self::is_sendable(context, *i));
+        let (kept_from, may_do): (SmallVec<[InstanceIx; 4]>, SmallVec<[InstanceIx; 4]>) =
+            in_service.partition(|instance| slot.is_kept_from(*instance));
+        if may_do.is_empty() {
+            let mut broken = self.instances().filter(|i| !slot.is_kept_from(*i));
+            !kept_from.is_empty() && broken.all(is_out)
+        } else {
+            may_do.into_iter().all(keeps_failing)
+        }
+    }
+
+    /// A hopeless entry is given up, so that it does not block its lane for ever; it is told to the
+    /// operator.
     fn abandon_hopeless(&mut self, context: &mut Context<'_>) {
         let open = self.decided.next();
         let Some(slot) = self.slot(open) else {
@@ -262,23 +282,7 @@ impl Lane {
         if context.now.since(slot.since) < ABANDON_AGE_MIN || slot.last_failure.is_none() {
             return;
         }
-        let in_service = self.instances().filter(|i| Self::is_sendable(context, *i));
-        let in_service: SmallVec<[InstanceIx; 4]> = in_service.collect();
-        let keeps_failing = |instance: InstanceIx| {
-            let trouble = self.track(instance).and_then(|track| track.trouble);
-            trouble.map_or(0, |trouble| trouble.tries) >= ABANDON_ATTEMPTS_MIN
-        };
-        let is_out = |instance: InstanceIx| {
-            Self::peer(context, instance).is_some_and(|peer| peer.is_quarantined)
-        };
-        let may_do = |instance: &InstanceIx| !slot.is_kept_from(*instance);
-        let is_hopeless = !in_service.is_empty()
-            && in_service
-                .iter()
-                .filter(|i| may_do(i))
-                .all(|i| keeps_failing(*i))
-            && (in_service.iter().any(may_do) || self.instances().filter(may_do).all(is_out));
-        if is_hopeless && !self.may_still_be_carried_out(open, context) {
+        if self.is_hopeless(slot, context) && !self.may_still_be_carried_out(open, context) {
             let reason = slot
                 .last_failure
                 .as_ref()

@@ -80,8 +80,8 @@ impl Lane {
         }
     }
 
-    /// An answer to one entry has come and was judged. The caller has made sure that it is awaited.
-    pub fn answered(
+    /// An answer to one entry has come and was judged.
+    pub(super) fn answered_one(
         &mut self,
         instance: InstanceIx,
         position: Position,
@@ -100,7 +100,6 @@ impl Lane {
             Outcome::LookUp => self.look_up(instance, position, context),
             Outcome::Failed(failure) => self.failed(instance, position, failure, context),
         }
-        self.move_decided();
     }
 
     pub(super) fn done(

@@ -1,8 +1,8 @@
 //! Entries that go to an instance together, as one request.
 
-use super::{Context, Lane, bit};
+use super::{Awaited, Context, Lane, Slot, bit};
 use crate::{
-    ids::{InstanceIx, LaneId, Position},
+    ids::{InstanceIx, Position},
     limits::MERGED_ENTRIES_MAX,
     log::Verdict,
     merge::is_mergeable,
@@ -21,12 +21,11 @@ impl Lane {
         context: &Context<'_>,
     ) -> Position {
         let merges_all = context.rules.planted.is(Bug::MergesDependent);
-        let may_be_first = |slot: &&super::Slot| {
+        let may_be_first = |slot: &&Slot| {
             let has_verdict = matches!(slot.verdict, Verdict::Open | Verdict::Accepted);
             has_verdict && is_mergeable(&slot.verb)
         };
-        let is_lone = position <= self.alone || self.id == LaneId::Schema;
-        let first = self.slot(position).filter(|_| !is_lone);
+        let first = self.slot(position).filter(|_| position > self.alone);
         let Some(first) = first.filter(may_be_first) else {
             return position;
         };
@@ -49,16 +48,18 @@ impl Lane {
         self.alone = self.alone.max(last);
     }
 
-    /// An answer to several entries has come and was judged. They stand and succeed together; when they
-    /// fail, or are refused, each is sent again alone.
-    pub fn answered_together(
+    /// An answer has come and was judged. The caller has made sure that it is awaited. Several entries
+    /// stand and succeed together; when they fail, or are refused, each is sent again alone.
+    pub fn answered(
         &mut self,
         instance: InstanceIx,
-        (first, last): (Position, Position),
+        awaited: Awaited,
         outcome: Outcome,
         context: &mut Context<'_>,
     ) {
+        let (first, last) = (awaited.position, awaited.last);
         match outcome {
+            outcome if first == last => self.answered_one(instance, first, outcome, context),
             Outcome::Done(reply) => self.done_together(instance, (first, last), &reply, context),
             Outcome::Refused { .. } => {
                 // The refusal may have set the dimension.
@@ -66,15 +67,15 @@ impl Lane {
                 self.go_alone(last);
                 self.land(instance);
             }
-            other => {
-                if let Outcome::Failed(failure) = &other
+            outcome => {
+                if let Outcome::Failed(failure) = &outcome
                     && failure.may_have_happened()
                 {
                     let breaks = *failure == (Failure::Closed { reused: false });
                     self.note_unknown(instance, (first, last), breaks);
                     self.go_alone(last);
                 }
-                self.answered(instance, first, other, context);
+                self.answered_one(instance, first, outcome, context);
             }
         }
         self.move_decided();

@@ -48,12 +48,38 @@ pub(super) async fn change(
                 let home = home.map(|home| name(names, home)).transpose()?;
                 set_home(connection, *collection, home).await?;
             }
-            Change::Copied { .. }
-            | Change::Quarantined { .. }
-            | Change::Distrusted { .. }
-            | Change::Unsure { .. }
-            | Change::Healed { .. }
-            | Change::Lost { .. } => change_copy(connection, names, change).await?,
+            Change::Copied {
+                collection,
+                instance,
+                ..
+            }
+            | Change::Quarantined {
+                collection,
+                instance,
+                ..
+            }
+            | Change::Distrusted {
+                collection,
+                instance,
+                ..
+            }
+            | Change::Unsure {
+                collection,
+                instance,
+                ..
+            }
+            | Change::Healed {
+                collection,
+                instance,
+            }
+            | Change::Lost {
+                collection,
+                instance,
+                ..
+            } => {
+                let instance = name(names, *instance)?;
+                set_copy(connection, *collection, instance, columns_of(change)).await?;
+            }
         }
     }
     Ok(())
@@ -150,95 +176,41 @@ struct Columns<'a> {
     unsure: Column<&'a str>,
 }
 
-async fn change_copy(
-    connection: &mut SqliteConnection,
-    names: &InstanceNames,
-    change: &Change,
-) -> Result<()> {
-    let nothing = Columns::default();
-    let (collection, instance, columns) = match change {
-        Change::Copied {
-            collection,
-            instance,
-            id,
-        } => {
-            let columns = Columns {
-                id: Column::Set(*id),
-                unsure: Column::Emptied,
-                ..nothing
-            };
-            (collection, instance, columns)
-        }
-        Change::Quarantined {
-            collection,
-            instance,
-            reason,
-        } => {
-            let quarantine = Column::Set(reason.as_ref());
-            let columns = Columns {
-                quarantine,
-                ..nothing
-            };
-            (collection, instance, columns)
-        }
-        Change::Distrusted {
-            collection,
-            instance,
-            reason,
-        } => {
-            let distrust = Column::Set(reason.as_ref());
-            (
-                collection,
-                instance,
-                Columns {
-                    distrust,
-                    ..nothing
-                },
-            )
-        }
-        Change::Unsure {
-            collection,
-            instance,
-            name,
-        } => {
-            let columns = Columns {
-                id: Column::Emptied,
-                unsure: Column::Set(name.as_ref()),
-                ..nothing
-            };
-            (collection, instance, columns)
-        }
-        Change::Healed {
-            collection,
-            instance,
-        } => {
-            let columns = Columns {
-                quarantine: Column::Emptied,
-                distrust: Column::Emptied,
-                ..nothing
-            };
-            (collection, instance, columns)
-        }
-        Change::Lost {
-            collection,
-            instance,
-            reason,
-        } => {
-            let columns = Columns {
-                id: Column::Emptied,
-                quarantine: Column::Set(reason.as_ref()),
-                distrust: Column::Emptied,
-                unsure: Column::Emptied,
-            };
-            (collection, instance, columns)
-        }
-        _ => return Ok(()),
-    };
-    let instance = name(names, *instance)?;
-    if matches!(columns.quarantine, Column::Set(_)) {
-        leave_home(connection, *collection, instance).await?;
+/// What a change does to the columns of the copy that it is about.
+fn columns_of(change: &Change) -> Columns<'_> {
+    let kept = Columns::default();
+    match change {
+        Change::Copied { id, .. } => Columns {
+            id: Column::Set(*id),
+            unsure: Column::Emptied,
+            ..kept
+        },
+        Change::Quarantined { reason, .. } => Columns {
+            quarantine: Column::Set(reason),
+            ..kept
+        },
+        Change::Distrusted { reason, .. } => Columns {
+            distrust: Column::Set(reason),
+            ..kept
+        },
+        Change::Unsure { name, .. } => Columns {
+            id: Column::Emptied,
+            unsure: Column::Set(name),
+            ..kept
+        },
+        Change::Healed { .. } => Columns {
+            quarantine: Column::Emptied,
+            distrust: Column::Emptied,
+            ..kept
+        },
+        Change::Lost { reason, .. } => Columns {
+            id: Column::Emptied,
+            quarantine: Column::Set(reason),
+            distrust: Column::Emptied,
+            unsure: Column::Emptied,
+        },
+        _ => kept,
     }
-    set_copy(connection, *collection, instance, columns).await
 }
 
 async fn set_home(
@@ -274,6 +246,9 @@ async fn set_copy(
     instance: &str,
     columns: Columns<'_>,
 ) -> Result<()> {
+    if matches!(columns.quarantine, Column::Set(_)) {
+        leave_home(connection, collection, instance).await?;
+    }
     let Columns {
         id,
         quarantine,
@@ -299,7 +274,7 @@ async fn set_copy(
     .bind(quarantine.is_kept())
     .bind(distrust.is_kept())
     .bind(unsure.is_kept())
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
     Ok(())
 }
