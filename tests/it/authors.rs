@@ -267,31 +267,24 @@ fn every_example_holds() {
 fn an_example_decides_in_the_live_path() {
     let built = Built::example("big-queries-rust");
     let cluster = serve("routing", &built.component(), "100 c");
-    let before = counts(&cluster);
+    let before = cluster.api().request_counts();
     let first = search(&cluster);
     let id = cluster.api().create("articles-too");
     let body = json!({ "ids": ["r"], "embeddings": [[1, 2]] });
     cluster.api().records(&id, "add", &body).ok();
     cluster.settle();
-    let settled = counts(&cluster);
+    let settled = cluster.api().request_counts();
     for _ in 0..20 {
         let body = json!({ "query_embeddings": [[1, 2]], "n_results": 500 });
         cluster.api().records(&id, "query", &body).ok();
     }
-    let after = counts(&cluster);
+    let after = cluster.api().request_counts();
     assert!(
         after[2] - settled[2] >= 20,
         "{before:?} {settled:?} {after:?}"
     );
     let decisions = routing(&cluster)["decisions"]["first"].as_u64();
     assert_eq!(decisions, Some(first + 20));
-}
-
-fn counts(cluster: &Cluster) -> Vec<u64> {
-    let status = cluster.api().get("/status").ok();
-    let list = status["instances"].as_array().expect("instances").iter();
-    list.map(|i| i["request_count"].as_u64().expect("a count"))
-        .collect()
 }
 
 /// What is wrong with a component, a case or a plugin's answers is told, and the exit code says so;

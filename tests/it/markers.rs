@@ -59,15 +59,6 @@ fn upsert(api: &Api, id: &str, version: u32) {
     api.records(id, "upsert", &body).ok();
 }
 
-/// How many requests each instance has had.
-fn requests(cluster: &Cluster) -> Vec<u64> {
-    let status = cluster.api().get("/status").ok();
-    let instances = status["instances"].as_array().expect("instances").iter();
-    instances
-        .map(|i| i["request_count"].as_u64().expect("a count"))
-        .collect()
-}
-
 /// A reset takes the markers away too. No instance is held for having lost its data: both stay up
 /// and are read, and both get new markers, with tokens that go on rising.
 #[test]
@@ -87,11 +78,11 @@ fn a_reset_is_not_taken_for_lost_data() {
         assert_ne!(new, *id, "the old marker is gone");
         wait_tokens(&cluster, place, later, 4);
     }
-    let before = requests(&cluster);
+    let before = cluster.api().request_counts();
     for _ in 0..20 {
         assert_eq!(api.get("$D/collections/after/count").ok(), json!(100));
     }
-    let after = requests(&cluster);
+    let after = cluster.api().request_counts();
     for place in 0..2 {
         assert_eq!(cluster.state(["a", "b"][place]), "up");
         assert!(after[place] > before[place], "both are read");

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, thread, time::Duration};
 
-use achromat_tests::{api::Api, cluster::Cluster, wait::eventually};
+use achromat_tests::cluster::Cluster;
 use serde_json::{Value, json};
 
 /// Clients at once.
@@ -21,13 +21,6 @@ fn upsert(id: &str, value: usize, document: &Value) -> Value {
     })
 }
 
-/// How many requests the replica was sent.
-#[track_caller]
-fn requests(api: &Api) -> u64 {
-    let count = api.get("/status").ok()["instances"][1]["request_count"].clone();
-    count.as_u64().expect("a count")
-}
-
 /// Of the clients every eighth makes one write that Chroma refuses.
 fn is_bad(client: usize, write: usize) -> bool {
     client.is_multiple_of(8) && write == WRITES / 2
@@ -42,7 +35,7 @@ fn what_queues_up_goes_together() {
     let id = api.create("merged");
     let first = json!("the first");
     api.records(&id, "upsert", &upsert("first", 0, &first)).ok();
-    let before = requests(&api);
+    let before = api.request_counts()[1];
     let client = |client: usize| {
         let (api, id) = (&api, &id);
         move || {
@@ -72,7 +65,7 @@ fn what_queues_up_goes_together() {
     let mut expected: BTreeSet<String> = good.map(|(c, w)| format!("{c}-{w}")).collect();
     expected.insert("first".to_owned());
     assert_eq!(held, expected);
-    let sent = requests(&api) - before;
+    let sent = api.request_counts()[1] - before;
     let most = u64::try_from(expected.len() * 2 / 3).expect("a count");
     assert!(
         sent < most,
@@ -99,16 +92,10 @@ fn what_was_missed_comes_together() {
         let answer = api.records(&id, "upsert", &upsert(&record, number, &document));
         assert_eq!(answer.ok(), json!({}));
     }
-    let before = requests(&api);
+    let before = api.request_counts()[1];
     cluster.instances[1].up();
-    eventually("nothing is owed", Duration::from_secs(60), || {
-        let count = api.get("/admin/wal_count").ok();
-        match count["pending_writes"].as_u64() {
-            Some(0) => Ok(()),
-            _ => Err(count.to_string()),
-        }
-    });
-    let sent = requests(&api) - before;
+    cluster.wait_nothing_owed(Duration::from_secs(60));
+    let sent = api.request_counts()[1] - before;
     let contents = cluster.settle();
     let (_, (_, records)) = contents.first_key_value().expect("a collection");
     assert_eq!(records.len(), MISSED + 1);

@@ -14,10 +14,7 @@ use achromat::policy::{
     plain,
 };
 use achromat_core::policy::{Eligibility, Permission, Routing, Slot as SlotName};
-use achromat_tests::{
-    api::{Api, DATABASE},
-    cluster::Cluster,
-};
+use achromat_tests::{api::DATABASE, cluster::Cluster};
 use serde_json::json;
 
 /// One engine for all tests: it reserves much address space.
@@ -358,12 +355,12 @@ fn a_routing_plugin_decides_in_the_live_path() {
         Cluster::with(2, &[&named, &config])
     };
     let reads = |cluster: &Cluster, id: &str| {
-        let before = request_counts(&cluster.api());
+        let before = cluster.api().request_counts();
         for _ in 0..20 {
             let got = cluster.api().records(id, "get", &json!({ "ids": ["r"] }));
             assert_eq!(got.ok()["ids"], json!(["r"]));
         }
-        let after = request_counts(&cluster.api());
+        let after = cluster.api().request_counts();
         [after[0] - before[0], after[1] - before[1]]
     };
     let prepare = |cluster: &Cluster| {
@@ -403,13 +400,6 @@ fn a_routing_plugin_decides_in_the_live_path() {
     let answer = refusing.api().get("/api/v2/heartbeat");
     let number: u64 = answer.refused(403).parse().expect("its own words");
     assert!(number > 0);
-}
-
-fn request_counts(api: &Api) -> Vec<u64> {
-    let status = api.get("/status").ok();
-    let list = status["instances"].as_array().expect("instances").iter();
-    list.map(|i| i["request_count"].as_u64().expect("a count"))
-        .collect()
 }
 
 /// A plugin that can't be used keeps Achromat from starting, with what is wrong and how to mend it.

@@ -53,20 +53,22 @@ const FOUND: &[u64] = &[
     213_615,
 ];
 
-/// What histories found that broke once is mended. In 5318 a delete by filter had asked for the count of
-/// what it would hit when a copy was begun to be made, and was then held to touch nothing there. In 13035
-/// a job that was ended right behind its last step was shown as a failed one for ever. In 21297 a write that had closed the connections of
-/// two instances kept failing there, was rightly kept from the third one, and waited for that one's
-/// failures before it was given up: for ever. In 32906 a read was delayed on its way until its instance
-/// had died and come back with data from the past, and was sent there again: the connection had only
-/// been let go. In 34131 a delete that one instance kept failing was never given up, because the other
-/// one lacked the collection, was therefore not asked, and so seemed to be out of reach. In 35185 a copy
-/// was made and its answer lost, and then its collection was given another name: the old one was taken
-/// there. In 46929 a rebuild was ended while its request was delayed, and that one deleted what the next
-/// rebuild had made. In 52505 a copy from a backup had a dimension that the right one had not. In 56792
-/// both instances that a write had broken lost their disks, and the one that it was kept from waited for
-/// them; in 137806 they only were away, and were not waited for. In 137661 a copy that was still being
-/// made was deleted too early. In 213615 it was the judge who did not see that a disk was lost.
+/// What histories found that broke once is mended. In 5318 a delete by filter had asked for the
+/// count of what it would hit when a copy was begun to be made, and was then held to touch
+/// nothing there. In 13035 a job that was ended right behind its last step was shown as a failed
+/// one for ever. In 21297 a write that had closed the connections of two instances kept failing
+/// there, was rightly kept from the third one, and waited for that one's failures before it was
+/// given up: for ever. In 32906 a read was delayed on its way until its instance had died and
+/// come back with data from the past, and was sent there again: the connection had only been let
+/// go. In 34131 a delete that one instance kept failing was never given up, because the other one
+/// lacked the collection, was therefore not asked, and so seemed to be out of reach. In 35185 a
+/// copy was made and its answer lost, and then its collection was given another name: the old one
+/// was taken there. In 46929 a rebuild was ended while its request was delayed, and that one
+/// deleted what the next rebuild had made. In 52505 a copy from a backup had a dimension that the
+/// right one had not. In 56792 both instances that a write had broken lost their disks, and the
+/// one that it was kept from waited for them; in 137806 they only were away, and were not waited
+/// for. In 137661 a copy that was still being made was deleted too early. In 213615 it was the
+/// judge who did not see that a disk was lost.
 #[test]
 fn histories_that_broke_once_end_well() {
     for &seed in FOUND {

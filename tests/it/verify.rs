@@ -136,12 +136,7 @@ fn one_flipped_value_among_many_is_found_and_mended() {
     let after = order(&behind, &theirs);
     assert_eq!(after.last().map(String::as_str), Some("r77777"));
     assert!(before.iter().filter(stays).eq(after.iter().filter(stays)));
-    eventually("nothing is owed", Duration::from_secs(60), || {
-        match api.get("/admin/wal_count").ok()["pending_writes"].as_u64() {
-            Some(0) => Ok(()),
-            count => Err(format!("{count:?}")),
-        }
-    });
+    cluster.wait_nothing_owed(Duration::from_secs(60));
     let copies = copies(&cluster);
     mark("read back");
     assert!(copies[0] == copies[1], "they are equal");

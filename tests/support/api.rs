@@ -180,6 +180,15 @@ impl Api {
         self.post(&format!("$D/collections/{collection}/{act}"), body)
     }
 
+    /// How many requests each instance has been sent.
+    #[track_caller]
+    pub fn request_counts(&self) -> Vec<u64> {
+        let status = self.get("/status").ok();
+        let list = status["instances"].as_array().expect("instances").iter();
+        list.map(|i| i["request_count"].as_u64().expect("a count"))
+            .collect()
+    }
+
     /// The names of the collections of the default database.
     #[track_caller]
     pub fn names(&self) -> Vec<String> {

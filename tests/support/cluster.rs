@@ -80,6 +80,22 @@ impl Cluster {
         self.folder.path()
     }
 
+    /// Writes that some instance has not done yet.
+    #[track_caller]
+    pub fn owed(&self) -> u64 {
+        let count = self.api().get("/admin/wal_count").ok();
+        count["pending_writes"].as_u64().expect("a count")
+    }
+
+    /// Waits until there are none.
+    #[track_caller]
+    pub fn wait_nothing_owed(&self, deadline: Duration) {
+        eventually("nothing is owed", deadline, || match self.owed() {
+            0 => Ok(()),
+            owed => Err(format!("{owed} writes are")),
+        });
+    }
+
     /// Waits until no instance owes anything, and all hold the same; returns that.
     #[track_caller]
     pub fn settle(&self) -> Contents {
@@ -89,15 +105,7 @@ impl Cluster {
     /// The same for other databases.
     #[track_caller]
     pub fn settle_in(&self, databases: &[&str]) -> Contents {
-        let deadline = Duration::from_secs(90);
-        let api = self.api();
-        eventually("nothing is owed", deadline, || {
-            let count = api.get("/admin/wal_count").ok();
-            match count["pending_writes"].as_u64() {
-                Some(0) => Ok(()),
-                _ => Err(count.to_string()),
-            }
-        });
+        self.wait_nothing_owed(Duration::from_secs(90));
         let mut all: Vec<_> = self
             .instances
             .iter()

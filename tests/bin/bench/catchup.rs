@@ -62,11 +62,6 @@ fn per_second(count: usize, span: Duration) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / span.as_secs_f64()
 }
 
-fn requests(api: &Api) -> u64 {
-    let count = &api.get("/status").ok()["instances"][1]["request_count"];
-    count.as_u64().unwrap_or_default()
-}
-
 pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let number = |name| matches.get_one::<usize>(name).copied();
     let writes = number("writes").context("it has a default")?;
@@ -89,23 +84,22 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         "memory, {writes:>6} owed           {:>8} KiB",
         cluster.proxy.resident_kb()
     );
-    let before = requests(&api);
+    let before = api.request_counts()[1];
     let begun = Instant::now();
     cluster.instances[1].up();
     let mut most = 0;
     eventually("it has caught up", PATIENCE, || {
         most = most.max(cluster.proxy.resident_kb());
-        let count = api.get("/admin/wal_count").ok();
-        match count["pending_writes"].as_u64() {
-            Some(0) => Ok(()),
-            _ => Err(count.to_string()),
+        match cluster.owed() {
+            0 => Ok(()),
+            owed => Err(format!("{owed} writes are owed")),
         }
     });
     let caught_up = per_second(writes, begun.elapsed());
     println!(
         "catching up                   {caught_up:>8.0} writes/s, {:.1} times one writer, in {} requests",
         caught_up / alone,
-        requests(&api) - before
+        api.request_counts()[1] - before
     );
     println!("memory, at most               {most:>8} KiB");
     cluster.settle();

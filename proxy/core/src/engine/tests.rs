@@ -381,13 +381,18 @@ impl World {
     }
 
     fn made(&mut self, instance: &str, uuid: u128, name: &str) {
-        let id = Uuid::from_u128(uuid);
-        let body = format!(r#"{{"id":"{id}","name":"{name}"}}"#);
-        let reply = Reply::json(200, body);
+        let reply = Reply::json(200, described(uuid, name));
         self.end(
             &format!("{instance} POST collections"),
             Sending::Answered(reply),
         );
+    }
+
+    /// Answers what a job has asked last.
+    fn tell(&mut self, status: u16, body: impl Into<Bytes>) {
+        let job = self.asked_by.take().expect("it has asked");
+        let sending = Sending::Answered(Reply::json(status, body));
+        self.step(Event::Told { job, sending });
     }
 
     fn eligible(&self, id: CollectionId) -> Vec<bool> {
@@ -907,6 +912,12 @@ fn a_create_that_was_done_unseen_is_looked_up() {
     let body = format!(r#"{{"id":"{}","name":"abc"}}"#, Uuid::from_u128(0xa01));
     world.end("A GET abc", Sending::Answered(Reply::json(200, body)));
     assert_eq!(world.eligible(c), [true, true]);
+}
+
+/// What an instance says of a collection.
+fn described(uuid: u128, name: &str) -> String {
+    let id = Uuid::from_u128(uuid);
+    format!(r#"{{"id":"{id}","name":"{name}"}}"#)
 }
 
 fn line(instance: InstanceIx, wire: &Wire) -> String {

@@ -29,11 +29,7 @@ fn who_lacks_a_collection_does_not_decide_about_it() {
         let mut world = World::new();
         let collection = world.collection(1, "abc");
         world.probe(A, Probe::Refused);
-        world.engine.change(vec![Change::Lost {
-            collection,
-            instance: B,
-            reason: "it is missing there".into(),
-        }]);
+        world.lose(collection, B);
         world.submit(verb(collection, "abc"), Level::One);
         world.pass(1_000);
         assert!(world.lines().is_empty(), "B lacks it");
@@ -75,28 +71,20 @@ fn what_may_still_be_made_is_not_deleted_too_early() {
     let collection = world.collection(1, "abc");
     world.lose(collection, B);
     world.pass(1_000);
-    let made = loop {
-        let job = world.asked_by.take().expect("it has asked");
-        if world.asked_line == "B POST collections" {
-            break job;
-        }
-        let id = Uuid::from_u128(0xa01);
-        let described = format!(r#"{{"id":"{id}","name":"abc"}}"#);
+    while world.asked_line != "B POST collections" {
         let (status, body) = match world.asked_line.get(..3) {
-            Some("A G") => (200, described),
+            Some("A G") => (200, described(0xa01, "abc")),
             Some("B P") => (409, "{}".to_owned()),
             _ => (404, "{}".to_owned()),
         };
-        let sending = Sending::Answered(Reply::json(status, body));
-        world.step(Event::Told { job, sending });
-    };
+        world.tell(status, body);
+    }
     world.pass(6_000);
     world.submit(Verb::DeleteCollection { collection }, Level::One);
     world.reply("A DELETE abc", 200);
     world.pass(1_000);
     assert!(world.lines().is_empty(), "B may be making it");
-    let sending = Sending::Answered(Reply::json(200, "{}"));
-    world.step(Event::Told { job: made, sending });
+    world.tell(200, "{}");
     world.pass(1_000);
     assert_eq!(world.lines(), ["B DELETE abc"]);
 }
@@ -111,11 +99,7 @@ fn who_lacks_a_collection_holds_nothing_up() {
     world.submit(Verb::DeleteCollection { collection }, Level::One);
     world.end("B DELETE abc", Sending::Silent);
     world.probe(B, Probe::Answered);
-    world.engine.change(vec![Change::Lost {
-        collection,
-        instance: B,
-        reason: "it is missing there".into(),
-    }]);
+    world.lose(collection, B);
     world.probe(A, Probe::Answered);
     for _ in 0..300 {
         world.pass(1_000);
@@ -206,11 +190,9 @@ fn a_dimension_can_not_be_taken_away() {
         let source = A;
         world.step(Event::Repair { collection, source });
         for (uuid, dimension) in [(0xa01, "null"), (0xb01, dimension)] {
-            let job = world.asked_by.take().expect("it has asked");
             let id = Uuid::from_u128(uuid);
             let body = format!(r#"{{"id":"{id}","name":"abc","dimension":{dimension}}}"#);
-            let sending = Sending::Answered(Reply::json(200, body));
-            world.step(Event::Told { job, sending });
+            world.tell(200, body);
         }
         assert!(world.asked_line.starts_with(next), "{dimension}");
     }

@@ -80,20 +80,14 @@ fn a_question_from_before_a_job_does_not_name_records() {
         collection,
         source: A,
     });
-    let tell = |world: &mut World, body: String| {
-        let job = world.asked_by.take().expect("it has asked");
-        let sending = Sending::Answered(Reply::json(200, body));
-        world.step(Event::Told { job, sending });
-    };
     for uuid in [0xa01, 0xb01] {
-        let id = Uuid::from_u128(uuid);
-        tell(&mut world, format!(r#"{{"id":"{id}","name":"abc"}}"#));
+        world.tell(200, described(uuid, "abc"));
     }
     let found = Ok(Bytes::from_static(br#"{"where":{"g":2}}"#));
     world.step(Event::Resolved { ticket, found });
     world.reply("A POST delete", 200);
     for _ in 0..2 {
-        tell(&mut world, r#"{"ids":[]}"#.to_owned());
+        world.tell(200, r#"{"ids":[]}"#);
     }
     let jobs = world.engine.report().jobs;
     let (tries, why) = &jobs[0].failed;

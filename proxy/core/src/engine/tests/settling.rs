@@ -133,10 +133,7 @@ fn what_an_ended_job_has_sent_is_waited_for() {
     };
     let ask_b = |world: &mut World| {
         while !world.asked_line.starts_with('B') {
-            let job = world.asked_by.take().expect("it has asked");
-            let described = format!(r#"{{"id":"{}","name":"abc"}}"#, Uuid::from_u128(0xa01));
-            let sending = Sending::Answered(Reply::json(200, described));
-            world.step(Event::Told { job, sending });
+            world.tell(200, described(0xa01, "abc"));
         }
         world.asked_by.take().expect("it has asked")
     };
