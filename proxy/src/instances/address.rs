@@ -12,6 +12,8 @@ const SOCKETS_MAX: usize = 4;
 pub struct Address {
     host: String,
     port: u16,
+    /// Both of them.
+    authority: String,
     tls: bool,
     resolved: ArcSwapOption<Vec<SocketAddr>>,
 }
@@ -46,17 +48,20 @@ impl Address {
         if has_path || uri.query().is_some() || authority.as_str().contains('@') {
             return Err(AddressError::TooMuch);
         }
+        let (host, default) = (authority.host(), if tls { 443 } else { 80 });
+        let port = authority.port_u16().unwrap_or(default);
         Ok(Self {
-            host: authority.host().to_owned(),
-            port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            host: host.to_owned(),
+            port,
+            authority: format!("{host}:{port}"),
             tls,
             resolved: ArcSwapOption::empty(),
         })
     }
 
     /// The value of `Host`.
-    pub fn authority(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// The host without brackets, for TLS.
@@ -89,7 +94,7 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "https" } else { "http" };
-        write!(f, "{scheme}://{}:{}", self.host, self.port)
+        write!(f, "{scheme}://{}", self.authority)
     }
 }
 

@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use achromat_core::{reply::Reply, route::Method};
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora_core::{
-    connectors::http::Connector, protocols::http::client::HttpSession, upstreams::peer::HttpPeer,
+    connectors::TransportConnector,
+    protocols::{Stream, http::v1::client::HttpSession},
+    upstreams::peer::HttpPeer,
 };
 use pingora_error::ErrorType;
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::ResponseHeader;
+use tokio::io::AsyncWriteExt as _;
 
-use super::{Address, Timing, figures::UnderWay};
+use super::{Address, Instance, Timing, figures::UnderWay, pool::Pool};
 
 /// A request.
 #[derive(Debug)]
@@ -54,7 +57,7 @@ pub enum ExchangeError {
 }
 
 /// Headers that belong to one connection (RFC 9110, 7.6.1), and those that we set ourselves.
-const NOT_PASSED_ON: [header::HeaderName; 10] = [
+const NOT_PASSED_ON: [HeaderName; 10] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
     header::EXPECT,
@@ -67,61 +70,77 @@ const NOT_PASSED_ON: [header::HeaderName; 10] = [
     header::UPGRADE,
 ];
 
+/// A body of this size goes with its head: one call of the system, and one packet for the server to
+/// wake up for. Of a larger one the copy would cost more.
+const TOGETHER_BYTES_MAX: usize = 16 * 1024;
+
+/// Memory that is taken for an answer because its head says that it will be that long.
+const RESERVED_BYTES_MAX: usize = 1024 * 1024;
+
 /// An answer whose head has come.
 pub struct Exchange<'a> {
-    connector: &'a Connector,
-    session: HttpSession,
-    peer: HttpPeer,
+    /// In a box: it is large, and an answer passes through many hands.
+    session: Box<HttpSession>,
+    pool: &'a Pool,
     idle: Duration,
     under_way: Option<UnderWay>,
 }
 
 /// Sends a request and waits for the head of its answer.
 pub(super) async fn begin<'a>(
-    connector: &'a Connector,
-    address: &Address,
+    connector: &TransportConnector,
+    instance: &'a Instance,
     request: Request<'_>,
     timing: Timing,
 ) -> Result<Exchange<'a>, ExchangeError> {
-    let (peer, mut session, reused) = connect(connector, address, timing).await?;
-    let head = head(address, &request)?;
-    let closed = |_| ExchangeError::Closed { reused };
-    session
-        .write_request_header(Box::new(head))
-        .await
-        .map_err(closed)?;
-    if let Some(body) = request.body.filter(|body| !body.is_empty()) {
+    let (mut stream, reused) = connect(connector, instance, timing).await?;
+    if send(&mut stream, &instance.address, request).await.is_err() {
         // A server may answer and close before it has read the whole body.
-        if session.write_request_body(body, true).await.is_err() {
-            tracing::debug!(%address, "the request body was not taken whole");
-        }
+        tracing::debug!(instance = %instance.address, "a request was not taken whole");
     }
-    session.finish_request_body().await.map_err(closed)?;
+    let mut session = Box::new(HttpSession::new(stream));
     loop {
         session
-            .read_response_header()
+            .read_response()
             .await
             .map_err(|error| read_failure(&error, reused))?;
         let informational = |head: &ResponseHeader| head.status.is_informational();
-        if !session.response_header().is_some_and(informational) {
+        if !session.resp_header().is_some_and(informational) {
             break;
         }
     }
     Ok(Exchange {
-        connector,
         session,
-        peer,
+        pool: &instance.pool,
         idle: timing.idle,
         under_way: None,
     })
 }
 
-/// Connects to the first of the instance's sockets that answers.
+/// Puts a request on the wire.
+async fn send(stream: &mut Stream, address: &Address, request: Request<'_>) -> std::io::Result<()> {
+    let (mut head, body) = (head(address, &request), request.body.unwrap_or_default());
+    if body.len() <= TOGETHER_BYTES_MAX {
+        head.extend_from_slice(&body);
+        stream.write_all(&head).await?;
+        return stream.flush().await;
+    }
+    stream.write_all(&head).await?;
+    stream.write_all(&body).await?;
+    stream.flush().await
+}
+
+/// A connection that is kept, or a new one to the first of the instance's sockets that answers; and
+/// whether it was used before.
 async fn connect(
-    connector: &Connector,
-    address: &Address,
+    connector: &TransportConnector,
+    instance: &Instance,
     timing: Timing,
-) -> Result<(HttpPeer, HttpSession, bool), ExchangeError> {
+) -> Result<(Stream, bool), ExchangeError> {
+    if let Some(stream) = instance.pool.take(timing.idle) {
+        return Ok((stream, true));
+    }
+    let address = &instance.address;
     let not_sent = |why: String| ExchangeError::NotSent(format!("{address}: {why}"));
     let sockets = address
         .sockets()
@@ -133,9 +152,8 @@ async fn connect(
         let mut peer = HttpPeer::new(socket, address.is_tls(), address.server_name().to_owned());
         peer.options.connection_timeout = Some(timing.connect);
         peer.options.total_connection_timeout = Some(timing.connect);
-        peer.options.idle_timeout = Some(timing.idle);
-        match connector.get_http_session(&peer).await {
-            Ok((session, reused)) => return Ok((peer, session, reused)),
+        match connector.new_stream(&peer).await {
+            Ok(stream) => return Ok((stream, false)),
             Err(error) => {
                 all_refuse &= *error.etype() == ErrorType::ConnectRefused;
                 last = describe(&error);
@@ -164,40 +182,57 @@ fn read_failure(error: &pingora_error::Error, reused: bool) -> ExchangeError {
     }
 }
 
-fn head(address: &Address, request: &Request<'_>) -> Result<RequestHeader, ExchangeError> {
-    let failed = |error: Box<pingora_error::Error>| ExchangeError::NotSent(error.to_string());
-    let size = request.headers.map_or(2, HeaderMap::len) + 2;
-    let target = request.target.as_bytes();
-    let mut head =
-        RequestHeader::build(request.method.as_str(), target, Some(size)).map_err(failed)?;
-    head.insert_header(header::HOST, address.authority())
-        .map_err(failed)?;
+/// The head as it goes over the wire. Its parts cannot break out of their lines: the target is
+/// canonical, and a header's value has no control characters (`http::HeaderValue`).
+fn head(address: &Address, request: &Request<'_>) -> BytesMut {
+    let mut head = BytesMut::with_capacity(HEAD_BYTES);
+    for part in [
+        request.method.as_str(),
+        " ",
+        request.target,
+        " HTTP/1.1\r\n",
+    ] {
+        head.put_slice(part.as_bytes());
+    }
+    line(&mut head, &header::HOST, address.authority().as_bytes());
+    let named = named_by_connection(request.headers);
     for (name, value) in request.headers.into_iter().flatten() {
-        if !NOT_PASSED_ON.contains(name) && !named_by_connection(request.headers, name) {
-            head.append_header(name, value).map_err(failed)?;
+        if !NOT_PASSED_ON.contains(name) && !is_among(named, name) {
+            line(&mut head, name, value.as_bytes());
         }
     }
     if let Some(content_type) = request.content_type {
-        head.insert_header(header::CONTENT_TYPE, content_type)
-            .map_err(failed)?;
+        line(&mut head, &header::CONTENT_TYPE, content_type.as_bytes());
     }
     if let Some(body) = &request.body {
-        head.insert_header(header::CONTENT_LENGTH, body.len())
-            .map_err(failed)?;
+        let length = HeaderValue::from(body.len());
+        line(&mut head, &header::CONTENT_LENGTH, length.as_bytes());
     }
-    Ok(head)
+    head.put_slice(b"\r\n");
+    head
 }
 
-/// Whether the client's `Connection` header names this one.
-fn named_by_connection(headers: Option<&HeaderMap>, name: &header::HeaderName) -> bool {
+/// Room for a usual head, and the small body behind it.
+const HEAD_BYTES: usize = 1024;
+
+fn line(head: &mut BytesMut, name: &HeaderName, value: &[u8]) {
+    for part in [name.as_str().as_bytes(), b": ", value, b"\r\n"] {
+        head.put_slice(part);
+    }
+}
+
+/// The other headers that the client's `Connection` header names.
+fn named_by_connection(headers: Option<&HeaderMap>) -> &str {
     headers
         .and_then(|headers| headers.get(header::CONNECTION))
         .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| {
-            value
-                .split(',')
-                .any(|word| word.trim().eq_ignore_ascii_case(name.as_str()))
-        })
+        .unwrap_or_default()
+}
+
+fn is_among(names: &str, name: &HeaderName) -> bool {
+    names
+        .split(',')
+        .any(|word| word.trim().eq_ignore_ascii_case(name.as_str()))
 }
 
 impl Exchange<'_> {
@@ -210,13 +245,13 @@ impl Exchange<'_> {
     /// The status.
     pub fn status(&self) -> u16 {
         self.session
-            .response_header()
+            .resp_header()
             .map_or(0, |head| head.status.as_u16())
     }
 
     /// How long the body is, when that is said.
     pub fn content_length(&self) -> Option<usize> {
-        let head = self.session.response_header()?;
+        let head = self.session.resp_header()?;
         head.headers
             .get(header::CONTENT_LENGTH)?
             .to_str()
@@ -227,7 +262,7 @@ impl Exchange<'_> {
 
     /// The answer's head, without the headers that belong to this connection.
     pub fn head(&self) -> Option<ResponseHeader> {
-        let mut head = self.session.response_header()?.clone();
+        let mut head = self.session.resp_header()?.clone();
         for name in [
             header::CONNECTION,
             header::TRANSFER_ENCODING,
@@ -242,10 +277,13 @@ impl Exchange<'_> {
 
     /// The next part of the body; `None` at its end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ExchangeError> {
-        self.session
-            .read_response_body()
-            .await
-            .map_err(|error| read_failure(&error, false))
+        let part = self.next_borrowed().await?;
+        Ok(part.map(Bytes::copy_from_slice))
+    }
+
+    async fn next_borrowed(&mut self) -> Result<Option<&[u8]>, ExchangeError> {
+        let part = self.session.read_body_ref().await;
+        part.map_err(|error| read_failure(&error, false))
     }
 
     /// The whole answer, when it is not larger than `bytes_max`.
@@ -253,17 +291,18 @@ impl Exchange<'_> {
         let status = self.status();
         let content_type = self
             .session
-            .response_header()
+            .resp_header()
             .and_then(|head| head.headers.get(header::CONTENT_TYPE))
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
-        let mut body = BytesMut::new();
-        while let Some(part) = self.next().await? {
+        let expected = self.content_length().unwrap_or(0);
+        let mut body = BytesMut::with_capacity(expected.min(RESERVED_BYTES_MAX));
+        while let Some(part) = self.next_borrowed().await? {
             if body.len() + part.len() > bytes_max {
                 let message = format!("it is larger than {bytes_max} bytes");
                 return Err(ExchangeError::Garbled(message));
             }
-            body.extend_from_slice(&part);
+            body.extend_from_slice(part);
         }
         self.release().await;
         Ok(Reply {
@@ -276,16 +315,10 @@ impl Exchange<'_> {
     }
 
     /// Gives the connection back, once the body has been read to its end.
-    pub async fn release(self) {
-        let Self {
-            connector,
-            session,
-            peer,
-            idle,
-            ..
-        } = self;
-        connector
-            .release_http_session(session, &peer, Some(idle))
-            .await;
+    pub async fn release(mut self) {
+        self.session.respect_keepalive();
+        if let Some(stream) = self.session.reuse().await {
+            self.pool.put(stream, self.idle);
+        }
     }
 }

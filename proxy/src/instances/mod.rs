@@ -6,6 +6,7 @@
 mod address;
 mod exchange;
 mod figures;
+mod pool;
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,8 +21,10 @@ use achromat_core::{
     route::{Action, Captures, Method, route_of},
 };
 use bytes::Bytes;
-use pingora_core::connectors::{ConnectorOptions, http::Connector};
+use pingora_core::connectors::TransportConnector;
+use pingora_timeout::timeout;
 
+use self::pool::Pool;
 pub use self::{
     address::{Address, AddressError},
     exchange::{Exchange, ExchangeError, Request},
@@ -49,12 +52,13 @@ pub struct Instance {
     pub address: Address,
     /// What it has been asked and how it answered.
     pub figures: Figures,
+    pool: Pool,
 }
 
 /// All of them, by place.
 pub struct Instances {
     list: Vec<Instance>,
-    connector: Connector,
+    connector: TransportConnector,
     timing: Timing,
 }
 
@@ -67,11 +71,12 @@ impl Instances {
                 name,
                 address,
                 figures: Figures::default(),
+                pool: Pool::default(),
             })
             .collect();
         Self {
             list,
-            connector: Connector::new(Some(ConnectorOptions::new(CONNECTIONS_KEPT_MAX))),
+            connector: TransportConnector::new(None),
             timing,
         }
     }
@@ -121,8 +126,8 @@ impl Instances {
             ));
         };
         let under_way = target.figures.begin(request.is_probe);
-        let begun = exchange::begin(&self.connector, &target.address, request, self.timing);
-        let result = match tokio::time::timeout(deadline, begun).await {
+        let begun = exchange::begin(&self.connector, target, request, self.timing);
+        let result = match timeout(deadline, begun).await {
             Ok(result) => result,
             Err(_) => Err(ExchangeError::Silent),
         };
@@ -131,6 +136,7 @@ impl Instances {
             Err(error) => {
                 if matches!(error, ExchangeError::Refused(_) | ExchangeError::NotSent(_)) {
                     target.address.forget();
+                    target.pool.clear();
                 }
                 Err(error)
             }
@@ -153,7 +159,7 @@ impl Instances {
                 .whole(REPLY_BYTES_MAX)
                 .await
         };
-        match tokio::time::timeout(self.timing.write, whole).await {
+        match timeout(self.timing.write, whole).await {
             Ok(Ok(reply)) => Sending::Answered(reply),
             Ok(Err(error)) => error.into(),
             Err(_) => Sending::Silent,
@@ -200,7 +206,7 @@ impl Instances {
                 .whole(REPLY_BYTES_MAX)
                 .await
         };
-        tokio::time::timeout(deadline, whole)
+        timeout(deadline, whole)
             .await
             .unwrap_or(Err(ExchangeError::Silent))
     }
@@ -234,9 +240,6 @@ where
     }
     ask().await
 }
-
-/// Idle connections kept for all instances together.
-const CONNECTIONS_KEPT_MAX: usize = 256;
 
 impl From<ExchangeError> for Sending {
     fn from(error: ExchangeError) -> Self {

@@ -3,13 +3,16 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{
+            AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
     },
     time::Duration,
 };
 
 use achromat_core::reply::{self, Reply};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Bounds of what is served.
 #[derive(Clone, Copy, Debug)]
@@ -109,30 +112,35 @@ impl Drop for Queued<'_> {
 }
 
 /// Counts the requests that have begun and not ended.
-#[derive(Clone)]
-pub(super) struct Tracker(Arc<watch::Sender<usize>>);
+#[derive(Clone, Default)]
+pub(super) struct Tracker(Arc<Counted>);
 
-impl Default for Tracker {
-    fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(0)))
-    }
+#[derive(Default)]
+struct Counted {
+    requests: AtomicUsize,
+    /// Told when there is none any more.
+    idle: Notify,
 }
 
 impl Tracker {
     pub(super) fn begin(&self) -> Tracked {
-        self.0.send_modify(|count| *count += 1);
+        self.0.requests.fetch_add(1, SeqCst);
         Tracked(self.clone())
     }
 
     pub(super) fn count(&self) -> usize {
-        *self.0.borrow()
+        self.0.requests.load(SeqCst)
     }
 
     /// Waits until there is none.
     pub(super) async fn idle(&self) {
-        let mut count = self.0.subscribe();
-        // The sender lives as long as this.
-        let _none = count.wait_for(|count| *count == 0).await;
+        loop {
+            let idle = self.0.idle.notified();
+            if self.count() == 0 {
+                return;
+            }
+            idle.await;
+        }
     }
 }
 
@@ -141,7 +149,9 @@ pub(super) struct Tracked(Tracker);
 
 impl Drop for Tracked {
     fn drop(&mut self) {
-        self.0.0.send_modify(|count| *count -= 1);
+        if self.0.0.requests.fetch_sub(1, SeqCst) == 1 {
+            self.0.0.idle.notify_waiters();
+        }
     }
 }
 

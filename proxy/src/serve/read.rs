@@ -1,7 +1,9 @@
 //! A read: sent to one eligible instance after the other until one answers, and streamed through.
 
 use std::{
+    pin::Pin,
     sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
+    task::Poll,
     time::Duration,
 };
 
@@ -17,9 +19,10 @@ use achromat_core::{
     view::View,
 };
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use http::{Version, header};
 use pingora_core::protocols::http::ServerSession;
+use pingora_timeout::{sleep, timeout};
+use smallvec::SmallVec;
 
 use super::{App, intake::Intake, respond::respond};
 use crate::{
@@ -48,6 +51,32 @@ enum Found<'t> {
     Answer(Reply),
     /// Nowhere that it has not been.
     Nobody,
+}
+
+/// Attempts that have not ended: one, or two when one was silent for too long. So few that all of them
+/// are looked at whenever one may have ended.
+struct Attempts<F>(SmallVec<[Pin<Box<F>>; 2]>);
+
+impl<F: Future> Attempts<F> {
+    fn begin(&mut self, attempt: F) {
+        self.0.push(Box::pin(attempt));
+    }
+
+    /// What the next one to end comes to; for ever when there is none.
+    async fn next(&mut self) -> F::Output {
+        std::future::poll_fn(|context| {
+            for at in 0..self.0.len() {
+                if let Some(attempt) = self.0.get_mut(at)
+                    && let Poll::Ready(ended) = attempt.as_mut().poll(context)
+                {
+                    drop(self.0.swap_remove(at));
+                    return Poll::Ready(ended);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
 }
 
 /// A read on its way.
@@ -112,14 +141,14 @@ impl<'a, 't> Read<'a, 't> {
     async fn dispatch(&self) -> Answer<'a> {
         let hedge = self.app.settings.reads.hedge;
         let mut dispatch = Dispatch::default();
-        let mut under_way = FuturesUnordered::new();
+        let mut under_way = Attempts(SmallVec::new());
         let mut lookup = None;
         let mut step = ReadStep::Exhausted;
         loop {
             match step {
                 ReadStep::Try(instance) => {
                     if let Some(lookup) = &lookup {
-                        under_way.push(self.attempt(instance, Arc::clone(lookup)));
+                        under_way.begin(self.attempt(instance, Arc::clone(lookup)));
                     }
                 }
                 ReadStep::Wait => {}
@@ -140,14 +169,14 @@ impl<'a, 't> Read<'a, 't> {
             }
             tokio::select! {
                 biased;
-                Some((instance, result)) = under_way.next() => match result {
+                (instance, result) = under_way.next() => match result {
                     Ok(answer) => return answer,
                     Err(failure) => {
                         self.notice(instance, &failure, lookup.as_deref());
                         step = dispatch.failed(instance, failure);
                     }
                 },
-                () = tokio::time::sleep(hedge), if dispatch.may_hedge() => {
+                () = sleep(hedge), if dispatch.may_hedge() => {
                     self.tell_silence(dispatch.under_way());
                     step = match self.look(&self.app.replicator.view(), dispatch.tried()) {
                         Some(Found::Go(found, order)) => {
@@ -271,7 +300,7 @@ impl<'a, 't> Read<'a, 't> {
         }
         let whole = exchange.whole(REPLY_BYTES_MAX);
         let deadline = self.app.settings.reads.deadline;
-        let whole = tokio::time::timeout(deadline, whole)
+        let whole = timeout(deadline, whole)
             .await
             .map_err(|_| ReadFailure::Silent)?
             .map_err(|error| failure(&error))?;
@@ -333,7 +362,7 @@ async fn stream(session: &mut ServerSession, mut exchange: Exchange<'_>) -> bool
         return false;
     }
     loop {
-        match tokio::time::timeout(PART_DEADLINE, exchange.next()).await {
+        match timeout(PART_DEADLINE, exchange.next()).await {
             Ok(Ok(Some(part))) => {
                 if session.write_response_body(part, false).await.is_err() {
                     return false;
