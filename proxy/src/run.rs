@@ -73,7 +73,7 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         .collect();
     let (store, versions) = open(&config.store, names).await?;
     let list = config.instances.into_iter().map(|i| (i.name, i.address));
-    let instances = Arc::new(Instances::new(list.collect(), config.timing));
+    let instances = Arc::new(Instances::new(list.collect(), config.timing, config.bounds));
     let policies = Arc::new(Policies::native(members(&instances)));
     let started = Lifecycle::start(config.policy, versions, Arc::clone(&policies));
     let (lifecycle, watching) = started.await?;

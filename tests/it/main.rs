@@ -14,6 +14,7 @@ mod framing;
 mod guard;
 mod keys;
 mod letters;
+mod limits;
 mod markers;
 mod merging;
 mod metrics;

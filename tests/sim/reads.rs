@@ -263,7 +263,7 @@ impl World {
             ReadFailure::Refused => Some(Sign::Refused),
             ReadFailure::Silent => Some(Sign::Silent),
             ReadFailure::Closed | ReadFailure::Stale => Some(Sign::Closed),
-            ReadFailure::ServerError(_) | ReadFailure::Missing(_) => None,
+            ReadFailure::ServerError(_) | ReadFailure::Missing(_) | ReadFailure::Busy => None,
         };
         if let Some(sign) = sign {
             self.put(proxy, Message::Event(Event::Noticed { instance, sign }));

@@ -128,6 +128,8 @@ pub enum ReadFailure {
     Stale,
     /// No answer before the deadline.
     Silent,
+    /// Nothing was sent: it has as many reads as it may have at once.
+    Busy,
     /// A 5xx, which is passed on when no instance has anything better.
     ServerError(Reply),
     /// The instance does not have the collection, which is passed on when no instance has.
@@ -166,6 +168,8 @@ pub struct Dispatch {
     missing: Option<Reply>,
     /// Whether one has failed otherwise, and may have it.
     is_unsure: bool,
+    /// Whether one had too many reads already.
+    is_busy: bool,
 }
 
 impl Dispatch {
@@ -240,6 +244,7 @@ impl Dispatch {
                 return;
             }
             ReadFailure::ServerError(reply) => self.best = Some(reply),
+            ReadFailure::Busy => self.is_busy = true,
             ReadFailure::Refused | ReadFailure::Silent => {}
         }
         self.is_unsure = true;
@@ -263,6 +268,10 @@ impl Dispatch {
             None if self.closed > 0 => reply::no_answer(&format!("{} instance(s)", self.closed)),
             None if self.tried == Tried::default() => reply::unavailable(
                 "No instance in service has every acknowledged write that this read could see",
+                1,
+            ),
+            None if self.is_busy => reply::unavailable(
+                "Every instance that could answer has as many reads as it may have at once",
                 1,
             ),
             None => reply::unavailable("No instance could be reached", 1),
@@ -400,6 +409,7 @@ mod tests {
         let cases = [
             (missing(), 404),
             (ReadFailure::Silent, 503),
+            (ReadFailure::Busy, 503),
             (ReadFailure::Closed, 502),
         ];
         for (second, status) in cases {

@@ -28,7 +28,7 @@ use super::{
     written::{FormatName, LevelName, StrategyName, Written},
 };
 use crate::{
-    instances::{Address, Timing},
+    instances::{Address, Bounds, Timing},
     policy::PolicyConfig,
     serve::{ServeLimits, Settings},
 };
@@ -77,6 +77,8 @@ pub struct Config {
     pub engine: engine::Settings,
     /// How connections are timed.
     pub timing: Timing,
+    /// How many requests an instance has at once.
+    pub bounds: Bounds,
     /// What may not be destroyed.
     pub guard: Guard,
     /// Plugins that decide.
@@ -196,6 +198,7 @@ impl Config {
             serve: serve(&mut checks, written, strategy),
             engine: engine(&mut checks, written, instances.len()),
             timing: timing(&mut checks, written),
+            bounds: bounds(&mut checks, written),
             guard: guard(&mut checks, written),
             policy: policy(&mut checks, written),
             admin_token: token(&mut checks, written),
@@ -305,6 +308,14 @@ fn strategy(checks: &mut Checks, written: &Written) -> (Strategy, &'static str) 
         StrategyName::RoundRobin => (Strategy::RoundRobin, "round_robin"),
         StrategyName::PrimaryOnly => (Strategy::PrimaryOnly, "primary_only"),
         StrategyName::ReadReplica => (Strategy::ReadReplica { ratio }, "read_replica"),
+    }
+}
+
+fn bounds(checks: &mut Checks, written: &Written) -> Bounds {
+    let limits = &written.limits;
+    Bounds {
+        reads_max: checks.at_least("limits.instance_reads_max", limits.instance_reads_max, 1),
+        writes_max: checks.at_least("limits.instance_writes_max", limits.instance_writes_max, 1),
     }
 }
 

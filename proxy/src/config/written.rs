@@ -167,6 +167,10 @@ section! {
         queue_max: usize = 1024,
         /// How long one waits.
         queue_wait_ms: u64 = 2_000,
+        /// Reads that one server has at once; one more goes to another server.
+        instance_reads_max: usize = 256,
+        /// Writes that one server has at once; one more waits, in the log.
+        instance_writes_max: usize = 64,
     }
 }
 

@@ -14,7 +14,7 @@ use pingora_error::ErrorType;
 use pingora_http::ResponseHeader;
 use tokio::io::AsyncWriteExt as _;
 
-use super::{Address, Instance, Timing, figures::UnderWay, pool::Pool};
+use super::{Address, Instance, Place, Timing, figures::UnderWay, pool::Pool};
 
 /// A request.
 #[derive(Debug)]
@@ -42,6 +42,9 @@ pub enum ExchangeError {
     /// Nothing of it can have been looked at.
     #[error("{0}")]
     NotSent(String),
+    /// It has as many requests as it may have at once.
+    #[error("it has as many requests as it may have at once")]
+    Busy,
     /// The connection closed before the answer was whole.
     #[error("the connection closed before the answer was whole")]
     Closed {
@@ -84,6 +87,7 @@ pub struct Exchange<'a> {
     pool: &'a Pool,
     idle: Duration,
     under_way: Option<UnderWay>,
+    place: Option<Place>,
 }
 
 /// Sends a request and waits for the head of its answer.
@@ -114,6 +118,7 @@ pub(super) async fn begin<'a>(
         pool: &instance.pool,
         idle: timing.idle,
         under_way: None,
+        place: None,
     })
 }
 
@@ -239,6 +244,12 @@ impl Exchange<'_> {
     pub(super) fn counted(mut self, mut under_way: UnderWay) -> Self {
         under_way.answered(self.status());
         self.under_way = Some(under_way);
+        self
+    }
+
+    /// Holds a place for as long as it lasts.
+    pub(super) fn at(mut self, place: Place) -> Self {
+        self.place = Some(place);
         self
     }
 

@@ -6,6 +6,7 @@
 mod address;
 mod exchange;
 mod figures;
+mod places;
 mod pool;
 
 use std::{sync::Arc, time::Duration};
@@ -24,12 +25,13 @@ use bytes::Bytes;
 use pingora_core::connectors::TransportConnector;
 use pingora_timeout::timeout;
 
-use self::pool::Pool;
 pub use self::{
     address::{Address, AddressError},
     exchange::{Exchange, ExchangeError, Request},
     figures::{Figures, Snapshot as FiguresSnapshot},
+    places::{Bounds, Place},
 };
+use self::{places::Places, pool::Pool};
 
 /// Timing of connections.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +55,7 @@ pub struct Instance {
     /// What it has been asked and how it answered.
     pub figures: Figures,
     pool: Pool,
+    places: Places,
 }
 
 /// All of them, by place.
@@ -64,7 +67,7 @@ pub struct Instances {
 
 impl Instances {
     /// Nothing is connected yet.
-    pub fn new(list: Vec<(Arc<str>, Address)>, timing: Timing) -> Self {
+    pub fn new(list: Vec<(Arc<str>, Address)>, timing: Timing, bounds: Bounds) -> Self {
         let list = list
             .into_iter()
             .map(|(name, address)| Instance {
@@ -72,6 +75,7 @@ impl Instances {
                 address,
                 figures: Figures::default(),
                 pool: Pool::default(),
+                places: Places::new(bounds),
             })
             .collect();
         Self {
@@ -113,8 +117,27 @@ impl Instances {
         self.get(instance).map_or("?", |instance| &instance.name)
     }
 
-    /// Sends a request and waits for the head of its answer. The deadline is for both.
-    pub async fn exchange(
+    /// Sends a client's read and waits for the head of its answer. The deadline is for both.
+    pub async fn read(
+        &self,
+        instance: InstanceIx,
+        request: Request<'_>,
+        deadline: Duration,
+    ) -> Result<Exchange<'_>, ExchangeError> {
+        let place = self
+            .get(instance)
+            .and_then(|target| target.places.for_read());
+        let place = place.ok_or(ExchangeError::Busy)?;
+        let exchange = self.exchange(instance, request, deadline).await?;
+        Ok(exchange.at(place))
+    }
+
+    /// A place among the writes that an instance has at once, as soon as there is one.
+    pub async fn place(&self, instance: InstanceIx) -> Option<Place> {
+        self.get(instance)?.places.for_write().await
+    }
+
+    async fn exchange(
         &self,
         instance: InstanceIx,
         request: Request<'_>,
@@ -143,8 +166,15 @@ impl Instances {
         }
     }
 
-    /// Sends an entry and takes in the whole answer.
-    pub async fn send(&self, instance: InstanceIx, wire: &Wire, body: Bytes) -> Sending {
+    /// Sends an entry and takes in the whole answer. A place is held meanwhile; none means that there is no
+    /// such instance.
+    pub async fn send(
+        &self,
+        instance: InstanceIx,
+        _place: Option<Place>,
+        wire: &Wire,
+        body: Bytes,
+    ) -> Sending {
         let request = Request {
             method: wire.method,
             target: &wire.target,
@@ -219,8 +249,10 @@ impl Instances {
         match past_stale(ask).await {
             Ok(reply) => health::judge_probe(marker, &reply),
             Err(ExchangeError::Refused(_)) => Probe::Refused,
-            // It may be frozen, or out of reach, and go on with what it holds.
-            Err(ExchangeError::NotSent(_) | ExchangeError::Silent) => Probe::Silent,
+            // It may be frozen, or out of reach, and go on with what it holds. (A probe needs no place.)
+            Err(ExchangeError::NotSent(_) | ExchangeError::Silent | ExchangeError::Busy) => {
+                Probe::Silent
+            }
             Err(ExchangeError::Closed { .. } | ExchangeError::Garbled(_)) => Probe::Odd,
         }
     }
@@ -245,6 +277,7 @@ impl From<ExchangeError> for Sending {
     fn from(error: ExchangeError) -> Self {
         match error {
             ExchangeError::Refused(why) | ExchangeError::NotSent(why) => Self::NotSent(why),
+            busy @ ExchangeError::Busy => Self::NotSent(busy.to_string()),
             ExchangeError::Closed { reused } => Self::Closed { reused },
             ExchangeError::Garbled(_) => Self::Closed { reused: false },
             ExchangeError::Silent => Self::Silent,

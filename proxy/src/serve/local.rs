@@ -31,7 +31,8 @@ impl App {
         match whereto {
             Some(Whereto::Home(instance, wire)) => {
                 let body = write.body().clone();
-                told(self.instances.send(instance, &wire, body).await)
+                let place = self.instances.place(instance).await;
+                told(self.instances.send(instance, place, &wire, body).await)
             }
             Some(Whereto::Nowhere(reply)) => reply,
             Some(Whereto::Needs(..)) | None => {

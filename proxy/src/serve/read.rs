@@ -271,7 +271,7 @@ impl<'a, 't> Read<'a, 't> {
                 }
                 return;
             }
-            ReadFailure::ServerError(_) => return,
+            ReadFailure::ServerError(_) | ReadFailure::Busy => return,
         };
         self.app.replicator.notice(instance, sign);
     }
@@ -333,7 +333,7 @@ impl<'a, 't> Read<'a, 't> {
             body: has_body.then(|| self.body.clone()),
             is_probe: false,
         };
-        let exchange = self.app.instances.exchange(instance, request, deadline);
+        let exchange = self.app.instances.read(instance, request, deadline);
         exchange.await.map_err(|error| failure(&error))
     }
 }
@@ -342,6 +342,7 @@ fn failure(error: &ExchangeError) -> ReadFailure {
     match error {
         ExchangeError::Refused(_) | ExchangeError::NotSent(_) => ReadFailure::Refused,
         ExchangeError::Silent => ReadFailure::Silent,
+        ExchangeError::Busy => ReadFailure::Busy,
         ExchangeError::Closed { reused: true } => ReadFailure::Stale,
         ExchangeError::Closed { .. } | ExchangeError::Garbled(_) => ReadFailure::Closed,
     }

@@ -1,0 +1,86 @@
+//! How many requests one server has at once: what is too much for it goes elsewhere, waits in the log,
+//! or is refused at once with a time to come again.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use achromat_tests::{cluster::Cluster, wait::eventually};
+use serde_json::json;
+
+/// A refusal is quick when it takes less than this: no deadline of a read is as short.
+const QUICK: Duration = Duration::from_secs(2);
+
+/// Reads that each instance has at the moment.
+fn reads(cluster: &Cluster) -> Vec<u64> {
+    let status = cluster.api().get("/status").ok();
+    let instances = status["instances"].as_array().expect("instances");
+    let in_flight = |instance: &serde_json::Value| instance["requests_in_flight"].as_u64();
+    instances.iter().filter_map(in_flight).collect()
+}
+
+/// Two servers that do not answer have one read each, and may have no more: the next one is refused at
+/// once. As soon as they answer, both are.
+#[test]
+fn who_has_enough_to_do_gets_no_more_reads() {
+    let cluster = Cluster::with(
+        2,
+        &[
+            "--limits-instance-reads-max=1",
+            "--health-silent-probes-max=100",
+        ],
+    );
+    let api = cluster.api();
+    let id = api.create("busy");
+    let record = json!({ "ids": ["a"], "embeddings": [[1, 2]] });
+    api.records(&id, "add", &record).ok();
+    cluster.settle();
+    cluster.instances.iter().for_each(|chroma| chroma.freeze());
+    let get = json!({ "ids": ["a"] });
+    thread::scope(|scope| {
+        let first = scope.spawn(|| api.records(&id, "get", &get));
+        eventually("both are asked", Duration::from_secs(20), || {
+            let reads = reads(&cluster);
+            (reads == [1, 1]).then_some(()).ok_or(format!("{reads:?}"))
+        });
+        let begun = Instant::now();
+        let second = api.records(&id, "get", &get);
+        assert!(begun.elapsed() < QUICK, "{:?}", begun.elapsed());
+        assert_eq!(second.header("retry-after"), Some("1"));
+        let message = second.refused(503);
+        assert!(message.contains("as many reads"), "{message}");
+        cluster.instances.iter().for_each(|chroma| chroma.thaw());
+        let first = first.join().expect("it ends").ok();
+        assert_eq!(first["ids"], json!(["a"]));
+    });
+    assert_eq!(api.records(&id, "get", &get).ok()["ids"], json!(["a"]));
+}
+
+/// With one write at a time for each server, writes of many collections wait for one another, and all
+/// of them are done everywhere.
+#[test]
+fn writes_wait_for_a_place() {
+    let cluster = Cluster::with(2, &["--limits-instance-writes-max=1"]);
+    let api = cluster.api();
+    let ids: Vec<_> = (0..6).map(|n| api.create(&format!("lane{n}"))).collect();
+    thread::scope(|scope| {
+        for id in &ids {
+            scope.spawn(|| {
+                for n in 0..8 {
+                    let record = json!({ "ids": [format!("r{n}")], "embeddings": [[n, 2]] });
+                    api.records(id, "add", &record).ok();
+                }
+            });
+        }
+    });
+    cluster.settle();
+    for chroma in 0..2 {
+        for n in 0..6 {
+            let own = cluster.own_id(chroma, &format!("lane{n}"));
+            let own_api = cluster.instances[chroma].api();
+            let count = own_api.get(&format!("$D/collections/{own}/count")).ok();
+            assert_eq!(count, json!(8));
+        }
+    }
+}
