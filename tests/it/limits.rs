@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use achromat_tests::{cluster::Cluster, wait::eventually};
+use achromat_tests::{chroma::Chroma, cluster::Cluster, wait::eventually};
 use serde_json::json;
 
 /// A refusal is quick when it takes less than this: no deadline of a read is as short.
@@ -36,7 +36,7 @@ fn who_has_enough_to_do_gets_no_more_reads() {
     let record = json!({ "ids": ["a"], "embeddings": [[1, 2]] });
     api.records(&id, "add", &record).ok();
     cluster.settle();
-    cluster.instances.iter().for_each(|chroma| chroma.freeze());
+    cluster.instances.iter().for_each(Chroma::freeze);
     let get = json!({ "ids": ["a"] });
     thread::scope(|scope| {
         let first = scope.spawn(|| api.records(&id, "get", &get));
@@ -50,7 +50,7 @@ fn who_has_enough_to_do_gets_no_more_reads() {
         assert_eq!(second.header("retry-after"), Some("1"));
         let message = second.refused(503);
         assert!(message.contains("as many reads"), "{message}");
-        cluster.instances.iter().for_each(|chroma| chroma.thaw());
+        cluster.instances.iter().for_each(Chroma::thaw);
         let first = first.join().expect("it ends").ok();
         assert_eq!(first["ids"], json!(["a"]));
     });
