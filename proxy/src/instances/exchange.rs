@@ -135,16 +135,25 @@ async fn send(stream: &mut Stream, address: &Address, request: Request<'_>) -> s
     stream.flush().await
 }
 
-/// A connection that is kept, or a new one to the first of the instance's sockets that answers; and
-/// whether it was used before.
+/// A connection that is kept, or a new one; and whether it was used before.
 async fn connect(
     connector: &TransportConnector,
     instance: &Instance,
     timing: Timing,
 ) -> Result<(Stream, bool), ExchangeError> {
-    if let Some(stream) = instance.pool.take(timing.idle) {
-        return Ok((stream, true));
+    match instance.pool.take(timing.idle) {
+        Some(stream) => Ok((stream, true)),
+        // In a box: it is seldom, and would make every exchange as large as the making of a connection.
+        None => Ok((Box::pin(open(connector, instance, timing)).await?, false)),
     }
+}
+
+/// Connects to the first of the instance's sockets that answers.
+async fn open(
+    connector: &TransportConnector,
+    instance: &Instance,
+    timing: Timing,
+) -> Result<Stream, ExchangeError> {
     let address = &instance.address;
     let not_sent = |why: String| ExchangeError::NotSent(format!("{address}: {why}"));
     let sockets = address
@@ -158,7 +167,7 @@ async fn connect(
         peer.options.connection_timeout = Some(timing.connect);
         peer.options.total_connection_timeout = Some(timing.connect);
         match connector.new_stream(&peer).await {
-            Ok(stream) => return Ok((stream, false)),
+            Ok(stream) => return Ok(stream),
             Err(error) => {
                 all_refuse &= *error.etype() == ErrorType::ConnectRefused;
                 last = describe(&error);
@@ -235,9 +244,10 @@ fn named_by_connection(headers: Option<&HeaderMap>) -> &str {
 }
 
 fn is_among(names: &str, name: &HeaderName) -> bool {
-    names
-        .split(',')
-        .any(|word| word.trim().eq_ignore_ascii_case(name.as_str()))
+    !names.is_empty()
+        && names
+            .split(',')
+            .any(|word| word.trim().eq_ignore_ascii_case(name.as_str()))
 }
 
 impl Exchange<'_> {

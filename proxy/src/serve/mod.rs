@@ -145,6 +145,9 @@ impl App {
     }
 
     /// One request, up to its answer. Returns whether the connection may be used again.
+    ///
+    /// What is not a read is in a box: the future of a connection has room for all that may become of it,
+    /// and is copied for each request.
     async fn serve(&self, session: &mut ServerSession) -> bool {
         let intake = match Intake::read_head(session) {
             Ok(intake) => intake,
@@ -157,7 +160,7 @@ impl App {
             }
         };
         if !is_chromas(target.path) {
-            let reply = self.serve_own(session, &intake, &target).await;
+            let reply = Box::pin(self.serve_own(session, &intake, &target)).await;
             return respond(session, &reply, false).await;
         }
         let (route, captures) = match find(Method::of(&intake.method), &target) {
@@ -181,7 +184,8 @@ impl App {
                     .await
             }
             Class::Write | Class::Destructive => {
-                let reply = self.write(&intake, route, &captures, &target, body).await;
+                let write = self.write(&intake, route, &captures, &target, body);
+                let reply = Box::pin(write).await;
                 respond(session, &reply, false).await
             }
         }

@@ -129,8 +129,12 @@ fn hex_digit(byte: u8) -> Option<u8> {
 
 /// Appends one path segment, percent-encoding all but RFC 3986's unreserved characters.
 pub fn push_segment(target: &mut String, segment: &str) {
+    if segment.bytes().all(is_unreserved) {
+        target.push_str(segment);
+        return;
+    }
     for byte in segment.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+        if is_unreserved(byte) {
             target.push(char::from(byte));
         } else {
             target.push('%');
@@ -143,4 +147,9 @@ pub fn push_segment(target: &mut String, segment: &str) {
             }
         }
     }
+}
+
+/// What stands for itself in a URL (RFC 3986, 2.3).
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
