@@ -70,6 +70,10 @@ fn what_is_scraped_is_true() {
         assert_eq!(second[name].to_bits(), f64::to_bits(value), "{name}");
     }
 
+    let flushes = second["achromat_log_flushes_total"];
+    assert!(second["achromat_log_entries_total"] >= 2.0, "{second:?}");
+    assert!(flushes >= 2.0 && second["achromat_log_flush_seconds_total"] > 0.0);
+
     let (code, told) = cluster.command(&["verify"]);
     assert_eq!(code, Some(0), "{told}");
     assert!(scrape(&api)["achromat_compared_collections"] >= 1.0);

@@ -11,7 +11,7 @@ use achromat_core::{
 use serde::Serialize;
 
 use super::{Facts, json};
-use crate::{clock::wall_time, instances::Instances};
+use crate::{clock::wall_time, instances::Instances, store::FlushFigures};
 
 /// Age of the oldest owed entry up to which an instance is not called `catching-up`: under a load
 /// some entry is always on its way.
@@ -44,6 +44,7 @@ pub(super) struct State<'a> {
     pub(super) instances: &'a Instances,
     pub(super) view: &'a View,
     pub(super) report: &'a Report,
+    pub(super) flushes: FlushFigures,
 }
 
 #[derive(Serialize)]

@@ -145,6 +145,37 @@ impl State<'_> {
             &none,
             float(report.trouble_count),
         );
+        self.flushes(page);
+    }
+
+    fn flushes(&self, page: &mut Page) {
+        let (flushes, none) = (self.flushes, Labels::new());
+        for (what, value) in [
+            (
+                (
+                    "log_flushes",
+                    "Groups that were made durable, each with one flush",
+                ),
+                float(flushes.flushes),
+            ),
+            (
+                ("log_entries", "Clients' entries in them"),
+                float(flushes.entries),
+            ),
+            (
+                (
+                    "log_other_writes",
+                    "What else was in them: cursors, verdicts, what jobs have done",
+                ),
+                float(flushes.others),
+            ),
+            (
+                ("log_flush_seconds", "How long they took"),
+                flushes.took.as_secs_f64(),
+            ),
+        ] {
+            page.counter(what, &none, value);
+        }
     }
 
     fn each_instance(&self, page: &mut Page) {

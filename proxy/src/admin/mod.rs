@@ -250,6 +250,7 @@ impl Admin {
             instances: &self.instances,
             view: &view,
             report: &report,
+            flushes: self.replicator.flushes(),
         };
         match call {
             Call::Ready => state.ready(),

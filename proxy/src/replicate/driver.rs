@@ -28,7 +28,7 @@ use tokio::{
 use super::{Message, Parts, Told, resolver};
 use crate::{
     clock::wall_time,
-    store::{Store, StoreError, Writer, WriterHandle},
+    store::{Flushes, Store, StoreError, Writer, WriterHandle},
 };
 
 /// Messages that are taken in together.
@@ -61,6 +61,7 @@ impl Driver {
         parts: Parts,
         messages: mpsc::UnboundedSender<Message>,
         inbox: mpsc::UnboundedReceiver<Message>,
+        flushes: Arc<Flushes>,
     ) -> Result<(Self, Arc<ArcSwap<View>>, watch::Receiver<()>), StoreError> {
         let snapshot = parts.store.load().await?;
         tracing::info!(
@@ -74,7 +75,7 @@ impl Driver {
             // Nobody listens any more when the proxy stops.
             let _closed = to_driver.send(Message::Event(event));
         });
-        let (writer, handle) = Writer::new(Arc::clone(&parts.store), listener);
+        let (writer, handle) = Writer::new(Arc::clone(&parts.store), listener, flushes);
         let view = Arc::new(ArcSwap::from_pointee(engine.view()));
         let (changes, changed) = watch::channel(());
         let driver = Self {

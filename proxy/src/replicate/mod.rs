@@ -33,7 +33,7 @@ use self::driver::Driver;
 use crate::{
     clock::Clock,
     instances::Instances,
-    store::{Store, StoreError},
+    store::{FlushFigures, Flushes, Store, StoreError},
 };
 
 /// What the driver is told.
@@ -85,6 +85,7 @@ pub struct Replicator {
     store: Arc<dyn Store>,
     view: Arc<ArcSwap<View>>,
     changes: watch::Receiver<()>,
+    flushes: Arc<Flushes>,
 }
 
 /// The driver's task.
@@ -97,12 +98,15 @@ pub struct Running {
 pub async fn start(parts: Parts) -> Result<Running, StoreError> {
     let (messages, inbox) = mpsc::unbounded_channel();
     let store = Arc::clone(&parts.store);
-    let (driver, view, changes) = Driver::load(parts, messages.clone(), inbox).await?;
+    let flushes = Arc::<Flushes>::default();
+    let driver = Driver::load(parts, messages.clone(), inbox, Arc::clone(&flushes));
+    let (driver, view, changes) = driver.await?;
     let replicator = Replicator {
         messages,
         store,
         view,
         changes,
+        flushes,
     };
     Ok(Running {
         replicator,
@@ -193,6 +197,11 @@ impl Replicator {
     pub async fn dismiss(&self, id: EntryId) -> Result<(), StoreError> {
         self.store.commit(&[Write::Dismiss(id)]).await?;
         Ok(())
+    }
+
+    /// How often the log was flushed, and what for.
+    pub fn flushes(&self) -> FlushFigures {
+        self.flushes.figures()
     }
 
     /// What requests may see now.

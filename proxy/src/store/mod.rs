@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 mod conformance;
+mod flushes;
 mod memory;
 mod sqlite;
 mod writer;
@@ -21,6 +22,7 @@ use achromat_core::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use flushes::{FlushFigures, Flushes};
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 pub use writer::{Listener, Writer, WriterHandle};

@@ -1,7 +1,10 @@
 //! The one writer: everything that must be durable goes through it, in order, in groups. What
 //! becomes of a group when the store fails is decided in `core`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use achromat_core::{
     engine::Event,
@@ -11,7 +14,7 @@ use achromat_core::{
 };
 use tokio::sync::mpsc;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, flushes::Flushes};
 
 /// Pause before a store that failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -37,17 +40,19 @@ pub struct Writer<S: ?Sized> {
     orders: mpsc::UnboundedReceiver<Order>,
     listener: Listener,
     writing: Writing,
+    flushes: Arc<Flushes>,
 }
 
 impl<S: Store + ?Sized> Writer<S> {
-    /// A writer that tells `listener` what has become durable.
-    pub fn new(store: Arc<S>, listener: Listener) -> (Self, WriterHandle) {
+    /// A writer that tells `listener` what has become durable, and counts in `flushes`.
+    pub fn new(store: Arc<S>, listener: Listener, flushes: Arc<Flushes>) -> (Self, WriterHandle) {
         let (sender, orders) = mpsc::unbounded_channel();
         let writer = Self {
             store,
             orders,
             listener,
             writing: Writing::default(),
+            flushes,
         };
         (writer, WriterHandle(sender))
     }
@@ -86,8 +91,12 @@ impl<S: Store + ?Sized> Writer<S> {
     }
 
     async fn commit(&mut self) -> Result<Commit, StoreError> {
-        let error = match self.store.commit(&self.writing.writes()).await {
-            Ok(appended) => return Ok(Commit::Done(appended)),
+        let (group, begun) = (self.writing.writes(), Instant::now());
+        let error = match self.store.commit(&group).await {
+            Ok(appended) => {
+                self.flushes.flushed(&group, begun.elapsed());
+                return Ok(Commit::Done(appended));
+            }
             Err(error @ StoreError::Deposed { .. }) => return Err(error),
             Err(error) => error,
         };

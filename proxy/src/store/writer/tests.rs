@@ -103,7 +103,7 @@ async fn said(is_done: bool) -> Vec<String> {
             said.lock().unwrap().push(line);
         })
     };
-    let (writer, handle) = Writer::new(store, listener);
+    let (writer, handle) = Writer::new(store, listener, Arc::default());
     for order in [append(1, Some("k")), append(2, Some("k")), append(3, None)] {
         handle.order(order);
     }

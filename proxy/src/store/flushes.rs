@@ -1,0 +1,54 @@
+//! How often the log was flushed, and how much each flush made durable.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use achromat_core::durable::Write;
+
+/// Counters of one writer.
+#[derive(Debug, Default)]
+pub struct Flushes {
+    flushes: AtomicU64,
+    entries: AtomicU64,
+    others: AtomicU64,
+    micros: AtomicU64,
+}
+
+/// The counters at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlushFigures {
+    /// Groups that were committed, each with one flush.
+    pub flushes: u64,
+    /// Clients' entries in them.
+    pub entries: u64,
+    /// What else was in them: cursors, verdicts, what jobs have done.
+    pub others: u64,
+    /// How long they took.
+    pub took: Duration,
+}
+
+impl Flushes {
+    pub(super) fn flushed(&self, group: &[Write], took: Duration) {
+        let is_entry = |write: &&Write| matches!(write, Write::Append(_));
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        let entries = group.iter().filter(is_entry).count();
+        self.flushes.fetch_add(1, Relaxed);
+        self.entries.fetch_add(number(entries), Relaxed);
+        let others = group.len().saturating_sub(entries);
+        self.others.fetch_add(number(others), Relaxed);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.micros.fetch_add(micros, Relaxed);
+    }
+
+    /// The counters now.
+    pub fn figures(&self) -> FlushFigures {
+        FlushFigures {
+            flushes: self.flushes.load(Relaxed),
+            entries: self.entries.load(Relaxed),
+            others: self.others.load(Relaxed),
+            took: Duration::from_micros(self.micros.load(Relaxed)),
+        }
+    }
+}
