@@ -45,6 +45,7 @@ pub struct Proxy {
     /// Its port on 127.0.0.1.
     pub port: u16,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     log: PathBuf,
     child: Option<Child>,
 }
@@ -61,6 +62,16 @@ impl Proxy {
 
     /// The same in front of whatever is at these URLs.
     pub fn before(folder: &Path, instances: &[(&str, String)], flags: &[&str]) -> Self {
+        Self::before_in(folder, instances, flags, &[])
+    }
+
+    /// The same with further variables in its environment.
+    pub fn before_in(
+        folder: &Path,
+        instances: &[(&str, String)],
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let port = free_port();
         let mut arguments = vec![
             "serve".to_owned(),
@@ -74,6 +85,10 @@ impl Proxy {
         let mut proxy = Self {
             port,
             arguments,
+            environment: environment
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             log: folder.join("achromat.log"),
             child: None,
         };
@@ -88,6 +103,7 @@ impl Proxy {
         let log: File = log.expect("a log file");
         let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         let child = achromat(&arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)

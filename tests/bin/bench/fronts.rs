@@ -8,7 +8,7 @@ use std::{
 };
 
 use achromat::dev::toolbox::on_path;
-use achromat_tests::{ends::Ends, tools, wait::eventually};
+use achromat_tests::{chroma::free_port, ends::Ends, tools, wait::eventually};
 use serde_json::{Value, json};
 
 /// A reverse proxy in front of one server.
@@ -48,9 +48,11 @@ pub(super) const FRONTS: [Front; 3] = [
 ];
 
 impl Front {
-    /// Starts it, as long as what is returned is held; none where there is no such program.
-    pub(super) fn start(&self, folder: &Path, port: u16, upstream: u16) -> Option<Ends> {
+    /// Starts it, as long as what is returned is held, and tells its port; none where there is no
+    /// such program.
+    pub(super) fn start(&self, folder: &Path, upstream: u16) -> Option<(u16, Ends)> {
         let program = (self.program)()?;
+        let port = free_port();
         let own = folder.join(self.name);
         std::fs::create_dir_all(&own).expect("a folder");
         let file = own.join("config.json");
@@ -65,7 +67,7 @@ impl Front {
         eventually(&what, Duration::from_secs(10), || {
             TcpStream::connect(("127.0.0.1", port)).map(drop)
         });
-        Some(ends)
+        Some((port, ends))
     }
 }
 

@@ -1,11 +1,21 @@
 //! `achromat-tests bench`: what things cost. It prints figures and judges none: build it with
 //! `--release`, and nothing else running.
 
+mod bare;
 mod catchup;
 mod decision;
+mod figures;
 mod fronts;
+mod lag;
+mod load;
 mod peers;
+mod plot;
+mod proxying;
+mod requests;
+mod scale;
+mod storm;
 mod traffic;
+mod upstream;
 
 use std::process::ExitCode;
 
@@ -21,14 +31,26 @@ pub(crate) fn command() -> Command {
                 .about("A policy's decision, by the default components and by the native function"),
         )
         .subcommand(traffic::command())
+        .subcommand(proxying::command())
+        .subcommand(scale::command())
+        .subcommand(storm::command())
+        .subcommand(lag::command())
         .subcommand(catchup::command())
+        .subcommand(upstream::command())
+        .subcommand(bare::command())
 }
 
 pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
     let done = match matches.subcommand() {
         Some(("decision", _)) => decision::run(),
         Some(("traffic", matches)) => traffic::run(matches),
+        Some(("proxying", matches)) => proxying::run(matches),
+        Some(("scale", matches)) => scale::run(matches),
+        Some(("storm", matches)) => storm::run(matches),
+        Some(("lag", matches)) => lag::run(matches),
         Some(("catch-up", matches)) => catchup::run(matches),
+        Some(("upstream", matches)) => upstream::run(matches),
+        Some(("bare", matches)) => bare::run(matches),
         _ => return ExitCode::from(2),
     };
     match done {

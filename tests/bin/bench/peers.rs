@@ -2,13 +2,16 @@
 
 use achromat_tests::{
     api::{Api, DATABASE},
-    chroma::{Chroma, free_port},
+    chroma::Chroma,
     cluster::Cluster,
     ends::Ends,
 };
 use serde_json::json;
 
-use super::fronts::FRONTS;
+use super::{
+    figures::{ACHROMAT, DIRECT},
+    fronts::{FRONTS, Front},
+};
 
 /// The collection that requests are about.
 const NAME: &str = "bench";
@@ -30,7 +33,7 @@ pub(super) struct Peer {
 /// All that is compared, as long as this is held.
 pub(super) struct Peers {
     pub(super) all: Vec<Peer>,
-    _cluster: Cluster,
+    pub(super) cluster: Cluster,
     _alone: Chroma,
     _fronts: Vec<Ends>,
 }
@@ -44,10 +47,10 @@ pub(super) fn embedding(number: usize) -> Vec<f64> {
     (0..DIMENSIONS).map(part).collect()
 }
 
-/// Makes the collection; returns the path of its records.
-fn fill(api: &Api) -> String {
-    let id = api.create(NAME);
-    for from in (0..RECORDS).step_by(100) {
+/// Makes a collection with some records; returns the path of them.
+pub(super) fn fill(api: &Api, name: &str, records: usize) -> String {
+    let id = api.create(name);
+    for from in (0..records).step_by(100) {
         let numbers = from..from + 100;
         let ids: Vec<_> = numbers.clone().map(|n| format!("r{n}")).collect();
         let embeddings: Vec<_> = numbers.map(embedding).collect();
@@ -61,38 +64,39 @@ impl Peers {
     /// Starts them: a Chroma server by itself, and behind plain reverse proxies; and two
     /// others behind Achromat, which have the same records.
     pub(super) fn start() -> Self {
+        Self::with(&FRONTS)
+    }
+
+    /// The same without other proxies: a Chroma server by itself, and two others behind Achromat.
+    pub(super) fn pair() -> Self {
+        Self::with(&[])
+    }
+
+    fn with(fronts: &[Front]) -> Self {
         let cluster = Cluster::with(2, &["--log-level=warn"]);
         let alone = Chroma::start(&cluster.folder().join("alone"));
-        let records = fill(&alone.api());
-        let mut all = vec![Peer {
-            name: "direct",
-            port: alone.port,
+        let plain = |name, port, records: &String| Peer {
+            name,
+            port,
             records: records.clone(),
-        }];
-        let mut fronts = Vec::new();
-        for front in &FRONTS {
-            let port = free_port();
-            let Some(front_ends) = front.start(cluster.folder(), port, alone.port) else {
-                continue;
-            };
-            fronts.push(front_ends);
-            all.push(Peer {
-                name: front.name,
-                port,
-                records: records.clone(),
-            });
+        };
+        let records = fill(&alone.api(), NAME, RECORDS);
+        let mut all = vec![plain(DIRECT, alone.port, &records)];
+        let mut ends = Vec::new();
+        for front in fronts {
+            if let Some((port, front_ends)) = front.start(cluster.folder(), alone.port) {
+                ends.push(front_ends);
+                all.push(plain(front.name, port, &records));
+            }
         }
-        all.push(Peer {
-            name: "achromat",
-            port: cluster.proxy.port,
-            records: fill(&cluster.api()),
-        });
+        let records = fill(&cluster.api(), NAME, RECORDS);
+        all.push(plain(ACHROMAT, cluster.proxy.port, &records));
         cluster.settle();
         Self {
             all,
-            _cluster: cluster,
+            cluster,
             _alone: alone,
-            _fronts: fronts,
+            _fronts: ends,
         }
     }
 }

@@ -1,0 +1,68 @@
+//! The requests that the benchmarks send, as bytes.
+
+use serde_json::{Value, json};
+
+use super::peers::{Peer, RECORDS, embedding};
+
+/// Ids that upserts go through: the collection stops growing.
+const WRITTEN: usize = 5000;
+
+/// A request to the records of the peer's collection.
+pub(super) fn post(peer: &Peer, act: &str, body: &Value) -> Vec<u8> {
+    with_headers(&peer.records, act, "", body)
+}
+
+/// The same at any path of records, with further header lines.
+pub(super) fn with_headers(records: &str, act: &str, headers: &str, body: &Value) -> Vec<u8> {
+    let body = body.to_string();
+    format!(
+        "POST {records}/{act} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n{headers}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+/// One of the records that were there from the start, without its embedding.
+pub(super) fn get(peer: &Peer, number: usize) -> Vec<u8> {
+    let body =
+        json!({ "ids": [format!("r{}", number % RECORDS)], "include": ["metadatas", "documents"] });
+    post(peer, "get", &body)
+}
+
+/// The ten nearest.
+pub(super) fn query(peer: &Peer, number: usize) -> Vec<u8> {
+    let body = json!({ "query_embeddings": [embedding(number)], "n_results": 10 });
+    post(peer, "query", &body)
+}
+
+fn upsert(peer: &Peer, number: usize, count: usize) -> Vec<u8> {
+    let numbers = (0..count).map(|at| number * count + at);
+    let ids: Vec<_> = numbers
+        .clone()
+        .map(|n| format!("w{}", n % WRITTEN))
+        .collect();
+    let embeddings: Vec<_> = numbers.map(embedding).collect();
+    let body = json!({ "ids": ids, "embeddings": embeddings });
+    post(peer, "upsert", &body)
+}
+
+pub(super) fn upsert_one(peer: &Peer, number: usize) -> Vec<u8> {
+    upsert(peer, number, 1)
+}
+
+pub(super) fn upsert_ten(peer: &Peer, number: usize) -> Vec<u8> {
+    upsert(peer, number, 10)
+}
+
+pub(super) fn upsert_hundred(peer: &Peer, number: usize) -> Vec<u8> {
+    upsert(peer, number, 100)
+}
+
+/// Nine reads to one write.
+pub(super) fn mixed(peer: &Peer, number: usize) -> Vec<u8> {
+    if number % 10 == 9 {
+        upsert_one(peer, number / 10)
+    } else {
+        get(peer, number)
+    }
+}

@@ -1,0 +1,317 @@
+//! `bench scale`: whether a request costs more when there are many collections, or when the log has
+//! become long, beside a Chroma server itself that has the same.
+//!
+//! Entries leave the log when every instance has done them; their keys and the catalog stay. So what
+//! the second part shows is what a long life leaves behind, not a log that is owed.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use achromat_tests::api::Api;
+use anyhow::Context as _;
+use clap::{Arg, ArgMatches, Command, value_parser};
+use serde::Serialize;
+use serde_json::json;
+
+use super::{
+    figures::{count, json_flag, quantile, sorted, svg_flag, value, write_json, write_svg},
+    load::{self, Client, Profile, Round, profile},
+    peers::{Peer, Peers},
+    plot::Lines,
+    requests::{get, upsert_one},
+};
+
+/// Who create collections, and who write entries.
+const CREATORS: usize = 8;
+const WRITERS: usize = 32;
+
+pub(super) fn command() -> Command {
+    Command::new("scale")
+        .about("What a request costs with many collections, and after many writes")
+        .arg(
+            Arg::new("collections")
+                .long("collections")
+                .default_value("1000")
+                .value_parser(value_parser!(usize))
+                .help("Up to how many collections: in steps of ten times, from 10"),
+        )
+        .arg(
+            Arg::new("entries")
+                .long("entries")
+                .default_value("20000")
+                .value_parser(value_parser!(usize))
+                .help("Up to how many writes: in steps of ten times, from 1,000"),
+        )
+        .arg(
+            Arg::new("rounds")
+                .long("rounds")
+                .default_value("5")
+                .value_parser(value_parser!(u32).range(1..))
+                .help("How often each is measured at each step, in turn"),
+        )
+        .arg(
+            Arg::new("seconds")
+                .long("seconds")
+                .default_value("1")
+                .value_parser(value_parser!(u64).range(1..))
+                .help("How long each time"),
+        )
+        .arg(json_flag())
+        .arg(svg_flag())
+}
+
+const PROFILES: [Profile; 2] = [
+    profile("get one by id", 1, get),
+    profile("upsert one", 1, upsert_one),
+];
+
+/// One measured step.
+#[derive(Serialize)]
+struct Step {
+    of: &'static str,
+    count: usize,
+    profile: &'static str,
+    /// Chroma's own, and Achromat's.
+    p50_us: [f64; 2],
+    p99_us: [f64; 2],
+    /// Achromat's over Chroma's: the median of the rounds' ratios, and of all rounds.
+    p50_ratio: f64,
+    p99_ratio: f64,
+}
+
+/// The steps up to a bound: each ten times the last, and the bound itself.
+fn steps(first: usize, most: usize) -> Vec<usize> {
+    let tenfold = std::iter::successors(Some(first), |step| step.checked_mul(10));
+    let mut steps: Vec<_> = tenfold.take_while(|step| *step < most).collect();
+    steps.extend((most > 0).then_some(most));
+    steps
+}
+
+/// Does the work with these numbers by many at once; returns how long that took, in seconds.
+fn by_many<S: Send>(
+    workers: usize,
+    numbers: std::ops::Range<usize>,
+    start: impl Fn() -> anyhow::Result<S> + Sync,
+    work: impl Fn(&mut S, usize) -> anyhow::Result<()> + Sync,
+) -> anyhow::Result<f64> {
+    let next = AtomicUsize::new(numbers.start);
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        let worker = || -> anyhow::Result<()> {
+            let mut state = start()?;
+            while let Some(number) = Some(next.fetch_add(1, Relaxed)).filter(|n| *n < numbers.end) {
+                work(&mut state, number)?;
+            }
+            Ok(())
+        };
+        let working: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
+        for thread in working {
+            thread.join().ok().context("a worker panicked")??;
+        }
+        Ok(begun.elapsed().as_secs_f64())
+    })
+}
+
+/// Creates collections; returns the seconds.
+fn create(port: u16, numbers: std::ops::Range<usize>) -> anyhow::Result<f64> {
+    by_many(
+        CREATORS,
+        numbers,
+        || Ok(Api::at(port)),
+        |api, number| {
+            let body = json!({ "name": format!("c{number}") });
+            let answer = api.try_call("POST", "$D/collections", &body)?;
+            anyhow::ensure!(answer.status == 200, "a collection is answered {answer:?}");
+            Ok(())
+        },
+    )
+}
+
+/// Writes single records; returns the seconds.
+fn write(peer: &Peer, numbers: std::ops::Range<usize>) -> anyhow::Result<f64> {
+    by_many(
+        WRITERS,
+        numbers,
+        || Client::connect(peer.port),
+        |client, number| client.ask(&upsert_one(peer, number)),
+    )
+}
+
+/// How requests are measured.
+struct Measure {
+    rounds: u32,
+    span: Duration,
+}
+
+impl Measure {
+    /// Measures at one step, and prints it.
+    fn step(&self, peers: &Peers, of: &'static str, count: usize) -> anyhow::Result<Vec<Step>> {
+        let mut steps = Vec::new();
+        for profile in &PROFILES {
+            let mut found = [Vec::new(), Vec::new()];
+            for _ in 0..self.rounds {
+                for (peer, found) in peers.all.iter().zip(&mut found) {
+                    found.push(load::closed(peer, profile, self.span)?);
+                }
+            }
+            let step = Step::of(of, count, profile.name, &found);
+            step.print();
+            steps.push(step);
+        }
+        Ok(steps)
+    }
+}
+
+impl Step {
+    fn of(of: &'static str, count: usize, profile: &'static str, found: &[Vec<Round>; 2]) -> Self {
+        let at = |share| {
+            found.each_ref().map(|rounds| {
+                let times = rounds.iter().flat_map(|round| &round.times_us);
+                quantile(&sorted(times.copied().collect()), share)
+            })
+        };
+        let [direct, achromat] = found;
+        let ratios = direct.iter().zip(achromat).map(|(direct, achromat)| {
+            quantile(&achromat.times_us, 0.5) / quantile(&direct.times_us, 0.5)
+        });
+        let (p50_us, p99_us) = (at(0.5), at(0.99));
+        Self {
+            of,
+            count,
+            profile,
+            p50_us,
+            p99_us,
+            p50_ratio: quantile(&sorted(ratios.collect()), 0.5),
+            p99_ratio: p99_us[1] / p99_us[0],
+        }
+    }
+
+    fn print_head() {
+        println!(
+            "{:<20} {:<14} {:>28}  {:>28}",
+            "", "", "p50 us: direct, achromat, ratio", "p99 us: direct, achromat, ratio"
+        );
+    }
+
+    fn print(&self) {
+        println!(
+            "{:>8} {:<11} {:<14} {:>10.0} {:>10.0} {:>8.3}   {:>11.0} {:>10.0} {:>8.3}",
+            self.count,
+            self.of,
+            self.profile,
+            self.p50_us[0],
+            self.p50_us[1],
+            self.p50_ratio,
+            self.p99_us[0],
+            self.p99_us[1],
+            self.p99_ratio,
+        );
+    }
+}
+
+/// Ever more collections.
+fn collections(measure: &Measure, most: usize) -> anyhow::Result<Vec<Step>> {
+    let peers = Peers::pair();
+    let (mut all, mut there) = (Vec::new(), 0);
+    for step in steps(10, most) {
+        for peer in &peers.all {
+            let seconds = create(peer.port, there..step)?;
+            let each = seconds * 1e3 / count(step - there).max(1.0);
+            println!(
+                "{}: {} collections made, {each:.1} ms each by {CREATORS} at once",
+                peer.name,
+                step - there
+            );
+        }
+        there = step;
+        peers.cluster.wait_nothing_owed(Duration::from_mins(10));
+        all.extend(measure.step(&peers, "collections", step)?);
+        println!(
+            "achromat's memory: {} KiB",
+            peers.cluster.proxy.resident_kb()
+        );
+    }
+    Ok(all)
+}
+
+/// Ever more entries.
+fn entries(measure: &Measure, most: usize) -> anyhow::Result<Vec<Step>> {
+    let peers = Peers::pair();
+    let (mut all, mut there) = (Vec::new(), 0);
+    for step in steps(1000, most) {
+        for peer in &peers.all {
+            let seconds = write(peer, there..step)?;
+            let rate = count(step - there) / seconds;
+            println!(
+                "{}: {} records written by {WRITERS} at once, {rate:.0} in a second",
+                peer.name,
+                step - there
+            );
+        }
+        there = step;
+        peers.cluster.wait_nothing_owed(Duration::from_mins(10));
+        all.extend(measure.step(&peers, "entries", step)?);
+        println!(
+            "achromat's memory: {} KiB",
+            peers.cluster.proxy.resident_kb()
+        );
+    }
+    Ok(all)
+}
+
+pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
+    let measure = Measure {
+        rounds: value(matches, "rounds")?,
+        span: Duration::from_secs(value(matches, "seconds")?),
+    };
+    println!("requests are about one collection, the others are only there");
+    Step::print_head();
+    let mut all = collections(&measure, value(matches, "collections")?)?;
+    all.extend(entries(&measure, value(matches, "entries")?)?);
+    write_svg(matches, || draw(&all))?;
+    write_json(matches, &all)
+}
+
+/// A value of one step.
+type Figure = fn(&Step) -> f64;
+
+/// Draws the ratios, the collections' beside the entries'.
+fn draw(all: &[Step]) -> String {
+    let mut labels: Vec<String> = Vec::new();
+    let kinds: [(&str, &str, Figure); 4] = [
+        ("get, median", PROFILES[0].name, |step| step.p50_ratio),
+        ("get, p99", PROFILES[0].name, |step| step.p99_ratio),
+        ("upsert, median", PROFILES[1].name, |step| step.p50_ratio),
+        ("upsert, p99", PROFILES[1].name, |step| step.p99_ratio),
+    ];
+    let mut lines = kinds.map(|(name, ..)| (name.to_owned(), Vec::new()));
+    let mut last = None;
+    for step in all {
+        let label = format!("{} {}", step.count, step.of);
+        if last.is_some_and(|of| of != step.of) {
+            labels.push(String::new());
+            lines
+                .iter_mut()
+                .for_each(|(_, values)| values.push(f64::NAN));
+        }
+        last = Some(step.of);
+        if labels.last() != Some(&label) {
+            labels.push(label);
+        }
+        for ((_, values), (_, profile, figure)) in lines.iter_mut().zip(&kinds) {
+            if *profile == step.profile {
+                values.push(figure(step));
+            }
+        }
+    }
+    Lines {
+        title: "What requests cost with many collections, and after many writes",
+        axis: "time, to that of the server itself",
+        steps: &labels,
+        lines: &lines,
+    }
+    .draw()
+}

@@ -1,0 +1,326 @@
+//! `bench storm`: two hundred clients at once, and what is left when they have gone. An honest
+//! answer under such a load is a success, or a 503 that says when to come back; nobody waits for
+//! that here, each client goes on at once.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use achromat_tests::{cluster::Cluster, wait::eventually};
+use anyhow::Context as _;
+use clap::{Arg, ArgMatches, Command, value_parser};
+use serde::Serialize;
+
+use super::{
+    figures::{ACHROMAT, count, json_flag, quantile, sorted, value, write_json},
+    load::{Client, header},
+    peers::{Peer, fill},
+    requests::{get, upsert_one},
+};
+
+/// Records of each collection before the storm.
+const RECORDS: usize = 1000;
+
+/// Requests whose median is the latency of a lone one.
+const LONE: usize = 50;
+
+/// The same after the storm, where it must be seen soon.
+const LONE_AFTER: usize = 10;
+
+/// For everything to be as it was.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// Answers of each kind that are told.
+const EXAMPLES: usize = 3;
+
+pub(super) fn command() -> Command {
+    let number = |name: &'static str, default: &'static str, help: &'static str| {
+        Arg::new(name)
+            .long(name)
+            .default_value(default)
+            .value_parser(value_parser!(u32).range(1..))
+            .help(help)
+    };
+    Command::new("storm")
+        .about("Very many clients at once, what they are told, and how soon it is over when they have gone")
+        .arg(number("seconds", "20", "How long it lasts"))
+        .arg(number("clients", "200", "How many at once"))
+        .arg(number("collections", "8", "How many collections they use"))
+        .arg(number("reads", "70", "How many of a hundred requests are reads").value_parser(value_parser!(u32).range(0..=100)))
+        .arg(json_flag())
+}
+
+/// What came of the requests of one kind.
+#[derive(Default, Serialize)]
+struct Tally {
+    successes: usize,
+    /// 503 with `Retry-After`.
+    come_back: usize,
+    /// By status, or by what became of the connection.
+    others: BTreeMap<String, usize>,
+    examples: Vec<String>,
+    #[serde(skip)]
+    times_ms: Vec<f64>,
+}
+
+impl Tally {
+    /// Counts one answer.
+    fn count(&mut self, answer: anyhow::Result<(u16, Vec<u8>)>, took: Duration) {
+        let (what, example) = match answer {
+            Ok((200..=299, _)) => {
+                self.successes += 1;
+                self.times_ms.push(took.as_secs_f64() * 1e3);
+                return;
+            }
+            Ok((503, bytes)) if header(&bytes, b"retry-after").is_some() => {
+                self.come_back += 1;
+                return;
+            }
+            Ok((status, bytes)) => {
+                let text = String::from_utf8_lossy(&bytes);
+                let body = text.split("\r\n\r\n").nth(1).unwrap_or_default();
+                (status.to_string(), format!("{status} {body:.300}"))
+            }
+            Err(error) => ("no answer".to_owned(), format!("{error:#}")),
+        };
+        *self.others.entry(what).or_default() += 1;
+        if self.examples.len() < EXAMPLES {
+            self.examples.push(example);
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.successes += other.successes;
+        self.come_back += other.come_back;
+        for (what, number) in other.others {
+            *self.others.entry(what).or_default() += number;
+        }
+        self.times_ms.extend(other.times_ms);
+        let room = EXAMPLES.saturating_sub(self.examples.len());
+        self.examples.extend(other.examples.into_iter().take(room));
+    }
+
+    fn print(&self, what: &str, spent: f64) {
+        let times = sorted(self.times_ms.clone());
+        println!(
+            "{what}: {} successes ({:.0}/s), p50 {:.0} ms, p99 {:.0} ms, at most {:.0} ms; {} told to come back",
+            self.successes,
+            count(self.successes) / spent,
+            quantile(&times, 0.5),
+            quantile(&times, 0.99),
+            quantile(&times, 1.0),
+            self.come_back
+        );
+        for (other, number) in &self.others {
+            println!("{what}: {number} times {other}");
+        }
+        for example in &self.examples {
+            println!("  for example: {example}");
+        }
+    }
+}
+
+/// Reads, and writes.
+type Kinds = [Tally; 2];
+
+/// One of the clients: it asks as fast as it is answered, until the end.
+fn client(peers: &[Peer], number: usize, reads: usize, is_over: &AtomicBool) -> Kinds {
+    let mut kinds = Kinds::default();
+    let mut connection = None;
+    let mut turn = number * 7919;
+    while !is_over.load(Relaxed) {
+        turn += 1;
+        let peer = &peers[turn % peers.len()];
+        // Spread evenly, and differently for each client.
+        let is_read = turn.wrapping_mul(37) % 100 < reads;
+        let request = if is_read {
+            get(peer, turn)
+        } else {
+            upsert_one(peer, turn)
+        };
+        let begun = Instant::now();
+        let answer = ask(&mut connection, peer.port, &request);
+        if answer.is_err() {
+            connection = None;
+        }
+        kinds[usize::from(!is_read)].count(answer, begun.elapsed());
+    }
+    kinds
+}
+
+fn ask(
+    connection: &mut Option<Client>,
+    port: u16,
+    request: &[u8],
+) -> anyhow::Result<(u16, Vec<u8>)> {
+    if connection.is_none() {
+        *connection = Some(Client::connect(port).context("connecting")?);
+    }
+    let client = connection.as_mut().context("there is one")?;
+    client.ask_whole(request)
+}
+
+/// The median of a few lone requests, in microseconds.
+fn lone(peer: &Peer, request: fn(&Peer, usize) -> Vec<u8>, times: usize) -> anyhow::Result<f64> {
+    let mut client = Client::connect(peer.port)?;
+    let mut took = Vec::new();
+    for number in 0..times {
+        let request = request(peer, number);
+        let begun = Instant::now();
+        client.ask(&request)?;
+        took.push(begun.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(quantile(&sorted(took), 0.5))
+}
+
+/// What was found.
+#[derive(Serialize)]
+struct Figures {
+    clients: usize,
+    seconds: f64,
+    reads: Tally,
+    writes: Tally,
+    memory_before_kb: u64,
+    memory_most_kb: u64,
+    memory_after_kb: u64,
+    /// Of a lone get and a lone upsert, before.
+    lone_us: [f64; 2],
+    /// Until they were within twice that again.
+    lone_again_ms: [f64; 2],
+    /// Until nothing was owed any more.
+    settled_ms: f64,
+}
+
+/// The storm itself; returns what the clients were told, for how long, and the most memory.
+fn storm(
+    cluster: &Cluster,
+    peers: &[Peer],
+    clients: usize,
+    reads: usize,
+    span: Duration,
+) -> anyhow::Result<(Kinds, f64, u64)> {
+    let is_over = AtomicBool::new(false);
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        let working: Vec<_> = (0..clients)
+            .map(|number| {
+                scope.spawn({
+                    let is_over = &is_over;
+                    move || client(peers, number, reads, is_over)
+                })
+            })
+            .collect();
+        let mut memory_most_kb = 0;
+        while begun.elapsed() < span {
+            memory_most_kb = memory_most_kb.max(cluster.proxy.resident_kb());
+            thread::sleep(Duration::from_millis(50));
+        }
+        is_over.store(true, Relaxed);
+        let mut all = Kinds::default();
+        for thread in working {
+            let kinds = thread.join().ok().context("a client panicked")?;
+            all.iter_mut()
+                .zip(kinds)
+                .for_each(|(all, one)| all.add(one));
+        }
+        Ok((all, begun.elapsed().as_secs_f64(), memory_most_kb))
+    })
+}
+
+const LONELY: [fn(&Peer, usize) -> Vec<u8>; 2] = [get, upsert_one];
+
+/// Waits until lone requests take at most twice as long as they did; returns how long that was.
+fn recover(peer: &Peer, before: [f64; 2]) -> [f64; 2] {
+    let begun = Instant::now();
+    let mut again = [None; 2];
+    eventually("lone requests are as fast as before", PATIENCE, || {
+        for ((request, before), again) in LONELY.into_iter().zip(before).zip(&mut again) {
+            if again.is_none() {
+                match lone(peer, request, LONE_AFTER) {
+                    Ok(now) if now <= 2.0 * before => {
+                        *again = Some(begun.elapsed().as_secs_f64() * 1e3);
+                    }
+                    Ok(now) => return Err(format!("{now:.0} us, and {before:.0} us before")),
+                    Err(error) => return Err(format!("{error:#}")),
+                }
+            }
+        }
+        Ok(())
+    });
+    again.map(Option::unwrap_or_default)
+}
+
+/// Waits until nothing is owed; returns how long since a moment that was, in milliseconds.
+fn settled(cluster: &Cluster, since: Instant) -> f64 {
+    cluster.wait_nothing_owed(PATIENCE);
+    since.elapsed().as_secs_f64() * 1e3
+}
+
+pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
+    let number =
+        |name| -> anyhow::Result<usize> { Ok(usize::try_from(value::<u32>(matches, name)?)?) };
+    let (clients, reads) = (number("clients")?, number("reads")?);
+    let span = Duration::from_secs(value::<u32>(matches, "seconds")?.into());
+    let cluster = Cluster::with(2, &["--log-level=warn"]);
+    let peers: Vec<_> = (0..number("collections")?)
+        .map(|number| Peer {
+            name: ACHROMAT,
+            port: cluster.proxy.port,
+            records: fill(&cluster.api(), &format!("storm-{number}"), RECORDS),
+        })
+        .collect();
+    cluster.settle();
+    let mut lone_us = [0.0; 2];
+    for (request, lone_us) in LONELY.into_iter().zip(&mut lone_us) {
+        *lone_us = lone(&peers[0], request, LONE)?;
+    }
+    let memory_before_kb = cluster.proxy.resident_kb();
+    let ([reads, writes], seconds, memory_most_kb) = storm(&cluster, &peers, clients, reads, span)?;
+    let over = Instant::now();
+    let (settled_ms, lone_again_ms) = thread::scope(|scope| {
+        let settling = scope.spawn(|| settled(&cluster, over));
+        let again = recover(&peers[0], lone_us);
+        (settling.join(), again)
+    });
+    let figures = Figures {
+        clients,
+        seconds,
+        reads,
+        writes,
+        memory_before_kb,
+        memory_most_kb,
+        memory_after_kb: cluster.proxy.resident_kb(),
+        lone_us,
+        lone_again_ms,
+        settled_ms: settled_ms.ok().context("it never settled")?,
+    };
+    figures.print();
+    cluster.settle();
+    println!("both instances hold the same");
+    write_json(matches, &figures)
+}
+
+impl Figures {
+    fn print(&self) {
+        println!("{} clients for {:.1} s", self.clients, self.seconds);
+        self.reads.print("reads", self.seconds);
+        self.writes.print("writes", self.seconds);
+        println!(
+            "memory: {} KiB before, {} KiB at most, {} KiB after",
+            self.memory_before_kb, self.memory_most_kb, self.memory_after_kb
+        );
+        let all = ["get", "upsert"]
+            .iter()
+            .zip(self.lone_us)
+            .zip(self.lone_again_ms);
+        for ((what, before), again) in all {
+            println!(
+                "a lone {what}: {before:.0} us before; within twice that {again:.0} ms after the end"
+            );
+        }
+        println!("nothing was owed {:.0} ms after the end", self.settled_ms);
+    }
+}
