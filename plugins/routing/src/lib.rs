@@ -165,6 +165,11 @@ fn is_replicas_turn(ratio: f64, number: u64) -> bool {
     ((turn + 1.0) * ratio).floor() > (turn * ratio).floor()
 }
 
+/// It is asked for each request, and does nothing but take and give back small pieces.
+#[cfg(target_arch = "wasm32")]
+#[global_allocator]
+static ALLOCATOR: achromat_plugin::Allocator = achromat_plugin::Allocator::new();
+
 achromat_plugin::routing!(DefaultRouting);
 
 #[cfg(test)]

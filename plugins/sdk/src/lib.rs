@@ -38,6 +38,7 @@
 //!
 //! What the types mean is written where they come from, in `wit/`.
 
+mod allocator;
 pub mod bindings;
 mod exports;
 pub mod host;
@@ -46,6 +47,7 @@ pub mod testing;
 mod traits;
 
 pub use self::{
+    allocator::Allocator,
     bindings::{
         guard::exports::achromat::policy::guard_policy::{Deed, Permission, Question, Records},
         routing::{

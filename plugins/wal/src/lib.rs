@@ -203,6 +203,11 @@ fn is_of_records(action: Action) -> bool {
     )
 }
 
+/// It is asked for each request, and does nothing but take and give back small pieces.
+#[cfg(target_arch = "wasm32")]
+#[global_allocator]
+static ALLOCATOR: achromat_plugin::Allocator = achromat_plugin::Allocator::new();
+
 achromat_plugin::wal_eligibility!(DefaultWal);
 
 #[cfg(test)]
