@@ -1,6 +1,6 @@
 //! `bench lag`: how long after its answer a write can be read from every instance, asked directly.
 //! The writes come by a schedule; one reader for each instance asks it again and again from the
-//! moment of the answer, so a time includes up to two exchanges with Chroma.
+//! moment of the answer, so a time includes up to two exchanges with Chroma and a short pause.
 
 use std::{
     sync::mpsc::{self, Receiver, Sender},
@@ -27,6 +27,9 @@ use super::{
 
 /// For one write to be readable.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at an instance: it is to be looked at, not to be kept busy.
+const PAUSE: Duration = Duration::from_micros(500);
 
 /// The name of the collection.
 const NAME: &str = "lag";
@@ -115,6 +118,7 @@ fn read(instance: &Chroma, records: &str, written: &Receiver<Written>) -> anyhow
             }
             let is_late = answered.elapsed() > PATIENCE;
             anyhow::ensure!(!is_late, "{id} was never there at {}", instance.url());
+            thread::sleep(PAUSE);
         }
         times.push(answered.elapsed().as_secs_f64());
     }

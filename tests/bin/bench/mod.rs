@@ -6,6 +6,7 @@ mod catchup;
 mod decision;
 mod figures;
 mod fronts;
+mod instructions;
 mod lag;
 mod load;
 mod peers;
@@ -36,6 +37,7 @@ pub(crate) fn command() -> Command {
         .subcommand(storm::command())
         .subcommand(lag::command())
         .subcommand(catchup::command())
+        .subcommand(instructions::command())
         .subcommand(upstream::command())
         .subcommand(bare::command())
 }
@@ -49,6 +51,7 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
         Some(("storm", matches)) => storm::run(matches),
         Some(("lag", matches)) => lag::run(matches),
         Some(("catch-up", matches)) => catchup::run(matches),
+        Some(("instructions", matches)) => instructions::run(matches),
         Some(("upstream", matches)) => upstream::run(matches),
         Some(("bare", matches)) => bare::run(matches),
         _ => return ExitCode::from(2),

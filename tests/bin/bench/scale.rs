@@ -122,7 +122,7 @@ fn create(port: u16, numbers: std::ops::Range<usize>) -> anyhow::Result<f64> {
         numbers,
         || Ok(Api::at(port)),
         |api, number| {
-            let body = json!({ "name": format!("c{number}") });
+            let body = json!({ "name": format!("many-{number}") });
             let answer = api.try_call("POST", "$D/collections", &body)?;
             anyhow::ensure!(answer.status == 200, "a collection is answered {answer:?}");
             Ok(())
