@@ -18,8 +18,8 @@ const PAGE: usize = 64 * 1024;
 /// The smallest piece: room for the list's link, and what the canonical ABI aligns to at most.
 const PIECE_MIN: usize = 16;
 
-/// One list for each power of two.
-const SIZES: usize = size_of::<usize>() * 8;
+/// One list for each power of two that an address can have.
+const SIZES: usize = 64;
 
 /// A piece that is not in use: where the next one of its size is.
 struct Free(Option<NonNull<Self>>);

@@ -10,7 +10,7 @@ use achromat_core::durable::Write;
 /// Counters of one writer.
 #[derive(Debug, Default)]
 pub struct Flushes {
-    flushes: AtomicU64,
+    groups: AtomicU64,
     entries: AtomicU64,
     others: AtomicU64,
     micros: AtomicU64,
@@ -34,7 +34,7 @@ impl Flushes {
         let is_entry = |write: &&Write| matches!(write, Write::Append(_));
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let entries = group.iter().filter(is_entry).count();
-        self.flushes.fetch_add(1, Relaxed);
+        self.groups.fetch_add(1, Relaxed);
         self.entries.fetch_add(number(entries), Relaxed);
         let others = group.len().saturating_sub(entries);
         self.others.fetch_add(number(others), Relaxed);
@@ -45,7 +45,7 @@ impl Flushes {
     /// The counters now.
     pub fn figures(&self) -> FlushFigures {
         FlushFigures {
-            flushes: self.flushes.load(Relaxed),
+            flushes: self.groups.load(Relaxed),
             entries: self.entries.load(Relaxed),
             others: self.others.load(Relaxed),
             took: Duration::from_micros(self.micros.load(Relaxed)),

@@ -64,9 +64,9 @@ struct Written {
 /// A median, a high value and the highest, in milliseconds.
 #[derive(Serialize)]
 struct Times {
-    p50_ms: f64,
-    p99_ms: f64,
-    most_ms: f64,
+    p50: f64,
+    p99: f64,
+    most: f64,
 }
 
 impl Times {
@@ -74,16 +74,16 @@ impl Times {
         let seconds = sorted(seconds);
         let at = |share| quantile(&seconds, share) * 1e3;
         Self {
-            p50_ms: at(0.5),
-            p99_ms: at(0.99),
-            most_ms: at(1.0),
+            p50: at(0.5),
+            p99: at(0.99),
+            most: at(1.0),
         }
     }
 
     fn print(&self, what: &str) {
         println!(
             "{what:<44} p50 {:>8.2} ms   p99 {:>8.2} ms   at most {:>8.2} ms",
-            self.p50_ms, self.p99_ms, self.most_ms
+            self.p50, self.p99, self.most
         );
     }
 }

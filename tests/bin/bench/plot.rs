@@ -27,7 +27,7 @@ pub(super) struct Lines<'a> {
     /// What stands below the axis, at each step.
     pub(super) steps: &'a [String],
     /// The values of each line, as many as there are steps; one that is not a number interrupts it.
-    pub(super) lines: &'a [(String, Vec<f64>)],
+    pub(super) series: &'a [(String, Vec<f64>)],
 }
 
 /// Eight that are told apart on white, also by most who are colour-blind.
@@ -202,8 +202,8 @@ impl Group {
 impl Lines<'_> {
     /// The whole file.
     pub(super) fn draw(&self) -> String {
-        let names: Vec<&str> = self.lines.iter().map(|(name, _)| name.as_str()).collect();
-        let values = self.lines.iter().flat_map(|(_, values)| values);
+        let names: Vec<&str> = self.series.iter().map(|(name, _)| name.as_str()).collect();
+        let values = self.series.iter().flat_map(|(_, values)| values);
         let most = values
             .copied()
             .filter(|v| v.is_finite())
@@ -214,7 +214,7 @@ impl Lines<'_> {
         for (at, step) in self.steps.iter().enumerate() {
             canvas.label(x(at), TOP + PLOT_HEIGHT + 18.0, "middle", 12, step);
         }
-        for (place, (_, values)) in self.lines.iter().enumerate() {
+        for (place, (_, values)) in self.series.iter().enumerate() {
             let points = values.iter().enumerate().map(|(at, value)| {
                 let is_there = value.is_finite();
                 is_there.then(|| (x(at), canvas.height(*value)))

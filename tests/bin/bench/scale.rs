@@ -293,9 +293,9 @@ fn draw(all: &[Step]) -> String {
         let label = format!("{} {}", step.count, step.of);
         if last.is_some_and(|of| of != step.of) {
             labels.push(String::new());
-            lines
-                .iter_mut()
-                .for_each(|(_, values)| values.push(f64::NAN));
+            for (_, values) in &mut lines {
+                values.push(f64::NAN);
+            }
         }
         last = Some(step.of);
         if labels.last() != Some(&label) {
@@ -311,7 +311,7 @@ fn draw(all: &[Step]) -> String {
         title: "What requests cost with many collections, and after many writes",
         axis: "time, to that of the server itself",
         steps: &labels,
-        lines: &lines,
+        series: &lines,
     }
     .draw()
 }
