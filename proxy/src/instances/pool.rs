@@ -68,3 +68,88 @@ impl Pool {
         self.0.lock().clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pingora_core::protocols::l4::stream::Stream as Socket;
+    use tokio::{
+        io::AsyncWriteExt as _,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    /// A connection, and the server's end of it.
+    async fn connection(listener: &TcpListener) -> (Stream, TcpStream) {
+        let address = listener.local_addr().unwrap();
+        let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (Box::new(Socket::from(client.unwrap())), server.unwrap().0)
+    }
+
+    /// Waits until what the server did is known on a connection that nobody reads.
+    async fn until_none(mut take: impl FnMut() -> Option<Stream>, mut put: impl FnMut(Stream)) {
+        let gone = async {
+            while let Some(stream) = take() {
+                put(stream);
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), gone)
+            .await
+            .expect("it is noticed");
+    }
+
+    /// The last one in is the first one out, as long as it is fresh.
+    #[tokio::test]
+    async fn what_was_put_is_taken() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pool = Pool::default();
+        let (first, _server) = connection(&listener).await;
+        let (second, _other) = connection(&listener).await;
+        let last = second.id();
+        pool.put(first, LONG);
+        pool.put(second, LONG);
+        assert_eq!(pool.take(LONG).unwrap().id(), last);
+        assert!(pool.take(Duration::ZERO).is_none());
+        assert!(pool.take(LONG).is_none(), "what is too old is gone");
+    }
+
+    /// A connection that the server has closed, or on which it says what nobody asked, is not handed
+    /// out.
+    #[tokio::test]
+    async fn what_is_dead_is_not_taken() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pool = Pool::default();
+        let take = || pool.take(LONG);
+        let put = |stream| pool.put(stream, LONG);
+        let (closed, server) = connection(&listener).await;
+        put(closed);
+        drop(server);
+        until_none(take, put).await;
+        let (chatty, mut server) = connection(&listener).await;
+        put(chatty);
+        server.write_all(b"HTTP/1.1 408").await.unwrap();
+        until_none(take, put).await;
+    }
+
+    /// What was closed behind our back goes when another one is put back, and so does what is too much.
+    #[tokio::test]
+    async fn it_stays_small() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let pool = Pool::default();
+        for _ in 0..KEPT_MAX + 3 {
+            let (stream, server) = connection(&listener).await;
+            pool.put(stream, LONG);
+            // Open as long as the test runs.
+            std::mem::forget(server);
+        }
+        assert_eq!(pool.0.lock().len(), KEPT_MAX);
+        let (stream, _server) = connection(&listener).await;
+        pool.put(stream, Duration::ZERO);
+        assert_eq!(pool.0.lock().len(), KEPT_MAX);
+        pool.clear();
+        assert!(pool.take(LONG).is_none());
+    }
+}
