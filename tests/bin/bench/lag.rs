@@ -1,6 +1,6 @@
 //! `bench lag`: how long after its answer a write can be read from every instance, asked directly.
 //! The writes come by a schedule; one reader for each instance asks it again and again from the
-//! moment of the answer, so a time includes up to two exchanges with Chroma.
+//! moment of the answer, so a time includes up to two exchanges with Chroma and a short pause.
 
 use std::{
     sync::mpsc::{self, Receiver, Sender},
@@ -27,6 +27,9 @@ use super::{
 
 /// For one write to be readable.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at an instance: it is to be looked at, not to be kept busy.
+const PAUSE: Duration = Duration::from_micros(500);
 
 /// The name of the collection.
 const NAME: &str = "lag";
@@ -60,27 +63,27 @@ struct Written {
 
 /// A median, a high value and the highest, in milliseconds.
 #[derive(Serialize)]
-struct Times {
-    p50_ms: f64,
-    p99_ms: f64,
-    most_ms: f64,
+struct Milliseconds {
+    p50: f64,
+    p99: f64,
+    most: f64,
 }
 
-impl Times {
+impl Milliseconds {
     fn of(seconds: Vec<f64>) -> Self {
         let seconds = sorted(seconds);
         let at = |share| quantile(&seconds, share) * 1e3;
         Self {
-            p50_ms: at(0.5),
-            p99_ms: at(0.99),
-            most_ms: at(1.0),
+            p50: at(0.5),
+            p99: at(0.99),
+            most: at(1.0),
         }
     }
 
     fn print(&self, what: &str) {
         println!(
             "{what:<44} p50 {:>8.2} ms   p99 {:>8.2} ms   at most {:>8.2} ms",
-            self.p50_ms, self.p99_ms, self.most_ms
+            self.p50, self.p99, self.most
         );
     }
 }
@@ -90,11 +93,11 @@ impl Times {
 struct Figures {
     writes: usize,
     /// From the moment at which a write was due to its answer.
-    write: Times,
+    write_ms: Milliseconds,
     /// From the answer to when each instance gave the record, the primary first.
-    instances: Vec<Times>,
+    instances_ms: Vec<Milliseconds>,
     /// The later of them.
-    everywhere: Times,
+    everywhere_ms: Milliseconds,
     /// The greatest age of what was owed, as Achromat tells it itself.
     oldest_pending_most_ms: f64,
 }
@@ -115,6 +118,7 @@ fn read(instance: &Chroma, records: &str, written: &Receiver<Written>) -> anyhow
             }
             let is_late = answered.elapsed() > PATIENCE;
             anyhow::ensure!(!is_late, "{id} was never there at {}", instance.url());
+            thread::sleep(PAUSE);
         }
         times.push(answered.elapsed().as_secs_f64());
     }
@@ -195,9 +199,9 @@ fn measure(cluster: &Cluster, id: &str, rate: u32, seconds: u32) -> anyhow::Resu
         let later = |at: usize| read.iter().map(|times| times[at]).fold(0.0, f64::max);
         Ok(Figures {
             writes: wrote.len(),
-            everywhere: Times::of((0..wrote.len()).map(later).collect()),
-            write: Times::of(wrote),
-            instances: read.into_iter().map(Times::of).collect(),
+            everywhere_ms: Milliseconds::of((0..wrote.len()).map(later).collect()),
+            write_ms: Milliseconds::of(wrote),
+            instances_ms: read.into_iter().map(Milliseconds::of).collect(),
             oldest_pending_most_ms,
         })
     })
@@ -216,15 +220,15 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let figures = measure(&cluster, &id, rate, seconds)?;
     println!("{} single records, {rate} in a second", figures.writes);
     figures
-        .write
+        .write_ms
         .print("a write, from when it was due to its answer");
-    for (instance, times) in ["a", "b"].iter().zip(&figures.instances) {
+    for (instance, times) in ["a", "b"].iter().zip(&figures.instances_ms) {
         times.print(&format!(
             "from the answer until {instance} gives the record"
         ));
     }
     figures
-        .everywhere
+        .everywhere_ms
         .print("from the answer until both give it");
     println!(
         "the oldest that was owed, by /metrics       at most {:.0} ms",
