@@ -60,7 +60,11 @@ fn outsiders_stay_in_their_rooms() {
         ("notify::recommended", &["proxy/src/plugins/"]),
         (
             "use pingora_",
-            &["proxy/src/serve/", "proxy/src/instances/"],
+            &[
+                "proxy/src/serve/",
+                "proxy/src/instances/",
+                "tests/bin/bench/bare.rs",
+            ],
         ),
         ("clap::", &["proxy/src/cli/", "tests/bin/"]),
         (

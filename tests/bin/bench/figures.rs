@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{
     load::{Profile, Round},
     peers::Peer,
-    plot::{Bars, Group},
+    plot::{BarChart, Group},
 };
 
 /// What this share of the values is below.
@@ -205,7 +205,7 @@ pub(super) fn draw(title: &str, axis: &str, lines: &[Line]) -> String {
             group.bars.push((line.peer, line.ratio));
         }
     }
-    Bars {
+    BarChart {
         title,
         axis,
         groups: &groups,

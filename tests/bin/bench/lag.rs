@@ -63,13 +63,13 @@ struct Written {
 
 /// A median, a high value and the highest, in milliseconds.
 #[derive(Serialize)]
-struct Times {
+struct Milliseconds {
     p50: f64,
     p99: f64,
     most: f64,
 }
 
-impl Times {
+impl Milliseconds {
     fn of(seconds: Vec<f64>) -> Self {
         let seconds = sorted(seconds);
         let at = |share| quantile(&seconds, share) * 1e3;
@@ -93,11 +93,11 @@ impl Times {
 struct Figures {
     writes: usize,
     /// From the moment at which a write was due to its answer.
-    write: Times,
+    write_ms: Milliseconds,
     /// From the answer to when each instance gave the record, the primary first.
-    instances: Vec<Times>,
+    instances_ms: Vec<Milliseconds>,
     /// The later of them.
-    everywhere: Times,
+    everywhere_ms: Milliseconds,
     /// The greatest age of what was owed, as Achromat tells it itself.
     oldest_pending_most_ms: f64,
 }
@@ -199,9 +199,9 @@ fn measure(cluster: &Cluster, id: &str, rate: u32, seconds: u32) -> anyhow::Resu
         let later = |at: usize| read.iter().map(|times| times[at]).fold(0.0, f64::max);
         Ok(Figures {
             writes: wrote.len(),
-            everywhere: Times::of((0..wrote.len()).map(later).collect()),
-            write: Times::of(wrote),
-            instances: read.into_iter().map(Times::of).collect(),
+            everywhere_ms: Milliseconds::of((0..wrote.len()).map(later).collect()),
+            write_ms: Milliseconds::of(wrote),
+            instances_ms: read.into_iter().map(Milliseconds::of).collect(),
             oldest_pending_most_ms,
         })
     })
@@ -220,15 +220,15 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let figures = measure(&cluster, &id, rate, seconds)?;
     println!("{} single records, {rate} in a second", figures.writes);
     figures
-        .write
+        .write_ms
         .print("a write, from when it was due to its answer");
-    for (instance, times) in ["a", "b"].iter().zip(&figures.instances) {
+    for (instance, times) in ["a", "b"].iter().zip(&figures.instances_ms) {
         times.print(&format!(
             "from the answer until {instance} gives the record"
         ));
     }
     figures
-        .everywhere
+        .everywhere_ms
         .print("from the answer until both give it");
     println!(
         "the oldest that was owed, by /metrics       at most {:.0} ms",

@@ -1,4 +1,4 @@
-//! Drawings of figures as SVG text: bars in groups, and lines over steps. Nothing but text is made
+//! Drawings of figures as SVG text: bars in groups, and curves over steps. Nothing but text is made
 //! here, and nothing is measured.
 
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::figures::count;
 
 /// Bars side by side in each group, with a line at 1.
-pub(super) struct Bars<'a> {
+pub(super) struct BarChart<'a> {
     pub(super) title: &'a str,
     pub(super) axis: &'a str,
     pub(super) groups: &'a [Group],
@@ -20,14 +20,14 @@ pub(super) struct Group {
     pub(super) bars: Vec<(&'static str, [f64; 3])>,
 }
 
-/// Lines over the same steps, with a line at 1.
-pub(super) struct Lines<'a> {
+/// Curves over the same steps, with a line at 1.
+pub(super) struct LineChart<'a> {
     pub(super) title: &'a str,
     pub(super) axis: &'a str,
     /// What stands below the axis, at each step.
     pub(super) steps: &'a [String],
-    /// The values of each line, as many as there are steps; one that is not a number interrupts it.
-    pub(super) series: &'a [(String, Vec<f64>)],
+    /// The values of each curve, as many as there are steps; one that is not a number interrupts it.
+    pub(super) curves: &'a [(String, Vec<f64>)],
 }
 
 /// Eight that are told apart on white, also by most who are colour-blind.
@@ -49,6 +49,8 @@ const LEGEND_WIDTH: f64 = 150.0;
 /// A drawing under way: white, with a title, a legend and an axis.
 struct Canvas {
     text: String,
+    /// How wide the part within the axes is.
+    width: f64,
     /// The value at the top of the axis.
     most: f64,
 }
@@ -61,10 +63,10 @@ impl Canvas {
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {whole} {height}\" width=\"{whole}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\" fill=\"#222222\">\n<rect width=\"{whole}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
         );
         let (step, most) = scale(most);
-        let mut canvas = Self { text, most };
+        let mut canvas = Self { text, width, most };
         canvas.label(LEFT, 22.0, "start", 16, title);
         canvas.legend(names);
-        canvas.grid(step, width);
+        canvas.grid(step);
         let middle = TOP + PLOT_HEIGHT / 2.0;
         canvas.add(&format!(
             "<text x=\"18\" y=\"{middle}\" text-anchor=\"middle\" transform=\"rotate(-90 18 {middle})\">{}</text>",
@@ -128,26 +130,29 @@ impl Canvas {
         TOP + PLOT_HEIGHT * (1.0 - value.clamp(0.0, self.most) / self.most)
     }
 
-    fn grid(&mut self, step: f64, width: f64) {
+    fn grid(&mut self, step: f64) {
+        let right = LEFT + self.width;
         let mut value = 0.0;
         while value <= self.most + step / 2.0 {
             let y = self.height(value);
-            self.line((LEFT, y), (LEFT + width, y), "#dddddd", 1.0);
+            self.line((LEFT, y), (right, y), "#dddddd", 1.0);
             let places = if step < 0.1 { 2 } else { 1 };
             self.label(LEFT - 8.0, y + 4.0, "end", 12, &format!("{value:.places$}"));
             value += step;
         }
-        let one = self.height(1.0);
-        self.line((LEFT, one), (LEFT + width, one), "#222222", 1.5);
     }
 
+    /// Ends it, with the line at 1 above all that was drawn.
     fn finish(mut self) -> String {
+        let one = self.height(1.0);
+        let right = LEFT + self.width;
+        self.line((LEFT, one), (right, one), "#222222", 1.5);
         self.text.push_str("</svg>\n");
         self.text
     }
 }
 
-impl Bars<'_> {
+impl BarChart<'_> {
     /// The whole file.
     pub(super) fn draw(&self) -> String {
         let mut names: Vec<&str> = Vec::new();
@@ -199,11 +204,11 @@ impl Group {
     }
 }
 
-impl Lines<'_> {
+impl LineChart<'_> {
     /// The whole file.
     pub(super) fn draw(&self) -> String {
-        let names: Vec<&str> = self.series.iter().map(|(name, _)| name.as_str()).collect();
-        let values = self.series.iter().flat_map(|(_, values)| values);
+        let names: Vec<&str> = self.curves.iter().map(|(name, _)| name.as_str()).collect();
+        let values = self.curves.iter().flat_map(|(_, values)| values);
         let most = values
             .copied()
             .filter(|v| v.is_finite())
@@ -214,7 +219,7 @@ impl Lines<'_> {
         for (at, step) in self.steps.iter().enumerate() {
             canvas.label(x(at), TOP + PLOT_HEIGHT + 18.0, "middle", 12, step);
         }
-        for (place, (_, values)) in self.series.iter().enumerate() {
+        for (place, (_, values)) in self.curves.iter().enumerate() {
             let points = values.iter().enumerate().map(|(at, value)| {
                 let is_there = value.is_finite();
                 is_there.then(|| (x(at), canvas.height(*value)))

@@ -107,21 +107,21 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let default = Behind::start(&[]);
     // Nothing that the others are asked goes on to Chroma.
     let (port, _upstream) = upstream::start(default.instances[0].port);
-    let peer = |name, port| Peer {
+    let static_peer = |name, port| Peer {
         name,
         port,
         records: default.records.clone(),
     };
-    let mut peers = vec![peer(DIRECT, port)];
+    let mut peers = vec![static_peer(DIRECT, port)];
     let mut ends = Vec::new();
     for front in &FRONTS {
         if let Some((front_port, front_ends)) = front.start(default.folder.path(), port) {
             ends.push(front_ends);
-            peers.push(peer(front.name, front_port));
+            peers.push(static_peer(front.name, front_port));
         }
     }
     let (bare_port, _bare) = bare::start(port);
-    peers.push(peer(BARE, bare_port));
+    peers.push(static_peer(BARE, bare_port));
     peers.push(one_worker.peer("achromat, one worker"));
     peers.push(default.peer("achromat"));
     let lines = plan.closed(&peers, &PROFILES)?;

@@ -20,7 +20,7 @@ use super::{
     figures::{count, json_flag, quantile, sorted, svg_flag, value, write_json, write_svg},
     load::{self, Client, Profile, Round, profile},
     peers::{Peer, Peers},
-    plot::Lines,
+    plot::LineChart,
     requests::{get, upsert_one},
 };
 
@@ -287,13 +287,13 @@ fn draw(all: &[Step]) -> String {
         ("upsert, median", PROFILES[1].name, |step| step.p50_ratio),
         ("upsert, p99", PROFILES[1].name, |step| step.p99_ratio),
     ];
-    let mut lines = kinds.map(|(name, ..)| (name.to_owned(), Vec::new()));
+    let mut curves = kinds.map(|(name, ..)| (name.to_owned(), Vec::new()));
     let mut last = None;
     for step in all {
         let label = format!("{} {}", step.count, step.of);
         if last.is_some_and(|of| of != step.of) {
             labels.push(String::new());
-            for (_, values) in &mut lines {
+            for (_, values) in &mut curves {
                 values.push(f64::NAN);
             }
         }
@@ -301,17 +301,17 @@ fn draw(all: &[Step]) -> String {
         if labels.last() != Some(&label) {
             labels.push(label);
         }
-        for ((_, values), (_, profile, figure)) in lines.iter_mut().zip(&kinds) {
+        for ((_, values), (_, profile, figure)) in curves.iter_mut().zip(&kinds) {
             if *profile == step.profile {
                 values.push(figure(step));
             }
         }
     }
-    Lines {
+    LineChart {
         title: "What requests cost with many collections, and after many writes",
         axis: "time, to that of the server itself",
         steps: &labels,
-        series: &lines,
+        curves: &curves,
     }
     .draw()
 }
