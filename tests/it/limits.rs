@@ -60,7 +60,7 @@ fn who_has_enough_to_do_gets_no_more_reads() {
 /// With one write at a time for each server, writes of many collections wait for one another, and all
 /// of them are done everywhere.
 #[test]
-fn writes_wait_for_a_place() {
+fn writes_wait_for_leave() {
     let cluster = Cluster::with(2, &["--limits-instance-writes-max=1"]);
     let api = cluster.api();
     let ids: Vec<_> = (0..6).map(|n| api.create(&format!("lane{n}"))).collect();

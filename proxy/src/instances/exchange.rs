@@ -14,7 +14,7 @@ use pingora_error::ErrorType;
 use pingora_http::ResponseHeader;
 use tokio::io::AsyncWriteExt as _;
 
-use super::{Address, Instance, Place, Timing, figures::UnderWay, pool::Pool};
+use super::{Address, Instance, Passage, Timing, figures::UnderWay, pool::Pool};
 
 /// A request.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ pub struct Exchange<'a> {
     pool: &'a Pool,
     idle: Duration,
     under_way: Option<UnderWay>,
-    place: Option<Place>,
+    passage: Option<Passage>,
 }
 
 /// Sends a request and waits for the head of its answer.
@@ -118,7 +118,7 @@ pub(super) async fn begin<'a>(
         pool: &instance.pool,
         idle: timing.idle,
         under_way: None,
-        place: None,
+        passage: None,
     })
 }
 
@@ -257,9 +257,9 @@ impl Exchange<'_> {
         self
     }
 
-    /// Holds a place for as long as it lasts.
-    pub(super) fn at(mut self, place: Place) -> Self {
-        self.place = Some(place);
+    /// Holds what it was sent under for as long as it lasts.
+    pub(super) fn under(mut self, passage: Passage) -> Self {
+        self.passage = Some(passage);
         self
     }
 

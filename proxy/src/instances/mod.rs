@@ -4,9 +4,9 @@
 //! and says how that ended; what follows from it is decided in `core`.
 
 mod address;
+mod bulkhead;
 mod exchange;
 mod figures;
-mod places;
 mod pool;
 
 use std::{sync::Arc, time::Duration};
@@ -27,11 +27,11 @@ use pingora_timeout::timeout;
 
 pub use self::{
     address::{Address, AddressError},
+    bulkhead::{Bounds, Passage},
     exchange::{Exchange, ExchangeError, Request},
     figures::{Figures, Snapshot as FiguresSnapshot},
-    places::{Bounds, Place},
 };
-use self::{places::Places, pool::Pool};
+use self::{bulkhead::Bulkhead, pool::Pool};
 
 /// Timing of connections.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +55,7 @@ pub struct Instance {
     /// What it has been asked and how it answered.
     pub figures: Figures,
     pool: Pool,
-    places: Places,
+    bulkhead: Bulkhead,
 }
 
 /// All of them, by place.
@@ -75,7 +75,7 @@ impl Instances {
                 address,
                 figures: Figures::default(),
                 pool: Pool::default(),
-                places: Places::new(bounds),
+                bulkhead: Bulkhead::new(bounds),
             })
             .collect();
         Self {
@@ -124,17 +124,17 @@ impl Instances {
         request: Request<'_>,
         deadline: Duration,
     ) -> Result<Exchange<'_>, ExchangeError> {
-        let place = self
+        let passage = self
             .get(instance)
-            .and_then(|target| target.places.for_read());
-        let place = place.ok_or(ExchangeError::Busy)?;
+            .and_then(|target| target.bulkhead.for_read());
+        let passage = passage.ok_or(ExchangeError::Busy)?;
         let exchange = self.exchange(instance, request, deadline).await?;
-        Ok(exchange.at(place))
+        Ok(exchange.under(passage))
     }
 
-    /// A place among the writes that an instance has at once, as soon as there is one.
-    pub async fn place(&self, instance: InstanceIx) -> Option<Place> {
-        self.get(instance)?.places.for_write().await
+    /// Leave to send an instance a write, as soon as it has not too many.
+    pub async fn passage(&self, instance: InstanceIx) -> Option<Passage> {
+        self.get(instance)?.bulkhead.for_write().await
     }
 
     async fn exchange(
@@ -166,12 +166,12 @@ impl Instances {
         }
     }
 
-    /// Sends an entry and takes in the whole answer. A place is held meanwhile; none means that there is no
-    /// such instance.
+    /// Sends an entry and takes in the whole answer. The passage is held meanwhile; none means that there
+    /// is no such instance.
     pub async fn send(
         &self,
         instance: InstanceIx,
-        _place: Option<Place>,
+        _passage: Option<Passage>,
         wire: &Wire,
         body: Bytes,
     ) -> Sending {
@@ -249,7 +249,7 @@ impl Instances {
         match past_stale(ask).await {
             Ok(reply) => health::judge_probe(marker, &reply),
             Err(ExchangeError::Refused(_)) => Probe::Refused,
-            // It may be frozen, or out of reach, and go on with what it holds. (A probe needs no place.)
+            // It may be frozen, or out of reach, and go on with what it holds. (A probe needs no leave.)
             Err(ExchangeError::NotSent(_) | ExchangeError::Silent | ExchangeError::Busy) => {
                 Probe::Silent
             }

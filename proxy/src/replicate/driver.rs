@@ -263,12 +263,12 @@ impl Driver {
             } => {
                 let instances = Arc::clone(&self.parts.instances);
                 self.spawn(async move {
-                    let place = instances.place(instance).await;
+                    let passage = instances.passage(instance).await;
                     let body = match &wire.body {
                         Payload::Entry { body, .. } => body.clone().unwrap_or_default(),
                         Payload::None => Bytes::new(),
                     };
-                    let sending = instances.send(instance, place, &wire, body).await;
+                    let sending = instances.send(instance, passage, &wire, body).await;
                     Event::Told { job, sending }
                 });
             }
@@ -312,12 +312,12 @@ impl Driver {
             Arc::clone(&self.parts.instances),
         );
         self.spawn(async move {
-            let place = instances.place(instance).await;
+            let passage = instances.passage(instance).await;
             let first = body(&*store, lane, position, &wire.body).await;
             let (count, sending) = match first {
                 Some(first) => {
                     let (count, body) = merged(&*store, (lane, position), first, more).await;
-                    (count, instances.send(instance, place, &wire, body).await)
+                    (count, instances.send(instance, passage, &wire, body).await)
                 }
                 None => {
                     let why = "its body is not in the log any more".to_owned();

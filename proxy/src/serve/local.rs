@@ -31,8 +31,8 @@ impl App {
         match whereto {
             Some(Whereto::Home(instance, wire)) => {
                 let body = write.body().clone();
-                let place = self.instances.place(instance).await;
-                told(self.instances.send(instance, place, &wire, body).await)
+                let passage = self.instances.passage(instance).await;
+                told(self.instances.send(instance, passage, &wire, body).await)
             }
             Some(Whereto::Nowhere(reply)) => reply,
             Some(Whereto::Needs(..)) | None => {

@@ -14,19 +14,19 @@ pub struct Bounds {
     pub writes_max: usize,
 }
 
-/// What is free at one instance.
-pub(super) struct Places {
+/// What is free at one instance: a bulkhead (Nygard, Release It!, 2007).
+pub(super) struct Bulkhead {
     reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
 }
 
-/// A place among an instance's requests; it is free again when this is dropped.
+/// Leave to send an instance one request; it is given back when this is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Passage {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Places {
+impl Bulkhead {
     pub(super) fn new(bounds: Bounds) -> Self {
         let semaphore = |max: usize| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
         Self {
@@ -35,15 +35,15 @@ impl Places {
         }
     }
 
-    /// A place for a read, when there is one now.
-    pub(super) fn for_read(&self) -> Option<Place> {
+    /// For a read, when there is one now.
+    pub(super) fn for_read(&self) -> Option<Passage> {
         let permit = Arc::clone(&self.reads).try_acquire_owned().ok()?;
-        Some(Place { _permit: permit })
+        Some(Passage { _permit: permit })
     }
 
-    /// A place for a write, as soon as there is one, first come first served.
-    pub(super) async fn for_write(&self) -> Option<Place> {
+    /// For a write, as soon as there is one, first come first served.
+    pub(super) async fn for_write(&self) -> Option<Passage> {
         let permit = Arc::clone(&self.writes).acquire_owned().await.ok()?;
-        Some(Place { _permit: permit })
+        Some(Passage { _permit: permit })
     }
 }
