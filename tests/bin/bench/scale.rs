@@ -17,11 +17,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    figures::{count, json_flag, quantile, sorted, svg_flag, value, write_json, write_svg},
+    figures::{count, quantile, sorted, value, write_json, write_svg},
     load::{self, Client, Profile, Round, profile},
     peers::{Peer, Peers},
     plot::LineChart,
     requests::{get, upsert_one},
+    traffic::measured,
 };
 
 /// Who create collections, and who write entries.
@@ -29,7 +30,7 @@ const CREATORS: usize = 8;
 const WRITERS: usize = 32;
 
 pub(super) fn command() -> Command {
-    Command::new("scale")
+    let command = Command::new("scale")
         .about("What a request costs with many collections, and after many writes")
         .arg(
             Arg::new("collections")
@@ -44,23 +45,8 @@ pub(super) fn command() -> Command {
                 .default_value("20000")
                 .value_parser(value_parser!(usize))
                 .help("Up to how many writes: in steps of ten times, from 1,000"),
-        )
-        .arg(
-            Arg::new("rounds")
-                .long("rounds")
-                .default_value("5")
-                .value_parser(value_parser!(u32).range(1..))
-                .help("How often each is measured at each step, in turn"),
-        )
-        .arg(
-            Arg::new("seconds")
-                .long("seconds")
-                .default_value("1")
-                .value_parser(value_parser!(u64).range(1..))
-                .help("How long each time"),
-        )
-        .arg(json_flag())
-        .arg(svg_flag())
+        );
+    measured(command, "5")
 }
 
 const PROFILES: [Profile; 2] = [
@@ -212,54 +198,41 @@ impl Step {
     }
 }
 
-/// Ever more collections.
-fn collections(measure: &Measure, most: usize) -> anyhow::Result<Vec<Step>> {
-    let peers = Peers::pair();
-    let (mut all, mut there) = (Vec::new(), 0);
-    for step in steps(10, most) {
-        for peer in &peers.all {
-            let seconds = create(peer.port, there..step)?;
-            let each = seconds * 1e3 / count(step - there).max(1.0);
-            println!(
-                "{}: {} collections made, {each:.1} ms each by {CREATORS} at once",
-                peer.name,
-                step - there
-            );
-        }
-        there = step;
-        peers.cluster.wait_nothing_owed(Duration::from_mins(10));
-        all.extend(measure.step(&peers, "collections", step)?);
-        println!(
-            "achromat's memory: {} KiB",
-            peers.cluster.proxy.resident_kb()
-        );
-    }
-    Ok(all)
+/// Something that there is ever more of.
+struct Growth {
+    of: &'static str,
+    steps: Vec<usize>,
+    /// Makes those with these numbers; returns the seconds.
+    make: fn(&Peer, std::ops::Range<usize>) -> anyhow::Result<f64>,
+    makers: usize,
 }
 
-/// Ever more entries.
-fn entries(measure: &Measure, most: usize) -> anyhow::Result<Vec<Step>> {
-    let peers = Peers::pair();
-    let (mut all, mut there) = (Vec::new(), 0);
-    for step in steps(1000, most) {
-        for peer in &peers.all {
-            let seconds = write(peer, there..step)?;
-            let rate = count(step - there) / seconds;
+impl Growth {
+    /// Measures at each step, both peers with as much of it.
+    fn measure(&self, measure: &Measure) -> anyhow::Result<Vec<Step>> {
+        let peers = Peers::pair();
+        let (mut all, mut there) = (Vec::new(), 0);
+        for step in self.steps.iter().copied() {
+            for peer in &peers.all {
+                let (made, seconds) = (step - there, (self.make)(peer, there..step)?);
+                println!(
+                    "{}: {made} {} made by {} at once, {:.0} in a second",
+                    peer.name,
+                    self.of,
+                    self.makers,
+                    count(made) / seconds
+                );
+            }
+            there = step;
+            peers.cluster.wait_nothing_owed(Duration::from_mins(10));
+            all.extend(measure.step(&peers, self.of, step)?);
             println!(
-                "{}: {} records written by {WRITERS} at once, {rate:.0} in a second",
-                peer.name,
-                step - there
+                "achromat's memory: {} KiB",
+                peers.cluster.proxy.resident_kb()
             );
         }
-        there = step;
-        peers.cluster.wait_nothing_owed(Duration::from_mins(10));
-        all.extend(measure.step(&peers, "entries", step)?);
-        println!(
-            "achromat's memory: {} KiB",
-            peers.cluster.proxy.resident_kb()
-        );
+        Ok(all)
     }
-    Ok(all)
 }
 
 pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
@@ -269,8 +242,20 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     };
     println!("requests are about one collection, the others are only there");
     Step::print_head();
-    let mut all = collections(&measure, value(matches, "collections")?)?;
-    all.extend(entries(&measure, value(matches, "entries")?)?);
+    let collections = Growth {
+        of: "collections",
+        steps: steps(10, value(matches, "collections")?),
+        make: |peer, numbers| create(peer.port, numbers),
+        makers: CREATORS,
+    };
+    let entries = Growth {
+        of: "entries",
+        steps: steps(1000, value(matches, "entries")?),
+        make: write,
+        makers: WRITERS,
+    };
+    let mut all = collections.measure(&measure)?;
+    all.extend(entries.measure(&measure)?);
     write_svg(matches, || draw(&all))?;
     write_json(matches, &all)
 }

@@ -35,13 +35,21 @@ pub(super) fn command() -> Command {
     flags(command)
 }
 
-/// The flags of all commands that measure peers side by side.
+/// The flags of all commands that put peers side by side in a table.
 pub(super) fn flags(command: Command) -> Command {
+    let only = Arg::new("only")
+        .long("only")
+        .help("Only what has this in its name");
+    measured(command.arg(only), "7")
+}
+
+/// The flags of all commands that measure peers in turn.
+pub(super) fn measured(command: Command, rounds: &'static str) -> Command {
     command
         .arg(
             Arg::new("rounds")
                 .long("rounds")
-                .default_value("7")
+                .default_value(rounds)
                 .value_parser(value_parser!(u32).range(1..))
                 .help("How often each is measured, in turn"),
         )
@@ -51,11 +59,6 @@ pub(super) fn flags(command: Command) -> Command {
                 .default_value("1")
                 .value_parser(value_parser!(u64).range(1..))
                 .help("How long each time"),
-        )
-        .arg(
-            Arg::new("only")
-                .long("only")
-                .help("Only what has this in its name"),
         )
         .arg(json_flag())
         .arg(svg_flag())
