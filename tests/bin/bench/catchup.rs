@@ -1,18 +1,17 @@
 //! `bench catch-up`: how fast an instance that was away gets what it missed, and what it costs in memory
 //! meanwhile that so much is owed to it.
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use achromat_tests::{api::Api, cluster::Cluster, wait::eventually};
-use anyhow::Context as _;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde_json::json;
 
-use super::peers::embedding;
+use super::{
+    figures::{count, value},
+    load::by_many,
+    peers::embedding,
+};
 
 /// For everything that is owed to be done.
 const PATIENCE: Duration = Duration::from_mins(30);
@@ -40,36 +39,23 @@ pub(super) fn command() -> Command {
 }
 
 /// Upserts so many single records; returns how many that is in a second.
-fn write(api: &Api, id: &str, clients: usize, writes: usize) -> f64 {
-    let next = AtomicUsize::new(0);
-    let begun = Instant::now();
-    thread::scope(|scope| {
-        for _ in 0..clients {
-            scope.spawn(|| {
-                while let Some(number) = Some(next.fetch_add(1, Relaxed)).filter(|n| *n < writes) {
-                    let record = format!("r{number}");
-                    let embeddings = [embedding(number)];
-                    let body = json!({ "ids": [record], "embeddings": embeddings });
-                    api.records(id, "upsert", &body).ok();
-                }
-            });
-        }
-    });
-    per_second(writes, begun.elapsed())
-}
-
-fn per_second(count: usize, span: Duration) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / span.as_secs_f64()
+fn write(api: &Api, id: &str, clients: usize, writes: usize) -> anyhow::Result<f64> {
+    let upsert = |api: &mut &Api, number| {
+        let record = format!("r{number}");
+        let body = json!({ "ids": [record], "embeddings": [embedding(number)] });
+        api.records(id, "upsert", &body).ok();
+        Ok(())
+    };
+    Ok(count(writes) / by_many(clients, 0..writes, || Ok(api), upsert)?)
 }
 
 pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
-    let number = |name| matches.get_one::<usize>(name).copied();
-    let writes = number("writes").context("it has a default")?;
-    let clients = number("clients").context("it has a default")?;
+    let writes = value(matches, "writes")?;
+    let clients = value(matches, "clients")?;
     let mut cluster = Cluster::with(2, &["--log-level=warn"]);
     let api = cluster.api();
     let id = api.create("bench");
-    let alone = write(&api, &id, 1, ALONE);
+    let alone = write(&api, &id, 1, ALONE)?;
     println!("one writer, both there        {alone:>8.0} writes/s");
     cluster.settle();
     println!(
@@ -78,7 +64,7 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     );
     cluster.instances[1].kill();
     cluster.wait_state("b", &["down"]);
-    let away = write(&api, &id, clients, writes);
+    let away = write(&api, &id, clients, writes)?;
     println!("{clients:>2} writers, one away          {away:>8.0} writes/s");
     println!(
         "memory, {writes:>6} owed           {:>8} KiB",
@@ -95,7 +81,7 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
             owed => Err(format!("{owed} writes are owed")),
         }
     });
-    let caught_up = per_second(writes, begun.elapsed());
+    let caught_up = count(writes) / begun.elapsed().as_secs_f64();
     println!(
         "catching up                   {caught_up:>8.0} writes/s, {:.1} times one writer, in {} requests",
         caught_up / alone,

@@ -22,9 +22,10 @@ use anyhow::Context as _;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::{
+    figures::{self, ACHROMAT},
     load::Client,
     peers::{Peer, fill},
-    requests::{get, query, upsert_one},
+    requests::{Request, get, query, upsert_one},
 };
 
 /// What was counted last.
@@ -46,10 +47,8 @@ const PATHS: [(&str, Request); 3] = [
     ("upsert one", upsert_one),
 ];
 
-type Request = fn(&Peer, usize) -> Vec<u8>;
-
 /// Instructions for each request, by what was asked.
-type Counts = BTreeMap<String, u64>;
+type Counts = BTreeMap<String, usize>;
 
 pub(super) fn command() -> Command {
     Command::new("instructions")
@@ -84,7 +83,7 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     println!("{:<40} {:>9} {:>9} {:>6}", "", "now", "before", "");
     for (what, now) in &counts {
         let before = kept.get(what).copied().unwrap_or(0);
-        let ratio = float(*now) / float(before);
+        let ratio = figures::count(*now) / figures::count(before);
         println!("{what:<40} {now:>9} {before:>9} {ratio:>6.3}");
     }
     if matches.get_flag("keep") {
@@ -93,10 +92,6 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         std::fs::write(&file, text).with_context(|| file.display().to_string())?;
     }
     Ok(())
-}
-
-fn float(number: u64) -> f64 {
-    f64::from(u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 /// Counts all paths of a proxy with these flags.
@@ -112,7 +107,7 @@ fn count(
     let counted = Counted::start(&own, instances, flags)?;
     let name = format!("bench{}", flags.len());
     let peer = Peer {
-        name: "achromat",
+        name: ACHROMAT,
         port: counted.port,
         records: fill(&Api::at(counted.port), &name, 1000),
     };
@@ -126,7 +121,7 @@ fn count(
             client.ask(&request(&peer, number))?;
         }
         counted.tell("--instr=off")?;
-        let each = counted.total()? / u64::try_from(COUNTED)?;
+        let each = counted.total()? / COUNTED;
         counts.insert(format!("{what}{suffix}"), each);
     }
     Ok(())
@@ -191,7 +186,7 @@ impl Counted {
     }
 
     /// What was counted since the last time.
-    fn total(&self) -> anyhow::Result<u64> {
+    fn total(&self) -> anyhow::Result<usize> {
         self.tell("--dump")?;
         let folder = self.output.parent().context("a folder")?;
         let is_dump = |path: &PathBuf| {

@@ -12,7 +12,7 @@ use std::{
 use achromat_tests::chaos::message::Message;
 use anyhow::Context as _;
 
-use super::{figures::sorted, peers::Peer};
+use super::{figures::sorted, peers::Peer, requests::Request};
 
 /// For one answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,15 +24,11 @@ const OPEN_CONNECTIONS_MIN: usize = 16;
 pub(super) struct Profile {
     pub(super) name: &'static str,
     pub(super) connections: usize,
-    pub(super) request: fn(&Peer, usize) -> Vec<u8>,
+    pub(super) request: Request,
 }
 
 /// A profile, in one line of a table.
-pub(super) const fn profile(
-    name: &'static str,
-    connections: usize,
-    request: fn(&Peer, usize) -> Vec<u8>,
-) -> Profile {
+pub(super) const fn profile(name: &'static str, connections: usize, request: Request) -> Profile {
     Profile {
         name,
         connections,
@@ -246,4 +242,29 @@ pub(super) fn sleep_exactly() {
     if std::fs::write("/proc/self/timerslack_ns", "1000").is_err() {
         println!("sleeps are as exact as the system has them: times may be 50 µs too long");
     }
+}
+
+/// Does the work with these numbers by many at once; returns how long that took, in seconds.
+pub(super) fn by_many<S: Send>(
+    workers: usize,
+    numbers: std::ops::Range<usize>,
+    start: impl Fn() -> anyhow::Result<S> + Sync,
+    work: impl Fn(&mut S, usize) -> anyhow::Result<()> + Sync,
+) -> anyhow::Result<f64> {
+    let next = AtomicUsize::new(numbers.start);
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        let worker = || -> anyhow::Result<()> {
+            let mut state = start()?;
+            while let Some(number) = Some(next.fetch_add(1, Relaxed)).filter(|n| *n < numbers.end) {
+                work(&mut state, number)?;
+            }
+            Ok(())
+        };
+        let working: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
+        for thread in working {
+            thread.join().ok().context("a worker panicked")??;
+        }
+        Ok(begun.elapsed().as_secs_f64())
+    })
 }

@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use super::peers::{Peer, RECORDS, embedding};
 
+/// A request with this number, as bytes.
+pub(super) type Request = fn(&Peer, usize) -> Vec<u8>;
+
 /// Ids that upserts go through: the collection stops growing.
 const WRITTEN: usize = 5000;
 

@@ -4,25 +4,20 @@
 //! Entries leave the log when every instance has done them; their keys and the catalog stay. So what
 //! the second part shows is what a long life leaves behind, not a log that is owed.
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
 use achromat_tests::api::Api;
-use anyhow::Context as _;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use serde::Serialize;
 use serde_json::json;
 
 use super::{
     figures::{count, quantile, sorted, value, write_json, write_svg},
-    load::{self, Client, Profile, Round, profile},
+    load::{self, Client, Profile, Round, by_many, profile},
     peers::{Peer, Peers},
     plot::LineChart,
     requests::{get, upsert_one},
-    traffic::measured,
+    traffic::{Turns, measured},
 };
 
 /// Who create collections, and who write entries.
@@ -76,31 +71,6 @@ fn steps(first: usize, most: usize) -> Vec<usize> {
     steps
 }
 
-/// Does the work with these numbers by many at once; returns how long that took, in seconds.
-fn by_many<S: Send>(
-    workers: usize,
-    numbers: std::ops::Range<usize>,
-    start: impl Fn() -> anyhow::Result<S> + Sync,
-    work: impl Fn(&mut S, usize) -> anyhow::Result<()> + Sync,
-) -> anyhow::Result<f64> {
-    let next = AtomicUsize::new(numbers.start);
-    let begun = Instant::now();
-    thread::scope(|scope| {
-        let worker = || -> anyhow::Result<()> {
-            let mut state = start()?;
-            while let Some(number) = Some(next.fetch_add(1, Relaxed)).filter(|n| *n < numbers.end) {
-                work(&mut state, number)?;
-            }
-            Ok(())
-        };
-        let working: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
-        for thread in working {
-            thread.join().ok().context("a worker panicked")??;
-        }
-        Ok(begun.elapsed().as_secs_f64())
-    })
-}
-
 /// Creates collections; returns the seconds.
 fn create(port: u16, numbers: std::ops::Range<usize>) -> anyhow::Result<f64> {
     by_many(
@@ -126,45 +96,38 @@ fn write(peer: &Peer, numbers: std::ops::Range<usize>) -> anyhow::Result<f64> {
     )
 }
 
-/// How requests are measured.
-struct Measure {
-    rounds: u32,
-    span: Duration,
-}
-
-impl Measure {
-    /// Measures at one step, and prints it.
-    fn step(&self, peers: &Peers, of: &'static str, count: usize) -> anyhow::Result<Vec<Step>> {
-        let mut steps = Vec::new();
-        for profile in &PROFILES {
-            let mut found = [Vec::new(), Vec::new()];
-            for _ in 0..self.rounds {
-                for (peer, found) in peers.all.iter().zip(&mut found) {
-                    found.push(load::closed(peer, profile, self.span)?);
-                }
-            }
-            let step = Step::of(of, count, profile.name, &found);
-            step.print();
-            steps.push(step);
-        }
-        Ok(steps)
-    }
+/// Measures at one step, and prints it.
+fn step(turns: &Turns, peers: &Peers, of: &'static str, count: usize) -> anyhow::Result<Vec<Step>> {
+    let measure = |profile: &Profile| {
+        let found = turns.take(&peers.all, |peer| load::closed(peer, profile, turns.span))?;
+        let step = Step::of(of, count, profile.name, &found)?;
+        step.print();
+        Ok(step)
+    };
+    PROFILES.iter().map(measure).collect()
 }
 
 impl Step {
-    fn of(of: &'static str, count: usize, profile: &'static str, found: &[Vec<Round>; 2]) -> Self {
+    fn of(
+        of: &'static str,
+        count: usize,
+        profile: &'static str,
+        found: &[Vec<Round>],
+    ) -> anyhow::Result<Self> {
+        let [direct, achromat] = found else {
+            anyhow::bail!("a pair is measured");
+        };
         let at = |share| {
-            found.each_ref().map(|rounds| {
+            [direct, achromat].map(|rounds| {
                 let times = rounds.iter().flat_map(|round| &round.times_us);
                 quantile(&sorted(times.copied().collect()), share)
             })
         };
-        let [direct, achromat] = found;
         let ratios = direct.iter().zip(achromat).map(|(direct, achromat)| {
             quantile(&achromat.times_us, 0.5) / quantile(&direct.times_us, 0.5)
         });
         let (p50_us, p99_us) = (at(0.5), at(0.99));
-        Self {
+        Ok(Self {
             of,
             count,
             profile,
@@ -172,7 +135,7 @@ impl Step {
             p99_us,
             p50_ratio: quantile(&sorted(ratios.collect()), 0.5),
             p99_ratio: p99_us[1] / p99_us[0],
-        }
+        })
     }
 
     fn print_head() {
@@ -209,7 +172,7 @@ struct Growth {
 
 impl Growth {
     /// Measures at each step, both peers with as much of it.
-    fn measure(&self, measure: &Measure) -> anyhow::Result<Vec<Step>> {
+    fn measure(&self, turns: &Turns) -> anyhow::Result<Vec<Step>> {
         let peers = Peers::pair();
         let (mut all, mut there) = (Vec::new(), 0);
         for step in self.steps.iter().copied() {
@@ -225,7 +188,7 @@ impl Growth {
             }
             there = step;
             peers.cluster.wait_nothing_owed(Duration::from_mins(10));
-            all.extend(measure.step(&peers, self.of, step)?);
+            all.extend(self::step(turns, &peers, self.of, step)?);
             println!(
                 "achromat's memory: {} KiB",
                 peers.cluster.proxy.resident_kb()
@@ -236,10 +199,7 @@ impl Growth {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
-    let measure = Measure {
-        rounds: value(matches, "rounds")?,
-        span: Duration::from_secs(value(matches, "seconds")?),
-    };
+    let turns = Turns::of(matches)?;
     println!("requests are about one collection, the others are only there");
     Step::print_head();
     let collections = Growth {
@@ -254,8 +214,8 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         make: write,
         makers: WRITERS,
     };
-    let mut all = collections.measure(&measure)?;
-    all.extend(entries.measure(&measure)?);
+    let mut all = collections.measure(&turns)?;
+    all.extend(entries.measure(&turns)?);
     write_svg(matches, || draw(&all))?;
     write_json(matches, &all)
 }

@@ -18,7 +18,7 @@ use super::{
     figures::{ACHROMAT, count, json_flag, quantile, sorted, value, write_json},
     load::{Client, header},
     peers::{Peer, fill},
-    requests::{get, upsert_one},
+    requests::{Request, get, upsert_one},
 };
 
 /// Records of each collection before the storm.
@@ -164,7 +164,7 @@ fn ask(
 }
 
 /// The median of a few lone requests, in microseconds.
-fn lone(peer: &Peer, request: fn(&Peer, usize) -> Vec<u8>, times: usize) -> anyhow::Result<f64> {
+fn lone(peer: &Peer, request: Request, times: usize) -> anyhow::Result<f64> {
     let mut client = Client::connect(peer.port)?;
     let mut took = Vec::new();
     for number in 0..times {
@@ -230,7 +230,7 @@ fn storm(
     })
 }
 
-const LONELY: [fn(&Peer, usize) -> Vec<u8>; 2] = [get, upsert_one];
+const LONELY: [Request; 2] = [get, upsert_one];
 
 /// Waits until lone requests take at most twice as long as they did; returns how long that was.
 fn recover(peer: &Peer, before: [f64; 2]) -> [f64; 2] {

@@ -79,18 +79,46 @@ const PROFILES: [Profile; 12] = [
     profile("nine get, one upsert", 8, mixed),
 ];
 
+/// How often, and how long each time.
+pub(super) struct Turns {
+    rounds: u32,
+    pub(super) span: Duration,
+}
+
+impl Turns {
+    pub(super) fn of(matches: &ArgMatches) -> anyhow::Result<Self> {
+        Ok(Self {
+            rounds: value(matches, "rounds")?,
+            span: Duration::from_secs(value(matches, "seconds")?),
+        })
+    }
+
+    /// Each peer in turn, so that a slow moment of the machine hits all of them.
+    pub(super) fn take(
+        &self,
+        peers: &[Peer],
+        mut round: impl FnMut(&Peer) -> anyhow::Result<Round>,
+    ) -> anyhow::Result<Vec<Vec<Round>>> {
+        let mut found: Vec<Vec<Round>> = peers.iter().map(|_| Vec::new()).collect();
+        for _ in 0..self.rounds {
+            for (peer, found) in peers.iter().zip(&mut found) {
+                found.push(round(peer)?);
+            }
+        }
+        Ok(found)
+    }
+}
+
 /// How often and how long, and what of it.
 pub(super) struct Plan {
-    rounds: u32,
-    span: Duration,
+    turns: Turns,
     only: Option<String>,
 }
 
 impl Plan {
     pub(super) fn of(matches: &ArgMatches) -> anyhow::Result<Self> {
         Ok(Self {
-            rounds: value(matches, "rounds")?,
-            span: Duration::from_secs(value(matches, "seconds")?),
+            turns: Turns::of(matches)?,
             only: matches.get_one::<String>("only").cloned(),
         })
     }
@@ -104,27 +132,14 @@ impl Plan {
         profiles.iter().filter(is_meant)
     }
 
-    /// Each peer in turn, so that a slow moment of the machine hits all of them.
-    fn in_turn(
-        &self,
-        peers: &[Peer],
-        mut round: impl FnMut(&Peer) -> anyhow::Result<Round>,
-    ) -> anyhow::Result<Vec<Vec<Round>>> {
-        let mut found: Vec<Vec<Round>> = peers.iter().map(|_| Vec::new()).collect();
-        for _ in 0..self.rounds {
-            for (peer, found) in peers.iter().zip(&mut found) {
-                found.push(round(peer)?);
-            }
-        }
-        Ok(found)
-    }
-
     /// Measures profiles in a closed loop, and prints what comes of it.
     pub(super) fn closed(&self, peers: &[Peer], profiles: &[Profile]) -> anyhow::Result<Vec<Line>> {
         print_head("ratio", peers.iter().any(|peer| peer.name == BARE));
         let mut all = Vec::new();
         for profile in self.chosen(profiles) {
-            let found = self.in_turn(peers, |peer| load::closed(peer, profile, self.span))?;
+            let found = self
+                .turns
+                .take(peers, |peer| load::closed(peer, profile, self.turns.span))?;
             let lines = figures::lines(peers, profile, &found, |round| round.per_second);
             lines.iter().for_each(Line::print);
             all.extend(lines);
@@ -141,12 +156,14 @@ impl Plan {
         for profile in self.chosen(profiles) {
             let direct = peers.iter().filter(|peer| peer.name == DIRECT);
             let most = direct
-                .map(|peer| load::closed(peer, profile, self.span))
+                .map(|peer| load::closed(peer, profile, self.turns.span))
                 .next()
                 .transpose()?
                 .map_or(1.0, |round| round.per_second);
             let rate = (most * share).max(1.0);
-            let found = self.in_turn(peers, |peer| load::open(peer, profile, self.span, rate))?;
+            let found = self.turns.take(peers, |peer| {
+                load::open(peer, profile, self.turns.span, rate)
+            })?;
             let lines = figures::lines(peers, profile, &found, |round| {
                 quantile(&round.times_us, 0.5)
             });
