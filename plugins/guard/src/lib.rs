@@ -199,7 +199,7 @@ fn leaves_some(records: &Records) -> bool {
     matches!((records.count, records.held), (Some(count), Some(held)) if count < held)
 }
 
-/// It is asked for each request, and does nothing but take and give back small pieces.
+/// It is asked for all that is to be destroyed, and does nothing but take and give back small pieces.
 #[cfg(target_arch = "wasm32")]
 #[global_allocator]
 static ALLOCATOR: achromat_plugin::Allocator = achromat_plugin::Allocator::new();

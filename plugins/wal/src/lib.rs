@@ -203,7 +203,7 @@ fn is_of_records(action: Action) -> bool {
     )
 }
 
-/// It is asked for each request, and does nothing but take and give back small pieces.
+/// It is asked for each write, and does nothing but take and give back small pieces.
 #[cfg(target_arch = "wasm32")]
 #[global_allocator]
 static ALLOCATOR: achromat_plugin::Allocator = achromat_plugin::Allocator::new();
