@@ -50,7 +50,7 @@ fn ten_thousand_histories_break_nothing() {
 /// Histories beyond the first ten thousand that found something.
 const FOUND: &[u64] = &[
     5_318, 13_035, 21_297, 32_906, 34_131, 35_185, 46_929, 52_505, 56_792, 137_661, 137_806,
-    213_615,
+    213_615, 566_518,
 ];
 
 /// What histories found that broke once is mended. In 5318 a delete by filter had asked for the
@@ -68,7 +68,8 @@ const FOUND: &[u64] = &[
 /// right one had not. In 56792 both instances that a write had broken lost their disks, and the
 /// one that it was kept from waited for them; in 137806 they only were away, and were not waited
 /// for. In 137661 a copy that was still being made was deleted too early. In 213615 it was the
-/// judge who did not see that a disk was lost.
+/// judge who did not see that a disk was lost. In 566518 a server froze with a deposed proxy's request
+/// in hand, and the next proxy's time of waiting for that passed before a probe found the server so.
 #[test]
 fn histories_that_broke_once_end_well() {
     for &seed in FOUND {

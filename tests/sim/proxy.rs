@@ -82,6 +82,8 @@ pub struct Proxy {
     pub writing: Writing,
     /// The flush that the writer waits for; 0 for anything else that it waits for.
     pub flush: Option<u64>,
+    /// Whether the writer will be told that it has lingered.
+    pub lingers: bool,
     /// What it was told and has not taken in.
     pub inbox: Vec<Message>,
     /// When it takes in what it was told.
@@ -139,6 +141,7 @@ impl World {
             guard: Guard::new([PROTECTED]),
             writing: Writing::default(),
             flush: None,
+            lingers: false,
             inbox: Vec::new(),
             runs_at: None,
             born: self.now,
@@ -247,7 +250,7 @@ impl World {
             return true;
         }
         for effect in &effects {
-            if let Effect::Write(write) = effect {
+            if let Effect::Write(write) | Effect::WriteWithNext(write) = effect {
                 self.oracle.ordered(write);
             }
         }
@@ -279,6 +282,7 @@ impl World {
         match effect {
             Effect::Append { ticket, entry } => proxy.writing.take(Order::append(ticket, entry)),
             Effect::Write(write) => proxy.writing.take(Order::other(write)),
+            Effect::WriteWithNext(write) => proxy.writing.take(Order::lingering(write)),
             Effect::Answer { ticket, reply } => {
                 if let Some(operation) = proxy.waiting.remove(&ticket) {
                     self.oracle.answering(&self.operations[operation], &reply);

@@ -8,6 +8,7 @@ use achromat_core::{
     durable::{Appended, Ledger, Write},
     engine::Event,
     ids::{EntryId, Position},
+    limits::LINGER_MAX,
     writing::{Commit, Step},
 };
 
@@ -59,6 +60,8 @@ pub enum Told {
     Found(Option<Position>),
     /// It has rested.
     Rested,
+    /// It has waited for long enough for something else to write.
+    Lingered,
 }
 
 impl World {
@@ -75,6 +78,11 @@ impl World {
         }
         match proxy.writing.step() {
             Step::Wait => {}
+            Step::Linger if proxy.lingers => {}
+            Step::Linger => {
+                proxy.lingers = true;
+                self.after(LINGER_MAX, Happening::Tell(proxy.number, Told::Lingered));
+            }
             Step::Commit => {
                 self.store.flushes += 1;
                 let flush = Flush {
@@ -190,8 +198,14 @@ impl World {
         let Some(mut proxy) = self.proxies.remove(&number) else {
             return;
         };
-        proxy.flush = None;
+        if !matches!(told, Told::Lingered) {
+            proxy.flush = None;
+        }
         match told {
+            Told::Lingered => {
+                proxy.lingers = false;
+                proxy.writing.lingered();
+            }
             Told::Committed(commit) => proxy.writing.committed(commit),
             Told::Rested => proxy.writing.rested(),
             Told::Seek(entry) if self.store.down_until > self.now => {

@@ -14,7 +14,9 @@
 use std::time::Duration;
 
 use crate::{
+    awake::Awake,
     catalog::Marker,
+    limits::{FIRST_PROBES_INTERVAL, ORPHANS_SETTLE},
     marker::{MARKER, OWN, Shown},
     reply::Reply,
     time::Instant,
@@ -118,7 +120,9 @@ pub struct Health {
     silent: u32,
     was_refused: bool,
     probing: bool,
+    probed_at: Instant,
     next_probe: Instant,
+    awake: Awake,
 }
 
 /// A change of standing.
@@ -130,8 +134,6 @@ pub struct Transition {
     pub to: Standing,
     /// Whether connections were refused in between: whatever was sent before is dead.
     pub restarted: bool,
-    /// Whether a probe was not answered just before: what was sent meanwhile is looked at only now.
-    pub was_silent: bool,
 }
 
 impl Health {
@@ -145,7 +147,9 @@ impl Health {
             silent: 0,
             was_refused: false,
             probing: false,
+            probed_at: now,
             next_probe: now,
+            awake: Awake::default(),
         }
     }
 
@@ -189,9 +193,13 @@ impl Health {
         now: Instant,
     ) -> Option<Transition> {
         self.probing = false;
-        self.is_known |= matches!(probe, Probe::Answered | Probe::Lost | Probe::Past);
-        self.next_probe = now + rules.interval;
-        let was_silent = self.silent > 0;
+        if matches!(probe, Probe::Answered | Probe::Lost | Probe::Past) {
+            self.is_known = true;
+            self.awake.answered(self.probed_at, now);
+        } else {
+            self.awake.missed();
+        }
+        self.next_probe = now + self.interval(rules);
         self.silent = if probe == Probe::Silent {
             self.silent.saturating_add(1)
         } else {
@@ -210,10 +218,7 @@ impl Health {
         if standing == Standing::Up {
             self.was_refused = false;
         }
-        transition.map(|transition| Transition {
-            was_silent,
-            ..transition
-        })
+        transition
     }
 
     /// An operator's word, until `until`.
@@ -234,8 +239,25 @@ impl Health {
         let from = self.standing();
         self.forced = self.forced.filter(|(_, until)| *until > now);
         let due = !self.probing && self.next_probe <= now;
-        self.probing |= due;
+        if due {
+            (self.probing, self.probed_at) = (true, now);
+        }
         (due, self.transition(from, now))
+    }
+
+    /// How long it has been awake.
+    pub fn awake(&self) -> &Awake {
+        &self.awake
+    }
+
+    /// A proxy that has just started looks often, until nothing can be left that the one before it had
+    /// sent: the shorter the time between two probes, the shorter a freeze that neither sees.
+    fn interval(&self, rules: &HealthRules) -> Duration {
+        if self.awake.shown() < ORPHANS_SETTLE {
+            rules.interval.min(FIRST_PROBES_INTERVAL)
+        } else {
+            rules.interval
+        }
     }
 
     /// When [`Self::tick`] has something to do next.
@@ -259,7 +281,6 @@ impl Health {
                 from,
                 to,
                 restarted: to == Standing::Up && self.was_refused,
-                was_silent: self.silent > 0,
             }
         })
     }

@@ -5,6 +5,7 @@
 //! `HashMap` whose order could show. Time and fresh ids are arguments, so that a simulator runs
 //! exactly what production runs.
 
+pub mod awake;
 pub mod backoff;
 pub mod body;
 pub mod catalog;

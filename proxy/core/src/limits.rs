@@ -40,9 +40,12 @@ pub const ABANDON_AGE_MIN: Duration = Duration::from_mins(1);
 /// behind is catching up, and no client waits for that.
 pub const ALL_LEVEL_LAG_MAX: u64 = 64;
 
-/// Requests of a proxy that died are carried out within this time, once their instance answers: their
-/// connections were closed with it. So long nothing is sent where one of them may be on its way.
+/// Requests of a proxy that died are carried out within this time in which their instance is awake:
+/// their connections were closed with it. So long nothing is sent where one of them may be on its way.
 pub const ORPHANS_SETTLE: Duration = Duration::from_secs(1);
+
+/// From one probe to the next for as long as that lasts.
+pub const FIRST_PROBES_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Undecided entries of one lane before further writes to it are refused with 503.
 pub const LANE_OPEN_MAX: usize = 4096;
@@ -76,6 +79,12 @@ pub const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Writes that are committed together at most.
 pub const GROUP_MAX: usize = 512;
+
+/// How long a cursor that nobody waits for is kept for the next flush. Were the proxy to die meanwhile
+/// its entry would be sent again: no longer than a client that writes one record after the other takes
+/// from one to the next (7 to 20 ms here).
+pub const LINGER_MAX: Duration = Duration::from_millis(25);
+
 /// Records that are compared, or copied from one instance to another, at once.
 pub const COPY_BATCH_RECORDS_MAX: usize = 200;
 

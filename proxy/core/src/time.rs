@@ -7,9 +7,6 @@ use std::{ops::Add, time::Duration};
 pub struct Instant(pub u64);
 
 impl Instant {
-    /// A moment that does not come.
-    pub const NEVER: Self = Self(u64::MAX);
-
     /// How long ago `earlier` was; zero when it was not.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))

@@ -1,7 +1,8 @@
 //! Groups of writes on their way into the store, and what is said when they are there.
 //!
 //! While one group is being committed the next collects, so that one flush serves all who wait,
-//! and a lone write waits for nobody.
+//! and a lone write waits for nobody. What nobody waits for goes with the next group, so that it
+//! costs no flush of its own, or alone when there is none for a while.
 //!
 //! When the store fails, appends fail (their clients are told that nothing was done) and
 //! everything else is kept and tried again until it succeeds: it records what has already
@@ -25,6 +26,8 @@ pub struct Order {
     pub write: Write,
     /// The event that follows.
     pub then: Then,
+    /// Whether nobody waits for it.
+    pub may_linger: bool,
 }
 
 /// What follows a durable write.
@@ -48,6 +51,7 @@ impl Order {
         Self {
             write: Write::Append(entry),
             then: Then::Appended(ticket),
+            may_linger: false,
         }
     }
 
@@ -64,7 +68,19 @@ impl Order {
             Write::Settle { job, .. } => Then::Settled(*job),
             _ => Then::Nothing,
         };
-        Self { write, then }
+        Self {
+            write,
+            then,
+            may_linger: false,
+        }
+    }
+
+    /// The same, when nobody waits for it.
+    pub fn lingering(write: Write) -> Self {
+        Self {
+            may_linger: true,
+            ..Self::other(write)
+        }
     }
 
     fn entry(&self) -> Option<EntryId> {
@@ -80,6 +96,8 @@ impl Order {
 pub enum Step {
     /// Wait for an order.
     Wait,
+    /// The same, but after [`LINGER_MAX`](crate::limits::LINGER_MAX) say [`Writing::lingered`].
+    Linger,
     /// Commit [`Writing::writes`], then say [`Writing::committed`].
     Commit,
     /// Ask the store where this entry stands, then say [`Writing::found`].
@@ -114,6 +132,8 @@ pub struct Writing {
     waiting: VecDeque<Order>,
     group: Vec<Order>,
     phase: Phase,
+    /// Nobody waits for what is waiting, but it has waited for long enough.
+    has_lingered: bool,
     is_up: bool,
     events: Vec<Event>,
 }
@@ -124,6 +144,7 @@ impl Default for Writing {
             waiting: VecDeque::new(),
             group: Vec::new(),
             phase: Phase::Idle,
+            has_lingered: false,
             is_up: true,
             events: Vec::new(),
         }
@@ -140,7 +161,9 @@ impl Writing {
     pub fn step(&mut self) -> Step {
         match &self.phase {
             Phase::Idle if self.waiting.is_empty() => Step::Wait,
+            Phase::Idle if self.may_linger() => Step::Linger,
             Phase::Idle => {
+                self.has_lingered = false;
                 let count = self.waiting.len().min(GROUP_MAX);
                 self.group.extend(self.waiting.drain(..count));
                 self.phase = Phase::Committing;
@@ -153,6 +176,17 @@ impl Writing {
             }
             Phase::Resting => Step::Rest,
         }
+    }
+
+    fn may_linger(&self) -> bool {
+        !self.has_lingered
+            && self.waiting.len() < GROUP_MAX
+            && self.waiting.iter().all(|order| order.may_linger)
+    }
+
+    /// No order has come for a while.
+    pub fn lingered(&mut self) {
+        self.has_lingered = true;
     }
 
     /// The writes of the group.

@@ -231,6 +231,7 @@ impl Driver {
                 self.tell_held(&write);
                 self.writer.order(Order::other(write));
             }
+            Effect::WriteWithNext(write) => self.writer.order(Order::lingering(write)),
             Effect::Answer { ticket, reply } => self.answer(ticket, Told::Reply(reply)),
             Effect::AskAgain { ticket } => self.answer(ticket, Told::AskAgain),
             Effect::ForgetKeys { kept } => self.forget_keys(kept),

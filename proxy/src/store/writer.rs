@@ -1,18 +1,18 @@
 //! The one writer: everything that must be durable goes through it, in order, in groups. What
 //! becomes of a group when the store fails is decided in `core`.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use achromat_core::{
     engine::Event,
     ids::{EntryId, Position},
-    limits::GROUP_MAX,
+    limits::{GROUP_MAX, LINGER_MAX},
     writing::{Commit, Order, Step, Writing},
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
 
 use super::{Store, StoreError, flushes::Flushes};
 
@@ -60,17 +60,25 @@ impl<S: Store + ?Sized> Writer<S> {
     /// Works until all handles are gone, or until another owner has taken the store.
     pub async fn run(mut self) -> Result<(), StoreError> {
         let mut collected = Vec::with_capacity(GROUP_MAX);
+        let mut lingers_until = None;
         loop {
             match self.writing.step() {
                 Step::Wait => {
                     if self.orders.recv_many(&mut collected, GROUP_MAX).await == 0 {
                         return Ok(());
                     }
-                    for order in collected.drain(..) {
-                        self.writing.take(order);
+                    self.take(&mut collected);
+                }
+                Step::Linger => {
+                    let until = *lingers_until.get_or_insert_with(|| Instant::now() + LINGER_MAX);
+                    let orders = self.orders.recv_many(&mut collected, GROUP_MAX);
+                    match timeout_at(until, orders).await {
+                        Ok(1..) => self.take(&mut collected),
+                        Ok(0) | Err(_) => self.writing.lingered(),
                     }
                 }
                 Step::Commit => {
+                    lingers_until = None;
                     let commit = self.commit().await?;
                     self.writing.committed(commit);
                 }
@@ -87,6 +95,12 @@ impl<S: Store + ?Sized> Writer<S> {
             for event in self.writing.events() {
                 self.say(event);
             }
+        }
+    }
+
+    fn take(&mut self, orders: &mut Vec<Order>) {
+        for order in orders.drain(..) {
+            self.writing.take(order);
         }
     }
 

@@ -35,6 +35,7 @@ impl Engine {
                 is_quarantined: self.catalog.is_out(instance)
                     || copy(instance).is_some_and(|c| c.quarantine.is_some()),
                 is_distrusted: copy(instance).is_some_and(|c| c.distrust.is_some()),
+                awake: *state.health.awake(),
             })
             .collect()
     }
@@ -151,7 +152,9 @@ impl Engine {
                 settled,
                 letter,
             } => {
-                self.effects.push(Effect::Write(Write::Record {
+                let is_awaited = settled.is_some() || letter.is_some();
+                let is_awaited = is_awaited || self.awaits_record(id, position, verdict);
+                let write = Write::Record {
                     lane: id,
                     instance,
                     position,
@@ -159,7 +162,12 @@ impl Engine {
                     settled,
                     changes: Vec::new(),
                     letter,
-                }));
+                };
+                self.effects.push(if is_awaited {
+                    Effect::Write(write)
+                } else {
+                    Effect::WriteWithNext(write)
+                });
             }
             lane::Effect::Close {
                 position,
@@ -214,6 +222,16 @@ impl Engine {
             }
             lane::Effect::Wake { at } => *wake = Some(wake.map_or(at, |wake| wake.min(at))),
         }
+    }
+
+    /// Whether anything goes on only when a cursor is recorded: the entry behind it, or a client who is told
+    /// what is decided only when that is durable. What an operator sees or asks for next is not kept waiting
+    /// either.
+    fn awaits_record(&self, id: LaneId, position: Position, verdict: Option<Verdict>) -> bool {
+        id == LaneId::Schema
+            || verdict.is_some_and(|verdict| !verdict.binds())
+            || self.lane(id).is_none_or(|lane| lane.head() > position)
+            || !self.jobs.running.is_empty()
     }
 
     fn logged_at(&self, id: LaneId, position: Position) -> Option<crate::time::WallTime> {
@@ -315,7 +333,8 @@ impl Engine {
             .iter_mut()
             .skip(from)
             .find_map(|effect| match effect {
-                Effect::Write(Write::Record { changes, .. }) => Some(changes),
+                Effect::Write(Write::Record { changes, .. })
+                | Effect::WriteWithNext(Write::Record { changes, .. }) => Some(changes),
                 _ => None,
             });
         match record {
@@ -438,7 +457,7 @@ impl Engine {
             if id == LaneId::Schema {
                 self.forget_collections(through);
             }
-            self.effects.push(Effect::Write(Write::Trim {
+            self.effects.push(Effect::WriteWithNext(Write::Trim {
                 lane: id,
                 through,
                 instances,

@@ -214,6 +214,8 @@ pub enum Effect {
     /// Make this durable, then say [`Event::Recorded`] of a record, [`Event::Closed`] of a close,
     /// [`Event::Settled`] of what a job has made true.
     Write(Write),
+    /// The same, but nobody waits for it: it may go with whatever is made durable next.
+    WriteWithNext(Write),
     /// Answer a client.
     Answer {
         /// The client.

@@ -80,9 +80,9 @@ struct Instance {
     budget: usize,
     /// The lanes that wait for that budget.
     starved: BTreeSet<LaneId>,
-    /// Before this no job changes anything there: what an earlier one has sent may still be carried
-    /// out, for so long once the instance answers.
-    jobs_from: (Instant, Duration),
+    /// Before it has been awake for so long no job changes anything there: what an earlier one has sent
+    /// may still be carried out.
+    jobs_from: Duration,
 }
 
 /// An entry on its way into the store.
@@ -265,7 +265,21 @@ impl Engine {
             }
         }
         let (rules, now) = (self.settings.health, self.now);
+        let was_quiet = self.is_quiet(instance);
         self.health(instance, |health| health.probed(probe, &rules, now));
+        self.settle_on(instance, was_quiet);
+    }
+
+    /// An instance may have been awake for longer: what waited for that goes on.
+    fn settle_on(&mut self, instance: InstanceIx, was_quiet: bool) {
+        let settles = |id: &LaneId| self.lane(*id).is_some_and(|l| l.is_settling_on(instance));
+        let settling: Vec<LaneId> = self.active.iter().copied().filter(settles).collect();
+        for id in &settling {
+            self.advance(*id);
+        }
+        if !settling.is_empty() || self.is_quiet(instance) != was_quiet {
+            self.schedule();
+        }
     }
 
     /// Whether the last probe asked for the marker that the instance still has.
@@ -315,8 +329,9 @@ impl Engine {
         if (transition.from, transition.to) == (Standing::Down, Standing::Up) {
             state.mark_at = self.now;
         }
-        if transition.to == Standing::Up {
-            state.returned(transition, self.now);
+        if transition.restarted {
+            // What was left with it is dead.
+            state.jobs_from = Duration::ZERO;
         }
         self.effects.push(Effect::Tell {
             instance,
@@ -380,27 +395,18 @@ impl Instance {
     /// An instance of which nothing is known yet. One that was known before the start may be doing
     /// what a job of the proxy before has sent.
     fn new(now: Instant, is_known: bool) -> Self {
-        let jobs_from = if is_known { Instant::NEVER } else { now };
+        let jobs_from = if is_known {
+            ORPHANS_SETTLE
+        } else {
+            Duration::ZERO
+        };
         Self {
-            jobs_from: (jobs_from, ORPHANS_SETTLE),
+            jobs_from,
             health: Health::new(now),
             probed_for: None,
             mark_at: now,
             budget: REPLICATION_IN_FLIGHT_MAX,
             starved: BTreeSet::new(),
-        }
-    }
-}
-
-impl Instance {
-    /// It is in service again: what was left with it is dead if it restarted, and is carried out only
-    /// now if it was silent.
-    fn returned(&mut self, transition: Transition, now: Instant) {
-        let (from, span) = &mut self.jobs_from;
-        if transition.restarted {
-            *from = now;
-        } else if *from > now || transition.was_silent && *span > Duration::ZERO {
-            *from = now + *span;
         }
     }
 }

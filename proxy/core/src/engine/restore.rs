@@ -66,7 +66,7 @@ impl Engine {
         for RestoredLane { id, head, .. } in snapshot.lanes {
             if let Some(lane) = engine.lane_mut(id) {
                 lane.restore_head(head, now);
-                lane.settle_orphans();
+                lane.settle_orphans(now);
                 engine.active.insert(id);
             }
         }

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::{
-    Context, Effect, Flight, Lane, Peer, Phase, Slot, Trouble,
+    Context, Effect, Flight, Lane, Peer, Phase, Slot, Track,
     answers::{closing_reply, settled},
     bit,
 };
@@ -13,12 +13,12 @@ use crate::{
     limits::{ABANDON_AGE_MIN, ABANDON_ATTEMPTS_MIN},
     log::Verdict,
     outcome::Failure,
-    time::Instant,
 };
 
 impl Lane {
     /// Does whatever can be done now.
     pub fn advance(&mut self, context: &mut Context<'_>) {
+        self.settle(context.peers);
         self.pass_over(context);
         if !self.is_void {
             for instance in self.instances() {
@@ -31,6 +31,16 @@ impl Lane {
         self.forget(context.peers);
     }
 
+    /// What was sent to an instance that has been awake for long enough since is carried out by now or
+    /// never will be.
+    fn settle(&mut self, peers: &[Peer]) {
+        for (track, peer) in self.tracks.iter_mut().zip(peers) {
+            if let Some(trouble) = &mut track.trouble {
+                trouble.settles = trouble.settles.filter(|until| *until > peer.awake.shown());
+            }
+        }
+    }
+
     /// Moves idle tracks over entries that nobody needs to do. Where a request may still be carried
     /// out the track waits until it has settled: so the log shows, even to the next proxy, that
     /// there may be one.
@@ -38,7 +48,7 @@ impl Lane {
         for instance in self.instances() {
             while let Some(next) = self.next_of(instance)
                 && self.is_passed_over(next)
-                && (self.is_void || self.has_settled(instance, context))
+                && (self.is_void || !self.is_settling_on(instance))
                 && let Some(track) = self.track_mut(instance)
             {
                 (track.applied, track.recorded) = (next, next);
@@ -51,16 +61,6 @@ impl Lane {
         self.slot(position).is_some_and(|slot| {
             slot.verdict_is_recorded && (slot.verdict.is_passed_over() || self.is_void)
         })
-    }
-
-    /// Whether nothing that was sent to an instance before can be carried out any more; asks to be
-    /// woken if not.
-    fn has_settled(&self, instance: InstanceIx, context: &mut Context<'_>) -> bool {
-        let settles = self
-            .track(instance)
-            .and_then(|track| track.trouble)
-            .is_some_and(|trouble| trouble.settles.is_some());
-        !settles || self.may_retry(instance, context)
     }
 
     /// The entry that an instance would have to do next, when it is not doing one.
@@ -80,21 +80,15 @@ impl Lane {
     }
 
     /// Whether an instance that failed its next entry may be tried again; asks to be woken if not.
-    /// While it does not answer it carries nothing out, so no old sending settles.
     fn may_retry(&self, instance: InstanceIx, context: &mut Context<'_>) -> bool {
-        let trouble = self.track(instance).and_then(|track| track.trouble);
-        match trouble {
+        match self.track(instance).and_then(|track| track.trouble) {
+            Some(trouble) if trouble.settles.is_some() => false,
             Some(trouble) if trouble.retry_at > context.now => {
-                if trouble.retry_at < Instant::NEVER {
-                    context.effects.push(Effect::Wake {
-                        at: trouble.retry_at,
-                    });
-                }
+                context.effects.push(Effect::Wake {
+                    at: trouble.retry_at,
+                });
                 false
             }
-            Some(Trouble {
-                settles: Some(_), ..
-            }) => Self::peer(context, instance).is_some_and(|peer| peer.standing == Standing::Up),
             _ => true,
         }
     }
@@ -282,7 +276,7 @@ impl Lane {
         if context.now.since(slot.since) < ABANDON_AGE_MIN || slot.last_failure.is_none() {
             return;
         }
-        if self.is_hopeless(slot, context) && !self.may_still_be_carried_out(open, context) {
+        if self.is_hopeless(slot, context) && !self.may_still_be_carried_out(open) {
             let reason = slot
                 .last_failure
                 .as_ref()
@@ -295,18 +289,9 @@ impl Lane {
 
     /// Whether a sending of the entry may be carried out later than now. One that is sent nothing any
     /// more settles like the others.
-    fn may_still_be_carried_out(&self, position: Position, context: &Context<'_>) -> bool {
-        let settles = |instance: InstanceIx, trouble: Trouble| {
-            let peer = Self::peer(context, instance);
-            let is_up = peer.is_some_and(|peer| peer.standing == Standing::Up);
-            trouble.settles.is_some() && (trouble.retry_at > context.now || !is_up)
-        };
-        let mut tracks = self.instances().zip(&self.tracks);
-        self.is_in_flight(position)
-            || tracks.any(|(instance, track)| {
-                let trouble = track.trouble.filter(|_| track.applied < position);
-                trouble.is_some_and(|trouble| settles(instance, trouble))
-            })
+    fn may_still_be_carried_out(&self, position: Position) -> bool {
+        let settles = |track: &Track| track.applied < position && track.settles();
+        self.is_in_flight(position) || self.tracks.iter().any(settles)
     }
 
     pub(super) fn close(

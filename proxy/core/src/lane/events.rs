@@ -275,7 +275,6 @@ impl Lane {
             failure == Failure::Silent,
             failure == Failure::Closed { reused: true },
         );
-        let is_unreachable = matches!(failure, Failure::NotSent(_));
         let reason = failure.reason();
         let planted = context.rules.planted;
         self.note_failure(instance, position, failure);
@@ -288,26 +287,20 @@ impl Lane {
             return;
         };
         let tries = track.trouble.map_or(0, |trouble| trouble.tries) + u32::from(!stale);
-        let before = track.trouble.and_then(|trouble| trouble.settles);
         if planted.is(Bug::SkipsFailing) && tries > 2 {
             self.apply(instance, position, context);
             return;
         }
         let settle = settle && !planted.is(Bug::DoesNotSettle);
-        let pause = match (settle, stale) {
-            (true, _) => context.rules.settle,
-            (_, true) => Duration::ZERO,
-            _ => backoff::pause(tries, seed),
+        let pause = if settle || stale {
+            Duration::ZERO
+        } else {
+            backoff::pause(tries, seed)
         };
         track.trouble = Some(Trouble {
             tries,
             retry_at: context.now + pause,
-            settles: if settle {
-                Some(context.rules.settle)
-            } else {
-                // An instance out of reach may still hold a sending from before.
-                before.filter(|_| is_unreachable)
-            },
+            settles: settle.then(|| context.settled_from(instance)),
         });
         if !stale {
             context.effects.push(Effect::Trouble {
@@ -343,8 +336,8 @@ impl Lane {
         if let Some(track) = self.track_mut(instance).filter(|_| is_silent) {
             track.trouble = Some(Trouble {
                 tries: 1,
-                retry_at: context.now + context.rules.settle,
-                settles: Some(context.rules.settle),
+                retry_at: context.now,
+                settles: Some(context.settled_from(instance)),
             });
         }
     }
@@ -395,7 +388,7 @@ impl Lane {
     }
 
     /// An instance is in service again. What waited for it need not wait longer; a request that was
-    /// left with it is dead if it restarted, and is carried out only now if it was silent.
+    /// left with it is dead if it restarted.
     pub fn returned(&mut self, instance: InstanceIx, transition: Transition, now: Instant) {
         let trouble = self
             .track_mut(instance)
@@ -403,29 +396,20 @@ impl Lane {
         let Some(trouble) = trouble else {
             return;
         };
-        match trouble.settles {
-            Some(settle) if !transition.restarted => {
-                if trouble.retry_at == Instant::NEVER {
-                    trouble.retry_at = now + settle;
-                } else if transition.was_silent {
-                    trouble.retry_at = trouble.retry_at.max(now + settle);
-                }
-            }
-            _ => {
-                trouble.retry_at = now;
-                trouble.settles = None;
-            }
+        trouble.retry_at = now;
+        if transition.restarted {
+            trouble.settles = None;
         }
     }
 
     /// The proxy has just started: what the one before it had sent may still be carried out, as
-    /// soon as the instance answers.
-    pub fn settle_orphans(&mut self) {
+    /// soon as the instance is awake.
+    pub fn settle_orphans(&mut self, now: Instant) {
         let head = self.head();
         for track in self.tracks.iter_mut().filter(|t| t.applied < head) {
             track.trouble = Some(Trouble {
                 tries: 0,
-                retry_at: Instant::NEVER,
+                retry_at: now,
                 settles: Some(ORPHANS_SETTLE),
             });
         }

@@ -27,6 +27,7 @@ use smallvec::SmallVec;
 pub use self::flight::Awaited;
 use self::flight::{Flight, Phase};
 use crate::{
+    awake::Awake,
     health::Standing,
     ids::{Attempt, InstanceIx, Key, LaneId, Position, Ticket},
     key::Settled,
@@ -50,6 +51,8 @@ pub struct Peer {
     pub is_quarantined: bool,
     /// Whether its copy may differ from the others: it decides nothing while another one can.
     pub is_distrusted: bool,
+    /// How long it has been awake: the clock by which what was sent there settles.
+    pub awake: Awake,
 }
 
 /// Timing and bounds of lanes.
@@ -58,8 +61,8 @@ pub struct Rules {
     /// Silence after which an entry is sent to the next instance as well.
     pub hedge: Duration,
     /// Silence at the end of a sending's deadline leaves a request that may still be carried out;
-    /// nothing is sent to the instance in this lane until this time has passed too, or until the
-    /// instance has been seen to restart.
+    /// nothing is sent to the instance in this lane until it has been awake for this time too, or
+    /// has been seen to restart.
     pub settle: Duration,
     /// How long level `all` waits for instances beyond the first.
     pub all_wait: Duration,
@@ -79,6 +82,15 @@ pub struct Context<'a> {
     pub budget: &'a mut [usize],
     /// What shall be done, in order.
     pub effects: &'a mut Vec<Effect>,
+}
+
+impl Context<'_> {
+    /// How long an instance will have been awake when what it was sent until now can't be carried out any
+    /// more.
+    fn settled_from(&self, instance: InstanceIx) -> Duration {
+        let awake = self.peers.get(instance.at()).map(|peer| peer.awake);
+        awake.unwrap_or_default().at_most(self.now) + self.rules.settle
+    }
 }
 
 /// What a lane wants done.
@@ -266,13 +278,20 @@ struct Track {
     trouble: Option<Trouble>,
 }
 
+impl Track {
+    fn settles(&self) -> bool {
+        self.trouble
+            .is_some_and(|trouble| trouble.settles.is_some())
+    }
+}
+
 /// An entry that an instance has failed; gone when it has applied it.
 #[derive(Clone, Copy, Debug)]
 struct Trouble {
     tries: u32,
     retry_at: Instant,
-    /// An old sending may still be carried out: for so long the instance must have been able to
-    /// carry it out before it is sent anything.
+    /// An old sending may still be carried out until the instance has been awake for so long; before
+    /// that it is sent nothing.
     settles: Option<Duration>,
 }
 
@@ -374,17 +393,20 @@ impl Lane {
     }
 
     /// Whether nothing that was sent to an instance can still be carried out.
-    pub fn is_quiet(&self, instance: InstanceIx, now: Instant) -> bool {
-        let settles = |trouble: Trouble| trouble.settles.is_some() && trouble.retry_at > now;
+    pub fn is_quiet(&self, instance: InstanceIx) -> bool {
         self.track(instance)
-            .is_none_or(|track| track.flight.is_none() && !track.trouble.is_some_and(settles))
+            .is_none_or(|track| track.flight.is_none() && !track.settles())
     }
 
-    /// Whether an instance is left alone until an old sending has settled. The lane must hear of its
+    /// Whether any instance is left alone until an old sending has settled. The lane must hear of its
     /// comings and goings until then, be anything owed to it or not.
     pub fn is_settling(&self) -> bool {
-        let settles = |track: &Track| track.trouble.is_some_and(|t| t.settles.is_some());
-        self.tracks.iter().any(settles)
+        self.tracks.iter().any(Track::settles)
+    }
+
+    /// The same of one instance.
+    pub fn is_settling_on(&self, instance: InstanceIx) -> bool {
+        self.track(instance).is_some_and(Track::settles)
     }
 
     /// Whether any sending or recording is under way, or any client waits.

@@ -8,7 +8,7 @@ use std::sync::{
 use achromat_core::{
     durable::{Appended, Write},
     engine::Snapshot,
-    ids::{CollectionId, Key, LaneId, Ticket},
+    ids::{CollectionId, InstanceIx, Key, LaneId, Ticket},
     key::{Fingerprint, KeyRecord, Keyed},
     log::{Entry, Letter, RecordAct, Verb},
     time::WallTime,
@@ -123,4 +123,53 @@ async fn what_was_done_is_found() {
 #[tokio::test]
 async fn what_was_not_done_is_refused() {
     assert_eq!(said(false).await, ["1 503", "2 503", "3 503"]);
+}
+
+fn cursor() -> Order {
+    Order::lingering(Write::Record {
+        lane: LaneId::Schema,
+        instance: InstanceIx(0),
+        position: Position(0),
+        verdict: None,
+        settled: None,
+        changes: Vec::new(),
+        letter: None,
+    })
+}
+
+/// A cursor that nobody waits for costs no flush of its own when something else is written soon.
+#[tokio::test]
+async fn a_cursor_goes_with_the_next_entry() {
+    let flushes = Arc::<Flushes>::default();
+    let store = Arc::new(MemoryStore::new(1));
+    let (writer, handle) = Writer::new(store, Box::new(|_| {}), Arc::clone(&flushes));
+    let mut run = Box::pin(writer.run());
+    handle.order(cursor());
+    let lingers = timeout_at(Instant::now() + LINGER_MAX / 5, &mut run).await;
+    assert!(lingers.is_err(), "it waits");
+    assert_eq!(flushes.figures().flushes, 0);
+    handle.order(append(1, None));
+    drop(handle);
+    run.await.unwrap();
+    let figures = flushes.figures();
+    assert_eq!(
+        (figures.flushes, figures.entries, figures.others),
+        (1, 1, 1)
+    );
+}
+
+/// When nothing else is written it becomes durable all the same.
+#[tokio::test]
+async fn a_cursor_does_not_wait_for_ever() {
+    let (said, mut heard) = mpsc::unbounded_channel();
+    let listener = Box::new(move |event| said.send(event).unwrap());
+    let store = Arc::new(MemoryStore::new(1));
+    let (writer, handle) = Writer::new(store, listener, Arc::default());
+    let run = tokio::spawn(writer.run());
+    handle.order(cursor());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let event = timeout_at(deadline, heard.recv()).await.unwrap();
+    assert!(matches!(event, Some(Event::Recorded { .. })));
+    drop(handle);
+    run.await.unwrap().unwrap();
 }

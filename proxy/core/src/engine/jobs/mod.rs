@@ -252,7 +252,7 @@ impl Engine {
             }
             (Some(_), None) => {
                 let lane = self.lanes.get(&id);
-                let is_quiet = lane.is_none_or(|lane| lane.is_quiet(instance, self.now));
+                let is_quiet = lane.is_none_or(|lane| lane.is_quiet(instance));
                 is_quiet.then_some(Task::Rebuild(id, instance))
             }
             _ => None,
@@ -284,7 +284,7 @@ impl Engine {
             .values()
             .any(|asked| *asked == instance);
         let state = self.instances.get(instance.at());
-        has_answered && state.is_some_and(|state| state.jobs_from.0 <= self.now)
+        has_answered && state.is_some_and(|state| state.jobs_from <= state.health.awake().shown())
     }
 
     /// An instance that has every acknowledged write of the schema lane.

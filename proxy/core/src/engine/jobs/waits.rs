@@ -190,7 +190,7 @@ impl Engine {
     fn settle_jobs(&mut self, instance: InstanceIx) {
         let settle = self.settings.lanes.settle;
         if let Some(state) = self.instances.get_mut(instance.at()) {
-            state.jobs_from = (self.now + settle, settle);
+            state.jobs_from = state.health.awake().at_most(self.now) + settle;
         }
     }
 

@@ -15,6 +15,7 @@ impl World {
         }
         self.engine = Engine::restore(SETTINGS, snapshot, self.now);
         self.sent.clear();
+        self.probed.clear();
     }
 
     /// B is silent for so long that it is down, and answers then.
@@ -55,7 +56,7 @@ fn what_is_passed_over_at_the_start_settles_and_is_over() {
     world.submit(add(c), Level::One);
     world.reply("A POST add", 201);
     assert!(world.lines().is_empty(), "B may be carrying something out");
-    world.pass(1_000);
+    world.both_live_for(1_500);
     assert_eq!(world.lines(), ["B POST add"]);
 }
 
@@ -65,15 +66,14 @@ fn what_is_passed_over_is_not_trimmed_before_it_has_settled() {
     let mut world = World::new();
     let c = world.refused_by_one();
     world.taken_over();
-    world.probe(A, Probe::Answered);
-    world.pass(2_000);
+    world.live_for(&[A], 2_000);
     assert_eq!(world.cursor_of_b(c), Position(0));
     world.taken_over();
     world.both_answer();
     world.submit(add(c), Level::One);
     world.reply("A POST add", 201);
     assert!(world.lines().is_empty());
-    world.pass(1_000);
+    world.both_live_for(1_500);
     world.reply("B POST add", 201);
     world.pass(1_000);
     assert_eq!(world.cursor_of_b(c), Position(2));
@@ -93,9 +93,9 @@ fn a_quarantined_copy_settles_before_it_is_rebuilt() {
     world.b_is_silent_for(40_000);
     let is_rebuilt = |world: &World| !world.engine.report().jobs.is_empty();
     assert!(!is_rebuilt(&world), "B may just be carrying it out");
-    world.pass(29_000);
+    world.both_live_for(29_900);
     assert!(!is_rebuilt(&world));
-    world.pass(1_000);
+    world.both_live_for(3_000);
     assert!(is_rebuilt(&world));
 }
 
@@ -111,9 +111,9 @@ fn what_a_job_has_sent_settles_as_well() {
     assert!(is_rebuilt(&world));
     world.taken_over();
     world.both_answer();
-    world.pass(999);
+    world.both_live_for(1_000);
     assert!(!is_rebuilt(&world));
-    world.pass(1);
+    world.both_live_for(500);
     assert!(is_rebuilt(&world));
 }
 
@@ -139,9 +139,7 @@ fn what_an_ended_job_has_sent_is_waited_for() {
     };
     let ends_unanswered = |world: &mut World| {
         let job = ask_b(world);
-        for _ in 0..50 {
-            world.pass(1_000);
-        }
+        world.both_live_for(50_000);
         assert!(
             !goes_on(world),
             "its time is over, and B may be busy with it"
@@ -157,9 +155,9 @@ fn what_an_ended_job_has_sent_is_waited_for() {
     let sending = Sending::Silent;
     world.step(Event::Told { job, sending });
     world.b_is_silent_for(40_000);
-    world.pass(29_000);
+    world.both_live_for(29_900);
     assert!(!goes_on(&world), "B may just be carrying it out");
-    world.pass(1_000);
+    world.both_live_for(3_000);
     assert!(goes_on(&world));
 }
 
@@ -174,7 +172,7 @@ fn a_quarantined_copy_does_not_keep_a_hopeless_write_open() {
     world.taken_over();
     world.both_answer();
     for _ in 0..200 {
-        world.pass(1_000);
+        world.both_live_for(1_000);
         if world.lines().contains(&"A POST add") {
             world.reply("A POST add", 500);
         }
