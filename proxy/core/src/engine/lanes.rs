@@ -225,13 +225,11 @@ impl Engine {
     }
 
     /// Whether anything goes on only when a cursor is recorded: the entry behind it, or a client who is told
-    /// what is decided only when that is durable. What an operator sees or asks for next is not kept waiting
-    /// either.
+    /// what is decided only when that is durable.
     fn awaits_record(&self, id: LaneId, position: Position, verdict: Option<Verdict>) -> bool {
         id == LaneId::Schema
             || verdict.is_some_and(|verdict| !verdict.binds())
             || self.lane(id).is_none_or(|lane| lane.head() > position)
-            || !self.jobs.running.is_empty()
     }
 
     fn logged_at(&self, id: LaneId, position: Position) -> Option<crate::time::WallTime> {

@@ -19,7 +19,7 @@ impl Lane {
     /// Does whatever can be done now.
     pub fn advance(&mut self, context: &mut Context<'_>) {
         self.settle(context.peers);
-        self.pass_over(context);
+        self.pass_over();
         if !self.is_void {
             for instance in self.instances() {
                 self.replicate_to(instance, context);
@@ -44,7 +44,7 @@ impl Lane {
     /// Moves idle tracks over entries that nobody needs to do. Where a request may still be carried
     /// out the track waits until it has settled: so the log shows, even to the next proxy, that
     /// there may be one.
-    fn pass_over(&mut self, context: &mut Context<'_>) {
+    fn pass_over(&mut self) {
         for instance in self.instances() {
             while let Some(next) = self.next_of(instance)
                 && self.is_passed_over(next)
