@@ -1080,7 +1080,7 @@ fn a_restart_goes_on_where_it_stopped() {
         world.lines().is_empty(),
         "what the last proxy had sent may still be carried out"
     );
-    world.pass(1_000);
+    world.both_live_for(1_500);
     assert_eq!(world.lines(), ["B POST add", "A POST add"]);
     world.reply("A POST add", 201);
     assert_eq!(world.eligible(id), [true, false]);

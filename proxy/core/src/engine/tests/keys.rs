@@ -157,7 +157,7 @@ fn a_restart_recovers_what_was_open() {
     world.restart();
     let again = world.repeat(Level::One);
     assert_eq!(world.told(again), None);
-    world.pass(1_000);
+    world.both_live_for(1_500);
     world.reply("A POST add", 201);
     assert_eq!(world.told(again), Some(201));
     assert_eq!(world.record().state(), "recovered");

@@ -102,7 +102,7 @@ fn who_lacks_a_collection_holds_nothing_up() {
     world.lose(collection, B);
     world.probe(A, Probe::Answered);
     for _ in 0..300 {
-        world.pass(1_000);
+        world.both_live_for(1_000);
         if world.lines().contains(&"A DELETE abc") {
             world.reply("A DELETE abc", 500);
         }

@@ -156,7 +156,7 @@ fn a_token_that_was_cut_off_is_written_again() {
     world.markers.is_silent = false;
     // The first sending was lost after all.
     world.markers.tokens = [1, 2];
-    world.pass(30_000);
+    world.both_live_for(33_000);
     assert_eq!(world.markers.tokens, [2, 3]);
     assert_eq!([A, B].map(|instance| durable(&world, instance)), [2, 3]);
 
@@ -167,7 +167,7 @@ fn a_token_that_was_cut_off_is_written_again() {
         world.probe(instance, Probe::Answered);
         assert!(!is_held(&world, instance), "it shows more than is known");
     }
-    world.pass(1_000);
+    world.both_live_for(1_500);
     assert_eq!([A, B].map(|instance| durable(&world, instance)), [4, 5]);
 }
 

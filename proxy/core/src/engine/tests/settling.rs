@@ -157,7 +157,7 @@ fn what_an_ended_job_has_sent_is_waited_for() {
     world.b_is_silent_for(40_000);
     world.both_live_for(29_900);
     assert!(!goes_on(&world), "B may just be carrying it out");
-    world.both_live_for(3_000);
+    world.both_live_for(3_500);
     assert!(goes_on(&world));
 }
 
