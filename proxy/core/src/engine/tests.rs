@@ -1081,7 +1081,7 @@ fn a_restart_goes_on_where_it_stopped() {
         "what the last proxy had sent may still be carried out"
     );
     world.both_live_for(1_500);
-    assert_eq!(world.lines(), ["B POST add", "A POST add"]);
+    assert_eq!(world.lines(), ["A POST add", "B POST add"]);
     world.reply("A POST add", 201);
     assert_eq!(world.eligible(id), [true, false]);
     world.reply("B POST add", 201);

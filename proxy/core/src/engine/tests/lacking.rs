@@ -108,7 +108,9 @@ fn who_lacks_a_collection_holds_nothing_up() {
         }
     }
     let ticket = world.submit(create(CollectionId(Uuid::from_u128(9)), "xyz"), Level::One);
-    world.made("B", 0xb09, "xyz");
+    // B's copy is being made anew, and the writes of collections wait for that for a moment.
+    world.both_live_for(10_000);
+    world.made("A", 0xa09, "xyz");
     assert_eq!(world.answers[&ticket], 200);
 }
 
