@@ -109,7 +109,7 @@ fn who_lacks_a_collection_holds_nothing_up() {
     }
     let ticket = world.submit(create(CollectionId(Uuid::from_u128(9)), "xyz"), Level::One);
     // B's copy is being made anew, and the writes of collections wait for that for a moment.
-    world.both_live_for(10_000);
+    world.both_live_for(6_000);
     world.made("A", 0xa09, "xyz");
     assert_eq!(world.answers[&ticket], 200);
 }
