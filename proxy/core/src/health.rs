@@ -253,11 +253,17 @@ impl Health {
     /// A proxy that has just started looks often, until nothing can be left that the one before it had
     /// sent: the shorter the time between two probes, the shorter a freeze that neither sees.
     fn interval(&self, rules: &HealthRules) -> Duration {
-        if self.awake.shown() < ORPHANS_SETTLE {
+        if self.may_have_orphans() {
             rules.interval.min(FIRST_PROBES_INTERVAL)
         } else {
             rules.interval
         }
+    }
+
+    /// Whether a request of the proxy before may still be on its way: that one may not know for a moment
+    /// that there is another, and sends as before, to an instance that has restarted as well.
+    fn may_have_orphans(&self) -> bool {
+        self.awake.shown() < ORPHANS_SETTLE
     }
 
     /// When [`Self::tick`] has something to do next.
@@ -280,7 +286,7 @@ impl Health {
             Transition {
                 from,
                 to,
-                restarted: to == Standing::Up && self.was_refused,
+                restarted: to == Standing::Up && self.was_refused && !self.may_have_orphans(),
             }
         })
     }
@@ -300,9 +306,17 @@ mod tests {
         Instant(ms * 1000)
     }
 
-    fn up() -> Health {
+    fn fresh() -> Health {
         let mut health = Health::new(at(0));
         health.probed(Probe::Answered, &RULES, at(0));
+        health
+    }
+
+    /// One that has been up for so long that nothing is left of the proxy before.
+    fn up() -> Health {
+        let mut health = fresh();
+        health.awake.answered(at(1_000), at(1_000));
+        health.awake.answered(at(1_000), at(1_000));
         health
     }
 
@@ -389,6 +403,15 @@ mod tests {
             let back = health.probed(Probe::Answered, &RULES, at(30)).unwrap();
             assert_eq!(back.restarted, probe == Probe::Refused);
         }
+    }
+
+    /// Before that a restart shows nothing: the proxy before may send something after it.
+    #[test]
+    fn a_restart_at_the_start_shows_nothing() {
+        let mut health = fresh();
+        health.probed(Probe::Refused, &RULES, at(20));
+        let back = health.probed(Probe::Answered, &RULES, at(30)).unwrap();
+        assert!(!back.restarted);
     }
 
     /// A frozen process accepts connections and says nothing: silence several times in a row.
