@@ -1,21 +1,25 @@
-//! Makes the plugins that behave badly, which the tests put into slots.
+//! Makes the plugins that the tests put into slots.
 
 use std::path::Path;
 
 use achromat_plugin_build::{Guest, components};
 
-const fn hostile(features: &'static str, file: &'static str) -> Guest {
+const fn guest(features: &'static str, file: &'static str) -> Guest {
     Guest {
-        package: "achromat-hostile-plugins",
+        package: "achromat-test-plugins",
         features,
         file,
     }
 }
 
-const GUESTS: [Guest; 3] = [
-    hostile("routing", "hostile-routing.wasm"),
-    hostile("wal", "hostile-wal.wasm"),
-    hostile("guard", "hostile-guard.wasm"),
+const GUESTS: [Guest; 7] = [
+    guest("routing", "hostile-routing.wasm"),
+    guest("lean", "hostile-lean.wasm"),
+    guest("wal", "hostile-wal.wasm"),
+    guest("guard", "hostile-guard.wasm"),
+    guest("released,routing", "released-routing.wasm"),
+    guest("released,wal", "released-wal.wasm"),
+    guest("released,guard", "released-guard.wasm"),
 ];
 
 fn main() {

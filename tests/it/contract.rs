@@ -1,12 +1,22 @@
-//! The contract in `wit/`: what is released does not change.
+//! The contract in `wit/`: what is released does not change, and what was built against it goes on
+//! deciding.
 
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use achromat::policy::Digest;
+use achromat::policy::{
+    Action, Class, Deed, Digest, GuardSlot, Header, InstanceState, Member, Operation, Plugins,
+    Question, RoutingQuestion, RoutingSlot, Source, Standing, Version, WalSlot, World,
+    limits::Budget, plain,
+};
+use achromat_core::{
+    log::Level,
+    policy::{Eligibility, Permission, Preference, Routing},
+};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")
@@ -77,4 +87,115 @@ fn a_released_text_does_not_change() {
             );
         }
     }
+}
+
+fn load<W: World>(plugins: &Plugins, bytes: &[u8], facts: &Arc<W::Facts>) -> Version<W> {
+    let source = Source {
+        name: "released".into(),
+        bytes: bytes.into(),
+        config: "".into(),
+        budget: Budget::default(),
+    };
+    match Version::load(plugins, &source, facts) {
+        Ok(version) => version,
+        Err(unfit) => panic!("{:?}: {unfit}", W::SLOT),
+    }
+}
+
+fn released_routing_decides(plugins: &Plugins) {
+    let member = |name: &str| Member {
+        name: name.into(),
+        is_primary: name == "a",
+    };
+    let facts = Arc::new(["a", "b", "c"].map(member).to_vec());
+    let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/released-routing.wasm"));
+    let version = load::<RoutingSlot>(plugins, bytes, &facts);
+    let state = |index| InstanceState {
+        index,
+        standing: Standing::Up,
+        eligible: true,
+        in_flight: 0,
+        latency_us: 0,
+        lag_entries: 0,
+    };
+    let states = [0, 1, 2].map(state);
+    let headers = [Header {
+        index: 0,
+        value: "yes",
+    }];
+    let asked = |collection| {
+        let operation = Operation {
+            collection: Some(collection),
+            headers: Some(&headers),
+            ..plain(Action::Query, Class::Read)
+        };
+        let states = &states;
+        version.ask(&facts, RoutingQuestion { operation, states })
+    };
+    let reversed = Preference::new(&[2, 1, 0], true, false, 3).expect("an order");
+    assert_eq!(asked("notes"), Ok(Routing::Prefer(reversed)));
+    assert_eq!(asked("other"), Ok(Routing::Native));
+    assert_eq!(
+        version.own_counters()["instances"],
+        3,
+        "it reaches the host"
+    );
+    assert_eq!(version.wanted().headers, ["x-last"]);
+}
+
+fn released_wal_decides(plugins: &Plugins) {
+    let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/released-wal.wasm"));
+    let version = load::<WalSlot>(plugins, bytes, &Arc::new(()));
+    let asked = |tenant| {
+        let operation = Operation {
+            tenant: Some(tenant),
+            ..plain(Action::Add, Class::Write)
+        };
+        version.ask(&Arc::new(()), operation).expect("an answer")
+    };
+    assert_eq!(asked("other"), Eligibility::LocalOnly);
+    let replicated = asked("acme");
+    assert!(
+        matches!(
+            &replicated,
+            Eligibility::Replicate {
+                level: Some(Level::All),
+                ..
+            }
+        ),
+        "{replicated:?}"
+    );
+}
+
+fn released_guard_decides(plugins: &Plugins) {
+    let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/released-guard.wasm"));
+    let version = load::<GuardSlot>(plugins, bytes, &Arc::new(()));
+    let asked = |collection| {
+        let question = Question {
+            deed: Deed::DeleteCollection,
+            tenant: None,
+            database: None,
+            collection: Some(collection),
+            collection_id: None,
+            new_name: None,
+            records: None,
+            subject: None,
+            client: None,
+            is_operator: false,
+            headers: &[],
+        };
+        version.ask(&Arc::new(()), question).expect("an answer")
+    };
+    assert_eq!(asked("other"), Permission::Allow);
+    assert_eq!(asked("notes"), Permission::Deny("notes stay".to_owned()));
+}
+
+/// Components that were built against a released text load, see what they want, reach the host and
+/// answer, in each slot. `tests/guests` builds them against the text itself.
+#[test]
+fn what_was_built_against_a_released_text_decides() {
+    let plugins = Plugins::new(None).expect("an engine");
+    released_routing_decides(&plugins);
+    released_wal_decides(&plugins);
+    released_guard_decides(&plugins);
 }

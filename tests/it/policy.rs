@@ -289,6 +289,42 @@ fn state_goes_with_what_holds_it() {
     assert_eq!(version.figures().instances_made, 2);
 }
 
+/// The lean world is judged as the other one: what makes no sense is no answer, and what is refused is
+/// refused in the plugin's words.
+#[test]
+fn a_lean_plugin_is_judged_like_any_other() {
+    let bytes: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hostile-lean.wasm"));
+    let source = |deed: &str| Source {
+        bytes: bytes.into(),
+        ..hostile(SlotName::Routing, deed)
+    };
+    let routes = Routes::new();
+    routes.swap(&source("well"));
+    let Routing::Prefer(order) = routes.decide(1) else {
+        panic!("no order")
+    };
+    assert_eq!(order.to_string(), "first [2, 1, 0], then others");
+    routes.swap(&source("say"));
+    assert_eq!(routes.message(), "not today");
+    for (deed, kind) in [
+        ("no-such-instance", "nonsense"),
+        ("twice", "nonsense"),
+        ("too-many", "nonsense"),
+        ("nowhere", "nonsense"),
+        ("no-message", "nonsense"),
+        ("trap", "trap"),
+        ("trap-in-words", "trap"),
+        ("loop", "fuel"),
+    ] {
+        let version = routes.swap(&source(deed));
+        assert_eq!(routes.decide(1), Routing::Native, "{deed}");
+        assert_eq!(troubles(&version), [(kind, 1)], "{deed}");
+    }
+    let refused = Version::<RoutingSlot>::load(&PLUGINS, &source("refuse"), &members());
+    let refused = refused.err().expect("a refusal").to_string();
+    assert!(refused.contains("takes no configuration"), "{refused}");
+}
+
 /// What does not start is never put into service, and says why.
 #[test]
 fn what_does_not_start_is_refused() {

@@ -15,7 +15,8 @@
 //! It decides as Achromat's native routing does (`reads.strategy`), which stands in when it fails.
 
 use achromat_plugin::{
-    Action, Choice, Instance, InstanceState, Operation, Order, Plugin, Role, Route, Standing, Wants,
+    Action,
+    lean::{Choice, Line, Places, Request, Route, States},
 };
 use serde::Deserialize;
 
@@ -62,8 +63,8 @@ pub struct DefaultRouting {
     primary: u8,
 }
 
-impl Plugin for DefaultRouting {
-    fn configure(config: &str) -> Result<(Self, Wants), String> {
+impl Route for DefaultRouting {
+    fn configure(config: &str) -> Result<Self, String> {
         let config: Config = match config.trim() {
             "" => Config::default(),
             text => serde_json::from_str(text).map_err(|error| error.to_string())?,
@@ -71,65 +72,55 @@ impl Plugin for DefaultRouting {
         if !(0.0..=1.0).contains(&config.replica_ratio) {
             return Err("replica_ratio is a share: a number from 0 to 1".to_owned());
         }
-        let policy = Self { config, primary: 0 };
-        Ok((policy, Wants::nothing()))
-    }
-}
-
-impl Route for DefaultRouting {
-    fn instances(&mut self, instances: Vec<Instance>) {
-        let primary = instances.iter().position(|i| i.role == Role::Primary);
-        self.primary = primary.and_then(|at| at.try_into().ok()).unwrap_or(0);
+        Ok(Self { config, primary: 0 })
     }
 
-    fn route(&mut self, operation: &Operation, states: &[InstanceState]) -> Choice {
-        let eligible = |standing| {
-            let fits = move |state: &&InstanceState| state.standing == standing && state.eligible;
-            states.iter().filter(fits).map(|state| state.index)
-        };
-        let mut order = Vec::with_capacity(states.len());
-        order.extend(eligible(Standing::Up));
-        self.spread(&mut order, operation, states);
-        order.extend(eligible(Standing::Suspect));
-        Choice::First(Order::of(order))
+    fn instances(&mut self, _names: Vec<String>, mut primary: Places) {
+        self.primary = primary.next().unwrap_or(0);
+    }
+
+    fn route(&mut self, request: Request, states: &States) -> Choice {
+        let mut line = Line::of(states.usable());
+        if is_spread(request.action) {
+            self.spread(&mut line, request.number, states);
+        }
+        line.extend(states.doubtful());
+        Choice::First(line.order())
     }
 }
 
 impl DefaultRouting {
-    fn spread(&self, order: &mut [u8], operation: &Operation, states: &[InstanceState]) {
-        if !is_spread(operation.action) {
-            return;
-        }
+    fn spread(&self, line: &mut [u8], number: u64, states: &States) {
         match self.config.strategy {
             Strategy::PrimaryOnly => {}
-            Strategy::RoundRobin => self.arrange(order, operation.number, states),
+            Strategy::RoundRobin => self.arrange(line, number, states),
             Strategy::ReadReplica => {
-                let Some(at) = order.iter().position(|index| *index == self.primary) else {
-                    self.arrange(order, operation.number, states);
+                let Some(at) = line.iter().position(|place| *place == self.primary) else {
+                    self.arrange(line, number, states);
                     return;
                 };
                 // The primary first, the others in their order.
-                if let Some(head) = order.get_mut(..=at) {
+                if let Some(head) = line.get_mut(..=at) {
                     head.rotate_right(1);
                 }
-                if let Some((_primary, replicas)) = order.split_first_mut() {
-                    self.arrange(replicas, operation.number, states);
+                if let Some((_primary, replicas)) = line.split_first_mut() {
+                    self.arrange(replicas, number, states);
                 }
-                if is_replicas_turn(self.config.replica_ratio, operation.number) {
-                    order.rotate_left(1);
+                if is_replicas_turn(self.config.replica_ratio, number) {
+                    line.rotate_left(1);
                 }
             }
         }
     }
 
-    fn arrange(&self, equals: &mut [u8], number: u64, states: &[InstanceState]) {
+    fn arrange(&self, equals: &mut [u8], number: u64, states: &States) {
         let alike = match self.config.among_equals {
             AmongEquals::InTurn => equals.len(),
             AmongEquals::LeastLoaded => {
-                let load = |index: &u8| states.get(usize::from(*index)).map(|s| s.in_flight);
+                let load = |place: &u8| states.in_flight_of(*place);
                 equals.sort_by_key(load);
-                let least = equals.first().and_then(load);
-                equals.partition_point(|index| load(index) <= least)
+                let least = equals.first().map(load);
+                equals.partition_point(|place| Some(load(place)) <= least)
             }
         };
         if let Some(alike) = equals.get_mut(..alike) {
@@ -170,35 +161,34 @@ fn is_replicas_turn(ratio: f64, number: u64) -> bool {
 #[global_allocator]
 static ALLOCATOR: achromat_plugin::Allocator = achromat_plugin::Allocator::new();
 
-achromat_plugin::routing!(DefaultRouting);
+achromat_plugin::lean_routing!(DefaultRouting);
 
 #[cfg(test)]
 mod tests {
-    use achromat_plugin::{
-        Class,
-        testing::{instances, operation, query, states},
-    };
+    use achromat_plugin::testing::{lean_query, lean_states};
 
     use super::*;
 
     fn policy(config: &str) -> DefaultRouting {
-        let (mut policy, wants) = DefaultRouting::configure(config).unwrap();
-        assert_eq!(wants, Wants::nothing());
-        policy.instances(instances(3));
+        let mut policy = DefaultRouting::configure(config).unwrap();
+        let names = ["a", "b", "c"].map(str::to_owned).into();
+        policy.instances(names, Places::from_iter([0]));
         policy
     }
 
-    fn firsts(config: &str, states: &[InstanceState], turns: u64) -> Vec<u64> {
+    fn firsts(config: &str, states: &States, turns: u64) -> [u64; 3] {
         let mut policy = policy(config);
-        let mut counts = vec![0; states.len()];
+        let mut counts = [0; 3];
         for number in 0..turns {
-            let mut operation = query("notes");
-            operation.number = number;
-            let Choice::First(order) = policy.route(&operation, states) else {
+            let request = Request {
+                number,
+                ..lean_query()
+            };
+            let Choice::First(order) = policy.route(request, states) else {
                 panic!("no order")
             };
             assert!(order.then_others && !order.allow_stale);
-            counts[usize::from(order.instances[0])] += 1;
+            counts[usize::try_from(order.instances & 15).unwrap()] += 1;
         }
         counts
     }
@@ -206,19 +196,19 @@ mod tests {
     /// Each strategy spreads reads as it says, over the instances that are there.
     #[test]
     fn strategies_spread_reads() {
-        assert_eq!(firsts("", &states(3), 1000), [200, 400, 400]);
+        assert_eq!(firsts("", &lean_states(3), 1000), [200, 400, 400]);
         let round = r#"{"strategy":"round_robin"}"#;
-        assert_eq!(firsts(round, &states(3), 300), [100; 3]);
+        assert_eq!(firsts(round, &lean_states(3), 300), [100; 3]);
         let primary = r#"{"strategy":"primary_only"}"#;
-        assert_eq!(firsts(primary, &states(3), 9), [9, 0, 0]);
+        assert_eq!(firsts(primary, &lean_states(3), 9), [9, 0, 0]);
         let half = r#"{"strategy":"read_replica","replica_ratio":0.5}"#;
-        assert_eq!(firsts(half, &states(2), 100), [50, 50]);
-        let mut lacking = states(3);
-        lacking[1].eligible = false;
+        assert_eq!(firsts(half, &lean_states(2), 100), [50, 50, 0]);
+        let mut lacking = lean_states(3);
+        lacking.eligible = 0b101;
         assert_eq!(firsts("", &lacking, 100), [20, 0, 80]);
-        lacking[2].standing = Standing::Suspect;
+        (lacking.up, lacking.suspect) = (0b011, 0b100);
         assert_eq!(firsts("", &lacking, 100), [100, 0, 0]);
-        lacking[0].standing = Standing::Down;
+        lacking.up = 0b010;
         assert_eq!(firsts("", &lacking, 100), [0, 0, 100]);
     }
 
@@ -227,10 +217,10 @@ mod tests {
     #[test]
     fn the_least_loaded_comes_first() {
         let config = r#"{"strategy":"round_robin","among_equals":"least_loaded"}"#;
-        let mut loaded = states(3);
-        loaded[0].in_flight = 5;
+        let mut loaded = lean_states(3);
+        loaded.in_flight.0 = 5;
         assert_eq!(firsts(config, &loaded, 100), [0, 50, 50]);
-        loaded[1].in_flight = 5;
+        loaded.in_flight.0 = 5 | 5 << 16;
         assert_eq!(firsts(config, &loaded, 100), [0, 0, 100]);
     }
 
@@ -239,10 +229,13 @@ mod tests {
     fn descriptions_do_not_go_round() {
         let mut policy = policy(r#"{"strategy":"round_robin"}"#);
         for number in 0..6 {
-            let mut operation = operation(Action::GetCollection, Class::Read, "notes");
-            operation.number = number;
-            let choice = policy.route(&operation, &states(3));
-            assert_eq!(choice, Choice::First(Order::of([0, 1, 2])));
+            let request = Request {
+                number,
+                action: Action::GetCollection,
+                ..lean_query()
+            };
+            let choice = policy.route(request, &lean_states(3));
+            assert_eq!(choice, Choice::First(Line::of([0, 1, 2]).order()));
         }
     }
 

@@ -24,6 +24,22 @@ pub mod routing {
     });
 }
 
+/// The world `lean-routing`.
+pub mod lean {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "lean-routing",
+        pub_export_macro: true,
+        export_macro_name: "export_lean_routing",
+        default_bindings_module: "achromat_plugin::bindings::lean",
+        additional_derives: [PartialEq, Eq],
+        with: {
+            "achromat:policy/types@0.1.1": crate::bindings::routing::achromat::policy::types,
+            "achromat:policy/host@0.1.1": crate::bindings::routing::achromat::policy::host,
+        },
+    });
+}
+
 /// The world `wal-eligibility`.
 pub mod wal {
     wit_bindgen::generate!({
@@ -34,8 +50,8 @@ pub mod wal {
         default_bindings_module: "achromat_plugin::bindings::wal",
         additional_derives: [PartialEq, Eq],
         with: {
-            "achromat:policy/types@0.1.0": crate::bindings::routing::achromat::policy::types,
-            "achromat:policy/host@0.1.0": crate::bindings::routing::achromat::policy::host,
+            "achromat:policy/types@0.1.1": crate::bindings::routing::achromat::policy::types,
+            "achromat:policy/host@0.1.1": crate::bindings::routing::achromat::policy::host,
         },
     });
 }
@@ -50,8 +66,8 @@ pub mod guard {
         default_bindings_module: "achromat_plugin::bindings::guard",
         additional_derives: [PartialEq, Eq],
         with: {
-            "achromat:policy/types@0.1.0": crate::bindings::routing::achromat::policy::types,
-            "achromat:policy/host@0.1.0": crate::bindings::routing::achromat::policy::host,
+            "achromat:policy/types@0.1.1": crate::bindings::routing::achromat::policy::types,
+            "achromat:policy/host@0.1.1": crate::bindings::routing::achromat::policy::host,
         },
     });
 }

@@ -3,12 +3,12 @@
 use std::marker::PhantomData;
 
 use crate::{
-    Choice, Eligibility, Instance, InstanceState, Judge, Operation, Permission, Permit, Plugin,
-    Question, Route, Wants, bindings,
+    Action, Choice, Class, Eligibility, Instance, InstanceState, Judge, Operation, Permission,
+    Permit, Plugin, Question, Refusal, Route, Wants, bindings, lean,
 };
 
 /// Where the one plugin of a component is kept.
-pub trait Held: Plugin {
+pub trait Held: Sized {
     /// Hands it out; there is none before `configure`.
     fn with<R>(use_it: impl FnOnce(&mut Option<Self>) -> R) -> R;
 }
@@ -16,7 +16,7 @@ pub trait Held: Plugin {
 /// A plugin as a component.
 pub struct Component<P>(PhantomData<P>);
 
-fn configure<P: Held>(config: &str) -> Result<Wants, String> {
+fn configure<P: Held + Plugin>(config: &str) -> Result<Wants, String> {
     let (plugin, wants) = P::configure(config)?;
     P::with(|held| *held = Some(plugin));
     Ok(wants)
@@ -43,6 +43,41 @@ impl<P: Held + Route> bindings::routing::exports::achromat::policy::route_policy
 
     fn route(operation: Operation, states: Vec<InstanceState>) -> Choice {
         decide(|plugin: &mut P| plugin.route(&operation, &states))
+    }
+}
+
+impl<P: Held + lean::Route> bindings::lean::exports::achromat::policy::lean_route_policy::Guest
+    for Component<P>
+{
+    fn configure(config: String) -> Result<(), String> {
+        let plugin = P::configure(&config)?;
+        P::with(|held| *held = Some(plugin));
+        Ok(())
+    }
+
+    fn instances(names: Vec<String>, primary: u16) {
+        let primary = lean::Places::new(primary);
+        decide(|plugin: &mut P| plugin.instances(names, primary));
+    }
+
+    fn route(
+        number: u64,
+        action: Action,
+        class: Class,
+        body_bytes: u32,
+        states: lean::States,
+    ) -> lean::Choice {
+        let request = lean::Request {
+            number,
+            action,
+            class,
+            body_bytes,
+        };
+        decide(|plugin: &mut P| plugin.route(request, &states))
+    }
+
+    fn explain() -> Refusal {
+        decide(<P as lean::Route>::explain)
     }
 }
 
@@ -97,6 +132,22 @@ macro_rules! routing {
         const _: () = {
             $crate::held!($plugin);
             $crate::bindings::routing::export_routing!(Exported with_types_in $crate::bindings::routing);
+        };
+    };
+}
+
+/// Makes a component of a plugin of the routing slot that decides by numbers alone.
+#[macro_export]
+macro_rules! lean_routing {
+    ($plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        #[allow(
+            unsafe_code,
+            reason = "generated: a component's exports are C functions"
+        )]
+        const _: () = {
+            $crate::held!($plugin);
+    $crate::bindings::lean::export_lean_routing!(Exported with_types_in $crate::bindings::lean);
         };
     };
 }

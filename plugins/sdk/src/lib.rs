@@ -42,6 +42,7 @@ mod allocator;
 pub mod bindings;
 mod exports;
 pub mod host;
+pub mod lean;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 mod traits;

@@ -9,6 +9,7 @@
 //! # assert_eq!((operation.number, states[2].index), (0, 2));
 //! ```
 
+use crate::lean;
 use crate::{
     Action, Class, Deed, Instance, InstanceState, Operation, Question, Records, Role, Standing,
 };
@@ -61,6 +62,27 @@ pub fn instances(count: u8) -> Vec<Instance> {
             },
         })
         .collect()
+}
+
+/// The same for a plugin that decides by numbers alone.
+pub fn lean_states(count: u8) -> lean::States {
+    let all: lean::Places = (0..count).collect();
+    lean::States {
+        up: all.bits(),
+        suspect: 0,
+        eligible: all.bits(),
+        in_flight: (0, 0, 0, 0),
+    }
+}
+
+/// A query for such a plugin.
+pub fn lean_query() -> lean::Request {
+    lean::Request {
+        number: 0,
+        action: Action::Query,
+        class: Class::Read,
+        body_bytes: 0,
+    }
 }
 
 /// A question to a guard about a collection.

@@ -184,7 +184,7 @@ mod tests {
                 let cases = fs::read_dir(&project.cases).unwrap().count();
                 assert!(cases > 0);
                 let texts = fs::read_dir(&project.wit).unwrap().count();
-                assert_eq!(texts, 5);
+                assert_eq!(texts, 6);
                 let again = create("my-plugin", slot, language, folder.path()).unwrap_err();
                 assert!(again.to_string().contains("not empty"), "{again}");
             }

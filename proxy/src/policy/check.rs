@@ -76,7 +76,7 @@ pub enum Unfit {
     },
     /// It is no plugin of any slot.
     #[error(
-        "it exports nothing of achromat:policy: build it with bindings for one of the worlds routing, wal-eligibility and cleanup-guard of wit/, for wasm32-unknown-unknown"
+        "it exports nothing of achromat:policy: build it with bindings for one of the worlds routing, lean-routing, wal-eligibility and cleanup-guard of wit/, for wasm32-unknown-unknown"
     )]
     NoWorld,
     /// It knows the names, but not what they mean here.
@@ -154,14 +154,14 @@ pub(super) fn compile<W: World>(plugins: &Plugins, bytes: &[u8]) -> Result<Compo
     let component = compile_any(plugins, bytes)?;
     check_imports(plugins, &component)?;
     let wanted = W::SLOT;
-    if exports(plugins, &component, W::INTERFACE) {
+    if exports(plugins, &component, W::INTERFACES) {
         return Ok(component);
     }
     Err(match slot_of(plugins, &component) {
         Some(is) => Unfit::OtherSlot { is, wanted },
         None => Unfit::NoPlugin {
             wanted,
-            interface: W::INTERFACE,
+            interface: W::INTERFACES.first().copied().unwrap_or_default(),
         },
     })
 }
@@ -217,23 +217,24 @@ fn check_imports(plugins: &Plugins, component: &Component) -> Result<(), Unfit> 
     }
 }
 
-fn exports(plugins: &Plugins, component: &Component, interface: &str) -> bool {
+fn exports(plugins: &Plugins, component: &Component, interfaces: &[&str]) -> bool {
     let ty = component.component_type();
     ty.exports(plugins.engine()).any(|(name, item)| {
         let is_interface = matches!(item.ty, ComponentItem::ComponentInstance(_));
-        is_interface && name.split('@').next() == Some(interface)
+        let name = name.split('@').next();
+        is_interface && name.is_some_and(|name| interfaces.contains(&name))
     })
 }
 
 fn slot_of(plugins: &Plugins, component: &Component) -> Option<Slot> {
     let worlds = [
-        (RoutingSlot::SLOT, RoutingSlot::INTERFACE),
-        (WalSlot::SLOT, WalSlot::INTERFACE),
-        (GuardSlot::SLOT, GuardSlot::INTERFACE),
+        (RoutingSlot::SLOT, RoutingSlot::INTERFACES),
+        (WalSlot::SLOT, WalSlot::INTERFACES),
+        (GuardSlot::SLOT, GuardSlot::INTERFACES),
     ];
     let found = worlds
         .into_iter()
-        .find(|(_, interface)| exports(plugins, component, interface));
+        .find(|(_, interfaces)| exports(plugins, component, interfaces));
     found.map(|(slot, _)| slot)
 }
 

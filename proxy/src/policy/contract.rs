@@ -21,6 +21,20 @@ pub mod routing {
     });
 }
 
+/// The world `lean-routing`.
+pub mod lean {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "lean-routing",
+        ownership: Borrowing { duplicate_if_necessary: false },
+        imports: { default: trappable },
+        with: {
+            "achromat:policy/types": super::routing::achromat::policy::types,
+            "achromat:policy/host": super::routing::achromat::policy::host,
+        },
+    });
+}
+
 /// The world `wal-eligibility`.
 pub mod wal {
     wasmtime::component::bindgen!({

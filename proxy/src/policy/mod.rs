@@ -17,6 +17,7 @@ mod guarding;
 mod host;
 mod judging;
 mod kept;
+mod lean;
 pub mod limits;
 mod policies;
 mod recorded;

@@ -14,24 +14,24 @@ use super::{
     contract::{
         guard::{CleanupGuard, CleanupGuardPre, exports::achromat::policy::guard_policy},
         routing::{
-            Routing as RoutingWorld, RoutingPre,
             achromat::policy::types::{self, Operation, RefusalStatus, Wants},
             exports::achromat::policy::route_policy,
         },
         wal::{WalEligibility, WalEligibilityPre, exports::achromat::policy::wal_policy},
     },
     host::State,
+    lean::{self, LEAN_INTERFACE, RoutingExports, RoutingPrepared},
     recorded::{RecordedConcern, RecordedOperation, RecordedRouting},
 };
 
-type Answered<T> = wasmtime::Result<Result<T, Nonsense>>;
+pub(super) type Answered<T> = wasmtime::Result<Result<T, Nonsense>>;
 
 /// A slot's side of the contract.
 pub trait World: Sized + Send + Sync + 'static {
     /// The slot.
     const SLOT: Slot;
-    /// What its components export, without the contract's version.
-    const INTERFACE: &str;
+    /// What its components export one of, without the contract's version.
+    const INTERFACES: &[&str];
     /// What an instance is told before the first decision, and when it has changed.
     type Facts: Clone + PartialEq + Send + Sync + Serialize + DeserializeOwned;
     /// What is asked.
@@ -89,7 +89,7 @@ pub trait World: Sized + Send + Sync + 'static {
     fn kind(answer: &Self::Answer) -> usize;
 }
 
-fn refusal(refusal: types::Refusal) -> Result<Refusal, Nonsense> {
+pub(super) fn refusal(refusal: types::Refusal) -> Result<Refusal, Nonsense> {
     let status = match refusal.status {
         RefusalStatus::Invalid => 400,
         RefusalStatus::Denied => 403,
@@ -153,16 +153,16 @@ pub struct RoutingQuestion<'a> {
 
 impl World for RoutingSlot {
     const SLOT: Slot = Slot::Routing;
-    const INTERFACE: &str = "achromat:policy/route-policy";
+    const INTERFACES: &[&str] = &["achromat:policy/route-policy", LEAN_INTERFACE];
     type Facts = Vec<Member>;
     type Question<'a> = RoutingQuestion<'a>;
     type Answer = Routing;
     type Recorded = RecordedRouting;
-    type Prepared = RoutingPre<State>;
-    type Exports = RoutingWorld;
+    type Prepared = RoutingPrepared;
+    type Exports = RoutingExports;
 
     fn prepare(component: InstancePre<State>) -> wasmtime::Result<Self::Prepared> {
-        RoutingPre::new(component)
+        RoutingPrepared::new(component)
     }
 
     fn instantiate(
@@ -177,8 +177,13 @@ impl World for RoutingSlot {
         store: &mut Store<State>,
         config: &str,
     ) -> wasmtime::Result<Result<Wants, String>> {
-        let policy = exports.achromat_policy_route_policy();
-        policy.call_configure(store, config)
+        match exports {
+            RoutingExports::Full(exports) => {
+                let policy = exports.achromat_policy_route_policy();
+                policy.call_configure(store, config)
+            }
+            RoutingExports::Lean(exports) => lean::configure(exports, store, config),
+        }
     }
 
     fn tell(
@@ -186,9 +191,14 @@ impl World for RoutingSlot {
         store: &mut Store<State>,
         members: &Vec<Member>,
     ) -> wasmtime::Result<()> {
-        let names: Vec<_> = members.iter().map(Member::instance).collect();
-        let policy = exports.achromat_policy_route_policy();
-        policy.call_instances(store, &names)
+        match exports {
+            RoutingExports::Full(exports) => {
+                let names: Vec<_> = members.iter().map(Member::instance).collect();
+                let policy = exports.achromat_policy_route_policy();
+                policy.call_instances(store, &names)
+            }
+            RoutingExports::Lean(exports) => lean::tell(exports, store, members),
+        }
     }
 
     fn ask(
@@ -196,6 +206,10 @@ impl World for RoutingSlot {
         store: &mut Store<State>,
         question: RoutingQuestion<'_>,
     ) -> Answered<Routing> {
+        let exports = match exports {
+            RoutingExports::Full(exports) => exports,
+            RoutingExports::Lean(exports) => return lean::ask(exports, store, &question),
+        };
         let policy = exports.achromat_policy_route_policy();
         let choice = policy.call_route(store, question.operation, question.states)?;
         Ok(match choice {
@@ -260,7 +274,7 @@ pub struct WalSlot;
 
 impl World for WalSlot {
     const SLOT: Slot = Slot::WalEligibility;
-    const INTERFACE: &str = "achromat:policy/wal-policy";
+    const INTERFACES: &[&str] = &["achromat:policy/wal-policy"];
     type Facts = ();
     type Question<'a> = Operation<'a>;
     type Answer = Eligibility;
@@ -350,7 +364,7 @@ pub struct GuardSlot;
 
 impl World for GuardSlot {
     const SLOT: Slot = Slot::CleanupGuard;
-    const INTERFACE: &str = "achromat:policy/guard-policy";
+    const INTERFACES: &[&str] = &["achromat:policy/guard-policy"];
     type Facts = ();
     type Question<'a> = guard_policy::Question<'a>;
     type Answer = Permission;

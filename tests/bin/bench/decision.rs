@@ -98,32 +98,49 @@ pub(super) fn run() -> anyhow::Result<()> {
     let plugins = Plugins::new(None)?;
     println!("three instances; eight headers, none of which the default policies want");
     native();
-    let source = default_source(SlotName::Routing, "");
-    let (version, compile) = load::<RoutingSlot>(&plugins, &source, &facts)?;
-    let slot = Slot::native(Arc::clone(&facts));
-    slot.swap(Arc::clone(&version));
-    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
     let headers: Vec<_> = (0..8)
-        .zip(names)
-        .map(|(index, _)| Header {
+        .map(|index| Header {
             index,
             value: "Mozilla/5.0 (X11; Linux x86_64)",
         })
         .collect();
-    for (what, parts, headers) in [
-        ("routing component, all limits on", Parts::empty(), &[][..]),
+    let slot = Slot::native(Arc::clone(&facts));
+    let source = default_source(SlotName::Routing, "");
+    let (default, compile) = load::<RoutingSlot>(&plugins, &source, &facts)?;
+    let full = Source {
+        bytes: include_bytes!(concat!(env!("OUT_DIR"), "/hostile-routing.wasm"))[..].into(),
+        config: "well".into(),
+        ..source.clone()
+    };
+    let (full, _) = load::<RoutingSlot>(&plugins, &full, &facts)?;
+    for (what, version, parts, headers) in [
+        (
+            "routing component, all limits on",
+            &default,
+            Parts::empty(),
+            &headers[..],
+        ),
+        (
+            "a plugin of the world `routing`",
+            &full,
+            Parts::empty(),
+            &[],
+        ),
         (
             "  the same with tenant, database and collection",
+            &full,
             names_of_all(),
             &[],
         ),
         (
             "  the same with these and eight headers",
+            &full,
             names_of_all(),
             &headers,
         ),
     ] {
-        let before = spent(&version);
+        slot.swap(Arc::clone(version));
+        let before = spent(version);
         let cost = measure(|number| {
             let question = RoutingQuestion {
                 operation: operation(number, parts, headers),
@@ -133,15 +150,15 @@ pub(super) fn run() -> anyhow::Result<()> {
             black_box(slot.decide(&generation, question));
         });
         tell(what, cost);
-        let (fuel, decisions) = spent(&version);
+        let (fuel, decisions) = spent(version);
         println!(
             "    fuel per decision {}",
             (fuel - before.0) / (decisions - before.1).max(1)
         );
     }
-    let figures = version.figures();
-    println!("  memory of an instance {} bytes", figures.memory_bytes_max);
-    fresh(&version, &facts, &states);
+    let figures = default.figures();
+    println!("memory of an instance {} bytes", figures.memory_bytes_max);
+    fresh(&default, &facts, &states);
     others(&plugins)?;
     println!(
         "routing component: {} bytes, compiled and started in {:.1} ms",
@@ -195,7 +212,7 @@ fn fresh(version: &Version<RoutingSlot>, facts: &Arc<Vec<Member>>, states: &[Ins
         })
         .collect();
     times.sort_by(f64::total_cmp);
-    tell("  in a fresh instance", (times[1_000], times[1_980]));
+    tell("routing in a fresh instance", (times[1_000], times[1_980]));
 }
 
 fn others(plugins: &Plugins) -> anyhow::Result<()> {

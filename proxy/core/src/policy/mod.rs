@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 
 use crate::{
     ids::InstanceIx,
+    limits::INSTANCES_MAX,
     log::Level,
     reply::{self, Reply},
 };
@@ -84,6 +85,9 @@ pub enum Nonsense {
     /// It names an instance twice.
     #[error("it names the instance {0} twice")]
     Twice(u8),
+    /// It names more instances than there can be.
+    #[error("its order has {0} instances, and may have {max}", max = INSTANCES_MAX)]
+    TooMany(u8),
     /// It leaves no instance to ask.
     #[error("its order is empty and lets no other instance be asked")]
     NowhereToGo,
