@@ -72,6 +72,21 @@ impl Peers {
         Self::with(&[])
     }
 
+    /// The same, and one of the two is dead, so that Achromat owes it all that is written from now on.
+    /// The server by itself is the other one, past Achromat.
+    pub(super) fn owing() -> Self {
+        let mut peers = Self::pair();
+        peers.cluster.instances[1].kill();
+        peers.cluster.wait_state("b", &["down"]);
+        let itself = Peer {
+            name: DIRECT,
+            port: peers.cluster.instances[0].port,
+            records: format!("{DATABASE}/collections/{}", peers.cluster.own_id(0, NAME)),
+        };
+        peers.all[0] = itself;
+        peers
+    }
+
     fn with(fronts: &[Front]) -> Self {
         let cluster = Cluster::with(2, &["--log-level=warn"]);
         let alone = Chroma::start(&cluster.folder().join("alone"));

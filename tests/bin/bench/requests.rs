@@ -38,6 +38,12 @@ pub(super) fn query(peer: &Peer, number: usize) -> Vec<u8> {
     post(peer, "query", &body)
 }
 
+/// A little of one of the records that were there from the start.
+pub(super) fn update_one(peer: &Peer, number: usize) -> Vec<u8> {
+    let body = json!({ "ids": [format!("r{}", number % RECORDS)], "metadatas": [{ "n": number }] });
+    post(peer, "update", &body)
+}
+
 fn upsert(peer: &Peer, number: usize, count: usize) -> Vec<u8> {
     let numbers = (0..count).map(|at| number * count + at);
     let ids: Vec<_> = numbers

@@ -1,8 +1,8 @@
-//! `bench scale`: whether a request costs more when there are many collections, or when the log has
-//! become long, beside a Chroma server itself that has the same.
+//! `bench scale`: whether a request costs more when there are many collections, or when the log is
+//! long, beside a Chroma server itself that has the same.
 //!
-//! Entries leave the log when every instance has done them; their keys and the catalog stay. So what
-//! the second part shows is what a long life leaves behind, not a log that is owed.
+//! Entries leave the log when every instance has done them. So that it becomes long, one of the two
+//! instances is dead in the second part, and is owed them all.
 
 use std::time::Duration;
 
@@ -12,21 +12,21 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    figures::{count, quantile, sorted, value, write_json, write_svg},
+    figures::{ACHROMAT, count, quantile, sorted, value, write_json, write_svg},
     load::{self, Client, Profile, Round, by_many, profile},
     peers::{Peer, Peers},
     plot::LineChart,
-    requests::{get, upsert_one},
+    requests::{get, update_one, upsert_one},
     traffic::{Turns, measured},
 };
 
 /// Who create collections, and who write entries.
 const CREATORS: usize = 8;
-const WRITERS: usize = 32;
+const WRITERS: usize = 128;
 
 pub(super) fn command() -> Command {
     let command = Command::new("scale")
-        .about("What a request costs with many collections, and after many writes")
+        .about("What a request costs with many collections, and with a long log")
         .arg(
             Arg::new("collections")
                 .long("collections")
@@ -39,7 +39,7 @@ pub(super) fn command() -> Command {
                 .long("entries")
                 .default_value("20000")
                 .value_parser(value_parser!(usize))
-                .help("Up to how many writes: in steps of ten times, from 1,000"),
+                .help("Up to how many owed writes: in steps of ten times, from 1,000"),
         );
     measured(command, "5")
 }
@@ -86,13 +86,13 @@ fn create(port: u16, numbers: std::ops::Range<usize>) -> anyhow::Result<f64> {
     )
 }
 
-/// Writes single records; returns the seconds.
+/// Writes to single records; returns the seconds.
 fn write(peer: &Peer, numbers: std::ops::Range<usize>) -> anyhow::Result<f64> {
     by_many(
         WRITERS,
         numbers,
         || Client::connect(peer.port),
-        |client, number| client.ask(&upsert_one(peer, number)),
+        |client, number| client.ask(&update_one(peer, number)),
     )
 }
 
@@ -147,7 +147,7 @@ impl Step {
 
     fn print(&self) {
         println!(
-            "{:>8} {:<11} {:<14} {:>10.0} {:>10.0} {:>8.3}   {:>11.0} {:>10.0} {:>8.3}",
+            "{:>8} {:<12} {:<14} {:>10.0} {:>10.0} {:>8.3}   {:>11.0} {:>10.0} {:>8.3}",
             self.count,
             self.of,
             self.profile,
@@ -168,15 +168,22 @@ struct Growth {
     /// Makes those with these numbers; returns the seconds.
     make: fn(&Peer, std::ops::Range<usize>) -> anyhow::Result<f64>,
     makers: usize,
+    /// Whether there is to be ever more of it in Achromat's log alone.
+    is_owed: bool,
 }
 
 impl Growth {
-    /// Measures at each step, both peers with as much of it.
+    /// Measures at each step.
     fn measure(&self, turns: &Turns) -> anyhow::Result<Vec<Step>> {
-        let peers = Peers::pair();
+        let peers = if self.is_owed {
+            Peers::owing()
+        } else {
+            Peers::pair()
+        };
+        let makes = |peer: &&Peer| !self.is_owed || peer.name == ACHROMAT;
         let (mut all, mut there) = (Vec::new(), 0);
         for step in self.steps.iter().copied() {
-            for peer in &peers.all {
+            for peer in peers.all.iter().filter(makes) {
                 let (made, seconds) = (step - there, (self.make)(peer, there..step)?);
                 println!(
                     "{}: {made} {} made by {} at once, {:.0} in a second",
@@ -187,11 +194,14 @@ impl Growth {
                 );
             }
             there = step;
-            peers.cluster.wait_nothing_owed(Duration::from_mins(10));
+            if !self.is_owed {
+                peers.cluster.wait_nothing_owed(Duration::from_mins(10));
+            }
             all.extend(self::step(turns, &peers, self.of, step)?);
             println!(
-                "achromat's memory: {} KiB",
-                peers.cluster.proxy.resident_kb()
+                "achromat's memory: {} KiB, owed: {}",
+                peers.cluster.proxy.resident_kb(),
+                peers.cluster.owed()
             );
         }
         Ok(all)
@@ -207,12 +217,14 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         steps: steps(10, value(matches, "collections")?),
         make: |peer, numbers| create(peer.port, numbers),
         makers: CREATORS,
+        is_owed: false,
     };
     let entries = Growth {
-        of: "entries",
+        of: "owed entries",
         steps: steps(1000, value(matches, "entries")?),
         make: write,
         makers: WRITERS,
+        is_owed: true,
     };
     let mut all = collections.measure(&turns)?;
     all.extend(entries.measure(&turns)?);
@@ -253,7 +265,7 @@ fn draw(all: &[Step]) -> String {
         }
     }
     LineChart {
-        title: "What requests cost with many collections, and after many writes",
+        title: "What requests cost with many collections, and with a long log",
         axis: "time, to that of the server itself",
         steps: &labels,
         curves: &curves,
