@@ -316,6 +316,11 @@ fn bounds(checks: &mut Checks, written: &Written) -> Bounds {
     Bounds {
         reads_max: checks.at_least("limits.instance_reads_max", limits.instance_reads_max, 1),
         writes_max: checks.at_least("limits.instance_writes_max", limits.instance_writes_max, 1),
+        load_bytes_max: checks.at_least(
+            "limits.instance_load_bytes_max",
+            limits.instance_load_bytes_max,
+            1024 * 1024,
+        ),
     }
 }
 

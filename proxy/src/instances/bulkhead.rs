@@ -12,12 +12,19 @@ pub struct Bounds {
     pub reads_max: usize,
     /// Writes, and requests of jobs, at once; one more waits, and its body stays in the log.
     pub writes_max: usize,
+    /// Bytes of large bodies at once that are loaded from the log.
+    pub load_bytes_max: usize,
 }
+
+/// The unit in which bytes are counted.
+const UNIT_BYTES: usize = 64 * 1024;
 
 /// What is free at one instance: a bulkhead (Nygard, Release It!, 2007).
 pub(super) struct Bulkhead {
     reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    units: u32,
 }
 
 /// Leave to send an instance one request; it is given back when this is dropped.
@@ -26,13 +33,31 @@ pub struct Passage {
     _permit: OwnedSemaphorePermit,
 }
 
+/// Leave to hold a large body on its way to an instance; it is given back when this is dropped.
+#[derive(Debug)]
+pub struct Room {
+    _permit: OwnedSemaphorePermit,
+}
+
 impl Bulkhead {
     pub(super) fn new(bounds: Bounds) -> Self {
         let semaphore = |max: usize| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
+        let units = bounds.load_bytes_max.div_ceil(UNIT_BYTES).max(1);
         Self {
             reads: semaphore(bounds.reads_max),
             writes: semaphore(bounds.writes_max),
+            bytes: semaphore(units),
+            units: u32::try_from(units).unwrap_or(u32::MAX),
         }
+    }
+
+    /// For a body of so many bytes, as soon as there is room, first come first served; one that is
+    /// larger than all the room there is goes alone.
+    pub(super) async fn room(&self, bytes: usize) -> Option<Room> {
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        let bytes = Arc::clone(&self.bytes);
+        let permit = bytes.acquire_many_owned(units.min(self.units)).await.ok()?;
+        Some(Room { _permit: permit })
     }
 
     /// For a read, when there is one now.

@@ -27,7 +27,7 @@ use pingora_timeout::timeout;
 
 pub use self::{
     address::{Address, AddressError},
-    bulkhead::{Bounds, Passage},
+    bulkhead::{Bounds, Passage, Room},
     exchange::{Exchange, ExchangeError, Request},
     figures::{Figures, Snapshot as FiguresSnapshot},
 };
@@ -135,6 +135,11 @@ impl Instances {
     /// Leave to send an instance a write, as soon as it has not too many.
     pub async fn passage(&self, instance: InstanceIx) -> Option<Passage> {
         self.get(instance)?.bulkhead.for_write().await
+    }
+
+    /// Leave to load a large body for an instance, as soon as there is room.
+    pub async fn room(&self, instance: InstanceIx, bytes: usize) -> Option<Room> {
+        self.get(instance)?.bulkhead.room(bytes).await
     }
 
     async fn exchange(

@@ -3,16 +3,12 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use achromat_core::{
-    body::without_get_or_create,
     catalog::Change,
     durable::Write,
     engine::{Effect, Engine, Event, Join, Payload, Submission, TroubleReport, Wire},
     health::{Standing, Transition},
     ids::{InstanceIx, LaneId, Position, Ticket},
-    limits::MERGED_BYTES_MAX,
-    merge::Merging,
     outcome::Sending,
-    planted::Planted,
     time::WallTime,
     view::View,
     writing::Order,
@@ -25,10 +21,14 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Message, Parts, Told, resolver};
+use super::{
+    Message, Parts, Told,
+    loading::{Loaded, Loading},
+    resolver,
+};
 use crate::{
     clock::wall_time,
-    store::{Flushes, Store, StoreError, Writer, WriterHandle},
+    store::{Flushes, StoreError, Writer, WriterHandle},
 };
 
 /// Messages that are taken in together.
@@ -37,9 +37,6 @@ const BATCH_MAX: usize = 256;
 /// How long sendings may take to end when the proxy stops. What has not ended by then is sent
 /// again at the next start.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Pause before the store is asked again for a body that it could not give.
-const BODY_RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 pub(super) struct Driver {
     parts: Parts,
@@ -308,18 +305,21 @@ impl Driver {
         attempt: achromat_core::ids::Attempt,
         wire: Wire,
     ) {
-        let (store, instances) = (
-            Arc::clone(&self.parts.store),
-            Arc::clone(&self.parts.instances),
-        );
+        let loading = Loading {
+            store: Arc::clone(&self.parts.store),
+            instances: Arc::clone(&self.parts.instances),
+            instance,
+            lane,
+        };
         self.spawn(async move {
+            let instances = Arc::clone(&loading.instances);
             let passage = instances.passage(instance).await;
-            let first = body(&*store, lane, position, &wire.body).await;
-            let (count, sending) = match first {
-                Some(first) => {
-                    let (count, body) = merged(&*store, (lane, position), first, more).await;
-                    (count, instances.send(instance, passage, &wire, body).await)
-                }
+            let (count, sending) = match loading.load(position, &wire.body, more).await {
+                Some(Loaded {
+                    count,
+                    body,
+                    room: _room,
+                }) => (count, instances.send(instance, passage, &wire, body).await),
                 None => {
                     let why = "its body is not in the log any more".to_owned();
                     (1, Sending::NotSent(why))
@@ -399,75 +399,6 @@ impl Driver {
                 reason = trouble.reason,
                 "an entry was not applied yet"
             );
-        }
-    }
-}
-
-/// The body to be sent, from memory or from the log.
-async fn body(
-    store: &dyn Store,
-    lane: LaneId,
-    position: Position,
-    payload: &Payload,
-) -> Option<Bytes> {
-    let Payload::Entry { body, must_create } = payload else {
-        return Some(Bytes::new());
-    };
-    let body = in_memory_or_log(store, lane, position, body.clone()).await?;
-    Some(if *must_create {
-        without_get_or_create(&body)
-    } else {
-        body
-    })
-}
-
-/// As many entries as can go in one request with the first, and its body.
-async fn merged(
-    store: &dyn Store,
-    (lane, mut position): (LaneId, Position),
-    first: Bytes,
-    more: Vec<Option<Bytes>>,
-) -> (usize, Bytes) {
-    if more.is_empty() {
-        return (1, first);
-    }
-    let Some(mut merging) = Merging::begin(&first, Planted::NONE) else {
-        return (1, first);
-    };
-    let mut size = first.len();
-    for held in more {
-        position = position.next();
-        let Some(body) = in_memory_or_log(store, lane, position, held).await else {
-            break;
-        };
-        size += body.len();
-        if size > MERGED_BYTES_MAX || !merging.add(&body) {
-            break;
-        }
-    }
-    merging.finish().unwrap_or((1, first))
-}
-
-async fn in_memory_or_log(
-    store: &dyn Store,
-    lane: LaneId,
-    position: Position,
-    held: Option<Bytes>,
-) -> Option<Bytes> {
-    match held {
-        Some(body) => Some(body),
-        None => load_body(store, lane, position).await,
-    }
-}
-
-async fn load_body(store: &dyn Store, lane: LaneId, position: Position) -> Option<Bytes> {
-    loop {
-        match store.body(lane, position).await {
-            Ok(body) => return body,
-            Err(error) => {
-                tracing::debug!(%error, "the log can't be read yet");
-                tokio::time::sleep(BODY_RETRY_PAUSE).await;
-            }
         }
     }
 }

@@ -5,6 +5,7 @@
 //! the view that it publishes, and never wait for it but for an answer.
 
 mod driver;
+mod loading;
 mod resolver;
 
 use std::{sync::Arc, time::Duration};

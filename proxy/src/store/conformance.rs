@@ -18,7 +18,7 @@ use achromat_core::{
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{MemoryStore, SqliteStore, Store, StoreError, VersionStore, Write};
+use super::{MemoryStore, SqliteStore, Store, StoreError, Stored, VersionStore, Write};
 
 /// A place where stores can be opened again and again.
 enum Place {
@@ -171,8 +171,14 @@ async fn positions_are_given_in_order() {
             Some(Position(3))
         );
         assert_eq!(store.find(EntryId(Uuid::from_u128(8))).await.unwrap(), None);
-        let body = store.body(lane(1), Position(3)).await.unwrap();
-        assert_eq!(body.as_deref(), Some(b"body 9".as_slice()));
+        for (bytes_max, expected) in [
+            (usize::MAX, Stored::Body(Bytes::from_static(b"body 9"))),
+            (6, Stored::Body(Bytes::from_static(b"body 9"))),
+            (5, Stored::Larger(6)),
+        ] {
+            let body = store.body(lane(1), Position(3), bytes_max).await.unwrap();
+            assert_eq!(body, Some(expected), "up to {bytes_max} bytes");
+        }
     }
 }
 
@@ -338,7 +344,7 @@ async fn a_deleted_collection_takes_its_lane_with_it() {
         let snapshot = store.load().await.unwrap();
         let lanes: Vec<_> = snapshot.entries.iter().map(|entry| entry.lane).collect();
         assert_eq!(lanes, [lane(2)]);
-        assert_eq!(store.body(lane(1), Position(1)).await.unwrap(), None);
+        assert_eq!(store.body(lane(1), Position(1), 9).await.unwrap(), None);
         let appended = store.commit(&[Write::Append(entry(3, 1))]).await.unwrap();
         assert_eq!(appended, [at(2)], "a position is never given again");
     }

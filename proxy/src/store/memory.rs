@@ -112,8 +112,14 @@ impl Store for MemoryStore {
         Ok(self.shared.state().ledger.letter(id))
     }
 
-    async fn body(&self, lane: LaneId, position: Position) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.shared.state().ledger.body(lane, position))
+    async fn body(
+        &self,
+        lane: LaneId,
+        position: Position,
+        bytes_max: usize,
+    ) -> Result<Option<Stored>, StoreError> {
+        let body = self.shared.state().ledger.body(lane, position);
+        Ok(body.map(|body| Stored::of(body, bytes_max)))
     }
 }
 

@@ -108,8 +108,33 @@ pub trait Store: Send + Sync + 'static {
     /// One letter with its body.
     async fn letter(&self, id: EntryId) -> Result<Option<(Letter, Bytes)>, StoreError>;
 
-    /// The body of an entry, if it was not trimmed.
-    async fn body(&self, lane: LaneId, position: Position) -> Result<Option<Bytes>, StoreError>;
+    /// The body of an entry, if it was not trimmed; of one that has more bytes than `bytes_max`, how
+    /// many.
+    async fn body(
+        &self,
+        lane: LaneId,
+        position: Position,
+        bytes_max: usize,
+    ) -> Result<Option<Stored>, StoreError>;
+}
+
+/// A body in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// As it is.
+    Body(Bytes),
+    /// It has more bytes than were asked for: so many.
+    Larger(usize),
+}
+
+impl Stored {
+    fn of(body: Bytes, bytes_max: usize) -> Self {
+        if body.len() > bytes_max {
+            Self::Larger(body.len())
+        } else {
+            Self::Body(body)
+        }
+    }
 }
 
 /// Where versions of plugins are kept: in the same place as the log.

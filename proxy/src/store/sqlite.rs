@@ -213,15 +213,26 @@ impl Store for SqliteStore {
         letters::find(&self.readers, id).await
     }
 
-    async fn body(&self, lane: LaneId, position: Position) -> Result<Option<Bytes>, StoreError> {
-        let body: Option<Vec<u8>> =
-            sqlx::query_scalar("SELECT body FROM entries WHERE lane = ? AND position = ?")
-                .bind(statements::lane_key(lane).as_slice())
-                .bind(statements::signed(position.0))
-                .fetch_optional(&self.readers)
-                .await
-                .map_err(StoreError::NotDone)?;
-        Ok(body.map(Bytes::from))
+    async fn body(
+        &self,
+        lane: LaneId,
+        position: Position,
+        bytes_max: usize,
+    ) -> Result<Option<Stored>, StoreError> {
+        let found: Option<(Option<Vec<u8>>, i64)> = sqlx::query_as(
+            "SELECT CASE WHEN length(body) <= ? THEN body END, length(body)
+             FROM entries WHERE lane = ? AND position = ?",
+        )
+        .bind(i64::try_from(bytes_max).unwrap_or(i64::MAX))
+        .bind(statements::lane_key(lane).as_slice())
+        .bind(statements::signed(position.0))
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(StoreError::NotDone)?;
+        Ok(found.map(|(body, bytes)| match body {
+            Some(body) => Stored::Body(body.into()),
+            None => Stored::Larger(usize::try_from(bytes).unwrap_or(usize::MAX)),
+        }))
     }
 }
 

@@ -114,11 +114,7 @@ impl Lane {
             return;
         };
         match slot.verdict {
-            Verdict::Open => {
-                slot.verdict = verdict;
-                slot.reply = Some(reply);
-                slot.since = context.now;
-            }
+            Verdict::Open => slot.is_decided(verdict, reply, context.now),
             Verdict::Refused { .. } => {
                 let reason = format!("answered {} where another instance refused", reply.status);
                 self.disagree(instance, position, reason, context);
@@ -141,11 +137,7 @@ impl Lane {
             return;
         };
         match slot.verdict {
-            Verdict::Open => {
-                slot.verdict = Verdict::Refused { trace };
-                slot.reply = Some(reply);
-                slot.since = context.now;
-            }
+            Verdict::Open => slot.is_decided(Verdict::Refused { trace }, reply, context.now),
             Verdict::Accepted | Verdict::Found => {
                 let failure = Failure::ServerError(reply);
                 let reason = format!("refused what another instance did: {}", failure.reason());

@@ -31,7 +31,7 @@ use crate::{
     health::Standing,
     ids::{Attempt, InstanceIx, Key, LaneId, Position, Ticket},
     key::Settled,
-    limits::CLOSED_INSTANCES_MAX,
+    limits::{BODY_KEPT_BYTES_MAX, CLOSED_INSTANCES_MAX},
     log::{Level, Verb, Verdict},
     outcome::Failure,
     planted::Planted,
@@ -246,6 +246,12 @@ impl Slot {
     /// Whether an instance may have carried it out without our knowing.
     pub(crate) fn may_be_done_on(&self, instance: InstanceIx) -> bool {
         self.maybe_on & bit(instance) != 0
+    }
+
+    /// An instance has said what becomes of it.
+    fn is_decided(&mut self, verdict: Verdict, reply: Reply, now: Instant) {
+        (self.verdict, self.reply, self.since) = (verdict, Some(reply), now);
+        self.body = self.body.take().filter(|b| b.len() <= BODY_KEPT_BYTES_MAX);
     }
 
     fn new(verb: Verb, logged_at: WallTime, verdict: Verdict, since: Instant) -> Self {

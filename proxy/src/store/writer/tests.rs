@@ -18,7 +18,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::*;
-use crate::store::MemoryStore;
+use crate::store::{MemoryStore, Stored};
 
 /// A store whose next commit ends without an answer, and is done or not.
 struct Unsure {
@@ -59,8 +59,13 @@ impl Store for Unsure {
         self.store.letter(id).await
     }
 
-    async fn body(&self, lane: LaneId, position: Position) -> Result<Option<Bytes>, StoreError> {
-        self.store.body(lane, position).await
+    async fn body(
+        &self,
+        lane: LaneId,
+        position: Position,
+        bytes_max: usize,
+    ) -> Result<Option<Stored>, StoreError> {
+        self.store.body(lane, position, bytes_max).await
     }
 }
 
