@@ -16,7 +16,7 @@ use achromat_core::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Store, StoreError, VersionStore};
+use super::{Store, StoreError, Stored, VersionStore};
 
 #[derive(Default)]
 struct State {

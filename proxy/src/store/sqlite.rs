@@ -31,7 +31,7 @@ use sqlx::{
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::{InstanceNames, Store, StoreError, VersionStore};
+use super::{InstanceNames, Store, StoreError, Stored, VersionStore};
 
 /// Connections that read while the writer writes.
 const READERS_MAX: u32 = 4;
