@@ -4,6 +4,7 @@
 mod bare;
 mod catchup;
 mod decision;
+mod failover;
 mod figures;
 mod fronts;
 mod instructions;
@@ -35,6 +36,7 @@ pub(crate) fn command() -> Command {
         .subcommand(proxying::command())
         .subcommand(scale::command())
         .subcommand(storm::command())
+        .subcommand(failover::command())
         .subcommand(lag::command())
         .subcommand(catchup::command())
         .subcommand(instructions::command())
@@ -49,6 +51,7 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
         Some(("proxying", matches)) => proxying::run(matches),
         Some(("scale", matches)) => scale::run(matches),
         Some(("storm", matches)) => storm::run(matches),
+        Some(("failover", matches)) => failover::run(matches),
         Some(("lag", matches)) => lag::run(matches),
         Some(("catch-up", matches)) => catchup::run(matches),
         Some(("instructions", matches)) => instructions::run(matches),
