@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use achromat_tests::{api::Api, cluster::Cluster, wait::eventually};
 use clap::{Arg, ArgMatches, Command, value_parser};
+use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    figures::{count, value},
+    figures::{count, json_flag, value, write_json},
     load::by_many,
     peers::embedding,
 };
@@ -36,6 +37,46 @@ pub(super) fn command() -> Command {
                 .value_parser(value_parser!(usize))
                 .help("How many write them"),
         )
+        .arg(json_flag())
+}
+
+/// What was measured.
+#[derive(Serialize)]
+struct Figures {
+    writes: usize,
+    clients: usize,
+    /// Writes in a second: by one client with both there, by all with one away, and when it is back.
+    alone_per_s: f64,
+    away_per_s: f64,
+    catching_up_per_s: f64,
+    /// Requests in which it got them.
+    requests: u64,
+    /// Resident memory: at rest, with all of it owed, and the most while it caught up.
+    memory_kb: [u64; 3],
+}
+
+impl Figures {
+    fn print(&self) {
+        let [rest, owed, most] = self.memory_kb;
+        println!(
+            "one writer, both there   {:>8.0} writes/s",
+            self.alone_per_s
+        );
+        println!(
+            "{:>3} writers, one away    {:>8.0} writes/s",
+            self.clients, self.away_per_s
+        );
+        println!(
+            "catching up              {:>8.0} writes/s, {:.1} times one writer, in {} requests",
+            self.catching_up_per_s,
+            self.catching_up_per_s / self.alone_per_s,
+            self.requests
+        );
+        println!(
+            "memory: {rest} KiB at rest, {owed} KiB with {} owed, {most} KiB at most",
+            self.writes
+        );
+    }
 }
 
 /// Upserts so many single records; returns how many that is in a second.
@@ -55,39 +96,34 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let mut cluster = Cluster::with(2, &["--log-level=warn"]);
     let api = cluster.api();
     let id = api.create("bench");
-    let alone = write(&api, &id, 1, ALONE)?;
-    println!("one writer, both there        {alone:>8.0} writes/s");
+    let alone_per_s = write(&api, &id, 1, ALONE)?;
     cluster.settle();
-    println!(
-        "memory at rest                {:>8} KiB",
-        cluster.proxy.resident_kb()
-    );
+    let rest_kb = cluster.proxy.resident_kb();
     cluster.instances[1].kill();
     cluster.wait_state("b", &["down"]);
-    let away = write(&api, &id, clients, writes)?;
-    println!("{clients:>2} writers, one away          {away:>8.0} writes/s");
-    println!(
-        "memory, {writes:>6} owed           {:>8} KiB",
-        cluster.proxy.resident_kb()
-    );
+    let away_per_s = write(&api, &id, clients, writes)?;
+    let owed_kb = cluster.proxy.resident_kb();
     let before = api.request_counts()[1];
     let begun = Instant::now();
     cluster.instances[1].up();
-    let mut most = 0;
+    let mut most_kb = 0;
     eventually("it has caught up", PATIENCE, || {
-        most = most.max(cluster.proxy.resident_kb());
+        most_kb = most_kb.max(cluster.proxy.resident_kb());
         match cluster.owed() {
             0 => Ok(()),
             owed => Err(format!("{owed} writes are owed")),
         }
     });
-    let caught_up = count(writes) / begun.elapsed().as_secs_f64();
-    println!(
-        "catching up                   {caught_up:>8.0} writes/s, {:.1} times one writer, in {} requests",
-        caught_up / alone,
-        api.request_counts()[1] - before
-    );
-    println!("memory, at most               {most:>8} KiB");
+    let figures = Figures {
+        writes,
+        clients,
+        alone_per_s,
+        away_per_s,
+        catching_up_per_s: count(writes) / begun.elapsed().as_secs_f64(),
+        requests: api.request_counts()[1] - before,
+        memory_kb: [rest_kb, owed_kb, most_kb],
+    };
+    figures.print();
     cluster.settle();
-    Ok(())
+    write_json(matches, &figures)
 }

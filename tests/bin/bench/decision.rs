@@ -16,6 +16,10 @@ use achromat_core::{
     read::{Strategy, Tried, plan},
     view::{Scope, View},
 };
+use clap::{ArgMatches, Command};
+use serde::Serialize;
+
+use super::figures::{json_flag, write_json};
 
 /// Calls whose median is one sample: a look at the clock costs as much as a tenth of a call.
 const CALLS: u32 = 100;
@@ -41,8 +45,37 @@ fn measure(mut call: impl FnMut(u64)) -> (f64, f64) {
     (times[SAMPLES / 2], times[SAMPLES * 99 / 100])
 }
 
-fn tell(what: &str, (median, p99): (f64, f64)) {
-    println!("{what:<58} {median:>9.0} ns   p99 {p99:>9.0} ns");
+/// What one kind of decision costs.
+#[derive(Serialize)]
+struct Line {
+    what: &'static str,
+    median_ns: f64,
+    p99_ns: f64,
+    /// Fuel, where that was asked for.
+    fuel: Option<u64>,
+}
+
+/// All that was measured.
+#[derive(Default, Serialize)]
+struct Table(Vec<Line>);
+
+impl Table {
+    fn tell(&mut self, what: &'static str, (median_ns, p99_ns): (f64, f64), fuel: Option<u64>) {
+        let told = fuel.map_or(String::new(), |fuel| format!("   fuel {fuel}"));
+        println!("{what:<58} {median_ns:>9.0} ns   p99 {p99_ns:>9.0} ns{told}");
+        self.0.push(Line {
+            what,
+            median_ns,
+            p99_ns,
+            fuel,
+        });
+    }
+}
+
+pub(super) fn command() -> Command {
+    Command::new("decision")
+        .about("A policy's decision, by the default components and by the native function")
+        .arg(json_flag())
 }
 
 fn states() -> Vec<InstanceState> {
@@ -93,11 +126,12 @@ fn load<W: World>(
     Ok((Arc::new(version), begun.elapsed()))
 }
 
-pub(super) fn run() -> anyhow::Result<()> {
+pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let (states, facts) = (states(), members());
+    let mut table = Table::default();
     let plugins = Plugins::new(None)?;
     println!("three instances; eight headers, none of which the default policies want");
-    native();
+    native(&mut table);
     let headers: Vec<_> = (0..8)
         .map(|index| Header {
             index,
@@ -149,23 +183,21 @@ pub(super) fn run() -> anyhow::Result<()> {
             let generation = slot.generation();
             black_box(slot.decide(&generation, question));
         });
-        tell(what, cost);
         let (fuel, decisions) = spent(version);
-        println!(
-            "    fuel per decision {}",
-            (fuel - before.0) / (decisions - before.1).max(1)
-        );
+        let fuel = (fuel - before.0) / (decisions - before.1).max(1);
+        table.tell(what, cost, Some(fuel));
     }
     let figures = default.figures();
     println!("memory of an instance {} bytes", figures.memory_bytes_max);
-    fresh(&default, &facts, &states);
-    others(&plugins)?;
+    fresh(&mut table, &default, &facts, &states);
+    others(&mut table, &plugins)?;
     println!(
         "routing component: {} bytes, compiled and started in {:.1} ms",
         source.bytes.len(),
         compile.as_secs_f64() * 1e3
     );
-    cached(&source, &facts)
+    cached(&source, &facts)?;
+    write_json(matches, &table)
 }
 
 /// Fuel, and how many decisions took it.
@@ -179,7 +211,7 @@ fn names_of_all() -> Parts {
     Parts::TENANT | Parts::DATABASE | Parts::COLLECTION
 }
 
-fn native() {
+fn native(table: &mut Table) {
     let view = View {
         standings: [Health::Up; 3].into(),
         ..View::default()
@@ -194,11 +226,16 @@ fn native() {
             Tried::default(),
         ));
     });
-    tell("native routing", cost);
+    table.tell("native routing", cost, None);
 }
 
 /// An instance made for one decision.
-fn fresh(version: &Version<RoutingSlot>, facts: &Arc<Vec<Member>>, states: &[InstanceState]) {
+fn fresh(
+    table: &mut Table,
+    version: &Version<RoutingSlot>,
+    facts: &Arc<Vec<Member>>,
+    states: &[InstanceState],
+) {
     let mut times: Vec<f64> = (0..2_000)
         .map(|number| {
             version.rest();
@@ -212,17 +249,18 @@ fn fresh(version: &Version<RoutingSlot>, facts: &Arc<Vec<Member>>, states: &[Ins
         })
         .collect();
     times.sort_by(f64::total_cmp);
-    tell("routing in a fresh instance", (times[1_000], times[1_980]));
+    let cost = (times[1_000], times[1_980]);
+    table.tell("routing in a fresh instance", cost, None);
 }
 
-fn others(plugins: &Plugins) -> anyhow::Result<()> {
+fn others(table: &mut Table, plugins: &Plugins) -> anyhow::Result<()> {
     let facts = Arc::new(());
     let source = default_source(SlotName::WalEligibility, "");
     let (wal, _) = load::<WalSlot>(plugins, &source, &facts)?;
     let cost = measure(|number| {
         let _answer = black_box(wal.ask(&facts, operation(number, Parts::empty(), &[])));
     });
-    tell("WAL component, all limits on", cost);
+    table.tell("WAL component, all limits on", cost, None);
     let source = default_source(SlotName::CleanupGuard, "");
     let (guard, _) = load::<GuardSlot>(plugins, &source, &facts)?;
     let cost = measure(|_| {
@@ -241,7 +279,7 @@ fn others(plugins: &Plugins) -> anyhow::Result<()> {
         };
         let _answer = black_box(guard.ask(&facts, question));
     });
-    tell("guard component, all limits on", cost);
+    table.tell("guard component, all limits on", cost, None);
     Ok(())
 }
 

@@ -28,10 +28,7 @@ pub(crate) fn command() -> Command {
         .about("What things cost on this machine")
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommand(
-            Command::new("decision")
-                .about("A policy's decision, by the default components and by the native function"),
-        )
+        .subcommand(decision::command())
         .subcommand(traffic::command())
         .subcommand(proxying::command())
         .subcommand(scale::command())
@@ -46,7 +43,7 @@ pub(crate) fn command() -> Command {
 
 pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
     let done = match matches.subcommand() {
-        Some(("decision", _)) => decision::run(),
+        Some(("decision", matches)) => decision::run(matches),
         Some(("traffic", matches)) => traffic::run(matches),
         Some(("proxying", matches)) => proxying::run(matches),
         Some(("scale", matches)) => scale::run(matches),
