@@ -9,14 +9,14 @@ use std::{
 };
 
 use achromat::policy::{
-    Action, Class, Deed, Digest, GuardSlot, Header, InstanceState, Member, Operation, Plugins,
-    Question, RoutingQuestion, RoutingSlot, Source, Standing, Version, WalSlot, World,
-    limits::Budget, plain,
+    Action, Class, Digest, GuardSlot, Header, Operation, Plugins, RoutingQuestion, RoutingSlot,
+    Source, Version, WalSlot, World, limits::Budget, plain,
 };
 use achromat_core::{
     log::Level,
     policy::{Eligibility, Permission, Preference, Routing},
 };
+use achromat_tests::asked::{deletion_of, members, states};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")
@@ -103,22 +103,10 @@ fn load<W: World>(plugins: &Plugins, bytes: &[u8], facts: &Arc<W::Facts>) -> Ver
 }
 
 fn released_routing_decides(plugins: &Plugins) {
-    let member = |name: &str| Member {
-        name: name.into(),
-        is_primary: name == "a",
-    };
-    let facts = Arc::new(["a", "b", "c"].map(member).to_vec());
+    let facts = members();
     let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/released-routing.wasm"));
     let version = load::<RoutingSlot>(plugins, bytes, &facts);
-    let state = |index| InstanceState {
-        index,
-        standing: Standing::Up,
-        eligible: true,
-        in_flight: 0,
-        latency_us: 0,
-        lag_entries: 0,
-    };
-    let states = [0, 1, 2].map(state);
+    let states = states();
     let headers = [Header {
         index: 0,
         value: "yes",
@@ -171,19 +159,7 @@ fn released_guard_decides(plugins: &Plugins) {
     let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/released-guard.wasm"));
     let version = load::<GuardSlot>(plugins, bytes, &Arc::new(()));
     let asked = |collection| {
-        let question = Question {
-            deed: Deed::DeleteCollection,
-            tenant: None,
-            database: None,
-            collection: Some(collection),
-            collection_id: None,
-            new_name: None,
-            records: None,
-            subject: None,
-            client: None,
-            is_operator: false,
-            headers: &[],
-        };
+        let question = deletion_of(collection);
         version.ask(&Arc::new(()), question).expect("an answer")
     };
     assert_eq!(asked("other"), Permission::Allow);

@@ -7,14 +7,17 @@ use std::{
 };
 
 use achromat::policy::{
-    Action, Class, Deed, GuardSlot, InstanceState, Member, Operation, Plugins, Question,
-    RoutingQuestion, RoutingSlot, Slot, Source, Standing, TroubleKind, Version, WalSlot, World,
-    default_source,
+    Action, Class, GuardSlot, InstanceState, Operation, Plugins, RoutingQuestion, RoutingSlot,
+    Slot, Source, TroubleKind, Version, WalSlot, World, default_source,
     limits::{Budget, TROUBLES_MAX},
     plain,
 };
 use achromat_core::policy::{Eligibility, Permission, Routing, Slot as SlotName};
-use achromat_tests::{api::DATABASE, cluster::Cluster};
+use achromat_tests::{
+    api::DATABASE,
+    asked::{deletion_of, members, states},
+    cluster::Cluster,
+};
 use serde_json::json;
 
 /// One engine for all tests: it reserves much address space.
@@ -34,14 +37,6 @@ fn hostile(slot: SlotName, deed: &str) -> Source {
     }
 }
 
-fn members() -> Arc<Vec<Member>> {
-    let member = |name: &str| Member {
-        name: name.into(),
-        is_primary: name == "a",
-    };
-    Arc::new(["a", "b", "c"].map(member).to_vec())
-}
-
 fn load<W: World>(source: &Source, facts: &Arc<W::Facts>) -> Arc<Version<W>> {
     match Version::load(&PLUGINS, source, facts) {
         Ok(version) => Arc::new(version),
@@ -56,41 +51,17 @@ fn operation(number: u64) -> Operation<'static> {
     }
 }
 
-fn question() -> Question<'static> {
-    Question {
-        deed: Deed::DeleteCollection,
-        tenant: None,
-        database: None,
-        collection: Some("notes"),
-        collection_id: None,
-        new_name: None,
-        records: None,
-        subject: None,
-        client: None,
-        is_operator: false,
-        headers: &[],
-    }
-}
-
 /// A routing slot, its instances all alike.
 struct Routes {
     slot: Slot<RoutingSlot>,
-    states: Vec<InstanceState>,
+    states: [InstanceState; 3],
 }
 
 impl Routes {
     fn new() -> Self {
-        let state = |index| InstanceState {
-            index,
-            standing: Standing::Up,
-            eligible: true,
-            in_flight: 0,
-            latency_us: 0,
-            lag_entries: 0,
-        };
         Self {
             slot: Slot::native(members()),
-            states: (0..3).map(state).collect(),
+            states: states(),
         }
     }
 
@@ -235,7 +206,7 @@ fn each_slot_has_its_safe_answer() {
     assert_eq!(decide(&wal), Some(Eligibility::LocalOnly));
 
     let guard: Slot<GuardSlot> = Slot::native(Arc::new(()));
-    let decide = |slot: &Slot<GuardSlot>| slot.decide(&slot.generation(), question());
+    let decide = |slot: &Slot<GuardSlot>| slot.decide(&slot.generation(), deletion_of("notes"));
     guard.swap(load(
         &hostile(SlotName::CleanupGuard, "well"),
         &guard.facts(),
@@ -263,7 +234,7 @@ fn a_request_keeps_its_generation() {
         operation: operation(1),
         states: &routes.states,
     };
-    let old = routes.slot.decide(&begun, question());
+    let old = routes.slot.decide(&begun, deletion_of("notes"));
     assert!(matches!(old, Some(Routing::Refuse(_))), "{old:?}");
     assert!(matches!(routes.decide(1), Routing::Prefer(_)));
 }

@@ -2,6 +2,7 @@
 //! that look at each instance's own data.
 
 pub mod api;
+pub mod asked;
 #[path = "../chaos/mod.rs"]
 pub mod chaos;
 pub mod chroma;

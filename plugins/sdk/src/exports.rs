@@ -123,16 +123,28 @@ macro_rules! held {
     };
 }
 
+/// Exports a plugin in one of the worlds.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! exported {
+    ($plugin:ty, $world:ident, $export:ident) => {
+        #[cfg(target_arch = "wasm32")]
+        #[allow(
+            unsafe_code,
+            reason = "generated: a component's exports are C functions"
+        )]
+        const _: () = {
+            $crate::held!($plugin);
+    $crate::bindings::$world::$export!(Exported with_types_in $crate::bindings::$world);
+        };
+    };
+}
+
 /// Makes a component of a plugin of the routing slot.
 #[macro_export]
 macro_rules! routing {
     ($plugin:ty) => {
-        #[cfg(target_arch = "wasm32")]
-        #[allow(unsafe_code, reason = "generated: a component's exports are C functions")]
-        const _: () = {
-            $crate::held!($plugin);
-            $crate::bindings::routing::export_routing!(Exported with_types_in $crate::bindings::routing);
-        };
+        $crate::exported!($plugin, routing, export_routing);
     };
 }
 
@@ -140,15 +152,7 @@ macro_rules! routing {
 #[macro_export]
 macro_rules! lean_routing {
     ($plugin:ty) => {
-        #[cfg(target_arch = "wasm32")]
-        #[allow(
-            unsafe_code,
-            reason = "generated: a component's exports are C functions"
-        )]
-        const _: () = {
-            $crate::held!($plugin);
-    $crate::bindings::lean::export_lean_routing!(Exported with_types_in $crate::bindings::lean);
-        };
+        $crate::exported!($plugin, lean, export_lean_routing);
     };
 }
 
@@ -156,15 +160,7 @@ macro_rules! lean_routing {
 #[macro_export]
 macro_rules! wal_eligibility {
     ($plugin:ty) => {
-        #[cfg(target_arch = "wasm32")]
-        #[allow(
-            unsafe_code,
-            reason = "generated: a component's exports are C functions"
-        )]
-        const _: () = {
-            $crate::held!($plugin);
-    $crate::bindings::wal::export_wal!(Exported with_types_in $crate::bindings::wal);
-        };
+        $crate::exported!($plugin, wal, export_wal);
     };
 }
 
@@ -172,14 +168,6 @@ macro_rules! wal_eligibility {
 #[macro_export]
 macro_rules! cleanup_guard {
     ($plugin:ty) => {
-        #[cfg(target_arch = "wasm32")]
-        #[allow(
-            unsafe_code,
-            reason = "generated: a component's exports are C functions"
-        )]
-        const _: () = {
-            $crate::held!($plugin);
-    $crate::bindings::guard::export_guard!(Exported with_types_in $crate::bindings::guard);
-        };
+        $crate::exported!($plugin, guard, export_guard);
     };
 }

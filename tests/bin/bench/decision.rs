@@ -8,7 +8,7 @@ use std::{
 
 use achromat::policy::{
     Action, Class, GuardSlot, Header, InstanceState, Member, Operation, Parts, Plugins,
-    RoutingQuestion, RoutingSlot, Slot, Source, Standing, Version, WalSlot, World, default_source,
+    RoutingQuestion, RoutingSlot, Slot, Source, Version, WalSlot, World, default_source,
 };
 use achromat_core::{
     health::Standing as Health,
@@ -16,6 +16,7 @@ use achromat_core::{
     read::{Strategy, Tried, plan},
     view::{Scope, View},
 };
+use achromat_tests::asked::{deletion_of, members, states};
 use clap::{ArgMatches, Command};
 use serde::Serialize;
 
@@ -76,26 +77,6 @@ pub(super) fn command() -> Command {
     Command::new("decision")
         .about("A policy's decision, by the default components and by the native function")
         .arg(json_flag())
-}
-
-fn states() -> Vec<InstanceState> {
-    let state = |index| InstanceState {
-        index,
-        standing: Standing::Up,
-        eligible: true,
-        in_flight: u32::from(index),
-        latency_us: 1500,
-        lag_entries: 0,
-    };
-    (0..3).map(state).collect()
-}
-
-fn members() -> Arc<Vec<Member>> {
-    let member = |name: &str| Member {
-        name: name.into(),
-        is_primary: name == "a",
-    };
-    Arc::new(["a", "b", "c"].map(member).to_vec())
 }
 
 /// A request with all its parts; what a plugin does not want of it stays behind.
@@ -264,19 +245,7 @@ fn others(table: &mut Table, plugins: &Plugins) -> anyhow::Result<()> {
     let source = default_source(SlotName::CleanupGuard, "");
     let (guard, _) = load::<GuardSlot>(plugins, &source, &facts)?;
     let cost = measure(|_| {
-        let question = achromat::policy::Question {
-            deed: achromat::policy::Deed::DeleteCollection,
-            tenant: Some("default_tenant"),
-            database: Some("default_database"),
-            collection: Some("articles"),
-            collection_id: None,
-            new_name: None,
-            records: None,
-            subject: None,
-            client: Some("127.0.0.1"),
-            is_operator: false,
-            headers: &[],
-        };
+        let question = deletion_of("articles");
         let _answer = black_box(guard.ask(&facts, question));
     });
     table.tell("guard component, all limits on", cost, None);

@@ -5,11 +5,11 @@ use std::{thread, time::Duration};
 
 use achromat_tests::{chroma::Chroma, cluster::Cluster};
 use anyhow::Context as _;
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{ArgMatches, Command};
 use serde::Serialize;
 
 use super::{
-    figures::{ACHROMAT, json_flag, quantile, sorted, value, write_json},
+    figures::{ACHROMAT, json_flag, number_flag, quantile, sorted, value, write_json},
     load::{self, Profile, profile, sleep_exactly},
     peers::{Peer, fill},
     requests::{get, upsert_one},
@@ -60,18 +60,11 @@ struct Figures {
 }
 
 pub(super) fn command() -> Command {
-    let number = |name: &'static str, default: &'static str, help: &'static str| {
-        Arg::new(name)
-            .long(name)
-            .default_value(default)
-            .value_parser(value_parser!(u32).range(1..))
-            .help(help)
-    };
     Command::new("failover")
         .about("The longest that a client waits when a server is killed, or freezes")
-        .arg(number("rounds", "3", "How often each fault happens"))
-        .arg(number("reads", "100", "Reads in a second"))
-        .arg(number("writes", "20", "Writes in a second"))
+        .arg(number_flag("rounds", "3", "How often each fault happens"))
+        .arg(number_flag("reads", "100", "Reads in a second"))
+        .arg(number_flag("writes", "20", "Writes in a second"))
         .arg(json_flag())
 }
 

@@ -135,6 +135,15 @@ impl Line {
     }
 }
 
+/// A flag for a number that is not 0.
+pub(super) fn number_flag(name: &'static str, default: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .default_value(default)
+        .value_parser(value_parser!(u32).range(1..))
+        .help(help)
+}
+
 /// The flag for a file of all figures.
 pub(super) fn json_flag() -> Arg {
     file_flag("json", "Writes the figures to a file as well")

@@ -14,12 +14,12 @@ use achromat_tests::{
     cluster::Cluster,
 };
 use anyhow::Context as _;
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{ArgMatches, Command};
 use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    figures::{json_flag, quantile, sorted, value, write_json},
+    figures::{json_flag, number_flag, quantile, sorted, value, write_json},
     load::{Client, sleep_exactly},
     peers::embedding,
     requests::with_headers,
@@ -37,20 +37,8 @@ const NAME: &str = "lag";
 pub(super) fn command() -> Command {
     Command::new("lag")
         .about("How long after its answer a write can be read from each instance")
-        .arg(
-            Arg::new("seconds")
-                .long("seconds")
-                .default_value("20")
-                .value_parser(value_parser!(u32).range(1..))
-                .help("How long is written"),
-        )
-        .arg(
-            Arg::new("rate")
-                .long("rate")
-                .default_value("50")
-                .value_parser(value_parser!(u32).range(1..))
-                .help("Single records in a second"),
-        )
+        .arg(number_flag("seconds", "20", "How long is written"))
+        .arg(number_flag("rate", "50", "Single records in a second"))
         .arg(json_flag())
 }
 

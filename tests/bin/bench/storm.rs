@@ -11,11 +11,11 @@ use std::{
 
 use achromat_tests::{cluster::Cluster, wait::eventually};
 use anyhow::Context as _;
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{ArgMatches, Command, value_parser};
 use serde::Serialize;
 
 use super::{
-    figures::{ACHROMAT, count, json_flag, quantile, sorted, value, write_json},
+    figures::{ACHROMAT, count, json_flag, number_flag, quantile, sorted, value, write_json},
     load::{Client, header},
     peers::{Peer, fill},
     requests::{Request, get, upsert_one},
@@ -37,19 +37,12 @@ const PATIENCE: Duration = Duration::from_mins(5);
 const EXAMPLES: usize = 3;
 
 pub(super) fn command() -> Command {
-    let number = |name: &'static str, default: &'static str, help: &'static str| {
-        Arg::new(name)
-            .long(name)
-            .default_value(default)
-            .value_parser(value_parser!(u32).range(1..))
-            .help(help)
-    };
     Command::new("storm")
         .about("Very many clients at once, what they are told, and how soon it is over when they have gone")
-        .arg(number("seconds", "20", "How long it lasts"))
-        .arg(number("clients", "200", "How many at once"))
-        .arg(number("collections", "8", "How many collections they use"))
-        .arg(number("reads", "70", "How many of a hundred requests are reads").value_parser(value_parser!(u32).range(0..=100)))
+        .arg(number_flag("seconds", "20", "How long it lasts"))
+        .arg(number_flag("clients", "200", "How many at once"))
+        .arg(number_flag("collections", "8", "How many collections they use"))
+        .arg(number_flag("reads", "70", "How many of a hundred requests are reads").value_parser(value_parser!(u32).range(0..=100)))
         .arg(json_flag())
 }
 
