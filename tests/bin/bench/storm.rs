@@ -1,6 +1,6 @@
-//! `bench storm`: two hundred clients at once, and what is left when they have gone. An honest
-//! answer under such a load is a success, or a 503 that says when to come back; nobody waits for
-//! that here, each client goes on at once.
+//! `bench storm`: two hundred clients at once, and what is left when they have gone, beside a Chroma
+//! server by itself in the same storm. An honest answer under such a load is a success, or a 503 that
+//! says when to come back; nobody waits for that here, each client goes on at once.
 
 use std::{
     collections::BTreeMap,
@@ -9,13 +9,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use achromat_tests::{cluster::Cluster, wait::eventually};
+use achromat_tests::{
+    api::Api,
+    chroma::Chroma,
+    cluster::{Cluster, folder},
+    wait::eventually,
+};
 use anyhow::Context as _;
 use clap::{ArgMatches, Command, value_parser};
 use serde::Serialize;
 
 use super::{
-    figures::{ACHROMAT, count, json_flag, number_flag, quantile, sorted, value, write_json},
+    figures::{
+        ACHROMAT, DIRECT, count, json_flag, number_flag, quantile, sorted, value, write_json,
+    },
     load::{Client, header},
     peers::{Peer, fill},
     requests::{Request, get, upsert_one},
@@ -169,9 +176,25 @@ fn lone(peer: &Peer, request: Request, times: usize) -> anyhow::Result<f64> {
     Ok(quantile(&sorted(took), 0.5))
 }
 
+/// Who is in the storm.
+struct Target<'a> {
+    name: &'static str,
+    peers: Vec<Peer>,
+    /// What it is, when it is Achromat.
+    cluster: Option<&'a Cluster>,
+}
+
+impl Target<'_> {
+    fn memory_kb(&self) -> u64 {
+        self.cluster
+            .map_or(0, |cluster| cluster.proxy.resident_kb())
+    }
+}
+
 /// What was found.
 #[derive(Serialize)]
 struct Figures {
+    target: &'static str,
     clients: usize,
     seconds: f64,
     reads: Tally,
@@ -189,8 +212,7 @@ struct Figures {
 
 /// The storm itself; returns what the clients were told, for how long, and the most memory.
 fn storm(
-    cluster: &Cluster,
-    peers: &[Peer],
+    target: &Target<'_>,
     clients: usize,
     reads: usize,
     span: Duration,
@@ -202,13 +224,13 @@ fn storm(
             .map(|number| {
                 scope.spawn({
                     let is_over = &is_over;
-                    move || client(peers, number, reads, is_over)
+                    move || client(&target.peers, number, reads, is_over)
                 })
             })
             .collect();
         let mut memory_most_kb = 0;
         while begun.elapsed() < span {
-            memory_most_kb = memory_most_kb.max(cluster.proxy.resident_kb());
+            memory_most_kb = memory_most_kb.max(target.memory_kb());
             thread::sleep(Duration::from_millis(50));
         }
         is_over.store(true, Relaxed);
@@ -246,65 +268,100 @@ fn recover(peer: &Peer, before: [f64; 2]) -> [f64; 2] {
     again.map(Option::unwrap_or_default)
 }
 
-/// Waits until nothing is owed; returns how long since a moment that was, in milliseconds.
-fn settled(cluster: &Cluster, since: Instant) -> f64 {
-    cluster.wait_nothing_owed(PATIENCE);
-    since.elapsed().as_secs_f64() * 1e3
+impl Target<'_> {
+    fn of(name: &'static str, api: &Api, port: u16, collections: usize) -> Vec<Peer> {
+        let peer = |number| Peer {
+            name,
+            port,
+            records: fill(api, &format!("storm-{number}"), RECORDS),
+        };
+        (0..collections).map(peer).collect()
+    }
+
+    /// Waits until nothing is owed; returns how long since a moment that was, in milliseconds.
+    fn settled_ms(&self, since: Instant) -> f64 {
+        let Some(cluster) = self.cluster else {
+            return 0.0;
+        };
+        cluster.wait_nothing_owed(PATIENCE);
+        since.elapsed().as_secs_f64() * 1e3
+    }
+
+    fn measure(&self, clients: usize, reads: usize, span: Duration) -> anyhow::Result<Figures> {
+        let mut lone_us = [0.0; 2];
+        for (request, lone_us) in LONELY.into_iter().zip(&mut lone_us) {
+            *lone_us = lone(&self.peers[0], request, LONE)?;
+        }
+        let memory_before_kb = self.memory_kb();
+        let ([reads, writes], seconds, memory_most_kb) = storm(self, clients, reads, span)?;
+        let over = Instant::now();
+        let (settled_ms, lone_again_ms) = thread::scope(|scope| {
+            let settling = scope.spawn(|| self.settled_ms(over));
+            let again = recover(&self.peers[0], lone_us);
+            (settling.join(), again)
+        });
+        let figures = Figures {
+            target: self.name,
+            clients,
+            seconds,
+            reads,
+            writes,
+            memory_before_kb,
+            memory_most_kb,
+            memory_after_kb: self.memory_kb(),
+            lone_us,
+            lone_again_ms,
+            settled_ms: settled_ms.ok().context("it never settled")?,
+        };
+        figures.print();
+        Ok(figures)
+    }
 }
 
 pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let number =
         |name| -> anyhow::Result<usize> { Ok(usize::try_from(value::<u32>(matches, name)?)?) };
     let (clients, reads) = (number("clients")?, number("reads")?);
-    let span = Duration::from_secs(value::<u32>(matches, "seconds")?.into());
-    let cluster = Cluster::with(2, &["--log-level=warn"]);
-    let peers: Vec<_> = (0..number("collections")?)
-        .map(|number| Peer {
-            name: ACHROMAT,
-            port: cluster.proxy.port,
-            records: fill(&cluster.api(), &format!("storm-{number}"), RECORDS),
-        })
-        .collect();
-    cluster.settle();
-    let mut lone_us = [0.0; 2];
-    for (request, lone_us) in LONELY.into_iter().zip(&mut lone_us) {
-        *lone_us = lone(&peers[0], request, LONE)?;
-    }
-    let memory_before_kb = cluster.proxy.resident_kb();
-    let ([reads, writes], seconds, memory_most_kb) = storm(&cluster, &peers, clients, reads, span)?;
-    let over = Instant::now();
-    let (settled_ms, lone_again_ms) = thread::scope(|scope| {
-        let settling = scope.spawn(|| settled(&cluster, over));
-        let again = recover(&peers[0], lone_us);
-        (settling.join(), again)
-    });
-    let figures = Figures {
-        clients,
-        seconds,
-        reads,
-        writes,
-        memory_before_kb,
-        memory_most_kb,
-        memory_after_kb: cluster.proxy.resident_kb(),
-        lone_us,
-        lone_again_ms,
-        settled_ms: settled_ms.ok().context("it never settled")?,
+    let (collections, span) = (
+        number("collections")?,
+        Duration::from_secs(value::<u32>(matches, "seconds")?.into()),
+    );
+    let folder = folder();
+    let alone = Chroma::start(folder.path());
+    let direct = Target {
+        name: DIRECT,
+        peers: Target::of(DIRECT, &alone.api(), alone.port, collections),
+        cluster: None,
     };
-    figures.print();
+    let direct = direct.measure(clients, reads, span)?;
+    drop(alone);
+    let cluster = Cluster::with(2, &["--log-level=warn"]);
+    let achromat = Target {
+        name: ACHROMAT,
+        peers: Target::of(ACHROMAT, &cluster.api(), cluster.proxy.port, collections),
+        cluster: Some(&cluster),
+    };
+    cluster.settle();
+    let achromat = achromat.measure(clients, reads, span)?;
     cluster.settle();
     println!("both instances hold the same");
-    write_json(matches, &figures)
+    write_json(matches, &[direct, achromat])
 }
 
 impl Figures {
     fn print(&self) {
-        println!("{} clients for {:.1} s", self.clients, self.seconds);
+        println!(
+            "{}: {} clients for {:.1} s",
+            self.target, self.clients, self.seconds
+        );
         self.reads.print("reads", self.seconds);
         self.writes.print("writes", self.seconds);
-        println!(
-            "memory: {} KiB before, {} KiB at most, {} KiB after",
-            self.memory_before_kb, self.memory_most_kb, self.memory_after_kb
-        );
+        if self.memory_most_kb > 0 {
+            println!(
+                "memory: {} KiB before, {} KiB at most, {} KiB after",
+                self.memory_before_kb, self.memory_most_kb, self.memory_after_kb
+            );
+        }
         let all = ["get", "upsert"]
             .iter()
             .zip(self.lone_us)
@@ -314,6 +371,8 @@ impl Figures {
                 "a lone {what}: {before:.0} us before; within twice that {again:.0} ms after the end"
             );
         }
-        println!("nothing was owed {:.0} ms after the end", self.settled_ms);
+        if self.settled_ms > 0.0 {
+            println!("nothing was owed {:.0} ms after the end", self.settled_ms);
+        }
     }
 }
