@@ -279,7 +279,7 @@ impl Lane {
         if self.is_hopeless(slot, context) && !self.may_still_be_carried_out(open) {
             let reason = slot
                 .last_failure
-                .as_ref()
+                .as_deref()
                 .map(Failure::reason)
                 .unwrap_or_default();
             let reason = format!("given up, every instance failed it: {reason}");
@@ -303,7 +303,7 @@ impl Lane {
     ) {
         if let Some(slot) = self.slot_mut(position) {
             slot.verdict = verdict;
-            slot.reply = Some(closing_reply(slot));
+            slot.reply = Some(Box::new(closing_reply(slot)));
             let may_be_done = slot.maybe_on != 0;
             context.effects.push(Effect::Close {
                 position,

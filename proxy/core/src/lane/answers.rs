@@ -57,6 +57,7 @@ impl Lane {
     ) {
         let verdict = self.slot_mut(position).map(|slot| {
             slot.is_late |= slot.verdict == Verdict::Open;
+            slot.is_told();
             slot.verdict
         });
         let is_done = matches!(verdict, Some(Verdict::Accepted | Verdict::Found))
@@ -94,11 +95,13 @@ impl Lane {
                 self.word_if_accepted(slot, position, client, context)
             }
             // I04: a refusal is durable before it is told, or a restart could turn it round.
-            Verdict::Refused { .. } if slot.verdict_is_recorded => {
-                Word::Answer(slot.reply.clone().unwrap_or_else(|| outcome_unknown(slot)))
-            }
+            Verdict::Refused { .. } if slot.verdict_is_recorded => Word::Answer(
+                slot.reply()
+                    .cloned()
+                    .unwrap_or_else(|| outcome_unknown(slot)),
+            ),
             Verdict::Abandoned if slot.verdict_is_recorded => {
-                let reply = slot.reply.clone();
+                let reply = slot.reply().cloned();
                 Word::Answer(reply.unwrap_or_else(|| closing_reply(slot)))
             }
             Verdict::Void if self.is_in_flight(position) => Word::Nothing,
@@ -145,7 +148,7 @@ impl Lane {
         // a schema entry changes in the catalog: after a restart nobody misses what they were told.
         let may_tell =
             slot.verdict_is_recorded || (slot.key.is_none() && self.id != LaneId::Schema);
-        match &slot.reply {
+        match slot.reply() {
             Some(reply) if is_enough && may_tell => Word::Answer(reply.clone()),
             _ if context.now >= client.answer_by && !may_tell => Word::Answer(
                 reply::outcome_unknown("it was done, but that could not be recorded in time"),
@@ -229,7 +232,7 @@ impl Lane {
 }
 
 fn outcome_unknown(slot: &Slot) -> Reply {
-    let reason = slot.last_failure.as_ref().map_or_else(
+    let reason = slot.last_failure.as_deref().map_or_else(
         || "no instance has answered in time".to_owned(),
         Failure::reason,
     );
@@ -258,7 +261,10 @@ pub(super) fn settled(slot: &Slot) -> Option<Box<Settled>> {
         // The store remembers what becomes of all keys of a lane that ends.
         Verdict::Open | Verdict::Void => return None,
     };
-    let reply = slot.reply.clone().unwrap_or_else(|| outcome_unknown(slot));
+    let reply = slot
+        .reply()
+        .cloned()
+        .unwrap_or_else(|| outcome_unknown(slot));
     let outcome = KeyOutcome::new(state, reply);
     Some(Box::new(Settled { key, outcome }))
 }
@@ -269,12 +275,12 @@ pub(super) fn late_refusal(slot: &Slot) -> Option<String> {
     if !is_refused || !slot.is_late {
         return None;
     }
-    let reply = slot.reply.clone()?;
+    let reply = slot.reply().cloned()?;
     Some(Failure::ServerError(reply).reason())
 }
 
 fn failure_reply(slot: &Slot) -> Reply {
-    match &slot.last_failure {
+    match slot.last_failure.as_deref() {
         // What an instance was too busy for is not refused: it will be carried out.
         Some(Failure::ServerError(reply)) if reply.status >= 500 => reply.clone(),
         Some(Failure::Closed { .. }) => {
@@ -286,7 +292,7 @@ fn failure_reply(slot: &Slot) -> Reply {
 }
 
 fn void_reply(slot: &Slot) -> Reply {
-    match (&slot.reply, slot.verb.subject()) {
+    match (slot.reply(), slot.verb.subject()) {
         (Some(reply), _) => reply.clone(),
         (None, Some(collection)) => reply::no_such_collection_id(&collection.to_string()),
         (None, None) => outcome_unknown(slot),

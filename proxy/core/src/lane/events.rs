@@ -37,7 +37,7 @@ impl Lane {
     /// it, which the lane itself does not know any more after a restart.
     pub fn joined(&mut self, position: Position, client: Client, reply: Option<Reply>) {
         if let Some(slot) = self.slot_mut(position) {
-            slot.reply = slot.reply.take().or(reply);
+            slot.reply = slot.reply.take().or(reply.map(Box::new));
             self.clients.insert((position, client.ticket), client);
         }
     }
@@ -318,7 +318,7 @@ impl Lane {
         }
         slot.failed_on |= bit(instance);
         slot.failures = slot.failures.saturating_add(1);
-        slot.last_failure = Some(failure);
+        slot.last_failure = Some(Box::new(failure));
     }
 
     /// A sending has ended whose entry nobody keeps any more: the instance was quarantined

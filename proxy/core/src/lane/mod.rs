@@ -223,13 +223,13 @@ pub(crate) struct Slot {
     /// When it was appended, then when it was decided.
     since: Instant,
     /// The answer that decided it.
-    reply: Option<Reply>,
+    reply: Option<Box<Reply>>,
     /// The instances that closed the connection on it.
     closed_on: u16,
     /// The instances that failed it after it was sent.
     failed_on: u16,
     failures: u32,
-    last_failure: Option<Failure>,
+    last_failure: Option<Box<Failure>>,
 }
 
 impl Slot {
@@ -248,9 +248,22 @@ impl Slot {
         self.maybe_on & bit(instance) != 0
     }
 
+    fn reply(&self) -> Option<&Reply> {
+        self.reply.as_deref()
+    }
+
+    /// A client was told what became of it: without a key nobody else will ask. A hundred thousand of
+    /// them may be owed to an instance.
+    fn is_told(&mut self) {
+        if self.key.is_none() && self.verdict != Verdict::Open {
+            (self.reply, self.last_failure) = (None, None);
+        }
+    }
+
     /// An instance has said what becomes of it.
     fn is_decided(&mut self, verdict: Verdict, reply: Reply, now: Instant) {
-        (self.verdict, self.reply, self.since) = (verdict, Some(reply), now);
+        (self.verdict, self.since) = (verdict, now);
+        self.reply = Some(Box::new(reply));
         self.body = self.body.take().filter(|b| b.len() <= BODY_KEPT_BYTES_MAX);
     }
 
