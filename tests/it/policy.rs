@@ -234,7 +234,7 @@ fn a_request_keeps_its_generation() {
         operation: operation(1),
         states: &routes.states,
     };
-    let old = routes.slot.decide(&begun, deletion_of("notes"));
+    let old = routes.slot.decide(&begun, question());
     assert!(matches!(old, Some(Routing::Refuse(_))), "{old:?}");
     assert!(matches!(routes.decide(1), Routing::Prefer(_)));
 }
