@@ -220,7 +220,7 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         is_owed: false,
     };
     let entries = Growth {
-        of: "owed entries",
+        of: "owed",
         steps: steps(1000, value(matches, "entries")?),
         make: write,
         makers: WRITERS,
@@ -230,6 +230,15 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     all.extend(entries.measure(&turns)?);
     write_svg(matches, || draw(&all))?;
     write_json(matches, &all)
+}
+
+/// A count for the axis: its places are narrow.
+fn short(count: usize) -> String {
+    match count {
+        0..1000 => count.to_string(),
+        1000..1_000_000 => format!("{}k", count / 1000),
+        _ => format!("{}M", count / 1_000_000),
+    }
 }
 
 /// A value of one step.
@@ -247,7 +256,7 @@ fn draw(all: &[Step]) -> String {
     let mut curves = kinds.map(|(name, ..)| (name.to_owned(), Vec::new()));
     let mut last = None;
     for step in all {
-        let label = format!("{} {}", step.count, step.of);
+        let label = format!("{} {}", short(step.count), step.of);
         if last.is_some_and(|of| of != step.of) {
             labels.push(String::new());
             for (_, values) in &mut curves {
