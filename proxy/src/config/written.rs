@@ -115,7 +115,7 @@ section! {
         deadline_ms: u64 = 60_000,
         /// For one sending of a write to be answered by an instance. It may be long: clients do not wait for it.
         attempt_deadline_ms: u64 = 60_000,
-        /// How long an instance is left alone in a lane after a sending that was never answered, unless it is seen to restart.
+        /// For how long an instance must have been awake after a sending that was never answered, before that lane sends it anything more, unless it is seen to restart. Time in which it does not answer probes does not count.
         settle_ms: u64 = 30_000,
         /// How many instances must have done a write of records before it is answered: `one`, `majority`, `all` (those in service), or none: `logged` answers when it is in the log, also while no instance is in service.
         records_level: LevelName = LevelName::One,
