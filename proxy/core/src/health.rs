@@ -115,11 +115,14 @@ pub struct Health {
     forced: Option<(Standing, Instant)>,
     /// When the standing last changed.
     pub since: Instant,
-    /// Whether a probe was ever answered, so that it is known whose data it holds.
+    /// Whether a probe was answered since it was last out of reach, so that it is known whose data it
+    /// holds.
     is_known: bool,
     silent: u32,
     was_refused: bool,
     probing: bool,
+    /// Whether it was out of reach since the probe under way was sent, which then says nothing.
+    is_outdated: bool,
     probed_at: Instant,
     next_probe: Instant,
     awake: Awake,
@@ -147,6 +150,7 @@ impl Health {
             silent: 0,
             was_refused: false,
             probing: false,
+            is_outdated: false,
             probed_at: now,
             next_probe: now,
             awake: Awake::default(),
@@ -158,9 +162,10 @@ impl Health {
         self.forced.map_or(self.observed, |(standing, _)| standing)
     }
 
-    /// How far requests may use the instance: not at all before it has answered its first probe,
-    /// because its data may have been exchanged while nobody looked. An operator may know better, but
-    /// not of a server that is not there: what it comes back with is looked at first.
+    /// How far requests may use the instance: not at all before it has answered a probe that was sent
+    /// since it was last out of reach, because its data may have been exchanged while nobody looked. An
+    /// operator may know better, but not of a server that is not there: what it comes back with is looked
+    /// at first.
     pub fn usable(&self) -> Standing {
         let is_known = self.is_known || self.is_forced();
         if is_known && !self.was_refused {
@@ -178,8 +183,13 @@ impl Health {
     /// Takes in what a request met.
     pub fn noticed(&mut self, sign: Sign, now: Instant) -> Option<Transition> {
         self.next_probe = now;
-        if sign == Sign::Closed {
-            return None;
+        match sign {
+            Sign::Closed => return None,
+            Sign::Refused => {
+                (self.is_known, self.is_outdated) = (false, self.probing);
+                self.awake.missed();
+            }
+            Sign::Silent => {}
         }
         let standing = self.observed.max(Standing::Suspect);
         self.become_observed(standing, now)
@@ -193,6 +203,10 @@ impl Health {
         now: Instant,
     ) -> Option<Transition> {
         self.probing = false;
+        if std::mem::take(&mut self.is_outdated) && probe != Probe::Refused {
+            self.next_probe = now;
+            return None;
+        }
         if matches!(probe, Probe::Answered | Probe::Lost | Probe::Past) {
             self.is_known = true;
             self.awake.answered(self.probed_at, now);
@@ -403,6 +417,22 @@ mod tests {
             let back = health.probed(Probe::Answered, &RULES, at(30)).unwrap();
             assert_eq!(back.restarted, probe == Probe::Refused);
         }
+    }
+
+    /// What could not be reached may come back with other data: nothing uses it before a probe that was
+    /// sent since then is answered, and the one that is under way says nothing.
+    #[test]
+    fn who_was_out_of_reach_is_looked_at_again() {
+        let mut health = up();
+        assert!(health.tick(at(2_000)).0);
+        health.noticed(Sign::Refused, at(2_001));
+        assert_eq!(health.usable(), Standing::Down);
+        assert_eq!(health.probed(Probe::Answered, &RULES, at(2_002)), None);
+        assert_eq!(health.usable(), Standing::Down);
+        assert!(health.tick(at(2_002)).0, "it is asked again at once");
+        let back = health.probed(Probe::Answered, &RULES, at(2_003)).unwrap();
+        assert_eq!((back.to, health.usable()), (Standing::Up, Standing::Up));
+        assert!(!back.restarted, "it may have had too many connections");
     }
 
     /// Before that a restart shows nothing: the proxy before may send something after it.
