@@ -4,7 +4,8 @@
 //! judged by being slower than the others.
 //!
 //! - What a request met makes an instance *suspect* at once and asks for a probe at once. A suspect
-//!   instance is still used, but last; that is all that failover needs.
+//!   instance is still used, but last; that is all that failover needs. One that could not be reached is
+//!   not used before that probe is answered: it may come back with other data.
 //! - Only probes make it *down*: one that is refused, or silence several times in a row. A down
 //!   instance is sent nothing.
 //! - One probe that is answered makes it *up*.
@@ -173,6 +174,11 @@ impl Health {
         } else {
             Standing::Down
         }
+    }
+
+    /// Whether it is known not to be there, or is held to be.
+    pub fn is_down(&self) -> bool {
+        self.was_refused || self.standing() == Standing::Down
     }
 
     /// Whether the standing is an operator's word.

@@ -11,7 +11,6 @@ use super::{Appending, Effect, Engine, resolving::Resolving};
 use crate::{
     catalog::Catalog,
     durable::Write,
-    health::Standing,
     ids::{InstanceIx, LaneId, Position, Ticket},
     key::Keyed,
     lane::{Client, Lane},
@@ -121,9 +120,11 @@ impl Engine {
         Ok(())
     }
 
+    /// One that is looked at again because it could not be reached may be back in a moment.
     fn is_all_down(&self) -> bool {
         InstanceIx::all(self.instances.len())
-            .all(|instance| self.standing(instance) == Standing::Down)
+            .zip(&self.instances)
+            .all(|(instance, state)| self.catalog.is_out(instance) || state.health.is_down())
     }
 
     /// Lets through what may pass: everything up to the first that must be resolved.
