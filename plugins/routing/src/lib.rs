@@ -75,8 +75,8 @@ impl Route for DefaultRouting {
         Ok(Self { config, primary: 0 })
     }
 
-    fn instances(&mut self, _names: Vec<String>, mut primary: Places) {
-        self.primary = primary.next().unwrap_or(0);
+    fn instances(&mut self, _names: Vec<String>, primary: Places) {
+        self.primary = primary.first().unwrap_or(0);
     }
 
     fn route(&mut self, request: Request, states: &States) -> Choice {

@@ -81,7 +81,7 @@ pub struct Request {
     pub body_bytes: u32,
 }
 
-/// A set of instances, by their places from 0; goes through them in their order.
+/// A set of instances, by their places from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Places(u16);
 
@@ -100,9 +100,27 @@ impl Places {
     pub fn contains(self, place: u8) -> bool {
         self.0.checked_shr(place.into()).unwrap_or(0) & 1 == 1
     }
+
+    /// The first of them.
+    pub fn first(self) -> Option<u8> {
+        self.into_iter().next()
+    }
 }
 
-impl Iterator for Places {
+impl IntoIterator for Places {
+    type Item = u8;
+    type IntoIter = InOrder;
+
+    fn into_iter(self) -> InOrder {
+        InOrder(self.0)
+    }
+}
+
+/// The places of a set, in their order.
+#[derive(Clone, Debug)]
+pub struct InOrder(u16);
+
+impl Iterator for InOrder {
     type Item = u8;
 
     fn next(&mut self) -> Option<u8> {
@@ -205,9 +223,9 @@ mod tests {
     fn a_set_goes_through_its_places() {
         let set = Places::from_iter([0, 3, 15]);
         assert_eq!(set.bits(), 0b1000_0000_0000_1001);
-        assert_eq!(set.collect::<Vec<_>>(), [0, 3, 15]);
+        assert_eq!(set.into_iter().collect::<Vec<_>>(), [0, 3, 15]);
         assert!(set.contains(15) && !set.contains(1) && !set.contains(200));
-        assert_eq!(Places::default().next(), None);
+        assert_eq!((set.first(), Places::default().first()), (Some(0), None));
     }
 
     #[test]

@@ -121,12 +121,17 @@ pub struct Health {
     is_known: bool,
     silent: u32,
     was_refused: bool,
-    probing: bool,
-    /// Whether it was out of reach since the probe under way was sent, which then says nothing.
-    is_outdated: bool,
-    probed_at: Instant,
+    under_way: Option<UnderWay>,
     next_probe: Instant,
     awake: Awake,
+}
+
+/// A probe that is not answered yet.
+#[derive(Clone, Copy, Debug)]
+struct UnderWay {
+    sent_at: Instant,
+    /// Whether the instance was out of reach since then: what it finds says nothing.
+    is_outdated: bool,
 }
 
 /// A change of standing.
@@ -150,9 +155,7 @@ impl Health {
             is_known: false,
             silent: 0,
             was_refused: false,
-            probing: false,
-            is_outdated: false,
-            probed_at: now,
+            under_way: None,
             next_probe: now,
             awake: Awake::default(),
         }
@@ -192,7 +195,10 @@ impl Health {
         match sign {
             Sign::Closed => return None,
             Sign::Refused => {
-                (self.is_known, self.is_outdated) = (false, self.probing);
+                self.is_known = false;
+                if let Some(probe) = &mut self.under_way {
+                    probe.is_outdated = true;
+                }
                 self.awake.missed();
             }
             Sign::Silent => {}
@@ -208,14 +214,15 @@ impl Health {
         rules: &HealthRules,
         now: Instant,
     ) -> Option<Transition> {
-        self.probing = false;
-        if std::mem::take(&mut self.is_outdated) && probe != Probe::Refused {
+        let under_way = self.under_way.take();
+        if under_way.is_some_and(|sent| sent.is_outdated) && probe != Probe::Refused {
             self.next_probe = now;
             return None;
         }
         if matches!(probe, Probe::Answered | Probe::Lost | Probe::Past) {
             self.is_known = true;
-            self.awake.answered(self.probed_at, now);
+            let sent_at = under_way.map_or(now, |sent| sent.sent_at);
+            self.awake.answered(sent_at, now);
         } else {
             self.awake.missed();
         }
@@ -258,9 +265,12 @@ impl Health {
     pub fn tick(&mut self, now: Instant) -> (bool, Option<Transition>) {
         let from = self.standing();
         self.forced = self.forced.filter(|(_, until)| *until > now);
-        let due = !self.probing && self.next_probe <= now;
+        let due = self.under_way.is_none() && self.next_probe <= now;
         if due {
-            (self.probing, self.probed_at) = (true, now);
+            self.under_way = Some(UnderWay {
+                sent_at: now,
+                is_outdated: false,
+            });
         }
         (due, self.transition(from, now))
     }
@@ -288,7 +298,7 @@ impl Health {
 
     /// When [`Self::tick`] has something to do next.
     pub fn wakes_at(&self) -> Option<Instant> {
-        let probe = (!self.probing).then_some(self.next_probe);
+        let probe = self.under_way.is_none().then_some(self.next_probe);
         let end = self.forced.map(|(_, until)| until);
         probe.into_iter().chain(end).min()
     }

@@ -50,7 +50,7 @@ impl Loading {
             Payload::Entry { body, must_create } => {
                 let (body, room) = match body {
                     Some(body) => (body.clone(), None),
-                    None => self.from_log(position).await?,
+                    None => self.logged(position).await?,
                 };
                 let body = if *must_create {
                     without_get_or_create(&body)
@@ -64,7 +64,7 @@ impl Loading {
         Some(Loaded { count, body, room })
     }
 
-    async fn from_log(&self, position: Position) -> Option<(Bytes, Option<Room>)> {
+    async fn logged(&self, position: Position) -> Option<(Bytes, Option<Room>)> {
         let bytes = match self.stored(position, BODY_KEPT_BYTES_MAX).await? {
             Stored::Body(body) => return Some((body, None)),
             Stored::Larger(bytes) => bytes,

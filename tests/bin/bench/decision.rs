@@ -122,12 +122,12 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let slot = Slot::native(Arc::clone(&facts));
     let source = default_source(SlotName::Routing, "");
     let (default, compile) = load::<RoutingSlot>(&plugins, &source, &facts)?;
-    let full = Source {
+    let usual = Source {
         bytes: include_bytes!(concat!(env!("OUT_DIR"), "/hostile-routing.wasm"))[..].into(),
         config: "well".into(),
         ..source.clone()
     };
-    let (full, _) = load::<RoutingSlot>(&plugins, &full, &facts)?;
+    let (usual, _) = load::<RoutingSlot>(&plugins, &usual, &facts)?;
     for (what, version, parts, headers) in [
         (
             "routing component, all limits on",
@@ -137,19 +137,19 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
         ),
         (
             "a plugin of the world `routing`",
-            &full,
+            &usual,
             Parts::empty(),
             &[],
         ),
         (
             "  the same with tenant, database and collection",
-            &full,
+            &usual,
             names_of_all(),
             &[],
         ),
         (
             "  the same with these and eight headers",
-            &full,
+            &usual,
             names_of_all(),
             &headers,
         ),
