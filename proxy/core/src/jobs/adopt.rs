@@ -3,6 +3,9 @@
 //! A collection whose name nobody knows becomes known, under the instance's own UUID; the others
 //! get it by being rebuilt. One whose name is known becomes a copy that is not read until it was
 //! compared. Nothing that an instance holds is changed here.
+//!
+//! The marker is made first: who has one at the start may have been taken over by half before, and then
+//! an empty database that nobody knows is one that was made there and has been deleted since.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -11,7 +14,7 @@ use smallvec::SmallVec;
 use super::{
     Finding, Port, Stopped,
     chroma::{Address, Described},
-    mark::mark,
+    mark::{is_marked, mark},
     restore::tenants,
 };
 use crate::{
@@ -50,11 +53,14 @@ pub(crate) async fn adopt(
     port.stage(|stage| stage.doing = "looking at what is there");
     let held: SmallVec<[InstanceIx; 1]> = source.into_iter().collect();
     let head = port.hold(LaneId::Schema, &held).await;
+    let was_met = is_marked(&port, target).await?;
+    let marker = mark(&port, target).await?;
     let mut round = Round {
         port: &port,
         catalog: port.catalog(),
         source,
         target,
+        was_met,
         count,
         head,
         found: BTreeSet::new(),
@@ -70,7 +76,6 @@ pub(crate) async fn adopt(
         adopted,
         ..
     } = round;
-    let marker = mark(&port, target).await?;
     changes.push(Change::Instance {
         instance: target,
         record: InstanceRecord {
@@ -89,6 +94,8 @@ struct Round<'a> {
     catalog: Catalog,
     source: Option<InstanceIx>,
     target: InstanceIx,
+    /// Whether it had a marker before.
+    was_met: bool,
     /// How many instances there are.
     count: usize,
     head: Position,
@@ -119,19 +126,31 @@ impl Round<'_> {
             }
         }
         for database in databases.iter().filter(|_| tenant != OWN) {
+            let found = port.list(self.target, tenant, &database.name).await?;
             if self.catalog.database(tenant, &database.name).is_none() {
+                if self.source.is_some() && self.was_met && found.is_empty() {
+                    let left = Address::database(tenant, &database.name);
+                    port.remove(self.target, Action::DeleteDatabase, &left)
+                        .await?;
+                    continue;
+                }
                 self.changes.push(Change::DatabaseMade {
                     namespace: (tenant.into(), database.name.as_str().into()),
                     id: DatabaseId(database.id),
                 });
             }
-            self.database(tenant, &database.name).await?;
+            self.database(tenant, &database.name, found).await?;
         }
         Ok(())
     }
 
-    async fn database(&mut self, tenant: &str, database: &str) -> Result<(), Stopped> {
-        for found in self.port.list(self.target, tenant, database).await? {
+    async fn database(
+        &mut self,
+        tenant: &str,
+        database: &str,
+        all: Vec<Described>,
+    ) -> Result<(), Stopped> {
+        for found in all {
             match self.catalog.named(tenant, database, &found.name).cloned() {
                 Some(known) => self.known(&known, found).await?,
                 None => self.strange(tenant, database, &found),

@@ -73,6 +73,11 @@ pub(crate) async fn mark(port: &Port, instance: InstanceIx) -> Result<Marker, St
     .await
 }
 
+/// Whether an instance has a marker, be it of another time.
+pub(crate) async fn is_marked(port: &Port, instance: InstanceIx) -> Result<bool, Stopped> {
+    Ok(shown(port, instance).await?.is_some())
+}
+
 /// The next token of an instance that shows its marker, and no token from the past.
 async fn raise(port: &Port, instance: InstanceIx, known: Marker) -> Result<Token, Stopped> {
     let shown = shown(port, instance).await?;
