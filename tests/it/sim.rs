@@ -50,7 +50,7 @@ fn ten_thousand_histories_break_nothing() {
 /// Histories beyond the first ten thousand that found something.
 const FOUND: &[u64] = &[
     5_318, 13_035, 21_297, 32_906, 34_131, 35_185, 46_929, 52_505, 56_792, 137_661, 137_806,
-    213_615, 566_518, 566_985, 44_698,
+    213_615, 566_518, 566_985, 44_698, 523_920,
 ];
 
 /// What histories found that broke once is mended. In 5318 a delete by filter had asked for the
@@ -73,7 +73,9 @@ const FOUND: &[u64] = &[
 /// In 566985 a delete asked a server again, which it could not reach, until that was back with data
 /// from the past and not probed yet. In 44698 half an adoption had made a database on the newcomer,
 /// which was deleted before the second try and then taken for the newcomer's own. In 7436 a restored
-/// instance kept what it had instead of a copy, under the name that the collection had before.
+/// instance kept what it had instead of a copy, under the name that the collection had before. In
+/// 523920 it was the judge who took an instance for one with data from the past until it was durable
+/// that it had been made whole.
 #[test]
 fn histories_that_broke_once_end_well() {
     for &seed in FOUND {

@@ -88,6 +88,14 @@ impl Oracle {
                 _ => None,
             });
             self.healing.extend(healed);
+            // It has been made whole, and is read from now on; that it was will be durable soon.
+            for change in changes {
+                if let Change::Instance { instance, record } = change
+                    && record.quarantine.is_none()
+                {
+                    self.past.remove(instance);
+                }
+            }
         }
         if let Write::Change(changes) = write {
             self.held.extend(changes.iter().filter_map(held));
