@@ -18,7 +18,7 @@ const HISTORIES: u64 = 10_000;
 const SCOPE_MAX: u64 = 100_000;
 
 /// Histories within which a planted bug must be found.
-const TO_FIND_MAX: u64 = 2_000;
+const TO_FIND_MAX: u64 = 20_000;
 
 /// No invariant is broken in ten thousand histories, and they come to the places that they are
 /// for.
