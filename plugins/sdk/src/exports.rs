@@ -16,9 +16,13 @@ pub trait Held: Sized {
 /// A plugin as a component.
 pub struct Component<P>(PhantomData<P>);
 
+fn keep<P: Held>(plugin: P) {
+    P::with(|held| *held = Some(plugin));
+}
+
 fn configure<P: Held + Plugin>(config: &str) -> Result<Wants, String> {
     let (plugin, wants) = P::configure(config)?;
-    P::with(|held| *held = Some(plugin));
+    keep(plugin);
     Ok(wants)
 }
 
@@ -50,8 +54,7 @@ impl<P: Held + lean::Route> bindings::lean::exports::achromat::policy::lean_rout
     for Component<P>
 {
     fn configure(config: String) -> Result<(), String> {
-        let plugin = P::configure(&config)?;
-        P::with(|held| *held = Some(plugin));
+        keep(P::configure(&config)?);
         Ok(())
     }
 

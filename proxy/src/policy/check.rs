@@ -144,7 +144,7 @@ pub fn inspect(plugins: &Plugins, bytes: &[u8]) -> Result<Inspection, Unfit> {
     let imports = ty.imports(plugins.engine());
     let imports = imports.filter(|(name, _)| !name.starts_with("achromat:policy/types"));
     Ok(Inspection {
-        slot: slot_of(plugins, &component).ok_or(Unfit::NoWorld)?,
+        slot: slot_of(&component).ok_or(Unfit::NoWorld)?,
         imports: imports.map(|(name, _)| name.to_owned()).collect(),
     })
 }
@@ -154,10 +154,10 @@ pub(super) fn compile<W: World>(plugins: &Plugins, bytes: &[u8]) -> Result<Compo
     let component = compile_any(plugins, bytes)?;
     check_imports(plugins, &component)?;
     let wanted = W::SLOT;
-    if exports(plugins, &component, W::INTERFACES) {
+    if exports(&component, W::INTERFACES) {
         return Ok(component);
     }
-    Err(match slot_of(plugins, &component) {
+    Err(match slot_of(&component) {
         Some(is) => Unfit::OtherSlot { is, wanted },
         None => Unfit::NoPlugin {
             wanted,
@@ -217,16 +217,17 @@ fn check_imports(plugins: &Plugins, component: &Component) -> Result<(), Unfit> 
     }
 }
 
-fn exports(plugins: &Plugins, component: &Component, interfaces: &[&str]) -> bool {
+/// Whether it exports one of these interfaces, in any version.
+pub(super) fn exports(component: &Component, interfaces: &[&str]) -> bool {
     let ty = component.component_type();
-    ty.exports(plugins.engine()).any(|(name, item)| {
+    ty.exports(component.engine()).any(|(name, item)| {
         let is_interface = matches!(item.ty, ComponentItem::ComponentInstance(_));
         let name = name.split('@').next();
         is_interface && name.is_some_and(|name| interfaces.contains(&name))
     })
 }
 
-fn slot_of(plugins: &Plugins, component: &Component) -> Option<Slot> {
+fn slot_of(component: &Component) -> Option<Slot> {
     let worlds = [
         (RoutingSlot::SLOT, RoutingSlot::INTERFACES),
         (WalSlot::SLOT, WalSlot::INTERFACES),
@@ -234,7 +235,7 @@ fn slot_of(plugins: &Plugins, component: &Component) -> Option<Slot> {
     ];
     let found = worlds
         .into_iter()
-        .find(|(_, interfaces)| exports(plugins, component, interfaces));
+        .find(|(_, interfaces)| exports(component, interfaces));
     found.map(|(slot, _)| slot)
 }
 

@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use wasmtime::{Store, component::InstancePre};
 
 use super::{
+    check,
     contract::{
         lean::{
             LeanRouting, LeanRoutingPre,
@@ -45,7 +46,7 @@ pub enum RoutingExports {
 
 impl RoutingPrepared {
     pub(super) fn new(component: InstancePre<State>) -> wasmtime::Result<Self> {
-        if is_lean(&component) {
+        if check::exports(component.component(), &[LEAN_INTERFACE]) {
             return Ok(Self::Lean(LeanRoutingPre::new(component)?));
         }
         Ok(Self::Full(RoutingPre::new(component)?))
@@ -57,12 +58,6 @@ impl RoutingPrepared {
             Self::Lean(prepared) => RoutingExports::Lean(prepared.instantiate(store)?),
         })
     }
-}
-
-fn is_lean(component: &InstancePre<State>) -> bool {
-    let ty = component.component().component_type();
-    let mut names = ty.exports(component.engine()).map(|(name, _)| name);
-    names.any(|name| name.split('@').next() == Some(LEAN_INTERFACE))
 }
 
 /// Hands over the configuration. It wants to see nothing: it sees all numbers anyway.

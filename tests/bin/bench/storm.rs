@@ -176,6 +176,16 @@ fn lone(peer: &Peer, request: Request, times: usize) -> anyhow::Result<f64> {
     Ok(quantile(&sorted(took), 0.5))
 }
 
+/// Collections with some records.
+fn peers(name: &'static str, api: &Api, port: u16, collections: usize) -> Vec<Peer> {
+    let peer = |number| Peer {
+        name,
+        port,
+        records: fill(api, &format!("storm-{number}"), RECORDS),
+    };
+    (0..collections).map(peer).collect()
+}
+
 /// Who is in the storm.
 struct Target<'a> {
     name: &'static str,
@@ -269,15 +279,6 @@ fn recover(peer: &Peer, before: [f64; 2]) -> [f64; 2] {
 }
 
 impl Target<'_> {
-    fn of(name: &'static str, api: &Api, port: u16, collections: usize) -> Vec<Peer> {
-        let peer = |number| Peer {
-            name,
-            port,
-            records: fill(api, &format!("storm-{number}"), RECORDS),
-        };
-        (0..collections).map(peer).collect()
-    }
-
     /// Waits until nothing is owed; returns how long since a moment that was, in milliseconds.
     fn settled_ms(&self, since: Instant) -> f64 {
         let Some(cluster) = self.cluster else {
@@ -330,7 +331,7 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let alone = Chroma::start(folder.path());
     let direct = Target {
         name: DIRECT,
-        peers: Target::of(DIRECT, &alone.api(), alone.port, collections),
+        peers: peers(DIRECT, &alone.api(), alone.port, collections),
         cluster: None,
     };
     let direct = direct.measure(clients, reads, span)?;
@@ -338,7 +339,7 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     let cluster = Cluster::with(2, &["--log-level=warn"]);
     let achromat = Target {
         name: ACHROMAT,
-        peers: Target::of(ACHROMAT, &cluster.api(), cluster.proxy.port, collections),
+        peers: peers(ACHROMAT, &cluster.api(), cluster.proxy.port, collections),
         cluster: Some(&cluster),
     };
     cluster.settle();

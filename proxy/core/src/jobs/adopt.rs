@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use super::{
     Finding, Port, Stopped,
     chroma::{Address, Described},
+    copy::lost,
     mark::{is_marked, mark},
     restore::tenants,
 };
@@ -219,11 +220,7 @@ impl Round<'_> {
         for collection in self.catalog.collections() {
             if !self.found.contains(&collection.id) {
                 self.adopted.lacking.push(collection.name.to_string());
-                self.changes.push(Change::Lost {
-                    collection: collection.id,
-                    instance: self.target,
-                    reason: "it is missing there".into(),
-                });
+                self.changes.push(lost(collection.id, self.target));
             }
         }
     }

@@ -275,6 +275,25 @@ pub(super) fn missing(collection: CollectionId, instance: InstanceIx) -> Change 
     }
 }
 
+/// An instance has no copy, nor its UUID.
+pub(super) fn lost(collection: CollectionId, instance: InstanceIx) -> Change {
+    Change::Lost {
+        collection,
+        instance,
+        reason: "it is missing there".into(),
+    }
+}
+
+/// An instance may have something under a collection's present name that is not its copy: it is found
+/// by that name, whatever the collection is called by then.
+pub(super) fn unsure(collection: &Collection, instance: InstanceIx) -> Change {
+    Change::Unsure {
+        collection: collection.id,
+        instance,
+        name: Arc::clone(&collection.name),
+    }
+}
+
 /// A copy is there, and its records are to be made equal before it is used.
 pub(super) fn to_be_rebuilt(
     collection: CollectionId,
@@ -322,11 +341,7 @@ async fn make(
         goes_on && collection.on(target) == Some(there.id) && there.may_become(&model)
     });
     if !is_made {
-        let unsure = Change::Unsure {
-            collection: id,
-            instance: target,
-            name: Arc::clone(&collection.name),
-        };
+        let unsure = unsure(&collection, target);
         port.settle(Vec::new(), vec![unsure]).await;
         let made = port.make_like(target, &model, tenant, database).await?;
         port.settle(Vec::new(), to_be_rebuilt(id, target, made))

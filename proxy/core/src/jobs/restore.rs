@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use super::{
     Finding, Port, Stopped,
     chroma::{Address, Described, Listed},
-    copy::to_be_rebuilt,
+    copy::{lost, to_be_rebuilt, unsure},
     mark::mark,
 };
 use crate::{
@@ -17,23 +17,6 @@ use crate::{
     ids::{InstanceIx, LaneId},
     route::Action,
 };
-
-/// A copy must be made anew. What is there instead stays until then, and is found by the name that it
-/// has, whatever name the collection gets meanwhile.
-fn lost(collection: &Collection, instance: InstanceIx, is_something_there: bool) -> Vec<Change> {
-    let lost = Change::Lost {
-        collection: collection.id,
-        instance,
-        reason: "it is missing there".into(),
-    };
-    let left = Change::Unsure {
-        collection: collection.id,
-        instance,
-        name: collection.name.clone(),
-    };
-    let left = is_something_there.then_some(left);
-    [lost].into_iter().chain(left).collect()
-}
 
 /// The tenant that every Chroma server has.
 pub(crate) const DEFAULT_TENANT: &str = "default_tenant";
@@ -133,7 +116,8 @@ async fn take_stock(
             (Some(model), Some(copy)) if copy.may_become(&model) => {
                 to_be_rebuilt(c.id, target, copy.id)
             }
-            (_, copy) => lost(c, target, copy.is_some()),
+            (_, Some(_)) => vec![lost(c.id, target), unsure(c, target)],
+            (_, None) => vec![lost(c.id, target)],
         }
     });
     Ok(changes.collect())
