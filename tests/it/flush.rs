@@ -35,9 +35,26 @@ fn attach(pid: u32, output: &Path) -> Option<Child> {
     tracer.ok()
 }
 
-/// The number of the first line at or after `from` that has all of these words.
-fn line(lines: &[&str], from: usize, words: &[&str]) -> Option<usize> {
-    let has = |line: &str| words.iter().all(|word| line.contains(word));
+/// Which way a call moves bytes. Probes go on beside the write: an instance's answer to one of
+/// them is received, and must not be taken for the answer that the client is sent.
+#[derive(Debug, PartialEq)]
+enum Way {
+    In,
+    Out,
+}
+
+fn way(line: &str) -> Way {
+    let call = line.split('"').next().unwrap_or_default();
+    if call.contains("recv") || call.contains("read") {
+        Way::In
+    } else {
+        Way::Out
+    }
+}
+
+/// The number of the first line at or after `from` that goes this way and has all of these words.
+fn line(lines: &[&str], from: usize, direction: &Way, words: &[&str]) -> Option<usize> {
+    let has = |line: &str| way(line) == *direction && words.iter().all(|word| line.contains(word));
     (from..lines.len()).find(|at| has(lines[*at]))
 }
 
@@ -76,14 +93,15 @@ fn the_flush_comes_before_the_first_byte_and_the_answer() {
     tracer.wait().expect("it ends");
     let calls = calls();
     let lines: Vec<&str> = calls.lines().collect();
-    let find = |from, words: &[&str]| {
-        line(&lines, from, words).unwrap_or_else(|| panic!("no call with {words:?} in\n{calls}"))
+    let find = |from, direction: Way, words: &[&str]| {
+        line(&lines, from, &direction, words)
+            .unwrap_or_else(|| panic!("no call {direction:?} with {words:?} in\n{calls}"))
     };
-    let asked = find(0, &["POST", "/upsert"]);
-    let written = find(asked + 1, &["pwrite64", "-wal"]);
-    let flushed = find(written + 1, &["sync(", "-wal"]);
-    let sent = find(asked + 1, &["POST", "/upsert"]);
-    let answered = find(asked + 1, &["HTTP/1.1 200", "\\r\\n"]);
+    let asked = find(0, Way::In, &["POST", "/upsert"]);
+    let written = find(asked + 1, Way::Out, &["pwrite64", "-wal"]);
+    let flushed = find(written + 1, Way::Out, &["sync(", "-wal"]);
+    let sent = find(asked + 1, Way::Out, &["POST", "/upsert"]);
+    let answered = find(asked + 1, Way::Out, &["HTTP/1.1 200", "\\r\\n"]);
     assert!(
         flushed < sent,
         "the flush is call {flushed}, the first byte sent {sent}\n{calls}"
