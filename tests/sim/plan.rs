@@ -95,6 +95,11 @@ impl Plan {
                 all_wait: ms(random.between(1, 4) * 500),
                 planted,
             },
+            // Few enough for lanes to wait for one another.
+            replication_max: Random::of(seed, "replication")
+                .between(1, 4)
+                .try_into()
+                .expect("a number"),
             health: HealthRules {
                 interval: ms(1_000),
                 silent_max: 2,

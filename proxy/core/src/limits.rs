@@ -50,9 +50,6 @@ pub const FIRST_PROBES_INTERVAL: Duration = Duration::from_millis(100);
 /// Undecided entries of one lane before further writes to it are refused with 503.
 pub const LANE_OPEN_MAX: usize = 4096;
 
-/// Entries sent to one instance at once for replication (its own clients' writes not counted).
-pub const REPLICATION_IN_FLIGHT_MAX: usize = 16;
-
 /// Entries that become one request to an instance.
 pub const MERGED_ENTRIES_MAX: usize = 64;
 

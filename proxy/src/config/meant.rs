@@ -371,6 +371,11 @@ fn engine(checks: &mut Checks, written: &Written, instances: usize) -> engine::S
             all_wait: checks.time("writes.all_wait_ms", writes.all_wait_ms),
             planted: Planted::NONE,
         },
+        replication_max: checks.at_least(
+            "limits.instance_replication_max",
+            written.limits.instance_replication_max,
+            1,
+        ),
         health: HealthRules {
             interval: checks.time("health.probe_interval_ms", health.probe_interval_ms),
             silent_max: health.silent_probes_max,

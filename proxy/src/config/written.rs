@@ -171,6 +171,8 @@ section! {
         instance_reads_max: usize = 256,
         /// Writes that one server has at once; one more waits, in the log.
         instance_writes_max: usize = 64,
+        /// Of these, how many bring one server what others have done already. Lanes take turns when there are more.
+        instance_replication_max: usize = 16,
         /// Bytes of large bodies (more than 256 KiB) that are loaded from the log for one server at once, while it catches up.
         instance_load_bytes_max: usize = 64 * 1024 * 1024,
     }

@@ -12,7 +12,6 @@ use crate::{
     ids::{Attempt, InstanceId, InstanceIx, LaneId, Position},
     jobs::Task,
     lane::{self, Context, Lane, Peer},
-    limits::REPLICATION_IN_FLIGHT_MAX,
     log::{Verb, Verdict},
     outcome::{Before, Outcome, Sending, judge, judge_look_up},
     planted::Bug,
@@ -43,7 +42,7 @@ impl Engine {
     /// Lets a lane work, with all that is known now.
     fn with_lane(&mut self, id: LaneId, work: impl FnOnce(&mut Lane, &mut Context<'_>)) {
         let peers = self.peers(id);
-        let mut budget: SmallVec<[usize; 2]> = self.instances.iter().map(|i| i.budget).collect();
+        let mut free: SmallVec<[usize; 2]> = self.instances.iter().map(|i| i.turns.free).collect();
         let mut effects = Vec::new();
         let (rules, now) = (self.settings.lanes, self.now);
         let Some(lane) = self.lane_mut(id) else {
@@ -53,12 +52,12 @@ impl Engine {
             now,
             peers: &peers,
             rules: &rules,
-            budget: &mut budget,
+            replications: &mut free,
             effects: &mut effects,
         };
         work(lane, &mut context);
-        for (instance, budget) in self.instances.iter_mut().zip(budget) {
-            instance.budget = budget;
+        for (instance, free) in self.instances.iter_mut().zip(free) {
+            instance.turns.free = free;
         }
         let mut wake = None;
         for effect in effects {
@@ -215,9 +214,9 @@ impl Engine {
                 ));
             }
             lane::Effect::Silence { instance } => self.silences.push_back(instance),
-            lane::Effect::Starved { instance } => {
+            lane::Effect::AwaitTurn { instance } => {
                 if let Some(state) = self.instances.get_mut(instance.at()) {
-                    state.starved.insert(id);
+                    state.turns.wait(id);
                 }
             }
             lane::Effect::Wake { at } => *wake = Some(wake.map_or(at, |wake| wake.min(at))),
@@ -271,7 +270,7 @@ impl Engine {
                 lane.ended_late(instance, is_silent, context);
             });
             if awaited.replicates {
-                self.return_budget(instance);
+                self.end_replication(instance);
             }
             self.advance(id);
             return;
@@ -315,7 +314,7 @@ impl Engine {
         });
         self.attach(from, changes.clone());
         if awaited.replicates && !looks_up {
-            self.return_budget(instance);
+            self.end_replication(instance);
         }
         self.advance(id);
         self.follow_changes(&changes);
@@ -341,14 +340,18 @@ impl Engine {
         }
     }
 
-    fn return_budget(&mut self, instance: InstanceIx) {
-        let Some(state) = self.instances.get_mut(instance.at()) else {
-            return;
-        };
-        state.budget = (state.budget + 1).min(REPLICATION_IN_FLIGHT_MAX);
-        if let Some(lane) = state.starved.pop_first() {
+    fn end_replication(&mut self, instance: InstanceIx) {
+        if let Some(state) = self.instances.get_mut(instance.at()) {
+            state.turns.end();
+        }
+        // Whoever has nothing to send any more leaves the turn to the next.
+        while let Some(lane) = self.next_to_replicate(instance) {
             self.advance(lane);
         }
+    }
+
+    fn next_to_replicate(&mut self, instance: InstanceIx) -> Option<LaneId> {
+        self.instances.get_mut(instance.at())?.turns.next()
     }
 
     /// Does what came up while something else was being done.

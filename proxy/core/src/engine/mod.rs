@@ -18,6 +18,7 @@ mod sending;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -26,7 +27,6 @@ use std::{
 
 use imbl::OrdMap;
 
-use self::submit::Gate;
 pub use self::{
     jobs::{Found, JobReport},
     keys::Join,
@@ -36,13 +36,14 @@ pub use self::{
     restore::{RestoredLane, Snapshot},
     submit::Submission,
 };
+use self::{submit::Gate, turns::Turns};
 use crate::{
     catalog::{Catalog, Change},
     health::{Health, HealthRules, Probe, Sign, Standing, Transition},
     ids::{Attempt, CollectionId, InstanceId, InstanceIx, JobId, LaneId, Position, Ticket},
     jobs::copy::Pace,
     lane::{Lane, Rules},
-    limits::{ORPHANS_SETTLE, REPLICATION_IN_FLIGHT_MAX, TRIM_INTERVAL, TROUBLES_KEPT_MAX},
+    limits::{ORPHANS_SETTLE, TRIM_INTERVAL, TROUBLES_KEPT_MAX},
     log::Entry,
     outcome::Outcome,
     planted::Bug,
@@ -58,6 +59,8 @@ pub struct Settings {
     pub instances: usize,
     /// Timing of lanes.
     pub lanes: Rules,
+    /// Requests that replicate to one instance at once.
+    pub replication_max: usize,
     /// Timing of probes.
     pub health: HealthRules,
     /// How long settled keys are kept.
@@ -76,10 +79,7 @@ struct Instance {
     probed_for: Option<InstanceId>,
     /// When its token is due to be renewed.
     mark_at: Instant,
-    /// How many replicating sends it may still be given.
-    budget: usize,
-    /// The lanes that wait for that budget.
-    starved: BTreeSet<LaneId>,
+    turns: Turns,
     /// Before it has been awake for so long no job changes anything there: what an earlier one has sent
     /// may still be carried out.
     jobs_from: Duration,
@@ -394,7 +394,7 @@ impl Engine {
 impl Instance {
     /// An instance of which nothing is known yet. One that was known before the start may be doing
     /// what a job of the proxy before has sent.
-    fn new(now: Instant, is_known: bool) -> Self {
+    fn new(now: Instant, is_known: bool, replication_max: usize) -> Self {
         let jobs_from = if is_known {
             ORPHANS_SETTLE
         } else {
@@ -405,8 +405,7 @@ impl Instance {
             health: Health::new(now),
             probed_for: None,
             mark_at: now,
-            budget: REPLICATION_IN_FLIGHT_MAX,
-            starved: BTreeSet::new(),
+            turns: Turns::new(replication_max),
         }
     }
 }

@@ -82,7 +82,10 @@ impl Engine {
         Self {
             now,
             instances: InstanceIx::all(settings.instances)
-                .map(|instance| Instance::new(now, catalog.instance(instance).marker.is_some()))
+                .map(|instance| {
+                    let is_known = catalog.instance(instance).marker.is_some();
+                    Instance::new(now, is_known, settings.replication_max)
+                })
                 .collect(),
             catalog,
             schema: Lane::new(LaneId::Schema, settings.instances, Position(0)),

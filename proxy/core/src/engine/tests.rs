@@ -9,6 +9,7 @@ mod logged;
 mod markers;
 mod questions;
 mod settling;
+mod turns;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -46,6 +47,7 @@ const SETTINGS: Settings = Settings {
         all_wait: Duration::from_secs(2),
         planted: Planted::NONE,
     },
+    replication_max: 2,
     health: HealthRules {
         interval: Duration::from_secs(1),
         silent_max: 2,

@@ -101,10 +101,10 @@ impl Lane {
         if !binds || !Self::is_sendable(context, instance) || !self.may_retry(instance, context) {
             return;
         }
-        match context.budget.get_mut(instance.at()) {
-            Some(budget) if *budget > 0 => *budget -= 1,
+        match context.replications.get_mut(instance.at()) {
+            Some(free) if *free > 0 => *free -= 1,
             _ => {
-                context.effects.push(Effect::Starved { instance });
+                context.effects.push(Effect::AwaitTurn { instance });
                 return;
             }
         }

@@ -42,7 +42,7 @@ pub struct Awaited {
     pub last: Position,
     /// Whether only an id was asked for.
     pub look_up: bool,
-    /// Whether it came out of the budget.
+    /// Whether it replicates what is decided.
     pub replicates: bool,
 }
 

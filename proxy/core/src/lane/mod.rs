@@ -78,8 +78,8 @@ pub struct Context<'a> {
     pub peers: &'a [Peer],
     /// Timing.
     pub rules: &'a Rules,
-    /// For each instance, how many more replicating sends it may be given.
-    pub budget: &'a mut [usize],
+    /// For each instance, how many more replicating requests it may be sent.
+    pub replications: &'a mut [usize],
     /// What shall be done, in order.
     pub effects: &'a mut Vec<Effect>,
 }
@@ -108,7 +108,7 @@ pub enum Effect {
         attempt: Attempt,
         /// Whether only the id of the collection that it made is asked for.
         look_up: bool,
-        /// Whether it replicates what is decided, and so came out of the budget.
+        /// Whether it replicates what is decided, and so is one of the few.
         replicates: bool,
     },
     /// Make durable that an instance has applied an entry.
@@ -176,8 +176,8 @@ pub enum Effect {
         /// The instance.
         instance: InstanceIx,
     },
-    /// The budget for an instance is used up: advance this lane when there is more.
-    Starved {
+    /// An instance has as many replicating requests as it may: advance this lane when its turn comes.
+    AwaitTurn {
         /// The instance.
         instance: InstanceIx,
     },
