@@ -207,16 +207,34 @@ impl Port {
         instance: InstanceIx,
         address: &Address,
     ) -> Result<Option<Described>, Stopped> {
-        let reply = self
-            .request(instance, Action::GetCollection, address, None)
-            .await?;
+        self.describe_by(Action::GetCollection, instance, address)
+            .await
+    }
+
+    /// What an instance says of its copy, whatever that is called there by now.
+    pub(crate) async fn describe_copy(
+        &self,
+        instance: InstanceIx,
+        address: &Address,
+    ) -> Result<Option<Described>, Stopped> {
+        self.describe_by(Action::GetCollectionById, instance, address)
+            .await
+    }
+
+    async fn describe_by(
+        &self,
+        action: Action,
+        instance: InstanceIx,
+        address: &Address,
+    ) -> Result<Option<Described>, Stopped> {
+        let reply = self.request(instance, action, address, None).await?;
         match reply.status {
             404 => Ok(None),
             200..=299 => Described::parse(&reply.body)
                 .map(Some)
                 .ok_or_else(|| unreadable("a collection's description")),
             status => Err(Stopped::because(format!(
-                "GetCollection was answered {status}"
+                "{action:?} was answered {status}"
             ))),
         }
     }

@@ -15,7 +15,7 @@ use bytes::Bytes;
 
 use super::{
     Finding, Port, Stopped,
-    chroma::{Address, Described, unreadable},
+    chroma::{Address, unreadable},
 };
 use crate::{
     catalog::{Change, Collection},
@@ -256,7 +256,7 @@ pub(crate) async fn rebuild(
     if !planted.is(Bug::RebuildsWithoutLastStep) {
         pair.each_batch(&last, |_| (), true).await?;
     }
-    same_dimension(&pair, &collection).await?;
+    same_dimension(&pair).await?;
     let healed = Change::Healed {
         collection: id,
         instance: target,
@@ -354,13 +354,10 @@ async fn make(
 /// A collection that had records and has none left keeps its number of dimensions: a record is
 /// added and deleted. (An `add` that is refused because its lengths differ would set it as well,
 /// but when the collection was read before, Chroma 1.5.9 answers its reads 500 from then on.)
-async fn same_dimension(pair: &Pair, collection: &Collection) -> Result<(), Stopped> {
-    let named = Address::named(&collection.tenant, &collection.database, &collection.name);
+async fn same_dimension(pair: &Pair) -> Result<(), Stopped> {
     let port = &pair.port;
-    let dimension = |described: Option<Described>| described.and_then(|d| d.dimension);
-    let ours = dimension(port.describe(pair.source.instance, &named).await?);
-    let theirs = dimension(port.describe(pair.target.instance, &named).await?);
-    if let (Some(dimension), None) = (ours, theirs) {
+    let [ours, theirs] = [&pair.source, &pair.target].map(|side| dimension(port, side));
+    if let (Some(dimension), None) = (ours.await?, theirs.await?) {
         let zeros = vec![0; usize::try_from(dimension).unwrap_or(0)];
         let add = serde_json::json!({ "ids": [PASSING], "embeddings": [zeros] });
         let delete = record::delete_body(&[PASSING]);
@@ -375,6 +372,13 @@ async fn same_dimension(pair: &Pair, collection: &Collection) -> Result<(), Stop
         }
     }
     Ok(())
+}
+
+/// The dimension of a copy, found by its own id: a change of the collection's name may be under way.
+async fn dimension(port: &Port, side: &Side) -> Result<Option<u64>, Stopped> {
+    let described = port.describe_copy(side.instance, &side.address).await?;
+    let missing = || Stopped::because("a copy is gone while it is made equal");
+    Ok(described.ok_or_else(missing)?.dimension)
 }
 
 /// The id of a record that is added and deleted at once.
