@@ -141,6 +141,8 @@ pub struct Transition {
     pub from: Standing,
     /// What it is.
     pub to: Standing,
+    /// Whether it was out of reach in between, and not only slow.
+    pub was_away: bool,
     /// Whether connections were refused in between: whatever was sent before is dead.
     pub restarted: bool,
 }
@@ -220,7 +222,6 @@ impl Health {
             return None;
         }
         if matches!(probe, Probe::Answered | Probe::Lost | Probe::Past) {
-            self.is_known = true;
             let sent_at = under_way.map_or(now, |sent| sent.sent_at);
             self.awake.answered(sent_at, now);
         } else {
@@ -243,6 +244,7 @@ impl Health {
         };
         let transition = self.become_observed(standing, now);
         if standing == Standing::Up {
+            self.is_known = true;
             self.was_refused = false;
         }
         transition
@@ -316,6 +318,7 @@ impl Health {
             Transition {
                 from,
                 to,
+                was_away: from == Standing::Down || !self.is_known || self.was_refused,
                 restarted: to == Standing::Up && self.was_refused && !self.may_have_orphans(),
             }
         })
@@ -449,6 +452,25 @@ mod tests {
         let back = health.probed(Probe::Answered, &RULES, at(2_003)).unwrap();
         assert_eq!((back.to, health.usable()), (Standing::Up, Standing::Up));
         assert!(!back.restarted, "it may have had too many connections");
+    }
+
+    /// One that was silent to a request, or to fewer probes than make it down, was not away.
+    #[test]
+    fn who_was_only_slow_was_not_away() {
+        let mut health = up();
+        health.noticed(Sign::Silent, at(10));
+        let back = health.probed(Probe::Answered, &RULES, at(11)).unwrap();
+        assert_eq!((back.to, back.was_away), (Standing::Up, false));
+        for sign in [Sign::Refused, Sign::Silent] {
+            health.noticed(sign, at(20));
+            health.probed(Probe::Silent, &RULES, at(21));
+            health.probed(Probe::Silent, &RULES, at(22));
+            let back = health.probed(Probe::Answered, &RULES, at(23)).unwrap();
+            assert_eq!((back.from, back.was_away), (Standing::Down, true));
+        }
+        health.noticed(Sign::Refused, at(30));
+        let back = health.probed(Probe::Answered, &RULES, at(31)).unwrap();
+        assert_eq!((back.from, back.was_away), (Standing::Suspect, true));
     }
 
     /// Before that a restart shows nothing: the proxy before may send something after it.

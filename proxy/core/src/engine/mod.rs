@@ -341,9 +341,11 @@ impl Engine {
             let now = self.now;
             if let Some(lane) = self.lane_mut(id) {
                 match transition.to {
-                    Standing::Up => lane.returned(instance, transition, now),
+                    Standing::Up if transition.was_away => {
+                        lane.returned(instance, transition.restarted, now);
+                    }
                     Standing::Down => lane.drop_bodies(),
-                    Standing::Suspect => {}
+                    Standing::Up | Standing::Suspect => {}
                 }
             }
             self.advance(id);

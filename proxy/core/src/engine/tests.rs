@@ -829,6 +829,25 @@ fn a_hopeless_write_does_not_block_its_lane_for_ever() {
     assert_eq!(world.answers[&next], 201, "the lane goes on");
 }
 
+/// The pause before a failing write is tried again ends early when its instance was away, and not when
+/// that was only slow to answer something else.
+#[test]
+fn who_was_only_slow_is_tried_no_sooner() {
+    for (sign, is_tried) in [(Sign::Silent, false), (Sign::Refused, true)] {
+        let mut world = World::new();
+        let c = world.collection(1, "abc");
+        world.submit(add(c), Level::One);
+        world.reply("A POST add", 201);
+        world.reply("B POST add", 500);
+        world.step(Event::Noticed { instance: B, sign });
+        assert_ne!(world.engine.view().standings[1], Standing::Up);
+        world.probe(B, Probe::Answered);
+        assert_eq!(world.lines().contains(&"B POST add"), is_tried, "{sign:?}");
+        world.pass(100);
+        assert_eq!(world.lines(), ["B POST add"]);
+    }
+}
+
 /// A collection made while an instance was away is made there when it returns; one that was made
 /// and deleted leaves nothing.
 #[test]

@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     backoff,
-    health::Transition,
     ids::{Attempt, InstanceIx, LaneId, Position},
     limits::ORPHANS_SETTLE,
     log::{Entry, Logged, Verb, Verdict},
@@ -379,9 +378,9 @@ impl Lane {
         }
     }
 
-    /// An instance is in service again. What waited for it need not wait longer; a request that was
+    /// An instance that was away is in service again. What waited for it need not wait longer; a request that was
     /// left with it is dead if it restarted.
-    pub fn returned(&mut self, instance: InstanceIx, transition: Transition, now: Instant) {
+    pub fn returned(&mut self, instance: InstanceIx, restarted: bool, now: Instant) {
         let trouble = self
             .track_mut(instance)
             .and_then(|track| track.trouble.as_mut());
@@ -389,7 +388,7 @@ impl Lane {
             return;
         };
         trouble.retry_at = now;
-        if transition.restarted {
+        if restarted {
             trouble.settles = None;
         }
     }
