@@ -286,8 +286,8 @@ impl World {
     }
 
     fn hedge(&mut self, proxy: &mut Proxy, mut read: Read) {
-        let under_way = read.dispatch.under_way();
-        let silent = proxy.view.instances().filter(|i| under_way.contains(*i));
+        let told = read.dispatch.tell_silence();
+        let silent = proxy.view.instances().filter(|i| told.contains(*i));
         for instance in silent.collect::<Vec<_>>() {
             let sign = Sign::Silent;
             self.put(proxy, Message::Event(Event::Noticed { instance, sign }));

@@ -156,6 +156,8 @@ pub enum ReadStep {
 pub struct Dispatch {
     tried: Tried,
     under_way: Tried,
+    /// Those of them whose silence was told.
+    told: Tried,
     /// Those that have answered 5xx once.
     faltered: Tried,
     /// Those that have had their second chance.
@@ -178,6 +180,7 @@ impl Dispatch {
         match order.first() {
             Some(first) if self.may_begin() => {
                 self.under_way.insert(*first);
+                self.told.remove(*first);
                 self.tried.insert(*first);
                 ReadStep::Try(*first)
             }
@@ -190,9 +193,12 @@ impl Dispatch {
         self.tried
     }
 
-    /// Those of them that have not ended.
-    pub fn under_way(&self) -> Tried {
-        self.under_way
+    /// Those under way, each once for an attempt: the hedge delay is over, and they were silent. What
+    /// the instances do after that is for probes to see.
+    pub fn tell_silence(&mut self) -> Tried {
+        let silent = Tried(self.under_way.0 & !self.told.0);
+        self.told = self.under_way;
+        silent
     }
 
     /// Whether another attempt may be made beside the one that is under way.
@@ -400,6 +406,22 @@ mod tests {
         );
         assert_eq!(read.failed(A, ReadFailure::Silent), ReadStep::Exhausted);
         assert_eq!(read.give_up(3).status, 503);
+    }
+
+    /// However long an attempt is silent, that is told once; the next one on the same instance tells
+    /// it anew.
+    #[test]
+    fn a_silence_is_told_once() {
+        let mut read = dispatch(1);
+        assert!(read.tell_silence().contains(A));
+        assert_eq!(go_on(&mut read, 1), ReadStep::Wait);
+        assert_eq!(read.tell_silence(), Tried::default());
+        assert_eq!(read.failed(A, ReadFailure::Stale), ReadStep::Exhausted);
+        assert_eq!(go_on(&mut read, 2), ReadStep::Try(A));
+        assert_eq!(go_on(&mut read, 2), ReadStep::Try(B));
+        let silent = read.tell_silence();
+        assert!(silent.contains(A) && silent.contains(B));
+        assert_eq!(read.tell_silence(), Tried::default());
     }
 
     /// That a collection is not found is told only when every instance says so.

@@ -177,7 +177,7 @@ impl<'a, 't> Read<'a, 't> {
                     }
                 },
                 () = sleep(hedge), if dispatch.may_hedge() => {
-                    self.tell_silence(dispatch.under_way());
+                    self.tell_silence(dispatch.tell_silence());
                     step = match self.look(&self.app.replicator.view(), dispatch.tried()) {
                         Some(Found::Go(found, order)) => {
                             lookup = Some(found);
@@ -252,9 +252,9 @@ impl<'a, 't> Read<'a, 't> {
         slot.route(&self.policy, &request, conditions)
     }
 
-    fn tell_silence(&self, under_way: Tried) {
+    fn tell_silence(&self, silent: Tried) {
         for (instance, _) in self.app.instances.iter() {
-            if under_way.contains(instance) {
+            if silent.contains(instance) {
                 self.app.replicator.notice(instance, Sign::Silent);
             }
         }
