@@ -214,6 +214,24 @@ fn too_large_bodies_are_refused_early() {
     assert_eq!(status(&wire.answer().0), 413);
 }
 
+/// A client that sends all of a large body before it reads gets the refusal, and no broken connection.
+#[test]
+fn a_refusal_reaches_who_is_still_sending() {
+    const BODY_BYTES: usize = 20_000_000;
+    let cluster = Cluster::with(2, &["--limits-body-bytes-max=100000"]);
+    for path in [format!("{COLLECTIONS}/x/add"), "/api/v2/nowhere".to_owned()] {
+        let mut wire = Wire::to(&cluster);
+        wire.send(&format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY_BYTES}\r\n\r\n"
+        ));
+        wire.send(&"x".repeat(BODY_BYTES));
+        let (head, _) = wire.answer();
+        assert!(matches!(status(&head), 413 | 404), "{head}");
+        assert!(head.contains("connection: close"), "{head}");
+        assert!(wire.is_closed());
+    }
+}
+
 /// S1: past its limits Achromat says 503 and when to come again, and it recovers.
 #[test]
 fn past_the_limits_there_is_an_honest_503() {

@@ -40,7 +40,7 @@ use tokio::sync::watch;
 use self::{
     admission::{Admission, Limits, Tracker},
     intake::Intake,
-    respond::respond,
+    respond::{close, respond},
 };
 use crate::{
     admin::{Admin, Question},
@@ -268,8 +268,8 @@ impl HttpServerApp for App {
         }
         let _request = self.admission.tracker().begin();
         session.set_keepalive((!*shutdown.borrow()).then_some(KEEPALIVE_S));
-        if !self.serve(&mut session).await {
-            session.shutdown().await;
+        if !self.serve(&mut session).await || !session.is_body_done() {
+            close(&mut session).await;
             return None;
         }
         let settings = HttpPersistentSettings::for_session(&session);

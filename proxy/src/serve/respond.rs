@@ -1,5 +1,7 @@
 //! Answers on their way to a client.
 
+use std::time::Duration;
+
 use achromat_core::reply::Reply;
 use http::header;
 use pingora_core::protocols::http::ServerSession;
@@ -7,6 +9,12 @@ use pingora_error::Error;
 use pingora_http::ResponseHeader;
 
 use crate::clock;
+
+/// For a client that is refused to send the rest of its request.
+const LINGER_MAX: Duration = Duration::from_secs(30);
+
+/// For the next part of that.
+const LINGER_READ_MAX: Duration = Duration::from_secs(5);
 
 /// Chroma's header by which a client's error names its request; its clients show it.
 const TRACE_ID: &str = "chroma-trace-id";
@@ -23,6 +31,18 @@ pub(super) async fn respond(session: &mut ServerSession, reply: &Reply, must_clo
             tracing::debug!(%error, "a client went away before its answer");
             false
         }
+    }
+}
+
+/// Closes a connection so that its last answer is read. A client that is still sending gets a reset from
+/// a socket that is closed on what it sends, and may lose the answer for it: so nothing more is sent, and
+/// what still comes is read and forgotten for a while (a lingering close, as nginx has it).
+pub(super) async fn close(session: &mut ServerSession) {
+    session.shutdown().await;
+    session.set_read_timeout(Some(LINGER_READ_MAX));
+    session.set_total_drain_timeout(Some(LINGER_MAX));
+    if let Err(error) = session.drain_request_body().await {
+        tracing::debug!(%error, "a client did not send the whole of its request");
     }
 }
 
