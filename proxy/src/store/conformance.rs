@@ -16,6 +16,7 @@ use achromat_core::{
     time::WallTime,
 };
 use bytes::Bytes;
+use sqlx::{Connection as _, SqliteConnection};
 use uuid::Uuid;
 
 use super::{MemoryStore, SqliteStore, Store, StoreError, Stored, VersionStore, Write};
@@ -320,6 +321,51 @@ async fn the_catalog_is_the_fold_of_its_changes() {
         }
         let id = catalog.database("tenant", "data base").unwrap();
         assert_eq!(id.0, Uuid::from_u128(7));
+    }
+}
+
+/// Bodies of every size are the same when they are read, in the log and in a letter.
+#[tokio::test]
+async fn bodies_of_every_size_come_back() {
+    let sizes = [0, 16 * 1024, 16 * 1024 + 1, 1024 * 1024, 2_500_000];
+    for place in Place::all() {
+        let store = place.open().await;
+        let byte = |at: usize| at.to_le_bytes()[at % 3];
+        let bodies = sizes.map(|size| (0..size).map(byte).collect::<Bytes>());
+        for (number, body) in (1..).zip(&bodies) {
+            let entry = Entry {
+                body: body.clone(),
+                ..entry(number, 1)
+            };
+            let (id, position) = (entry.id, Position(u64::try_from(number).unwrap()));
+            store.commit(&[Write::Append(entry)]).await.unwrap();
+            let read = async |bytes_max| store.body(lane(1), position, bytes_max).await.unwrap();
+            assert_eq!(read(body.len()).await, Some(Stored::Body(body.clone())));
+            if let Some(less) = body.len().checked_sub(1) {
+                assert_eq!(read(less).await, Some(Stored::Larger(body.len())));
+            }
+            let given_up = Write::Close {
+                lane: lane(1),
+                position,
+                verdict: Verdict::Abandoned,
+                reason: "given up".into(),
+                settled: None,
+                is_letter: true,
+            };
+            let trimmed = Write::Trim {
+                lane: lane(1),
+                through: position,
+                instances: Vec::new(),
+            };
+            store.commit(&[given_up, trimmed]).await.unwrap();
+            assert_eq!(read(usize::MAX).await, None);
+            let (letter, kept) = store.letter(id).await.unwrap().unwrap();
+            assert_eq!(usize::try_from(letter.body_bytes).unwrap(), body.len());
+            assert_eq!(&kept, body);
+            let (listed, _) = store.letters(9).await.unwrap();
+            assert_eq!(listed, [letter]);
+            store.commit(&[Write::Dismiss(id)]).await.unwrap();
+        }
     }
 }
 
@@ -783,6 +829,70 @@ async fn a_file_refuses_an_old_epoch() {
         new.commit(&[Write::Append(entry(1, 1))]).await.unwrap(),
         [at(1)]
     );
+}
+
+/// The parts of a large body are deleted with the last that has it, its entry or its letter; a large
+/// body that an older version has written whole is read like any other.
+#[tokio::test]
+async fn parts_go_with_the_last_that_has_them() {
+    let place = Place::File(tempfile::tempdir().unwrap());
+    let store = place.open().await;
+    let Place::File(folder) = &place else {
+        unreachable!();
+    };
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(Place::path(folder));
+    let mut file = SqliteConnection::connect_with(&options).await.unwrap();
+    let append = |number, collection| {
+        Write::Append(Entry {
+            body: vec![7; 3_000_000].into(),
+            ..entry(number, collection)
+        })
+    };
+    let letter = |number, position| Write::Close {
+        lane: lane(number),
+        position: Position(position),
+        verdict: Verdict::Abandoned,
+        reason: "given up".into(),
+        settled: None,
+        is_letter: true,
+    };
+    let trim = |through| Write::Trim {
+        lane: lane(1),
+        through: Position(through),
+        instances: Vec::new(),
+    };
+    let dismiss = |number| Write::Dismiss(entry(number, 1).id);
+    let gone = Change::Gone {
+        collection: collection_id(2),
+        at: Position(2),
+    };
+    let steps = [
+        (
+            vec![append(1, 1), append(2, 1), append(3, 1), append(4, 2)],
+            12,
+        ),
+        (vec![trim(1)], 9),
+        (vec![letter(1, 2), trim(2)], 9),
+        (vec![dismiss(2)], 6),
+        (vec![letter(1, 3), dismiss(3)], 6),
+        (vec![trim(3)], 3),
+        (vec![Write::Change(vec![made(2), gone])], 0),
+    ];
+    for (writes, left) in steps {
+        store.commit(&writes).await.unwrap();
+        let parts: i64 = sqlx::query_scalar("SELECT count(*) FROM parts")
+            .fetch_one(&mut file)
+            .await
+            .unwrap();
+        assert_eq!(parts, left, "{writes:?}");
+    }
+    store.commit(&[append(5, 3)]).await.unwrap();
+    sqlx::query("UPDATE entries SET body = zeroblob(3000000), parts = 0")
+        .execute(&mut file)
+        .await
+        .unwrap();
+    let body = store.body(lane(3), Position(1), usize::MAX).await.unwrap();
+    assert_eq!(body, Some(Stored::Body(vec![0; 3_000_000].into())));
 }
 
 /// A file that is no database refuses to open, and says which.

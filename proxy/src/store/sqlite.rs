@@ -1,5 +1,6 @@
 //! The log in one SQLite file: WAL mode, `synchronous=FULL`, one writer, held exclusively.
 
+mod bodies;
 mod catalog;
 mod keys;
 mod letters;
@@ -219,20 +220,8 @@ impl Store for SqliteStore {
         position: Position,
         bytes_max: usize,
     ) -> Result<Option<Stored>, StoreError> {
-        let found: Option<(Option<Vec<u8>>, i64)> = sqlx::query_as(
-            "SELECT CASE WHEN length(body) <= ? THEN body END, length(body)
-             FROM entries WHERE lane = ? AND position = ?",
-        )
-        .bind(i64::try_from(bytes_max).unwrap_or(i64::MAX))
-        .bind(statements::lane_key(lane).as_slice())
-        .bind(statements::signed(position.0))
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(StoreError::NotDone)?;
-        Ok(found.map(|(body, bytes)| match body {
-            Some(body) => Stored::Body(body.into()),
-            None => Stored::Larger(usize::try_from(bytes).unwrap_or(usize::MAX)),
-        }))
+        let found = bodies::find(&self.readers, lane, position, bytes_max).await;
+        found.map_err(StoreError::NotDone)
     }
 }
 

@@ -6,11 +6,12 @@ use achromat_core::{
     time::WallTime,
 };
 use bytes::Bytes;
-use sqlx::{Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use super::{
     super::StoreError,
+    bodies::{LETTER_BYTES, read_parts},
     load::{lane_id, verb},
     statements::{lane_key, position, signed, unsigned},
 };
@@ -23,8 +24,8 @@ pub(super) async fn keep(
     reason: &str,
 ) -> Result<(), sqlx::Error> {
     sqlx::query(
-        "INSERT OR IGNORE INTO letters (letter, lane, position, logged_at_ms, verb, content_type, reason, body)
-         SELECT entry, lane, position, logged_at_ms, verb, content_type, ?, body
+        "INSERT OR IGNORE INTO letters (letter, lane, position, logged_at_ms, verb, content_type, reason, body, parts)
+         SELECT entry, lane, position, logged_at_ms, verb, content_type, ?, body, parts
          FROM entries WHERE lane = ? AND position = ?",
     )
     .bind(reason)
@@ -48,15 +49,16 @@ pub(super) async fn take(
 }
 
 pub(super) async fn list(readers: &SqlitePool, max: u32) -> Result<(Vec<Letter>, u64), StoreError> {
-    let rows = sqlx::query(
-        "SELECT letter, lane, position, logged_at_ms, verb, content_type, reason, length(body) AS body_bytes,
+    let sql = format!(
+        "SELECT letter, lane, position, logged_at_ms, verb, content_type, reason, {LETTER_BYTES} AS body_bytes,
                 count(*) OVER () AS all_letters
-         FROM letters ORDER BY number LIMIT ?",
-    )
-    .bind(max)
-    .fetch_all(readers)
-    .await
-    .map_err(StoreError::NotDone)?;
+         FROM letters ORDER BY number LIMIT ?"
+    );
+    let rows = sqlx::query(AssertSqlSafe(sql))
+        .bind(max)
+        .fetch_all(readers)
+        .await
+        .map_err(StoreError::NotDone)?;
     let count = rows.first().map_or(0, |row| row.get("all_letters"));
     let letters: Result<_, _> = rows.iter().map(letter).collect();
     Ok((letters?, unsigned(count)))
@@ -66,7 +68,8 @@ pub(super) async fn find(
     readers: &SqlitePool,
     id: EntryId,
 ) -> Result<Option<(Letter, Bytes)>, StoreError> {
-    let row = sqlx::query("SELECT *, length(body) AS body_bytes FROM letters WHERE letter = ?")
+    let sql = format!("SELECT *, {LETTER_BYTES} AS body_bytes FROM letters WHERE letter = ?");
+    let row = sqlx::query(AssertSqlSafe(sql))
         .bind(id.0.as_bytes().as_slice())
         .fetch_optional(readers)
         .await
@@ -74,8 +77,15 @@ pub(super) async fn find(
     let Some(row) = row else {
         return Ok(None);
     };
-    let body: Vec<u8> = row.get("body");
-    Ok(Some((letter(&row)?, Bytes::from(body))))
+    let letter = letter(&row)?;
+    let bytes = usize::try_from(letter.body_bytes).unwrap_or(usize::MAX);
+    let body = match row.get("parts") {
+        0 => Some(row.get::<Vec<u8>, _>("body").into()),
+        parts => read_parts(readers, letter.id.0.as_bytes(), parts, bytes)
+            .await
+            .map_err(StoreError::NotDone)?,
+    };
+    Ok(body.map(|body| (letter, body)))
 }
 
 fn letter(row: &SqliteRow) -> Result<Letter, StoreError> {

@@ -10,7 +10,7 @@ use achromat_core::{
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::{super::InstanceNames, catalog::change, keys, letters};
+use super::{super::InstanceNames, bodies, catalog::change, keys, letters};
 
 pub(super) type Result<T> = std::result::Result<T, sqlx::Error>;
 
@@ -179,8 +179,9 @@ async fn append(
     .await?;
     let verb =
         serde_json::to_string(&entry.verb).map_err(|error| sqlx::Error::Encode(error.into()))?;
+    let (body, parts) = bodies::split(&entry.body);
     sqlx::query(
-        "INSERT INTO entries (lane, position, entry, epoch, logged_at_ms, verb, content_type, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO entries (lane, position, entry, epoch, logged_at_ms, verb, content_type, body, parts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(key.as_slice())
     .bind(signed(next.0))
@@ -189,9 +190,13 @@ async fn append(
     .bind(signed(entry.logged_at.0))
     .bind(verb)
     .bind(entry.content_type.as_deref())
-    .bind(entry.body.as_ref())
-    .execute(connection)
+    .bind(body)
+    .bind(parts)
+    .execute(&mut *connection)
     .await?;
+    if parts > 0 {
+        bodies::write_parts(connection, entry.id.0.as_bytes(), &entry.body).await?;
+    }
     heads.insert(lane, next);
     Ok(Appended::At(next))
 }
