@@ -2,7 +2,6 @@
 //! or is refused at once with a time to come again.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
     thread,
     time::{Duration, Instant},
 };
@@ -83,51 +82,5 @@ fn writes_wait_for_leave() {
             let count = own_api.get(&format!("$D/collections/{own}/count")).ok();
             assert_eq!(count, json!(8));
         }
-    }
-}
-
-/// A server that comes back to large writes of many collections is sent one after the other, as far as
-/// there is room for their bodies: they are not all loaded from the log at once.
-#[test]
-fn large_bodies_are_loaded_as_there_is_room() {
-    const LANES: usize = 6;
-    const BODY_BYTES: usize = 12 * 1024 * 1024;
-    let mut cluster = Cluster::with(2, &["--limits-instance-load-bytes-max=16777216"]);
-    let api = cluster.api();
-    let ids: Vec<_> = (0..LANES)
-        .map(|n| api.create(&format!("large{n}")))
-        .collect();
-    cluster.instances[1].kill();
-    cluster.wait_state("b", &["down"]);
-    let text = "x".repeat(BODY_BYTES);
-    let record = json!({ "ids": ["r"], "embeddings": [[1, 2]], "metadatas": [{ "text": text }] });
-    for id in &ids {
-        api.records(id, "add", &record).ok();
-    }
-    let before = cluster.proxy.resident_kb();
-    let is_over = AtomicBool::new(false);
-    let most = thread::scope(|scope| {
-        let watch = scope.spawn(|| {
-            let mut most = 0;
-            while !is_over.load(Relaxed) {
-                most = most.max(cluster.proxy.resident_kb());
-                thread::sleep(Duration::from_millis(5));
-            }
-            most
-        });
-        cluster.instances[1].up();
-        cluster.wait_nothing_owed(Duration::from_secs(120));
-        is_over.store(true, Relaxed);
-        watch.join().expect("it ends")
-    });
-    // Two bodies, because what was just sent may not be given back yet: all six would be 72 MiB.
-    let grown = usize::try_from(most.saturating_sub(before)).expect("a number") * 1024;
-    assert!(grown < 3 * BODY_BYTES, "{before} KB have become {most} KB");
-    for n in 0..LANES {
-        let own = cluster.own_id(1, &format!("large{n}"));
-        let body = json!({ "ids": ["r"], "include": ["metadatas"] });
-        let held = cluster.instances[1].api().records(&own, "get", &body).ok();
-        let text = held["metadatas"][0]["text"].as_str().expect("a text");
-        assert_eq!(text.len(), BODY_BYTES);
     }
 }

@@ -16,6 +16,7 @@ mod keys;
 mod letters;
 mod limits;
 mod markers;
+mod memory;
 mod merging;
 mod metrics;
 mod migrations;

@@ -100,6 +100,11 @@ impl Plan {
                 .between(1, 4)
                 .try_into()
                 .expect("a number"),
+            // Few enough for bodies to be loaded from the log.
+            kept_bytes_max: Random::of(seed, "kept")
+                .between(0, 2_000)
+                .try_into()
+                .expect("a number"),
             health: HealthRules {
                 interval: ms(1_000),
                 silent_max: 2,

@@ -62,9 +62,6 @@ pub const MERGED_BYTES_MAX: usize = 512 * 1024;
 /// Failures kept for the operator's list.
 pub const TROUBLES_KEPT_MAX: usize = 100;
 
-/// Entries of one lane whose bodies are kept in memory for instances that lag a little.
-pub const LANE_BODIES_KEPT_MAX: usize = 64;
-
 /// Bytes of a body that is kept in memory when its entry is decided: a larger one is loaded from the
 /// log for each further instance, as many of them at once as there is room for.
 pub const BODY_KEPT_BYTES_MAX: usize = 256 * 1024;

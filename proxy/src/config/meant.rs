@@ -24,8 +24,9 @@ use achromat_core::{
 
 use super::{
     ConfigError, Problem,
+    memory::Shares,
     policies::policy,
-    written::{FormatName, LevelName, StrategyName, Written},
+    written::{FormatName, LevelName, Limits, StrategyName, Written},
 };
 use crate::{
     instances::{Address, Bounds, Timing},
@@ -194,11 +195,12 @@ impl Config {
         let store = store(&mut checks, &written.store);
         let instances = instances(&mut checks, written);
         let (strategy, strategy_name) = strategy(&mut checks, written);
+        let shares = shares(&mut checks, &written.limits, instances.len());
         let config = Self {
-            serve: serve(&mut checks, written, strategy),
-            engine: engine(&mut checks, written, instances.len()),
+            serve: serve(&mut checks, written, strategy, shares),
+            engine: engine(&mut checks, written, instances.len(), shares),
             timing: timing(&mut checks, written),
-            bounds: bounds(&mut checks, written),
+            bounds: bounds(&mut checks, written, shares),
             guard: guard(&mut checks, written),
             policy: policy(&mut checks, written),
             admin_token: token(&mut checks, written),
@@ -311,20 +313,28 @@ fn strategy(checks: &mut Checks, written: &Written) -> (Strategy, &'static str) 
     }
 }
 
-fn bounds(checks: &mut Checks, written: &Written) -> Bounds {
+fn shares(checks: &mut Checks, limits: &Limits, instances: usize) -> Shares {
+    let (all, body) = (limits.memory_bytes_max, limits.body_bytes_max);
+    Shares::of(all, body, instances).unwrap_or_else(|least| {
+        let message = format!(
+            "{all} is less than {least}, the least for {instances} instance(s) and bodies of {body} bytes \
+             (limits.body_bytes_max)"
+        );
+        checks.wrong("limits.memory_bytes_max", message);
+        Shares::default()
+    })
+}
+
+fn bounds(checks: &mut Checks, written: &Written, shares: Shares) -> Bounds {
     let limits = &written.limits;
     Bounds {
         reads_max: checks.at_least("limits.instance_reads_max", limits.instance_reads_max, 1),
         writes_max: checks.at_least("limits.instance_writes_max", limits.instance_writes_max, 1),
-        load_bytes_max: checks.at_least(
-            "limits.instance_load_bytes_max",
-            limits.instance_load_bytes_max,
-            1024 * 1024,
-        ),
+        bodies_bytes_max: shares.instance,
     }
 }
 
-fn serve(checks: &mut Checks, written: &Written, strategy: Strategy) -> Settings {
+fn serve(checks: &mut Checks, written: &Written, strategy: Strategy, shares: Shares) -> Settings {
     let (reads, limits) = (&written.reads, &written.limits);
     let level = |name| match name {
         LevelName::Logged => Level::Logged,
@@ -332,15 +342,10 @@ fn serve(checks: &mut Checks, written: &Written, strategy: Strategy) -> Settings
         LevelName::Majority => Level::Majority,
         LevelName::All => Level::All,
     };
-    let body_bytes_max = checks.at_least("limits.body_bytes_max", limits.body_bytes_max, 1024);
     Settings {
         limits: ServeLimits {
-            body_bytes_max,
-            bodies_bytes_max: checks.at_least(
-                "limits.bodies_bytes_max",
-                limits.bodies_bytes_max,
-                body_bytes_max,
-            ),
+            body_bytes_max: checks.at_least("limits.body_bytes_max", limits.body_bytes_max, 1024),
+            bodies_bytes_max: shares.served,
             requests_max: checks.at_least("limits.requests_max", limits.requests_max, 1),
             queue_max: limits.queue_max,
             queue_wait: checks.time("limits.queue_wait_ms", limits.queue_wait_ms),
@@ -359,7 +364,12 @@ fn serve(checks: &mut Checks, written: &Written, strategy: Strategy) -> Settings
     }
 }
 
-fn engine(checks: &mut Checks, written: &Written, instances: usize) -> engine::Settings {
+fn engine(
+    checks: &mut Checks,
+    written: &Written,
+    instances: usize,
+    shares: Shares,
+) -> engine::Settings {
     let (writes, health) = (&written.writes, &written.health);
     let silent_max = usize::try_from(health.silent_probes_max).unwrap_or(0);
     checks.at_least("health.silent_probes_max", silent_max, 1);
@@ -376,6 +386,7 @@ fn engine(checks: &mut Checks, written: &Written, instances: usize) -> engine::S
             written.limits.instance_replication_max,
             1,
         ),
+        kept_bytes_max: shares.kept,
         health: HealthRules {
             interval: checks.time("health.probe_interval_ms", health.probe_interval_ms),
             silent_max: health.silent_probes_max,

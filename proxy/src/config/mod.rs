@@ -11,6 +11,7 @@
 mod keys;
 mod layers;
 mod meant;
+mod memory;
 mod policies;
 mod show;
 mod written;

@@ -159,8 +159,8 @@ section! {
     Limits {
         /// Bytes of one request's body. The default is Chroma's own.
         body_bytes_max: usize = 40 * 1024 * 1024,
-        /// Bytes of all bodies that are being served.
-        bodies_bytes_max: usize = 256 * 1024 * 1024,
+        /// Bytes of memory in all, whatever is owed to whom. What the program itself needs comes first; the rest is shared out to bodies that are being served, on their way to the servers, or kept for one that is a moment behind. Past that, requests wait for as long as for a place.
+        memory_bytes_max: usize = 400 * 1024 * 1024,
         /// Requests that are served at once.
         requests_max: usize = 1024,
         /// Requests that wait to be served.
@@ -173,8 +173,6 @@ section! {
         instance_writes_max: usize = 64,
         /// Of these, how many bring one server what others have done already. Lanes take turns when there are more.
         instance_replication_max: usize = 16,
-        /// Bytes of large bodies (more than 256 KiB) that are loaded from the log for one server at once, while it catches up.
-        instance_load_bytes_max: usize = 64 * 1024 * 1024,
     }
 }
 

@@ -12,8 +12,8 @@ pub struct Bounds {
     pub reads_max: usize,
     /// Writes, and requests of jobs, at once; one more waits, and its body stays in the log.
     pub writes_max: usize,
-    /// Bytes of large bodies at once that are loaded from the log.
-    pub load_bytes_max: usize,
+    /// Bytes of bodies on their way at once.
+    pub bodies_bytes_max: usize,
 }
 
 /// The unit in which bytes are counted.
@@ -33,7 +33,7 @@ pub struct Passage {
     _permit: OwnedSemaphorePermit,
 }
 
-/// Leave to hold a large body on its way to an instance; it is given back when this is dropped.
+/// Leave to hold a body on its way to an instance; it is given back when this is dropped.
 #[derive(Debug)]
 pub struct Room {
     _permit: OwnedSemaphorePermit,
@@ -42,7 +42,7 @@ pub struct Room {
 impl Bulkhead {
     pub(super) fn new(bounds: Bounds) -> Self {
         let semaphore = |max: usize| Arc::new(Semaphore::new(max.min(Semaphore::MAX_PERMITS)));
-        let units = bounds.load_bytes_max.div_ceil(UNIT_BYTES).max(1);
+        let units = bounds.bodies_bytes_max.div_ceil(UNIT_BYTES).max(1);
         Self {
             reads: semaphore(bounds.reads_max),
             writes: semaphore(bounds.writes_max),
@@ -54,10 +54,26 @@ impl Bulkhead {
     /// For a body of so many bytes, as soon as there is room, first come first served; one that is
     /// larger than all the room there is goes alone.
     pub(super) async fn room(&self, bytes: usize) -> Option<Room> {
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
-        let bytes = Arc::clone(&self.bytes);
-        let permit = bytes.acquire_many_owned(units.min(self.units)).await.ok()?;
+        let all = Arc::clone(&self.bytes);
+        let permit = all.acquire_many_owned(self.units_of(bytes)).await.ok()?;
         Some(Room { _permit: permit })
+    }
+
+    /// The same, if there is room now.
+    pub(super) fn room_now(&self, bytes: usize) -> Option<Room> {
+        let all = Arc::clone(&self.bytes);
+        let permit = all.try_acquire_many_owned(self.units_of(bytes)).ok()?;
+        Some(Room { _permit: permit })
+    }
+
+    /// For how many bytes there is room.
+    pub(super) fn room_left(&self) -> usize {
+        self.bytes.available_permits() * UNIT_BYTES
+    }
+
+    fn units_of(&self, bytes: usize) -> u32 {
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        units.min(self.units)
     }
 
     /// For a read, when there is one now.

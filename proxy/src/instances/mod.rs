@@ -13,7 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use achromat_core::{
     catalog::Marker,
-    engine::{Payload, Wire},
+    engine::Wire,
     health::{self, Probe},
     ids::InstanceIx,
     limits::{REPLY_BYTES_MAX, STALE_CONNECTIONS_MAX},
@@ -137,9 +137,19 @@ impl Instances {
         self.get(instance)?.bulkhead.for_write().await
     }
 
-    /// Leave to load a large body for an instance, as soon as there is room.
+    /// Leave to hold a body for an instance, as soon as there is room.
     pub async fn room(&self, instance: InstanceIx, bytes: usize) -> Option<Room> {
         self.get(instance)?.bulkhead.room(bytes).await
+    }
+
+    /// The same, if there is room now.
+    pub fn room_now(&self, instance: InstanceIx, bytes: usize) -> Option<Room> {
+        self.get(instance)?.bulkhead.room_now(bytes)
+    }
+
+    /// For how many bytes of bodies there is room.
+    pub fn room_left(&self, instance: InstanceIx) -> usize {
+        self.get(instance).map_or(0, |i| i.bulkhead.room_left())
     }
 
     async fn exchange(
@@ -178,14 +188,14 @@ impl Instances {
         instance: InstanceIx,
         _passage: Option<Passage>,
         wire: &Wire,
-        body: Bytes,
+        body: Option<Bytes>,
     ) -> Sending {
         let request = Request {
             method: wire.method,
             target: &wire.target,
             headers: None,
             content_type: wire.content_type.as_deref(),
-            body: (wire.body != Payload::None).then_some(body),
+            body,
             is_probe: false,
         };
         let whole = async {

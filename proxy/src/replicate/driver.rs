@@ -263,8 +263,8 @@ impl Driver {
                 self.spawn(async move {
                     let passage = instances.passage(instance).await;
                     let body = match &wire.body {
-                        Payload::Entry { body, .. } => body.clone().unwrap_or_default(),
-                        Payload::None => Bytes::new(),
+                        Payload::Entry { body, .. } => body.clone(),
+                        Payload::None => None,
                     };
                     let sending = instances.send(instance, passage, &wire, body).await;
                     Event::Told { job, sending }
@@ -303,7 +303,7 @@ impl Driver {
         instance: InstanceIx,
         (position, more): (Position, Vec<Option<Bytes>>),
         attempt: achromat_core::ids::Attempt,
-        wire: Wire,
+        mut wire: Wire,
     ) {
         let loading = Loading {
             store: Arc::clone(&self.parts.store),
@@ -314,7 +314,8 @@ impl Driver {
         self.spawn(async move {
             let instances = Arc::clone(&loading.instances);
             let passage = instances.passage(instance).await;
-            let (count, sending) = match loading.load(position, &wire.body, more).await {
+            let payload = std::mem::replace(&mut wire.body, Payload::None);
+            let (count, sending) = match loading.load(position, payload, more).await {
                 Some(Loaded {
                     count,
                     body,

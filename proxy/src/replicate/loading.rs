@@ -31,8 +31,9 @@ pub(super) struct Loading {
 /// A body, and how many entries it carries.
 pub(super) struct Loaded {
     pub(super) count: usize,
-    pub(super) body: Bytes,
-    /// Held until it is sent, when the body is large and came from the log.
+    /// None when the request has no body.
+    pub(super) body: Option<Bytes>,
+    /// Held until the body is sent.
     pub(super) room: Option<Room>,
 }
 
@@ -42,32 +43,50 @@ impl Loading {
     pub(super) async fn load(
         &self,
         position: Position,
-        payload: &Payload,
+        payload: Payload,
         more: Vec<Option<Bytes>>,
     ) -> Option<Loaded> {
-        let (first, room) = match payload {
-            Payload::None => (Bytes::new(), None),
-            Payload::Entry { body, must_create } => {
-                let (body, room) = match body {
-                    Some(body) => (body.clone(), None),
-                    None => self.logged(position).await?,
-                };
-                let body = if *must_create {
-                    without_get_or_create(&body)
-                } else {
-                    body
-                };
-                (body, room)
-            }
+        let Payload::Entry { body, must_create } = payload else {
+            return Some(Loaded {
+                count: 1,
+                body: None,
+                room: None,
+            });
         };
-        let (count, body) = self.merged(position, first, more).await;
-        Some(Loaded { count, body, room })
+        let (mut body, room) = self.first(position, body).await?;
+        if must_create {
+            body = without_get_or_create(&body);
+        }
+        let (count, body) = self.merged(position, body, more).await;
+        Some(Loaded {
+            count,
+            body: Some(body),
+            room,
+        })
     }
 
-    async fn logged(&self, position: Position) -> Option<(Bytes, Option<Room>)> {
-        let bytes = match self.stored(position, BODY_KEPT_BYTES_MAX).await? {
-            Stored::Body(body) => return Some((body, None)),
-            Stored::Larger(bytes) => bytes,
+    /// The body of an entry, and room for it. While there is none, the body is in the log alone: an
+    /// instance that hangs holds no more than its room.
+    async fn first(
+        &self,
+        position: Position,
+        held: Option<Bytes>,
+    ) -> Option<(Bytes, Option<Room>)> {
+        let bytes = match held {
+            Some(body) => {
+                let room = self.instances.room_now(self.instance, body.len());
+                if room.is_some() {
+                    return Some((body, room));
+                }
+                body.len()
+            }
+            None => match self.stored(position, BODY_KEPT_BYTES_MAX).await? {
+                Stored::Body(body) => {
+                    let room = self.instances.room(self.instance, body.len()).await;
+                    return Some((body, room));
+                }
+                Stored::Larger(bytes) => bytes,
+            },
         };
         let room = self.instances.room(self.instance, bytes).await;
         match self.stored(position, usize::MAX).await? {
@@ -76,7 +95,8 @@ impl Loading {
         }
     }
 
-    /// As many entries as can go in one request with the first, and its body.
+    /// As many entries as can go in one request with the first, and its body. The less room there is, the
+    /// fewer.
     async fn merged(
         &self,
         mut position: Position,
@@ -90,18 +110,18 @@ impl Loading {
             return (1, first);
         };
         let mut size = first.len();
+        let size_max = MERGED_BYTES_MAX.min(size + self.instances.room_left(self.instance));
         for held in more {
             position = position.next();
-            let room = MERGED_BYTES_MAX.saturating_sub(size);
             let stored = match held {
                 Some(body) => Some(Stored::Body(body)),
-                None => self.stored(position, room).await,
+                None => self.stored(position, size_max.saturating_sub(size)).await,
             };
             let Some(Stored::Body(body)) = stored else {
                 break;
             };
             size += body.len();
-            if size > MERGED_BYTES_MAX || !merging.add(&body) {
+            if size > size_max || !merging.add(&body) {
                 break;
             }
         }

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 pub struct Limits {
     /// Bytes of one request's body.
     pub body_bytes_max: usize,
-    /// Bytes of all bodies that are being served.
+    /// Bytes of all bodies that are being served, and of the answers that are held.
     pub bodies_bytes_max: usize,
     /// Requests that are served at once.
     pub requests_max: usize,
@@ -32,23 +32,28 @@ pub struct Limits {
 /// Body memory is counted in units of this many bytes.
 const MEMORY_UNIT_BYTES: usize = 1024;
 
+/// Memory that is taken; it is given back when this is dropped.
+pub(super) type Memory = OwnedSemaphorePermit;
+
 /// Lets requests in.
 pub(super) struct Admission {
     limits: Limits,
     places: Arc<Semaphore>,
     queued: AtomicUsize,
     memory: Arc<Semaphore>,
+    memory_units: u32,
     tracker: Tracker,
 }
 
 impl Admission {
     pub(super) fn new(limits: Limits) -> Self {
-        let units = limits.bodies_bytes_max.max(limits.body_bytes_max) / MEMORY_UNIT_BYTES + 1;
+        let units = units(limits.bodies_bytes_max.max(limits.body_bytes_max));
         Self {
             limits,
             places: Arc::new(Semaphore::new(limits.requests_max)),
             queued: AtomicUsize::new(0),
-            memory: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
+            memory: Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(usize::MAX))),
+            memory_units: units,
             tracker: Tracker::default(),
         }
     }
@@ -75,9 +80,9 @@ impl Admission {
         }
     }
 
-    /// Memory for a body.
-    pub(super) async fn memory(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Reply> {
-        let units = u32::try_from(bytes.div_ceil(MEMORY_UNIT_BYTES)).unwrap_or(u32::MAX);
+    /// Memory for a body, or for an answer; one that is larger than all there is takes all of it.
+    pub(super) async fn memory(&self, bytes: usize) -> Result<Memory, Reply> {
+        let units = units(bytes).min(self.memory_units);
         let memory = Arc::clone(&self.memory).acquire_many_owned(units);
         match tokio::time::timeout(self.limits.queue_wait, memory).await {
             Ok(Ok(memory)) => Ok(memory),
@@ -86,6 +91,10 @@ impl Admission {
             )),
         }
     }
+}
+
+fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(MEMORY_UNIT_BYTES)).unwrap_or(u32::MAX)
 }
 
 fn busy(why: &str) -> Reply {

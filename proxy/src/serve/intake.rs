@@ -11,9 +11,11 @@ use achromat_core::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use pingora_core::protocols::http::ServerSession;
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::{KEEPALIVE_S, admission::Admission};
+use super::{
+    KEEPALIVE_S,
+    admission::{Admission, Memory},
+};
 
 /// What is kept of a request's head.
 pub(super) struct Intake {
@@ -25,9 +27,6 @@ pub(super) struct Intake {
     pub(super) client: Option<IpAddr>,
     expects_continue: bool,
 }
-
-/// Memory that a body holds until it is served.
-pub(super) type Memory = Vec<OwnedSemaphorePermit>;
 
 impl Intake {
     /// Takes in the head, unless its framing is ambiguous.
@@ -53,21 +52,21 @@ impl Intake {
         })
     }
 
-    /// Reads the body, which must be within the limit and find memory.
+    /// Reads the body, which must be within the limit and find memory, to be held until it is served.
     pub(super) async fn read_body(
         &self,
         session: &mut ServerSession,
         admission: &Admission,
-    ) -> Result<(Bytes, Memory), Reply> {
+    ) -> Result<(Bytes, Vec<Memory>), Reply> {
         if session.is_body_empty() {
-            return Ok((Bytes::new(), Memory::new()));
+            return Ok((Bytes::new(), Vec::new()));
         }
         let limit = admission.limits().body_bytes_max;
         let declared = self.content_length();
         if declared.is_some_and(|length| length > limit) {
             return Err(reply::body_too_large(limit));
         }
-        let mut memory = Memory::new();
+        let mut memory = Vec::new();
         if let Some(length) = declared {
             memory.push(admission.memory(length).await?);
         }

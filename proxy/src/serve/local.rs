@@ -30,7 +30,7 @@ impl App {
         };
         match whereto {
             Some(Whereto::Home(instance, wire)) => {
-                let body = write.body().clone();
+                let body = Some(write.body().clone());
                 let passage = self.instances.passage(instance).await;
                 told(self.instances.send(instance, passage, &wire, body).await)
             }

@@ -24,7 +24,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_timeout::{sleep, timeout};
 use smallvec::SmallVec;
 
-use super::{App, intake::Intake, respond::respond};
+use super::{App, admission::Memory, intake::Intake, respond::respond};
 use crate::{
     instances::{Exchange, ExchangeError, Request},
     policy::{self, Conditions, Generation, Load, RoutingSlot},
@@ -41,6 +41,8 @@ const SMALL_BYTES_MAX: usize = 64 * 1024;
 enum Answer<'a> {
     Stream(Box<Exchange<'a>>),
     Whole(Reply),
+    /// A large one, and the memory that it takes until it is sent.
+    Large(Reply, Memory),
 }
 
 /// What was found out about where a read may go.
@@ -118,6 +120,7 @@ impl App {
         };
         match read.dispatch().await {
             Answer::Whole(reply) => respond(session, &reply, false).await,
+            Answer::Large(reply, _memory) => respond(session, &reply, false).await,
             Answer::Stream(exchange) => stream(session, *exchange).await,
         }
     }
@@ -298,6 +301,18 @@ impl<'a, 't> Read<'a, 't> {
         if is_success && lookup.streams() && !is_small {
             return Ok(Answer::Stream(Box::new(exchange)));
         }
+        let memory = match exchange.content_length() {
+            _ if is_small => None,
+            length => match self
+                .app
+                .admission
+                .memory(length.unwrap_or(REPLY_BYTES_MAX))
+                .await
+            {
+                Ok(memory) => Some(memory),
+                Err(reply) => return Ok(Answer::Whole(reply)),
+            },
+        };
         let whole = exchange.whole(REPLY_BYTES_MAX);
         let deadline = self.app.settings.reads.deadline;
         let whole = timeout(deadline, whole)
@@ -313,7 +328,10 @@ impl<'a, 't> Read<'a, 't> {
         } else if lookup.is_missing(status) {
             Err(ReadFailure::Missing(reply))
         } else {
-            Ok(Answer::Whole(reply))
+            Ok(match memory {
+                Some(memory) => Answer::Large(reply, memory),
+                None => Answer::Whole(reply),
+            })
         }
     }
 

@@ -134,6 +134,16 @@ impl Engine {
         }
     }
 
+    /// Keeps a body, and frees the oldest when there is no room.
+    fn keep_body(&mut self, id: LaneId, position: Position, bytes: usize) {
+        self.kept.add(id, position, bytes);
+        while let Some((id, position)) = self.kept.next_to_go() {
+            if let Some(lane) = self.lane_mut(id) {
+                lane.drop_body(position);
+            }
+        }
+    }
+
     fn carry_out(&mut self, id: LaneId, effect: lane::Effect, wake: &mut Option<Instant>) {
         match effect {
             lane::Effect::Send {
@@ -144,6 +154,7 @@ impl Engine {
                 look_up,
                 ..
             } => self.send(id, instance, (position, last), attempt, look_up),
+            lane::Effect::Keep { position, bytes } => self.keep_body(id, position, bytes),
             lane::Effect::Record {
                 instance,
                 position,

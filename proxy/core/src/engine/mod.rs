@@ -6,6 +6,7 @@
 //! an event has confirmed it.
 
 mod jobs;
+mod kept;
 mod keys;
 mod lanes;
 mod leftovers;
@@ -36,7 +37,7 @@ pub use self::{
     restore::{RestoredLane, Snapshot},
     submit::Submission,
 };
-use self::{submit::Gate, turns::Turns};
+use self::{kept::Kept, submit::Gate, turns::Turns};
 use crate::{
     catalog::{Catalog, Change},
     health::{Health, HealthRules, Probe, Sign, Standing, Transition},
@@ -61,6 +62,8 @@ pub struct Settings {
     pub lanes: Rules,
     /// Requests that replicate to one instance at once.
     pub replication_max: usize,
+    /// Bytes of bodies that stay in memory when nobody waits for their entries any more.
+    pub kept_bytes_max: usize,
     /// Timing of probes.
     pub health: HealthRules,
     /// How long settled keys are kept.
@@ -122,6 +125,7 @@ pub struct Engine {
     trim_at: Instant,
     forget_keys_at: Instant,
     troubles: VecDeque<TroubleReport>,
+    kept: Kept,
     trouble_count: u64,
     replayed: u64,
     effects: Vec<Effect>,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use imbl::OrdMap;
 
-use super::{Engine, Instance, Settings};
+use super::{Engine, Instance, Kept, Settings};
 use crate::{
     catalog::{Catalog, Change},
     ids::{InstanceIx, LaneId, Position},
@@ -106,6 +106,7 @@ impl Engine {
             trim_at: now,
             forget_keys_at: now,
             troubles: VecDeque::new(),
+            kept: Kept::new(settings.kept_bytes_max),
             trouble_count: 0,
             replayed: 0,
             effects: Vec::new(),

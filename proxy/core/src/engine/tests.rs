@@ -48,6 +48,7 @@ const SETTINGS: Settings = Settings {
         planted: Planted::NONE,
     },
     replication_max: 2,
+    kept_bytes_max: 4096,
     health: HealthRules {
         interval: Duration::from_secs(1),
         silent_max: 2,

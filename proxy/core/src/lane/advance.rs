@@ -346,11 +346,11 @@ impl Lane {
         }
     }
 
-    pub(super) fn drop_body(&mut self, position: Position) {
+    /// Frees the body of an entry that no client waits for: the store has it.
+    pub fn drop_body(&mut self, position: Position) {
         let is_awaited = self.is_awaited(position);
         if let Some(slot) = self.slot_mut(position)
             && !is_awaited
-            && slot.verdict != Verdict::Open
         {
             slot.body = None;
         }

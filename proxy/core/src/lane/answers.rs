@@ -5,7 +5,7 @@ use crate::{
     health::Standing,
     ids::{InstanceIx, LaneId, Position},
     key::{KeyOutcome, KeyState, Settled},
-    limits::{ALL_LEVEL_LAG_MAX, FAILED_ATTEMPTS_BEFORE_ANSWER, LANE_BODIES_KEPT_MAX},
+    limits::{ALL_LEVEL_LAG_MAX, FAILED_ATTEMPTS_BEFORE_ANSWER},
     log::{Level, Verb, Verdict},
     outcome::Failure,
     reply::{self, Reply},
@@ -70,17 +70,26 @@ impl Lane {
         if is_done {
             self.acknowledged = self.acknowledged.max(position);
         }
-        let is_away = context
-            .peers
-            .iter()
-            .any(|peer| peer.standing == Standing::Down);
-        if is_away || self.pending() > LANE_BODIES_KEPT_MAX {
-            self.drop_body(position);
-        }
+        self.keep_body(position, context);
         context.effects.push(Effect::Answer {
             ticket: client.ticket,
             reply,
         });
+    }
+
+    /// Nobody waits for an entry any more: its body stays only for instances that will ask for it soon.
+    fn keep_body(&mut self, position: Position, context: &mut Context<'_>) {
+        let mut peers = context.peers.iter();
+        if peers.any(|peer| peer.standing == Standing::Down) {
+            self.drop_body(position);
+        }
+        let body = self.slot(position).and_then(|slot| slot.body.as_ref());
+        if let Some(bytes) = body
+            .map(bytes::Bytes::len)
+            .filter(|_| !self.is_awaited(position))
+        {
+            context.effects.push(Effect::Keep { position, bytes });
+        }
     }
 
     fn word(

@@ -111,6 +111,13 @@ pub enum Effect {
         /// Whether it replicates what is decided, and so is one of the few.
         replicates: bool,
     },
+    /// Nobody waits for an entry any more, and its body is still in memory: it may stay there for a while.
+    Keep {
+        /// The entry.
+        position: Position,
+        /// The size of its body.
+        bytes: usize,
+    },
     /// Make durable that an instance has applied an entry.
     Record {
         /// The instance.

@@ -1,4 +1,5 @@
-//! How writes are answered, who carries them out first, and who may tell of them.
+//! How writes are answered, who carries them out first, who may tell of them, and how long their bodies
+//! stay in memory.
 
 use super::*;
 
@@ -87,4 +88,48 @@ fn a_description_waits_for_records() {
     assert_eq!(describers(&world), [true, false]);
     world.reply("B POST add", 201);
     assert_eq!(describers(&world), [true, true]);
+}
+
+impl World {
+    /// Of the entries of a lane up to this one, those whose bodies are in memory.
+    fn in_memory(&self, collection: CollectionId, last: u64) -> Vec<u64> {
+        let lane = self.engine.lane(LaneId::Collection(collection)).unwrap();
+        let is_held = |at: &u64| lane.slot(Position(*at)).is_some_and(|s| s.body.is_some());
+        (1..=last).filter(is_held).collect()
+    }
+}
+
+/// The bodies of what nobody waits for any more have bounded room together, and the oldest go first; as
+/// long as a client waits for one it stays.
+#[test]
+fn bodies_that_nobody_waits_for_have_bounded_room() {
+    let mut world = World::new();
+    let (one, two) = (world.collection(1, "abc"), world.collection(2, "abd"));
+    world.submit(add(two), Level::All);
+    world.reply("A POST add", 201);
+    for _ in 0..40 {
+        world.submit(add(one), Level::One);
+        world.reply("A POST add", 201);
+    }
+    // 128 bytes for each entry, and 2 for its body.
+    let room = u64::try_from(SETTINGS.kept_bytes_max / 130).unwrap();
+    let kept: Vec<_> = (41 - room..=40).collect();
+    assert_eq!(world.in_memory(one, 40), kept);
+    assert_eq!(world.in_memory(two, 1), [1], "its client waits");
+}
+
+/// What was accepted while nobody is there is in the log, and not in memory.
+#[test]
+fn what_nobody_can_do_yet_is_not_in_memory() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    world.probe(A, Probe::Refused);
+    world.probe(B, Probe::Refused);
+    let ticket = world.submit(add(c), Level::Logged);
+    assert_eq!(world.answers[&ticket], 201);
+    assert_eq!(world.in_memory(c, 1), Vec::<u64>::new());
+    world.both_answer();
+    world.reply("A POST add", 201);
+    world.reply("B POST add", 201);
+    assert_eq!(world.engine.report().pending, 0);
 }
