@@ -123,8 +123,27 @@ pub struct Route {
     pub action: Action,
     /// What that asks of the proxy.
     pub class: Class,
-    /// How many segments the path has.
-    segments: usize,
+    /// The path, part by part; those after `count` say nothing.
+    parts: [Part; PARTS_MAX],
+    /// How many parts it has.
+    count: usize,
+}
+
+/// Segments of the longest path.
+const PARTS_MAX: usize = 11;
+
+/// A segment of a row's path.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    /// It stands there as it is.
+    Word(&'static str),
+    /// It is a placeholder.
+    Tenant,
+    Database,
+    Collection,
+    Name,
+    /// All that follows.
+    Rest,
 }
 
 /// What stood at the placeholders, decoded.
@@ -182,56 +201,59 @@ pub fn find<'a>(
 
 impl Route {
     fn matches<'a>(&self, target: &Target<'a>) -> Option<Captures<'a>> {
-        let open_ended = self.path.ends_with("{*}");
-        let fits = if open_ended {
-            target.segments.len() >= self.segments
-        } else {
-            target.segments.len() == self.segments
-        };
-        if !fits {
-            return None;
-        }
-        let mut captures = Captures::default();
-        for (pattern, segment) in self.pattern().zip(&target.segments) {
-            let place = match pattern {
-                "{*}" => break,
-                "{tenant}" => &mut captures.tenant,
-                "{database}" => &mut captures.database,
-                "{collection}" => &mut captures.collection,
-                "{name}" => &mut captures.name,
-                literal if literal == segment => continue,
-                _ => return None,
-            };
-            if segment.is_empty() {
-                return None;
-            }
-            *place = Some(segment.clone());
-        }
-        Some(captures)
+        let (parts, segments) = (self.parts(), target.segments.as_slice());
+        let is_open_ended = matches!(parts.last(), Some(Part::Rest));
+        let fits = segments.len() == parts.len() || is_open_ended && segments.len() > parts.len();
+        // Rows differ most in their last words.
+        let mut pairs = parts.iter().zip(segments).rev();
+        let is_it = fits
+            && pairs.all(|(part, segment)| match part {
+                Part::Word(word) => segment == word,
+                Part::Rest => true,
+                Part::Tenant | Part::Database | Part::Collection | Part::Name => {
+                    !segment.is_empty()
+                }
+            });
+        is_it.then(|| self.captures(target))
     }
 
-    fn pattern(&self) -> impl Iterator<Item = &'static str> {
-        self.path.split('/').skip(1)
+    fn captures<'a>(&self, target: &Target<'a>) -> Captures<'a> {
+        let mut captures = Captures::default();
+        for (part, segment) in self.parts().iter().zip(&target.segments) {
+            let place = match part {
+                Part::Tenant => &mut captures.tenant,
+                Part::Database => &mut captures.database,
+                Part::Collection => &mut captures.collection,
+                Part::Name => &mut captures.name,
+                Part::Word(_) | Part::Rest => continue,
+            };
+            *place = Some(segment.clone());
+        }
+        captures
+    }
+
+    fn parts(&self) -> &[Part] {
+        self.parts.get(..self.count).unwrap_or_default()
     }
 
     /// Writes the target for an instance. `tail` is what `{*}` stands for.
     pub fn render(&self, captures: &Captures<'_>, tail: &str, query: Option<&str>) -> String {
         let mut target = String::with_capacity(self.path.len() + 64);
-        for pattern in self.pattern() {
+        for part in self.parts() {
             target.push('/');
-            let value = match pattern {
-                "{*}" => {
+            let value = match part {
+                Part::Rest => {
                     target.push_str(tail);
                     continue;
                 }
-                "{tenant}" => &captures.tenant,
-                "{database}" => &captures.database,
-                "{collection}" => &captures.collection,
-                "{name}" => &captures.name,
-                literal => {
-                    target.push_str(literal);
+                Part::Word(word) => {
+                    target.push_str(word);
                     continue;
                 }
+                Part::Tenant => &captures.tenant,
+                Part::Database => &captures.database,
+                Part::Collection => &captures.collection,
+                Part::Name => &captures.name,
             };
             push_segment(&mut target, value.as_deref().unwrap_or_default());
         }

@@ -7,16 +7,22 @@ use super::{
     Action::{self, *},
     Class::{self, Destructive, Read, Write},
     Method::{self, Delete, Get as GET, Patch, Post, Put},
-    Route,
+    PARTS_MAX, Part, Route,
 };
 
+#[allow(
+    clippy::indexing_slicing,
+    reason = "a path with too many parts does not compile"
+)]
 const fn row(method: Method, path: &'static str, action: Action, class: Class) -> Route {
-    let mut segments = 0;
-    let mut rest = path.as_bytes();
-    while let [byte, tail @ ..] = rest {
-        if *byte == b'/' {
-            segments += 1;
-        }
+    let mut parts = [Part::Word(""); PARTS_MAX];
+    let mut count = 0;
+    let mut rest = path;
+    while !rest.is_empty() {
+        let (_slash, tail) = rest.split_at(1);
+        let (word, tail) = tail.split_at(to_slash(tail));
+        parts[count] = part(word);
+        count += 1;
         rest = tail;
     }
     Route {
@@ -24,7 +30,31 @@ const fn row(method: Method, path: &'static str, action: Action, class: Class) -
         path,
         action,
         class,
-        segments,
+        parts,
+        count,
+    }
+}
+
+/// How many bytes stand before the next slash.
+const fn to_slash(text: &str) -> usize {
+    let mut rest = text.as_bytes();
+    while let [byte, tail @ ..] = rest {
+        if *byte == b'/' {
+            break;
+        }
+        rest = tail;
+    }
+    text.len() - rest.len()
+}
+
+const fn part(word: &'static str) -> Part {
+    match word.as_bytes() {
+        b"{tenant}" => Part::Tenant,
+        b"{database}" => Part::Database,
+        b"{collection}" => Part::Collection,
+        b"{name}" => Part::Name,
+        b"{*}" => Part::Rest,
+        _ => Part::Word(word),
     }
 }
 

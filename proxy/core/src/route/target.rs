@@ -65,9 +65,10 @@ impl<'a> Target<'a> {
             None => (text, None),
         };
         let inner = path.strip_prefix('/').ok_or(TargetError::NotAbsolute)?;
+        let has_escapes = path.contains('%');
         let segments = inner
             .split('/')
-            .map(decode)
+            .map(|segment| decode(segment, has_escapes))
             .collect::<Result<SmallVec<_>, _>>()?;
         Ok(Self {
             path,
@@ -82,8 +83,9 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'#' | b'\\')
 }
 
-fn decode(segment: &str) -> Result<Cow<'_, str>, TargetError> {
-    let decoded = if segment.contains('%') {
+/// Reads a segment of a path that has percent signs, or has none.
+fn decode(segment: &str, has_escapes: bool) -> Result<Cow<'_, str>, TargetError> {
+    let decoded = if has_escapes {
         Cow::Owned(unescape(segment)?)
     } else {
         Cow::Borrowed(segment)
