@@ -1,6 +1,6 @@
 //! What is sent for entries: from memory, or from the log, within the room that there is.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use achromat_core::{
     body::without_get_or_create,
@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::{
     instances::{Instances, Room},
-    store::{Store, Stored},
+    store::{Store, StoreError, Stored},
 };
 
 /// Pause before the store is asked again for a body that it could not give.
@@ -111,13 +111,16 @@ impl Loading {
         };
         let mut size = first.len();
         let size_max = MERGED_BYTES_MAX.min(size + self.instances.room_left(self.instance));
-        for held in more {
+        let mut ahead = VecDeque::new();
+        let mut more = VecDeque::from(more);
+        while let Some(held) = more.pop_front() {
             position = position.next();
-            let stored = match held {
-                Some(body) => Some(Stored::Body(body)),
-                None => self.stored(position, size_max.saturating_sub(size)).await,
-            };
-            let Some(Stored::Body(body)) = stored else {
+            if held.is_none() && ahead.is_empty() {
+                let count = 1 + more.iter().take_while(|held| held.is_none()).count();
+                let room = size_max.saturating_sub(size);
+                ahead = self.stored_from(position, count, room).await.into();
+            }
+            let Some(body) = held.or_else(|| ahead.pop_front()) else {
                 break;
             };
             size += body.len();
@@ -132,11 +135,24 @@ impl Loading {
         loop {
             match self.store.body(self.lane, position, bytes_max).await {
                 Ok(stored) => return stored,
-                Err(error) => {
-                    tracing::debug!(%error, "the log can't be read yet");
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                }
+                Err(error) => rest_after(&error).await,
             }
         }
     }
+
+    /// The bodies of so many entries, as far as there is room; in one question, because each is a way to
+    /// another thread and back.
+    async fn stored_from(&self, first: Position, count: usize, bytes_max: usize) -> Vec<Bytes> {
+        loop {
+            match self.store.bodies(self.lane, first, count, bytes_max).await {
+                Ok(bodies) => return bodies,
+                Err(error) => rest_after(&error).await,
+            }
+        }
+    }
+}
+
+async fn rest_after(error: &StoreError) {
+    tracing::debug!(%error, "the log can't be read yet");
+    tokio::time::sleep(RETRY_PAUSE).await;
 }

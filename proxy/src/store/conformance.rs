@@ -369,6 +369,42 @@ async fn bodies_of_every_size_come_back() {
     }
 }
 
+/// Bodies are read in a row up to a gap, or as far as there is room for them.
+#[tokio::test]
+async fn bodies_are_read_in_a_row() {
+    for place in Place::all() {
+        let store = place.open().await;
+        let sizes = [10, 20_000, 30, 40];
+        let appends = (1..).zip(sizes).map(|(number, size)| {
+            Write::Append(Entry {
+                body: vec![b'x'; size].into(),
+                ..entry(number, 1)
+            })
+        });
+        let appends: Vec<_> = appends.collect();
+        store.commit(&appends).await.unwrap();
+        let read = async |first, count, bytes_max| {
+            let bodies = store.bodies(lane(1), Position(first), count, bytes_max);
+            let bodies = bodies.await.unwrap();
+            bodies.iter().map(Bytes::len).collect::<Vec<_>>()
+        };
+        assert_eq!(read(1, 4, usize::MAX).await, sizes);
+        assert_eq!(read(2, 2, usize::MAX).await, [20_000, 30]);
+        assert_eq!(read(1, 4, 20_039).await, [10, 20_000]);
+        assert_eq!(read(1, 4, 20_040).await, [10, 20_000, 30]);
+        assert_eq!(read(1, 4, 9).await, [0; 0]);
+        assert_eq!(read(5, 4, usize::MAX).await, [0; 0]);
+        let trimmed = Write::Trim {
+            lane: lane(1),
+            through: Position(2),
+            instances: Vec::new(),
+        };
+        store.commit(&[trimmed]).await.unwrap();
+        assert_eq!(read(2, 3, usize::MAX).await, [0; 0], "the first is gone");
+        assert_eq!(read(3, 2, usize::MAX).await, [30, 40]);
+    }
+}
+
 /// A deleted collection's entries go with it, and a forgotten one leaves nothing.
 #[tokio::test]
 async fn a_deleted_collection_takes_its_lane_with_it() {

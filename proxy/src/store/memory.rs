@@ -121,6 +121,23 @@ impl Store for MemoryStore {
         let body = self.shared.state().ledger.body(lane, position);
         Ok(body.map(|body| Stored::of(body, bytes_max)))
     }
+
+    async fn bodies(
+        &self,
+        lane: LaneId,
+        first: Position,
+        count: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        let state = self.shared.state();
+        let mut room = bytes_max;
+        let bodies = (first.0..).take(count).map_while(|position| {
+            let body = state.ledger.body(lane, Position(position))?;
+            room = room.checked_sub(body.len())?;
+            Some(body)
+        });
+        Ok(bodies.collect())
+    }
 }
 
 #[async_trait]

@@ -116,6 +116,16 @@ pub trait Store: Send + Sync + 'static {
         position: Position,
         bytes_max: usize,
     ) -> Result<Option<Stored>, StoreError>;
+
+    /// The bodies of so many entries from `first` on: of as many in a row as were not trimmed, and have no
+    /// more than `bytes_max` together.
+    async fn bodies(
+        &self,
+        lane: LaneId,
+        first: Position,
+        count: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Bytes>, StoreError>;
 }
 
 /// A body in the log.

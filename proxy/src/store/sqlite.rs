@@ -223,6 +223,17 @@ impl Store for SqliteStore {
         let found = bodies::find(&self.readers, lane, position, bytes_max).await;
         found.map_err(StoreError::NotDone)
     }
+
+    async fn bodies(
+        &self,
+        lane: LaneId,
+        first: Position,
+        count: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        let found = bodies::run(&self.readers, lane, (first, count), bytes_max).await;
+        found.map_err(StoreError::NotDone)
+    }
 }
 
 fn uuid(bytes: &[u8]) -> Result<Uuid, StoreError> {

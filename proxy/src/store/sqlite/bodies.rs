@@ -6,7 +6,7 @@
 
 use achromat_core::ids::{LaneId, Position};
 use bytes::{Bytes, BytesMut};
-use sqlx::{Row as _, SqliteConnection, SqlitePool};
+use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{
     super::Stored,
@@ -22,6 +22,15 @@ const PART_BYTES: usize = 1024 * 1024;
 /// How many bytes the body of a row of `letters` has. No body is read for it.
 pub(super) const LETTER_BYTES: &str = "CASE parts WHEN 0 THEN length(body)
      ELSE (SELECT sum(length(bytes)) FROM parts WHERE parts.entry = letters.letter) END";
+
+/// Entries, and how many bytes their bodies have.
+macro_rules! sized_entries {
+    () => {
+        "(SELECT lane, position, entry, parts, body, CASE parts WHEN 0 THEN length(body)
+          ELSE (SELECT sum(length(bytes)) FROM parts WHERE parts.entry = entries.entry) END AS bytes
+          FROM entries)"
+    };
+}
 
 /// What of a body stands in the row, and how many parts stand beside it.
 pub(super) fn split(body: &Bytes) -> (&[u8], i64) {
@@ -56,12 +65,11 @@ pub(super) async fn find(
     position: Position,
     bytes_max: usize,
 ) -> Result<Option<Stored>, sqlx::Error> {
-    let found = sqlx::query(
-        "SELECT entry, parts, bytes, CASE WHEN bytes <= ? THEN body END AS body
-         FROM (SELECT entry, parts, body, CASE parts WHEN 0 THEN length(body)
-               ELSE (SELECT sum(length(bytes)) FROM parts WHERE parts.entry = entries.entry) END AS bytes
-               FROM entries WHERE lane = ? AND position = ?)",
-    )
+    let found = sqlx::query(concat!(
+        "SELECT entry, parts, bytes, CASE WHEN bytes <= ? THEN body END AS body FROM ",
+        sized_entries!(),
+        " WHERE lane = ? AND position = ?"
+    ))
     .bind(i64::try_from(bytes_max).unwrap_or(i64::MAX))
     .bind(lane_key(lane).as_slice())
     .bind(signed(position.0))
@@ -70,16 +78,57 @@ pub(super) async fn find(
     let Some(row) = found else {
         return Ok(None);
     };
-    let bytes = usize::try_from(row.get::<i64, _>("bytes")).unwrap_or(usize::MAX);
-    let body: Option<Vec<u8>> = row.get("body");
-    match (body, row.get("parts")) {
-        (None, _) => Ok(Some(Stored::Larger(bytes))),
-        (Some(body), 0) => Ok(Some(Stored::Body(body.into()))),
-        (Some(_), parts) => {
-            let body = read_parts(readers, row.get("entry"), parts, bytes).await?;
-            Ok(body.map(Stored::Body))
-        }
+    if bytes(&row) > bytes_max {
+        return Ok(Some(Stored::Larger(bytes(&row))));
     }
+    Ok(whole(readers, &row).await?.map(Stored::Body))
+}
+
+/// The bodies of so many entries from `first` on: of as many in a row as there are, and have no more than
+/// `bytes_max` together.
+pub(super) async fn run(
+    readers: &SqlitePool,
+    lane: LaneId,
+    (first, count): (Position, usize),
+    bytes_max: usize,
+) -> Result<Vec<Bytes>, sqlx::Error> {
+    let rows = sqlx::query(concat!(
+        "SELECT * FROM (
+                 SELECT *, sum(bytes) OVER (ORDER BY position) AS all_bytes
+                 FROM (SELECT * FROM ",
+        sized_entries!(),
+        " WHERE lane = ? AND position >= ? ORDER BY position LIMIT ?))
+             WHERE all_bytes <= ?"
+    ))
+    .bind(lane_key(lane).as_slice())
+    .bind(signed(first.0))
+    .bind(i64::try_from(count).unwrap_or(i64::MAX))
+    .bind(i64::try_from(bytes_max).unwrap_or(i64::MAX))
+    .fetch_all(readers)
+    .await?;
+    let mut bodies = Vec::with_capacity(rows.len());
+    for (at, row) in (first.0..).zip(&rows) {
+        if row.get::<i64, _>("position") != signed(at) {
+            break;
+        }
+        let Some(body) = whole(readers, row).await? else {
+            break;
+        };
+        bodies.push(body);
+    }
+    Ok(bodies)
+}
+
+/// The body of a row.
+async fn whole(readers: &SqlitePool, row: &SqliteRow) -> Result<Option<Bytes>, sqlx::Error> {
+    match row.get("parts") {
+        0 => Ok(Some(row.get::<Vec<u8>, _>("body").into())),
+        parts => read_parts(readers, row.get("entry"), parts, bytes(row)).await,
+    }
+}
+
+fn bytes(row: &SqliteRow) -> usize {
+    usize::try_from(row.get::<i64, _>("bytes")).unwrap_or(usize::MAX)
 }
 
 /// Reads a body of so many bytes in so many parts; none when some have been deleted meanwhile.

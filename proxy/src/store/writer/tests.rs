@@ -67,6 +67,16 @@ impl Store for Unsure {
     ) -> Result<Option<Stored>, StoreError> {
         self.store.body(lane, position, bytes_max).await
     }
+
+    async fn bodies(
+        &self,
+        lane: LaneId,
+        first: Position,
+        count: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        self.store.bodies(lane, first, count, bytes_max).await
+    }
 }
 
 fn append(number: u64, key: Option<&str>) -> Order {
