@@ -135,6 +135,27 @@ fn record(number: u128, instance: InstanceIx, position: u64, changes: Vec<Change
     }
 }
 
+/// Given up, so late that it is a letter.
+fn given_up(number: u128, position: u64) -> Write {
+    Write::Close {
+        lane: lane(number),
+        position: Position(position),
+        verdict: Verdict::Abandoned,
+        reason: "given up".into(),
+        settled: None,
+        is_letter: true,
+    }
+}
+
+/// Everything up to this position of the first lane is done.
+fn trim(through: u64) -> Write {
+    Write::Trim {
+        lane: lane(1),
+        through: Position(through),
+        instances: Vec::new(),
+    }
+}
+
 fn made(number: u128) -> Change {
     Change::Made(Arc::new(Collection {
         id: collection_id(number),
@@ -344,20 +365,8 @@ async fn bodies_of_every_size_come_back() {
             if let Some(less) = body.len().checked_sub(1) {
                 assert_eq!(read(less).await, Some(Stored::Larger(body.len())));
             }
-            let given_up = Write::Close {
-                lane: lane(1),
-                position,
-                verdict: Verdict::Abandoned,
-                reason: "given up".into(),
-                settled: None,
-                is_letter: true,
-            };
-            let trimmed = Write::Trim {
-                lane: lane(1),
-                through: position,
-                instances: Vec::new(),
-            };
-            store.commit(&[given_up, trimmed]).await.unwrap();
+            let writes = [given_up(1, position.0), trim(position.0)];
+            store.commit(&writes).await.unwrap();
             assert_eq!(read(usize::MAX).await, None);
             let (letter, kept) = store.letter(id).await.unwrap().unwrap();
             assert_eq!(usize::try_from(letter.body_bytes).unwrap(), body.len());
@@ -394,12 +403,7 @@ async fn bodies_are_read_in_a_row() {
         assert_eq!(read(1, 4, 20_040).await, [10, 20_000, 30]);
         assert_eq!(read(1, 4, 9).await, [0; 0]);
         assert_eq!(read(5, 4, usize::MAX).await, [0; 0]);
-        let trimmed = Write::Trim {
-            lane: lane(1),
-            through: Position(2),
-            instances: Vec::new(),
-        };
-        store.commit(&[trimmed]).await.unwrap();
+        store.commit(&[trim(2)]).await.unwrap();
         assert_eq!(read(2, 3, usize::MAX).await, [0; 0], "the first is gone");
         assert_eq!(read(3, 2, usize::MAX).await, [30, 40]);
     }
@@ -661,22 +665,12 @@ async fn a_letter_waits_for_an_operator() {
             changes: Vec::new(),
             letter: Some("answered 400".into()),
         };
-        let given_up = Write::Close {
-            lane: lane(1),
-            position: Position(2),
-            verdict: Verdict::Abandoned,
-            reason: "given up".into(),
-            settled: None,
-            is_letter: true,
-        };
-        let trimmed = Write::Trim {
-            lane: lane(1),
-            through: Position(3),
-            instances: Vec::new(),
-        };
         let appends = [1, 2, 3].map(|number| Write::Append(entry(number, 1)));
         store.commit(&appends).await.unwrap();
-        store.commit(&[refused, given_up, trimmed]).await.unwrap();
+        store
+            .commit(&[refused, given_up(1, 2), trim(3)])
+            .await
+            .unwrap();
         drop(store);
         let reopened = place.open().await;
         let (letters, count) = reopened.letters(9).await.unwrap();
@@ -884,19 +878,6 @@ async fn parts_go_with_the_last_that_has_them() {
             ..entry(number, collection)
         })
     };
-    let letter = |number, position| Write::Close {
-        lane: lane(number),
-        position: Position(position),
-        verdict: Verdict::Abandoned,
-        reason: "given up".into(),
-        settled: None,
-        is_letter: true,
-    };
-    let trim = |through| Write::Trim {
-        lane: lane(1),
-        through: Position(through),
-        instances: Vec::new(),
-    };
     let dismiss = |number| Write::Dismiss(entry(number, 1).id);
     let gone = Change::Gone {
         collection: collection_id(2),
@@ -908,9 +889,9 @@ async fn parts_go_with_the_last_that_has_them() {
             12,
         ),
         (vec![trim(1)], 9),
-        (vec![letter(1, 2), trim(2)], 9),
+        (vec![given_up(1, 2), trim(2)], 9),
         (vec![dismiss(2)], 6),
-        (vec![letter(1, 3), dismiss(3)], 6),
+        (vec![given_up(1, 3), dismiss(3)], 6),
         (vec![trim(3)], 3),
         (vec![Write::Change(vec![made(2), gone])], 0),
     ];
