@@ -319,7 +319,7 @@ impl Driver {
                 Some(Loaded {
                     count,
                     body,
-                    room: _room,
+                    rooms: _rooms,
                 }) => (count, instances.send(instance, passage, &wire, body).await),
                 None => {
                     let why = "its body is not in the log any more".to_owned();

@@ -33,8 +33,8 @@ pub(super) struct Loaded {
     pub(super) count: usize,
     /// None when the request has no body.
     pub(super) body: Option<Bytes>,
-    /// Held until the body is sent.
-    pub(super) room: Option<Room>,
+    /// Room for the first body and for those that were put to it, held until they are sent.
+    pub(super) rooms: [Option<Room>; 2],
 }
 
 impl Loading {
@@ -50,18 +50,21 @@ impl Loading {
             return Some(Loaded {
                 count: 1,
                 body: None,
-                room: None,
+                rooms: [None, None],
             });
         };
         let (mut body, room) = self.first(position, body).await?;
         if must_create {
             body = without_get_or_create(&body);
         }
+        let first_bytes = body.len();
         let (count, body) = self.merged(position, body, more).await;
+        let put_to_it = body.len().saturating_sub(first_bytes);
+        let more_room = self.instances.room_now(self.instance, put_to_it);
         Some(Loaded {
             count,
             body: Some(body),
-            room,
+            rooms: [room, more_room],
         })
     }
 
