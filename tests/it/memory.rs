@@ -185,25 +185,21 @@ fn a_large_answer_waits_for_memory() {
     );
     let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY_BYTES}\r\n\r\n{{");
     slow.write_all(head.as_bytes()).expect("it is taken");
-    let refused = eventually("it is refused", Duration::from_secs(20), || {
-        let answer = api.get("$D/collections");
-        if answer.status == 503 {
-            Ok(answer)
-        } else {
-            Err(answer.status)
-        }
-    });
+    let listed_with = |status| {
+        eventually("it is answered", Duration::from_secs(20), || {
+            let answer = api.get("$D/collections");
+            if answer.status == status {
+                Ok(answer)
+            } else {
+                Err(answer.status)
+            }
+        })
+    };
+    let refused = listed_with(503);
     assert_eq!(refused.header("retry-after"), Some("1"));
     let message = refused.refused(503);
     assert!(message.contains("all the memory"), "{message}");
     drop(slow);
-    let listed = eventually("it is answered", Duration::from_secs(20), || {
-        let answer = api.get("$D/collections");
-        if answer.status == 200 {
-            Ok(answer.ok())
-        } else {
-            Err(answer.status)
-        }
-    });
+    let listed = listed_with(200).ok();
     assert_eq!(listed.as_array().map(Vec::len), Some(60));
 }

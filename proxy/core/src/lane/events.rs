@@ -378,8 +378,8 @@ impl Lane {
         }
     }
 
-    /// An instance that was away is in service again. What waited for it need not wait longer; a request that was
-    /// left with it is dead if it restarted.
+    /// An instance that was away is in service again. What waited for it need not wait longer; a
+    /// request that was left with it is dead if it restarted.
     pub fn returned(&mut self, instance: InstanceIx, restarted: bool, now: Instant) {
         let trouble = self
             .track_mut(instance)
