@@ -21,6 +21,7 @@ mod merging;
 mod metrics;
 mod migrations;
 mod model;
+mod odd_requests;
 mod outages;
 mod plugins;
 mod policy;

@@ -255,7 +255,7 @@ impl World {
             Err(failure) => failure,
         };
         if let ReadFailure::Missing(_) = failure
-            && let Ok(Some(id)) = read.with_lookup(&read.catalog, |l| l.asked_id(instance))
+            && let Ok(Some(id)) = read.with_lookup(&read.catalog, |l| l.copy_id(instance))
         {
             self.put(proxy, Message::Event(Event::Missed { instance, id }));
         }
@@ -263,7 +263,10 @@ impl World {
             ReadFailure::Refused => Some(Sign::Refused),
             ReadFailure::Silent => Some(Sign::Silent),
             ReadFailure::Closed | ReadFailure::Stale => Some(Sign::Closed),
-            ReadFailure::ServerError(_) | ReadFailure::Missing(_) | ReadFailure::Busy => None,
+            ReadFailure::ServerError(_)
+            | ReadFailure::NoRoute(_)
+            | ReadFailure::Missing(_)
+            | ReadFailure::Busy => None,
         };
         if let Some(sign) = sign {
             self.put(proxy, Message::Event(Event::Noticed { instance, sign }));
@@ -334,14 +337,8 @@ fn judge_answer(
         Sending::Closed { reused: true } => return Err(ReadFailure::Stale),
         Sending::Closed { reused: false } => return Err(ReadFailure::Closed),
     };
-    let status = answer.status;
     let judged = read.with_lookup(&read.catalog, |lookup| {
-        let reply = lookup.rewrite(&proxy.view.catalog, instance, answer);
-        (reply, lookup.is_missing(status))
+        lookup.judge(&proxy.view.catalog, instance, answer)
     });
-    match judged {
-        Ok((reply, _)) if Lookup::is_server_error(status) => Err(ReadFailure::ServerError(reply)),
-        Ok((reply, true)) => Err(ReadFailure::Missing(reply)),
-        Ok((reply, false)) | Err(reply) => Ok(reply),
-    }
+    judged.unwrap_or_else(Ok)
 }

@@ -123,6 +123,9 @@ pub struct Health {
     was_refused: bool,
     under_way: Option<UnderWay>,
     next_probe: Instant,
+    /// Whether a connection closed while a probe was under way, which therefore says nothing of it.
+    probes_again: bool,
+    lived: Lived,
     awake: Awake,
 }
 
@@ -132,6 +135,32 @@ struct UnderWay {
     sent_at: Instant,
     /// Whether the instance was out of reach since then: what it finds says nothing.
     is_outdated: bool,
+}
+
+/// The latest signs of an instance's life and death.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lived {
+    /// When the last probe was sent that it answered.
+    answered: Option<Instant>,
+    /// When a connection to it was refused the last time.
+    refused: Option<Instant>,
+}
+
+impl Lived {
+    /// Whether its process is known to have lived through something that happened at a time: it
+    /// answered a probe that was sent later, and was not seen to be away since.
+    pub fn survived(self, at: Instant) -> bool {
+        self.answered.is_some_and(|answered| answered > at) && !self.was_away_since(at)
+    }
+
+    /// Whether nothing was seen of it since a time.
+    pub fn is_unknown_since(self, at: Instant) -> bool {
+        self.answered.is_none_or(|answered| answered <= at) && !self.was_away_since(at)
+    }
+
+    fn was_away_since(self, at: Instant) -> bool {
+        self.refused.is_some_and(|refused| refused >= at)
+    }
 }
 
 /// A change of standing.
@@ -159,6 +188,8 @@ impl Health {
             was_refused: false,
             under_way: None,
             next_probe: now,
+            probes_again: false,
+            lived: Lived::default(),
             awake: Awake::default(),
         }
     }
@@ -195,9 +226,13 @@ impl Health {
     pub fn noticed(&mut self, sign: Sign, now: Instant) -> Option<Transition> {
         self.next_probe = now;
         match sign {
-            Sign::Closed => return None,
+            Sign::Closed => {
+                self.probes_again = self.under_way.is_some();
+                return None;
+            }
             Sign::Refused => {
                 self.is_known = false;
+                self.lived.refused = Some(now);
                 if let Some(probe) = &mut self.under_way {
                     probe.is_outdated = true;
                 }
@@ -224,10 +259,15 @@ impl Health {
         if matches!(probe, Probe::Answered | Probe::Lost | Probe::Past) {
             let sent_at = under_way.map_or(now, |sent| sent.sent_at);
             self.awake.answered(sent_at, now);
+            self.lived.answered = self.lived.answered.max(Some(sent_at));
         } else {
             self.awake.missed();
         }
-        self.next_probe = now + self.interval(rules);
+        self.next_probe = if std::mem::take(&mut self.probes_again) {
+            now
+        } else {
+            now + self.interval(rules)
+        };
         self.silent = if probe == Probe::Silent {
             self.silent.saturating_add(1)
         } else {
@@ -237,6 +277,7 @@ impl Health {
             Probe::Answered | Probe::Lost | Probe::Past => Standing::Up,
             Probe::Refused => {
                 self.was_refused = true;
+                self.lived.refused = Some(now);
                 Standing::Down
             }
             Probe::Silent if self.silent >= rules.silent_max => Standing::Down,
@@ -275,6 +316,11 @@ impl Health {
             });
         }
         (due, self.transition(from, now))
+    }
+
+    /// The latest signs of its life and death.
+    pub fn lived(&self) -> Lived {
+        self.lived
     }
 
     /// How long it has been awake.

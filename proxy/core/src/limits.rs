@@ -16,6 +16,10 @@ pub const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Chroma's handler, and sending them round everywhere is not failover.
 pub const CLOSED_INSTANCES_MAX: u8 = 2;
 
+/// Closed connections after which an entry is given up that the only instance in service can't carry
+/// out although it lives.
+pub const CLOSINGS_OF_LAST_MIN: u8 = 3;
+
 /// Connections from the pool that may turn out to be dead before a question or a read counts that as
 /// its own failure.
 pub const STALE_CONNECTIONS_MAX: u8 = 8;
@@ -88,6 +92,9 @@ pub const COPY_BATCH_RECORDS_MAX: usize = 200;
 
 /// Bytes of such a batch; a larger one is halved. Chroma takes bodies of 40 MiB.
 pub const COPY_BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Time before a collection that an instance may lack is looked for again.
+pub const LOCATE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Rounds of comparing what was touched meanwhile, before a hold is asked for all the same.
 pub const COPY_ROUNDS_MAX: usize = 20;

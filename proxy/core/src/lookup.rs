@@ -8,7 +8,7 @@ use crate::{
     body::{Element, Named, elements},
     catalog::{Catalog, Collection},
     ids::{InstanceId, InstanceIx},
-    read::Strategy,
+    read::{ReadFailure, Strategy},
     reply::{self, Reply, with_collection_id},
     route::{Action, Captures, Route, Target, push_segment},
     view::Scope,
@@ -36,6 +36,19 @@ enum Shape {
 struct Page {
     offset: usize,
     limit: usize,
+}
+
+/// What an answer proves about the instance that gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Evidence {
+    /// Nothing: it is an answer to the client's question.
+    Answer,
+    /// The instance failed; another may not.
+    ServerError,
+    /// The instance does not know the route; another may.
+    NoRoute,
+    /// The instance may lack the collection.
+    NotFound,
 }
 
 /// A read that may be sent to any instance that is eligible for its scope.
@@ -102,6 +115,10 @@ impl<'a> Lookup<'a> {
                 Scope::Description(collection)
             }
             (Some(collection), _) => Scope::Collection(collection),
+            (None, Action::ListCollections) => Scope::List {
+                tenant: self.tenant(),
+                database: self.captures.database.as_deref().unwrap_or_default(),
+            },
             (None, _) => Scope::Schema,
         }
     }
@@ -116,7 +133,7 @@ impl<'a> Lookup<'a> {
     /// polls for it shall see one of them, and not each in turn.
     pub fn strategy(&self, configured: Strategy) -> Strategy {
         match self.scope() {
-            Scope::Schema | Scope::Description(_) => Strategy::PrimaryOnly,
+            Scope::Schema | Scope::List { .. } | Scope::Description(_) => Strategy::PrimaryOnly,
             Scope::Any | Scope::Collection(_) => configured,
         }
     }
@@ -135,10 +152,9 @@ impl<'a> Lookup<'a> {
         self.route.render(&captures, &self.tail, self.query)
     }
 
-    /// The UUID by which an instance is asked for a collection; none when it is asked by name.
-    pub fn asked_id(&self, instance: InstanceIx) -> Option<InstanceId> {
-        let by_name = self.route.action == Action::GetCollection;
-        self.collection.as_ref().filter(|_| !by_name)?.on(instance)
+    /// The UUID of the instance's copy of the collection that is asked about.
+    pub fn copy_id(&self, instance: InstanceIx) -> Option<InstanceId> {
+        self.collection.as_ref()?.on(instance)
     }
 
     /// Whether a success is passed on as it comes, byte by byte.
@@ -146,14 +162,47 @@ impl<'a> Lookup<'a> {
         matches!(self.shape, Shape::Stream)
     }
 
-    /// Whether this answer says that the instance lacks the collection that it should have.
-    pub fn is_missing(&self, status: u16) -> bool {
-        status == 404 && self.collection.is_some()
+    /// The answer as the client sees it, or the failure for which another instance may have something
+    /// better.
+    pub fn judge(
+        &self,
+        catalog: &Catalog,
+        instance: InstanceIx,
+        answer: Reply,
+    ) -> Result<Reply, ReadFailure> {
+        let evidence = self.evidence(&answer);
+        let reply = self.rewrite(catalog, instance, answer);
+        match evidence {
+            Evidence::Answer => Ok(reply),
+            Evidence::ServerError => Err(ReadFailure::ServerError(reply)),
+            Evidence::NoRoute => Err(ReadFailure::NoRoute(reply)),
+            Evidence::NotFound => Err(ReadFailure::Missing(reply)),
+        }
     }
 
-    /// Whether another instance may have something better than this answer.
-    pub fn is_server_error(status: u16) -> bool {
-        status >= 500 && status != 501
+    /// What an answer proves about its instance (rule 12 of the design).
+    fn evidence(&self, answer: &Reply) -> Evidence {
+        match answer.status {
+            // Chroma answers an unknown route with an empty body, and anything else with an error.
+            404 | 405 if answer.body.is_empty() => Evidence::NoRoute,
+            404 if self.asks_about_collection() => Evidence::NotFound,
+            status if status >= 500 && status != 501 => Evidence::ServerError,
+            _ => Evidence::Answer,
+        }
+    }
+
+    /// Whether a 404 can only be about the collection itself. Other routes below a collection have
+    /// something of their own that may not be found, such as an attached function.
+    fn asks_about_collection(&self) -> bool {
+        self.collection.is_some()
+            && matches!(
+                self.route.action,
+                Action::Get
+                    | Action::Query
+                    | Action::Count
+                    | Action::GetCollection
+                    | Action::GetCollectionById
+            )
     }
 
     /// The answer as the client sees it.

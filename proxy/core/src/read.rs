@@ -134,6 +134,8 @@ pub enum ReadFailure {
     ServerError(Reply),
     /// The instance does not have the collection, which is passed on when no instance has.
     Missing(Reply),
+    /// The instance does not know the route, which is passed on when no instance has anything better.
+    NoRoute(Reply),
 }
 
 /// What to do next with a read.
@@ -168,6 +170,8 @@ pub struct Dispatch {
     best: Option<Reply>,
     /// That an instance lacks what it should have.
     missing: Option<Reply>,
+    /// That an instance does not know the route.
+    no_route: Option<Reply>,
     /// Whether one has failed otherwise, and may have it.
     is_unsure: bool,
     /// Whether one had too many reads already.
@@ -249,6 +253,9 @@ impl Dispatch {
                 self.missing.get_or_insert(reply);
                 return;
             }
+            ReadFailure::NoRoute(reply) => {
+                self.no_route.get_or_insert(reply);
+            }
             ReadFailure::ServerError(reply) => self.best = Some(reply),
             ReadFailure::Busy => self.is_busy = true,
             ReadFailure::Refused | ReadFailure::Silent => {}
@@ -269,7 +276,7 @@ impl Dispatch {
     pub fn give_up(self, instances: usize) -> Reply {
         let all_lack_it = !self.is_unsure && self.tried.len() == instances;
         let missing = self.missing.filter(|_| all_lack_it);
-        match self.best.or(missing) {
+        match self.best.or(self.no_route).or(missing) {
             Some(reply) => reply,
             None if self.closed > 0 => reply::no_answer(&format!("{} instance(s)", self.closed)),
             None if self.tried == Tried::default() => reply::unavailable(
@@ -448,6 +455,26 @@ mod tests {
             503,
             "the other lags, and may have it"
         );
+    }
+
+    /// A server that does not know the route says nothing about the collection: another one is asked,
+    /// and the answer is passed on when nobody has a better one.
+    #[test]
+    fn a_server_without_the_route_is_passed_over() {
+        let no_route = || ReadFailure::NoRoute(Reply::json(404, ""));
+        let error = Reply::error(500, "InternalError", "broken");
+        let cases = [
+            (no_route(), 404),
+            (ReadFailure::Refused, 404),
+            (ReadFailure::ServerError(error), 500),
+        ];
+        for (second, status) in cases {
+            let mut read = dispatch(2);
+            assert_eq!(read.failed(A, no_route()), ReadStep::Exhausted);
+            assert_eq!(go_on(&mut read, 2), ReadStep::Try(B));
+            read.failed(B, second);
+            assert_eq!(read.give_up(2).status, status);
+        }
     }
 
     /// A 5xx moves the read on, and is passed on as it is when there is nobody else.

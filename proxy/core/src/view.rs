@@ -18,6 +18,13 @@ pub enum Scope<'a> {
     Any,
     /// Every acknowledged write of tenants, databases and collections.
     Schema,
+    /// The same, and a copy of every collection of a database of which any instance in service has one.
+    List {
+        /// The tenant.
+        tenant: &'a str,
+        /// The database.
+        database: &'a str,
+    },
     /// The same, and every acknowledged write of this collection's records: what the collection is
     /// called and made like, which includes the dimension and the keys that its records have brought.
     Description(&'a Collection),
@@ -62,14 +69,36 @@ impl View {
         self.standing(instance) != Standing::Down
             && match scope {
                 Scope::Any => true,
-                Scope::Schema => {
-                    self.schema.is_current(instance) && self.catalog.is_whole(instance)
+                Scope::Schema => self.schema.is_current(instance),
+                Scope::List { tenant, database } => {
+                    self.schema.is_current(instance) && self.lists(instance, tenant, database)
                 }
                 Scope::Description(collection) => {
                     self.schema.is_current(instance) && self.has_records(instance, collection)
                 }
                 Scope::Collection(collection) => self.has_records(instance, collection),
             }
+    }
+
+    /// Whether no other instance in service has a collection of the database that this one lacks. What
+    /// no instance can serve is missing in no list for that (rule 14 of the design).
+    pub(crate) fn lists(&self, instance: InstanceIx, tenant: &str, database: &str) -> bool {
+        self.catalog.is_whole(instance)
+            || self
+                .catalog
+                .unserved(instance)
+                .filter_map(|id| self.catalog.get(id))
+                .filter(|c| *c.tenant == *tenant && *c.database == *database)
+                .all(|collection| !self.is_on_another(collection, instance))
+    }
+
+    fn is_on_another(&self, collection: &Collection, instance: InstanceIx) -> bool {
+        self.instances().any(|other| {
+            other != instance
+                && collection.is_sound_on(other)
+                && self.standing(other) != Standing::Down
+                && self.schema.is_current(other)
+        })
     }
 
     fn has_records(&self, instance: InstanceIx, collection: &Collection) -> bool {
@@ -82,7 +111,7 @@ impl View {
     /// what it lacks is on its way.
     pub fn may_become_eligible(&self, instance: InstanceIx, scope: Scope<'_>) -> bool {
         let is_quarantined = match scope {
-            Scope::Any | Scope::Schema => false,
+            Scope::Any | Scope::Schema | Scope::List { .. } => false,
             Scope::Description(collection) | Scope::Collection(collection) => collection
                 .copies
                 .get(instance.at())

@@ -1,7 +1,7 @@
 //! The documents that are answered, field by field as existing scripts read them.
 
 use achromat_core::{
-    engine::{InstanceReport, Report},
+    engine::{InstanceReport, KnownTrouble, Report},
     health::Standing,
     ids::{InstanceIx, LaneId},
     key::KeyRecord,
@@ -48,15 +48,6 @@ pub(super) struct State<'a> {
 }
 
 #[derive(Serialize)]
-struct Health {
-    status: &'static str,
-    service: &'static str,
-    version: &'static str,
-    healthy_instances: usize,
-    total_instances: usize,
-}
-
-#[derive(Serialize)]
 pub(super) struct Status<'a> {
     service: &'static str,
     version: &'static str,
@@ -64,6 +55,8 @@ pub(super) struct Status<'a> {
     healthy_instances: usize,
     total_instances: usize,
     summary: Summary,
+    /// Why the service is degraded; empty when it is healthy.
+    degraded_because: Vec<String>,
     load_balancer: LoadBalancer,
     instances: Vec<Instance<'a>>,
     jobs: super::jobs::Jobs<'a>,
@@ -117,7 +110,8 @@ pub(super) struct LogStatus {
     oldest_pending: Option<u64>,
     oldest_pending_age_seconds: Option<f64>,
     is_replaying: bool,
-    failed_replays: u64,
+    /// Entries that an instance fails now, each instance counted for itself.
+    failed_replays: usize,
     total_replayed: u64,
     waiting_writes: usize,
 }
@@ -142,7 +136,9 @@ pub(super) struct InstanceList<'a> {
 
 #[derive(Serialize)]
 pub(super) struct LogErrors<'a> {
-    error_count: u64,
+    /// Of the recent errors, those that are not settled.
+    error_count: usize,
+    errors_since_start: u64,
     recent_errors: Vec<LogError<'a>>,
 }
 
@@ -152,6 +148,8 @@ struct LogError<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     collection_name: Option<&'a str>,
     position: u64,
+    /// Whether the entry is still to be done there, or the copy still not used.
+    standing: bool,
     instance: Option<&'a str>,
     attempts: u32,
     logged_at_ms: u64,
@@ -211,12 +209,12 @@ pub(super) struct Scalability {
 }
 
 impl State<'_> {
-    fn healthy(&self) -> usize {
+    pub(super) fn healthy(&self) -> usize {
         let standings = self.view.standings.iter();
         standings.filter(|s| **s == Standing::Up).count()
     }
 
-    fn in_service(&self) -> usize {
+    pub(super) fn in_service(&self) -> usize {
         let standings = self.view.standings.iter();
         standings.filter(|s| **s != Standing::Down).count()
     }
@@ -241,18 +239,6 @@ impl State<'_> {
         json(200, &Simple { status: "ok" })
     }
 
-    pub(super) fn health(&self) -> Reply {
-        let is_whole = self.healthy() == self.instances.len() && self.view.store_is_up;
-        let body = Health {
-            status: if is_whole { "healthy" } else { "degraded" },
-            service: "achromat",
-            version: env!("CARGO_PKG_VERSION"),
-            healthy_instances: self.healthy(),
-            total_instances: self.instances.len(),
-        };
-        json(if self.in_service() > 0 { 200 } else { 503 }, &body)
-    }
-
     pub(super) fn status(&self) -> Status<'_> {
         Status {
             service: "achromat",
@@ -266,6 +252,7 @@ impl State<'_> {
                 collections: self.view.catalog.len(),
                 store_is_up: self.view.store_is_up,
             },
+            degraded_because: self.reasons(),
             load_balancer: LoadBalancer {
                 strategy: self.facts.strategy,
                 read_replica_ratio: self.facts.replica_ratio,
@@ -319,7 +306,7 @@ impl State<'_> {
         }
     }
 
-    fn state_word(&self, place: InstanceIx) -> &'static str {
+    pub(super) fn state_word(&self, place: InstanceIx) -> &'static str {
         let report = self.report.instances.get(place.at());
         match self.view.standing(place) {
             _ if report.is_some_and(|report| report.quarantine.is_some()) => "quarantined",
@@ -338,7 +325,7 @@ impl State<'_> {
             oldest_pending: oldest,
             oldest_pending_age_seconds: age_ms.map(|age| f64::from(age) / 1000.0),
             is_replaying: self.is_replaying(),
-            failed_replays: self.report.trouble_count,
+            failed_replays: self.report.failing_entries,
             total_replayed: self.report.replayed,
             waiting_writes: self.report.waiting,
         }
@@ -371,19 +358,29 @@ impl State<'_> {
     }
 
     pub(super) fn log_errors(&self) -> LogErrors<'_> {
-        let troubles = self.report.troubles.iter().rev();
+        let troubles = &self.report.troubles;
+        let standing = troubles.iter().filter(|known| known.is_standing);
         LogErrors {
-            error_count: self.report.trouble_count,
+            error_count: standing.count(),
+            errors_since_start: self.report.trouble_count,
             recent_errors: troubles
-                .map(|trouble| LogError {
-                    lane: trouble.lane.to_string(),
-                    collection_name: lane_name(self.view, trouble.lane),
-                    position: trouble.position.0,
-                    instance: trouble.instance.map(|place| self.instances.name(place)),
-                    attempts: trouble.tries,
-                    logged_at_ms: trouble.logged_at.0,
-                    error: &trouble.reason,
-                })
+                .iter()
+                .rev()
+                .map(
+                    |KnownTrouble {
+                         trouble,
+                         is_standing,
+                     }| LogError {
+                        standing: *is_standing,
+                        lane: trouble.lane.to_string(),
+                        collection_name: lane_name(self.view, trouble.lane),
+                        position: trouble.position.0,
+                        instance: trouble.instance.map(|place| self.instances.name(place)),
+                        attempts: trouble.tries,
+                        logged_at_ms: trouble.logged_at.0,
+                        error: &trouble.reason,
+                    },
+                )
                 .collect(),
         }
     }

@@ -134,6 +134,28 @@ impl State<'_> {
                 ("jobs", "Copies being made or compared"),
                 count(report.jobs.len()),
             ),
+            (
+                ("jobs_failing", "Jobs that have failed three times or more"),
+                count(self.failing_jobs()),
+            ),
+            (
+                ("entries_failing", "Entries that an instance fails now"),
+                count(report.failing_entries),
+            ),
+            (
+                (
+                    "collections_without_copy",
+                    "Collections that no instance can serve",
+                ),
+                count(report.shortage.without_copy),
+            ),
+            (
+                (
+                    "collections_with_one_copy",
+                    "Collections with one sound copy, where there should be more",
+                ),
+                count(report.shortage.with_one_copy),
+            ),
         ] {
             page.gauge(what, &none, value);
         }

@@ -6,6 +6,7 @@
 
 mod answers;
 mod cleanup;
+mod health;
 mod jobs;
 mod letters;
 mod mappings;
@@ -105,6 +106,7 @@ enum Call<'a> {
     Letters,
     RetryLetter(&'a str),
     DismissLetter(&'a str),
+    ClearLogErrors,
     Cleanup,
     Trash,
     RestoreTrash(&'a str),
@@ -129,6 +131,7 @@ impl Call<'_> {
             | Self::Map
             | Self::RetryLetter(_)
             | Self::RestoreTrash(_)
+            | Self::ClearLogErrors
             | Self::Cleanup
             | Self::ChangePlugins(..) => "POST",
             _ => "GET,HEAD",
@@ -170,6 +173,7 @@ impl Admin {
             ["collection", "mappings"] | ["admin", "collection_mappings"] => Call::Mappings,
             ["admin", "instances"] => Call::Instances,
             ["admin", "wal_errors"] => Call::LogErrors,
+            ["admin", "clear_wal_errors"] => Call::ClearLogErrors,
             ["admin", "wal_count"] => Call::LogCount,
             ["admin", "transaction_safety_status"] => Call::TransactionSafety,
             ["admin", "scalability_status"] => Call::Scalability,
@@ -233,6 +237,10 @@ impl Admin {
             Call::Letters => return self.letters().await,
             Call::RetryLetter(id) => return self.retry_letter(id, asker).await,
             Call::DismissLetter(id) => return self.dismiss_letter(id, asker).await,
+            Call::ClearLogErrors => {
+                self.replicator.clear_troubles();
+                return json(200, &answers::Simple { status: "ok" });
+            }
             Call::Plugins(slot) => return self.plugins(slot),
             Call::PluginDifferences(slot) => return self.differences(slot),
             Call::PluginDecisions(slot) => return self.decisions(slot),

@@ -261,6 +261,11 @@ impl Replicator {
         }));
     }
 
+    /// Forgets the troubles that are settled.
+    pub fn clear_troubles(&self) {
+        self.say(Message::Event(Event::ClearTroubles));
+    }
+
     /// The state of the whole; `None` when the driver has stopped.
     pub async fn report(&self) -> Option<Report> {
         let (reply, answer) = oneshot::channel();

@@ -269,12 +269,12 @@ impl<'a, 't> Read<'a, 't> {
             ReadFailure::Silent => Sign::Silent,
             ReadFailure::Closed | ReadFailure::Stale => Sign::Closed,
             ReadFailure::Missing(_) => {
-                if let Some(id) = lookup.and_then(|lookup| lookup.asked_id(instance)) {
+                if let Some(id) = lookup.and_then(|lookup| lookup.copy_id(instance)) {
                     self.app.replicator.missed(instance, id);
                 }
                 return;
             }
-            ReadFailure::ServerError(_) | ReadFailure::Busy => return,
+            ReadFailure::ServerError(_) | ReadFailure::NoRoute(_) | ReadFailure::Busy => return,
         };
         self.app.replicator.notice(instance, sign);
     }
@@ -321,18 +321,12 @@ impl<'a, 't> Read<'a, 't> {
             .map_err(|error| failure(&error))?;
         let reply = {
             let view = self.app.replicator.view();
-            lookup.rewrite(&view.catalog, instance, whole)
+            lookup.judge(&view.catalog, instance, whole)?
         };
-        if Lookup::is_server_error(status) {
-            Err(ReadFailure::ServerError(reply))
-        } else if lookup.is_missing(status) {
-            Err(ReadFailure::Missing(reply))
-        } else {
-            Ok(match memory {
-                Some(memory) => Answer::Large(reply, memory),
-                None => Answer::Whole(reply),
-            })
-        }
+        Ok(match memory {
+            Some(memory) => Answer::Large(reply, memory),
+            None => Answer::Whole(reply),
+        })
     }
 
     async fn exchange(

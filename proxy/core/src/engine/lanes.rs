@@ -9,7 +9,7 @@ use crate::{
     catalog::Change,
     durable::Write,
     health::Sign,
-    ids::{Attempt, InstanceId, InstanceIx, LaneId, Position},
+    ids::{Attempt, InstanceIx, LaneId, Position},
     jobs::Task,
     lane::{self, Context, Lane, Peer},
     log::{Verb, Verdict},
@@ -35,6 +35,7 @@ impl Engine {
                     || copy(instance).is_some_and(|c| c.quarantine.is_some()),
                 is_distrusted: copy(instance).is_some_and(|c| c.distrust.is_some()),
                 awake: *state.health.awake(),
+                lived: state.health.lived(),
             })
             .collect()
     }
@@ -208,6 +209,11 @@ impl Engine {
                 position,
                 reason,
             } => self.quarantine(id, instance, position, reason),
+            lane::Effect::Missing => {
+                if let LaneId::Collection(collection) = id {
+                    self.suspect(collection);
+                }
+            }
             lane::Effect::Trouble {
                 instance,
                 position,
@@ -297,6 +303,7 @@ impl Engine {
         } else {
             judge(&verb, sending, before)
         };
+        let outcome = self.spare_last_copy(id, instance, &verb, outcome);
         self.conclude(id, instance, awaited, outcome);
         if let Some(sign) = sign {
             self.noticed(instance, sign);
@@ -390,26 +397,6 @@ impl Engine {
             lane.recorded(instance, position);
         }
         self.advance(id);
-    }
-
-    /// A read was told that an instance lacks a collection. When no change of collections is under
-    /// way there, it does.
-    pub(super) fn missed(&mut self, instance: InstanceIx, id: InstanceId) {
-        let head = self.schema.head();
-        let is_settled = self.schema.open() == 0 && self.schema.has_applied(instance, head);
-        let Some(collection) = self.catalog.of_instance_id(id).filter(|_| is_settled) else {
-            return;
-        };
-        if collection.is_served_by(instance) && collection.on(instance) == Some(id) {
-            let collection = collection.id;
-            self.change(vec![Change::Quarantined {
-                collection,
-                instance,
-                reason: "it is missing there".into(),
-            }]);
-            self.advance(LaneId::Collection(collection));
-            self.schedule();
-        }
     }
 
     fn quarantine(&mut self, id: LaneId, instance: InstanceIx, position: Position, reason: String) {

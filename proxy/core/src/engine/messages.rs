@@ -136,6 +136,8 @@ pub enum Event {
         /// Whether it does.
         up: bool,
     },
+    /// An operator has seen the troubles that are settled.
+    ClearTroubles,
     /// Time has passed.
     Tick,
 }

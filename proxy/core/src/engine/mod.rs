@@ -17,8 +17,10 @@ mod restore;
 mod schema;
 mod sending;
 mod submit;
+mod suspicion;
 #[cfg(test)]
 mod tests;
+mod troubles;
 mod turns;
 
 use std::{
@@ -36,15 +38,16 @@ pub use self::{
     resolving::Question,
     restore::{RestoredLane, Snapshot},
     submit::Submission,
+    troubles::{KnownTrouble, Shortage},
 };
-use self::{kept::Kept, submit::Gate, turns::Turns};
+use self::{kept::Kept, submit::Gate, troubles::Troubles, turns::Turns};
 use crate::{
     catalog::{Catalog, Change},
     health::{Health, HealthRules, Probe, Sign, Standing, Transition},
     ids::{Attempt, CollectionId, InstanceId, InstanceIx, JobId, LaneId, Position, Ticket},
     jobs::copy::Pace,
     lane::{Lane, Rules},
-    limits::{ORPHANS_SETTLE, TRIM_INTERVAL, TROUBLES_KEPT_MAX},
+    limits::{ORPHANS_SETTLE, TRIM_INTERVAL},
     log::Entry,
     outcome::Outcome,
     planted::Bug,
@@ -124,9 +127,8 @@ pub struct Engine {
     jobs: jobs::Jobs,
     trim_at: Instant,
     forget_keys_at: Instant,
-    troubles: VecDeque<TroubleReport>,
+    troubles: Troubles,
     kept: Kept,
-    trouble_count: u64,
     replayed: u64,
     effects: Vec<Effect>,
 }
@@ -178,6 +180,7 @@ impl Engine {
                 self.health(instance, |health| health.force(standing, now + span, now));
             }
             Event::StoreIs { up } => self.store_is_up = up,
+            Event::ClearTroubles => self.clear_troubles(),
             Event::Tick => self.tick(),
         }
         self.drain();
@@ -276,7 +279,8 @@ impl Engine {
 
     /// An instance may have been awake for longer: what waited for that goes on.
     fn settle_on(&mut self, instance: InstanceIx, was_quiet: bool) {
-        let settles = |id: &LaneId| self.lane(*id).is_some_and(|l| l.is_settling_on(instance));
+        let waits = |lane: &Lane| lane.is_settling_on(instance) || lane.has_closed_on(instance);
+        let settles = |id: &LaneId| self.lane(*id).is_some_and(waits);
         let settling: Vec<LaneId> = self.active.iter().copied().filter(settles).collect();
         for id in &settling {
             self.advance(*id);
@@ -388,11 +392,7 @@ impl Engine {
     }
 
     fn warn(&mut self, trouble: TroubleReport) {
-        self.trouble_count += 1;
-        if self.troubles.len() >= TROUBLES_KEPT_MAX {
-            self.troubles.pop_front();
-        }
-        self.troubles.push_back(trouble.clone());
+        self.troubles.note(trouble.clone());
         self.effects.push(Effect::Warn(trouble));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Found, JobReport};
+use super::{Engine, Found, JobReport, KnownTrouble, Shortage};
 use crate::{
     health::Standing,
     ids::{InstanceIx, LaneId, Position},
@@ -60,8 +60,12 @@ pub struct Report {
     pub replayed: u64,
     /// Failures so far.
     pub trouble_count: u64,
-    /// The latest failures.
-    pub troubles: Vec<TroubleReport>,
+    /// Entries that an instance fails now, each instance counted for itself.
+    pub failing_entries: usize,
+    /// The latest failures, the oldest first.
+    pub troubles: Vec<KnownTrouble>,
+    /// Collections that have fewer sound copies than they should have.
+    pub shortage: Shortage,
     /// Work that goes on beside the lanes, or waits to be begun again.
     pub jobs: Vec<JobReport>,
     /// What such work has found.
@@ -91,8 +95,10 @@ impl Engine {
                 + self.appending.len(),
             oldest_pending: active().filter_map(crate::lane::Lane::oldest_pending).min(),
             replayed: self.replayed,
-            trouble_count: self.trouble_count,
-            troubles: self.troubles.iter().cloned().collect(),
+            trouble_count: self.troubles.count(),
+            failing_entries: self.failing_entries(),
+            troubles: self.known_troubles(),
+            shortage: self.shortage(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use imbl::OrdMap;
 
-use super::{Engine, Instance, Kept, Settings};
+use super::{Engine, Instance, Kept, Settings, Troubles};
 use crate::{
     catalog::{Catalog, Change},
     ids::{InstanceIx, LaneId, Position},
@@ -105,9 +105,8 @@ impl Engine {
             jobs: super::jobs::Jobs::default(),
             trim_at: now,
             forget_keys_at: now,
-            troubles: VecDeque::new(),
+            troubles: Troubles::default(),
             kept: Kept::new(settings.kept_bytes_max),
-            trouble_count: 0,
             replayed: 0,
             effects: Vec::new(),
             settings,

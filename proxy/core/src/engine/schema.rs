@@ -7,6 +7,7 @@ use crate::{
     body::{self, Named},
     catalog::{Change, Collection, Copy, Marker, Namespace},
     ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, LaneId, Position},
+    jobs::locate::MADE_EMPTY,
     lane::Lane,
     log::{RecordAct, Verb, Verdict},
     outcome::{Failure, Outcome},
@@ -392,6 +393,7 @@ impl Engine {
                         self.advance(LaneId::Collection(*collection));
                     }
                 }
+                Change::Quarantined { .. } => self.follow_quarantine(change),
                 _ => {}
             }
         }
@@ -426,7 +428,7 @@ fn remade(found: &Collection, instance: InstanceIx, theirs: InstanceId) -> Vec<C
         Change::Quarantined {
             collection: found.id,
             instance,
-            reason: "it was missing there and was made anew, without its records".into(),
+            reason: MADE_EMPTY.into(),
         },
     ]
 }

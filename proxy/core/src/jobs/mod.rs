@@ -9,6 +9,7 @@ pub mod adopt;
 pub(crate) mod chroma;
 pub mod copy;
 pub(crate) mod home;
+pub(crate) mod locate;
 pub mod mapping;
 pub(crate) mod mark;
 pub(crate) mod restore;
@@ -59,12 +60,16 @@ pub enum Task {
     Home(CollectionId, InstanceIx),
     /// Makes a collection unknown; its copies stay where they are.
     Unmap(CollectionId),
+    /// Finds out which instances still have a collection.
+    Locate(CollectionId),
 }
 
 impl Task {
     pub(crate) fn collection(&self) -> Option<CollectionId> {
         match self {
-            Self::Rebuild(id, _) | Self::Verify(id) | Self::Home(id, _) => Some(*id),
+            Self::Rebuild(id, _) | Self::Verify(id) | Self::Home(id, _) | Self::Locate(id) => {
+                Some(*id)
+            }
             Self::Adopt(_) | Self::Restore(_) | Self::Mark(_) | Self::Map(_) | Self::Unmap(_) => {
                 None
             }
@@ -81,13 +86,14 @@ impl Task {
             | Self::Verify(_)
             | Self::Home(..)
             | Self::Map(_)
-            | Self::Unmap(_) => None,
+            | Self::Unmap(_)
+            | Self::Locate(_) => None,
         }
     }
 
     /// Whether it takes a few requests only, so that it need not wait for those that take long.
     pub(crate) fn is_small(&self) -> bool {
-        matches!(self, Self::Mark(_) | Self::Home(..))
+        matches!(self, Self::Mark(_) | Self::Home(..) | Self::Locate(_))
     }
 
     /// Whether two tasks may not go on at once.
@@ -109,7 +115,8 @@ impl Task {
             | Self::Mark(_)
             | Self::Home(..)
             | Self::Map(_)
-            | Self::Unmap(_) => HOLD_MAX,
+            | Self::Unmap(_)
+            | Self::Locate(_) => HOLD_MAX,
         }
     }
 }
@@ -175,6 +182,8 @@ pub(crate) enum Demand {
     Watch(LaneId),
     /// Say when these instances have everything that stands in a lane now.
     Reach(LaneId, Places),
+    /// Say up to where the entries of a lane are decided, now.
+    Decided(LaneId),
     /// Make this durable.
     Settle(Vec<Cursor>, Vec<Change>),
     /// Let some time pass.
@@ -251,6 +260,10 @@ impl Port {
 
     pub(crate) async fn reach(&self, lane: LaneId, on: &[InstanceIx]) -> Position {
         self.head(Demand::Reach(lane, on.into())).await
+    }
+
+    pub(crate) async fn decided(&self, lane: LaneId) -> Position {
+        self.head(Demand::Decided(lane)).await
     }
 
     async fn head(&self, demand: Demand) -> Position {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     health::Standing,
     ids::{Attempt, InstanceIx, Position},
-    limits::{ABANDON_AGE_MIN, ABANDON_ATTEMPTS_MIN},
+    limits::{ABANDON_AGE_MIN, ABANDON_ATTEMPTS_MIN, CLOSINGS_OF_LAST_MIN},
     log::Verdict,
     outcome::Failure,
 };
@@ -24,8 +24,8 @@ impl Lane {
             for instance in self.instances() {
                 self.replicate_to(instance, context);
             }
-            self.execute_first_open(context);
             self.abandon_hopeless(context);
+            self.execute_first_open(context);
         }
         self.answer_clients(context);
         self.forget(context.peers);
@@ -165,6 +165,15 @@ impl Lane {
         }
     }
 
+    /// Whether an entry that may be poison must wait for probes that tell whether the instances that
+    /// closed their connections lived through it.
+    fn awaits_probe(&self, slot: &Slot, context: &Context<'_>) -> bool {
+        let is_known = |peer: Peer| {
+            peer.standing == Standing::Down || !peer.lived.is_unknown_since(slot.closed_at)
+        };
+        slot.closes_connections() && !self.all_survived(slot, context, is_known)
+    }
+
     /// The best instance to carry out an open entry: one that did not fail it before one that did,
     /// one that is up before a suspect one, in the order of the configuration.
     fn choose_executor(
@@ -180,6 +189,7 @@ impl Lane {
             let suits = self.next_of(instance) == Some(open)
                 && Self::is_sendable(context, instance)
                 && !slot.is_kept_from(instance)
+                && !self.awaits_probe(slot, context)
                 && !(hedges && failed);
             if !suits || !self.may_retry(instance, context) {
                 continue;
@@ -266,6 +276,31 @@ impl Lane {
         }
     }
 
+    /// Whether an entry breaks whatever carries it out: two instances closed the connection on it and
+    /// lived on, or the only one in service did so several times (rule 15 of the design). A connection
+    /// that is closed because its server died is no such sign.
+    fn is_poison(&self, slot: &Slot, context: &Context<'_>) -> bool {
+        let mut sendable = self.instances().filter(|i| Self::is_sendable(context, *i));
+        let is_last = sendable.all(|i| slot.closed_on & bit(i) != 0);
+        let is_shown =
+            slot.closes_connections() || is_last && slot.closings >= CLOSINGS_OF_LAST_MIN;
+        is_shown && self.all_survived(slot, context, |_| false)
+    }
+
+    /// Whether all instances that closed the connection on an entry are known to live on, or are
+    /// exempt.
+    pub(super) fn all_survived(
+        &self,
+        slot: &Slot,
+        context: &Context<'_>,
+        is_exempt: impl Fn(Peer) -> bool,
+    ) -> bool {
+        self.instances()
+            .filter(|instance| slot.closed_on & bit(*instance) != 0)
+            .filter_map(|instance| Self::peer(context, instance))
+            .all(|peer| peer.lived.survived(slot.closed_at) || is_exempt(peer))
+    }
+
     /// A hopeless entry is given up, so that it does not block its lane for ever; it is told to the
     /// operator.
     fn abandon_hopeless(&mut self, context: &mut Context<'_>) {
@@ -273,10 +308,12 @@ impl Lane {
         let Some(slot) = self.slot(open) else {
             return;
         };
-        if context.now.since(slot.since) < ABANDON_AGE_MIN || slot.last_failure.is_none() {
+        if slot.last_failure.is_none() {
             return;
         }
-        if self.is_hopeless(slot, context) && !self.may_still_be_carried_out(open) {
+        let is_old = context.now.since(slot.since) >= ABANDON_AGE_MIN;
+        let is_over = self.is_poison(slot, context) || is_old && self.is_hopeless(slot, context);
+        if is_over && !self.may_still_be_carried_out(open) {
             let reason = slot
                 .last_failure
                 .as_deref()
@@ -301,6 +338,9 @@ impl Lane {
         reason: String,
         context: &mut Context<'_>,
     ) {
+        let is_poison = self
+            .slot(position)
+            .is_some_and(|slot| self.is_poison(slot, context));
         if let Some(slot) = self.slot_mut(position) {
             slot.verdict = verdict;
             slot.reply = Some(Box::new(closing_reply(slot)));
@@ -310,7 +350,8 @@ impl Lane {
                 verdict,
                 reason,
                 settled: settled(slot),
-                is_letter: slot.is_late || may_be_done,
+                // The client of a poisonous entry is told so itself.
+                is_letter: slot.is_late || may_be_done && !is_poison,
                 may_be_done,
             });
         }

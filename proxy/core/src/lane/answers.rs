@@ -1,6 +1,6 @@
 //! Which client is answered when, and with what.
 
-use super::{Client, Context, Effect, Lane, Phase, Slot, bit};
+use super::{Client, Context, Effect, Lane, Peer, Phase, Slot, bit};
 use crate::{
     health::Standing,
     ids::{InstanceIx, LaneId, Position},
@@ -233,7 +233,9 @@ impl Lane {
         let has_others = in_use().any(|(peer, instance)| {
             slot.failed_on & bit(instance) == 0 && peer.standing != Standing::Down
         });
-        let closed = slot.closes_connections();
+        // The probe that tells a poisonous entry from a server that died is on its way.
+        let is_down = |peer: Peer| peer.standing == Standing::Down;
+        let closed = slot.closes_connections() && self.all_survived(slot, context, is_down);
         let attempts = FAILED_ATTEMPTS_BEFORE_ANSWER * slot.failed_on.count_ones();
         let is_enough = slot.failures >= attempts || in_use().next().is_none();
         closed || (!has_others && is_enough)

@@ -82,6 +82,8 @@ pub enum Effect {
         /// What it did, for the operator.
         reason: String,
     },
+    /// An instance says that it does not have the lane's collection.
+    Missing,
     /// An instance failed an entry.
     Trouble {
         /// The instance.

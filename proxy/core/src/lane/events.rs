@@ -87,6 +87,15 @@ impl Lane {
         outcome: Outcome,
         context: &mut Context<'_>,
     ) {
+        let is_in_vain = matches!(
+            outcome,
+            Outcome::Refused { .. } | Outcome::Missing(_) | Outcome::Failed(_)
+        );
+        if self.is_void && is_in_vain {
+            // The collection is deleted: that an instance lacks it, or fails, is no trouble.
+            self.land(instance);
+            return;
+        }
         match outcome {
             Outcome::Done(reply) => {
                 self.done(instance, position, reply, Verdict::Accepted, context);
@@ -169,8 +178,10 @@ impl Lane {
         }
     }
 
-    /// An instance does not have the collection. In the schema lane it goes on with the others, once
-    /// it is decided what shall become of that one.
+    /// An instance says that it does not have the collection. A collection's own lane tries again while
+    /// the instances are asked who has it. In the schema lane nothing that could take the collection
+    /// away is under way there, so the answer counts; the instance goes on with the other collections
+    /// once the entry is decided.
     fn missing(
         &mut self,
         instance: InstanceIx,
@@ -178,14 +189,17 @@ impl Lane {
         reply: Reply,
         context: &mut Context<'_>,
     ) {
-        let reason = format!(
-            "answered {} for a collection that it should have",
-            reply.status
-        );
+        if self.id != LaneId::Schema {
+            self.failed(instance, position, Failure::ServerError(reply), context);
+            context.effects.push(Effect::Missing);
+            return;
+        }
+        let status = reply.status;
+        let reason = format!("answered {status} for a collection that it should have");
         let is_open = self
             .slot(position)
             .is_some_and(|slot| slot.verdict == Verdict::Open);
-        if self.id == LaneId::Schema && !is_open {
+        if !is_open {
             self.disagree(instance, position, reason, context);
             return;
         }
@@ -268,7 +282,7 @@ impl Lane {
         );
         let reason = failure.reason();
         let planted = context.rules.planted;
-        self.note_failure(instance, position, failure);
+        self.note_failure(instance, position, failure, context.now);
         if planted.is(Bug::ForgetsUnknown)
             && let Some(slot) = self.slot_mut(position)
         {
@@ -303,7 +317,13 @@ impl Lane {
         }
     }
 
-    fn note_failure(&mut self, instance: InstanceIx, position: Position, failure: Failure) {
+    fn note_failure(
+        &mut self,
+        instance: InstanceIx,
+        position: Position,
+        failure: Failure,
+        now: Instant,
+    ) {
         let Some(slot) = self.slot_mut(position) else {
             return;
         };
@@ -312,7 +332,7 @@ impl Lane {
         }
         match &failure {
             Failure::NotSent(_) | Failure::Withheld(_) | Failure::Closed { reused: true } => return,
-            Failure::Closed { .. } => slot.closed_on |= bit(instance),
+            Failure::Closed { .. } => slot.closed(instance, now),
             Failure::Silent | Failure::ServerError(_) => {}
         }
         slot.failed_on |= bit(instance);

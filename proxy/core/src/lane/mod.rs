@@ -29,7 +29,7 @@ use self::flight::{Flight, Phase};
 pub use self::{effect::Effect, flight::Awaited};
 use crate::{
     awake::Awake,
-    health::Standing,
+    health::{Lived, Standing},
     ids::{Attempt, InstanceIx, Key, LaneId, Position, Ticket},
     limits::{BODY_KEPT_BYTES_MAX, CLOSED_INSTANCES_MAX},
     log::{Level, Verb, Verdict},
@@ -53,6 +53,8 @@ pub struct Peer {
     pub is_distrusted: bool,
     /// How long it has been awake: the clock by which what was sent there settles.
     pub awake: Awake,
+    /// The latest signs of its life and death.
+    pub lived: Lived,
 }
 
 /// Timing and bounds of lanes.
@@ -131,6 +133,9 @@ pub(crate) struct Slot {
     reply: Option<Box<Reply>>,
     /// The instances that closed the connection on it.
     closed_on: u16,
+    /// How often that happened, and when it happened last.
+    closings: u8,
+    closed_at: Instant,
     /// The instances that failed it after it was sent.
     failed_on: u16,
     failures: u32,
@@ -141,6 +146,13 @@ impl Slot {
     /// Whether instances enough have closed the connection on it: it goes to no further one.
     fn closes_connections(&self) -> bool {
         self.closed_on.count_ones() >= u32::from(CLOSED_INSTANCES_MAX)
+    }
+
+    /// An instance closed the connection on it.
+    fn closed(&mut self, instance: InstanceIx, now: Instant) {
+        self.closed_on |= bit(instance);
+        self.closings = self.closings.saturating_add(1);
+        self.closed_at = now;
     }
 
     /// Whether it must not be tried on an instance, because it may break that one as well.
@@ -187,6 +199,8 @@ impl Slot {
             since,
             reply: None,
             closed_on: 0,
+            closings: 0,
+            closed_at: since,
             failed_on: 0,
             failures: 0,
             last_failure: None,
@@ -287,6 +301,11 @@ impl Lane {
         usize::try_from(self.head().since(self.decided)).unwrap_or(usize::MAX)
     }
 
+    /// The last entry before which everything is decided.
+    pub fn decided(&self) -> Position {
+        self.decided
+    }
+
     /// The oldest entry that somebody still has to do.
     pub fn oldest_pending(&self) -> Option<WallTime> {
         self.slots.front().map(|slot| slot.logged_at)
@@ -302,6 +321,17 @@ impl Lane {
     pub fn oldest_owed_to(&self, instance: InstanceIx) -> Option<WallTime> {
         let next = self.track(instance)?.applied.next();
         Some(self.slot(next)?.logged_at)
+    }
+
+    /// Whether an instance has failed its next entry and has not applied it since.
+    pub fn is_failing_on(&self, instance: InstanceIx) -> bool {
+        let trouble = self.track(instance).and_then(|track| track.trouble);
+        trouble.is_some_and(|trouble| trouble.tries > 0)
+    }
+
+    /// How many instances are failing their next entry.
+    pub fn failing(&self) -> usize {
+        self.instances().filter(|i| self.is_failing_on(*i)).count()
     }
 
     /// Whether an instance has applied everything up to a position.
@@ -331,6 +361,13 @@ impl Lane {
     /// The same of one instance.
     pub fn is_settling_on(&self, instance: InstanceIx) -> bool {
         self.track(instance).is_some_and(Track::settles)
+    }
+
+    /// Whether an instance closed the connection on the entry that is to be decided next: a probe
+    /// tells whether it lived on.
+    pub fn has_closed_on(&self, instance: InstanceIx) -> bool {
+        let open = self.slot(self.decided.next());
+        open.is_some_and(|slot| slot.closed_on & bit(instance) != 0)
     }
 
     /// Whether any sending or recording is under way, or any client waits.

@@ -9,6 +9,7 @@ use crate::{
     outcome::{Failure, Outcome},
     planted::Bug,
     reply::Reply,
+    time::Instant,
 };
 
 impl Lane {
@@ -63,7 +64,7 @@ impl Lane {
             Outcome::Done(reply) => self.done_together(instance, (first, last), &reply, context),
             Outcome::Refused { .. } => {
                 // The refusal may have set the dimension.
-                self.note_unknown(instance, (first, last), false);
+                self.note_unknown(instance, (first, last), None);
                 self.go_alone(last);
                 self.land(instance);
             }
@@ -72,7 +73,7 @@ impl Lane {
                     && failure.may_have_happened()
                 {
                     let breaks = *failure == (Failure::Closed { reused: false });
-                    self.note_unknown(instance, (first, last), breaks);
+                    self.note_unknown(instance, (first, last), breaks.then_some(context.now));
                     self.go_alone(last);
                 }
                 self.answered_one(instance, first, outcome, context);
@@ -102,17 +103,20 @@ impl Lane {
         }
     }
 
-    /// An instance may have carried these out; and one of them may have made it close the connection.
+    /// An instance may have carried these out; and one of them may have made it close the connection at
+    /// this time.
     fn note_unknown(
         &mut self,
         instance: InstanceIx,
         (first, last): (Position, Position),
-        breaks: bool,
+        closed: Option<Instant>,
     ) {
         for position in (first.0..=last.0).map(Position) {
             if let Some(slot) = self.slot_mut(position) {
                 slot.maybe_on |= bit(instance);
-                slot.closed_on |= if breaks { bit(instance) } else { 0 };
+                if let Some(now) = closed {
+                    slot.closed(instance, now);
+                }
             }
         }
     }

@@ -51,8 +51,8 @@ pub fn plan_preferred(
 fn may_answer_stale(view: &View, instance: InstanceIx, scope: Scope<'_>) -> bool {
     view.standing(instance) != Standing::Down
         && match scope {
-            Scope::Any => true,
-            Scope::Schema => view.catalog.is_whole(instance),
+            Scope::Any | Scope::Schema => true,
+            Scope::List { tenant, database } => view.lists(instance, tenant, database),
             Scope::Description(collection) | Scope::Collection(collection) => {
                 collection.is_served_by(instance)
             }
@@ -63,7 +63,7 @@ fn may_answer_stale(view: &View, instance: InstanceIx, scope: Scope<'_>) -> bool
 pub fn lag_entries(view: &View, instance: InstanceIx, scope: Scope<'_>) -> u64 {
     let progress = match scope {
         Scope::Any => None,
-        Scope::Schema | Scope::Description(_) => Some(&view.schema),
+        Scope::Schema | Scope::List { .. } | Scope::Description(_) => Some(&view.schema),
         Scope::Collection(collection) => view.lanes.get(&collection.id),
     };
     progress.map_or(0, |progress| {

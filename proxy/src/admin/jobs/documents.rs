@@ -112,6 +112,7 @@ fn word(task: &Task) -> &'static str {
         Task::Home(..) => "home",
         Task::Map(_) => "map",
         Task::Unmap(_) => "unmap",
+        Task::Locate(_) => "locate",
     }
 }
 
@@ -119,7 +120,7 @@ fn subject(task: &Task) -> (Option<CollectionId>, Option<InstanceIx>) {
     match task {
         Task::Adopt(place) | Task::Restore(place) | Task::Mark(place) => (None, Some(*place)),
         Task::Rebuild(id, place) | Task::Home(id, place) => (Some(*id), Some(*place)),
-        Task::Verify(id) | Task::Unmap(id) => (Some(*id), None),
+        Task::Verify(id) | Task::Unmap(id) | Task::Locate(id) => (Some(*id), None),
         Task::Map(_) => (None, None),
     }
 }

@@ -37,7 +37,10 @@ impl Engine {
             Ok(finding) => {
                 self.jobs.retries.remove(&task);
                 self.marked(&task);
-                if task.marks().is_none() || !task.is_small() {
+                if let Task::Locate(id) = task {
+                    self.jobs.located.note(id, self.now);
+                    self.jobs.asked.retain(|asked| *asked != task);
+                } else if task.marks().is_none() || !task.is_small() {
                     self.found(task, finding);
                 }
             }

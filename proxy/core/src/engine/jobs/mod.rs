@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Engine, Settings};
+use super::{Engine, Settings, suspicion::Located};
 use crate::{
     catalog::{Catalog, Change, Collection, Marker},
     health::Standing,
@@ -18,6 +18,7 @@ use crate::{
         adopt::{NOT_COMPARED, adopt},
         copy::{BEING_REPAIRED, rebuild},
         home::home,
+        locate::{MADE_EMPTY, locate},
         mapping::{map, unmap},
         mark::renew,
         restore::restore,
@@ -95,6 +96,7 @@ pub(super) struct Jobs {
     given: u64,
     verified: Option<CollectionId>,
     verify_at: Instant,
+    pub(super) located: Located,
 }
 
 impl Jobs {
@@ -107,6 +109,12 @@ impl Jobs {
         self.running
             .values()
             .any(|running| running.job.task == *task)
+    }
+
+    /// Whether a task goes on, or is to be begun.
+    pub(super) fn is_planned(&self, task: &Task, now: Instant) -> bool {
+        let waits = self.retries.get(task).is_some_and(|retry| retry.at > now);
+        waits || self.is_running(task) || self.asked.contains(task)
     }
 
     /// Whether no more jobs are begun that take long.
@@ -180,6 +188,9 @@ impl Engine {
                 due.push_back(Task::Mark(instance));
             }
         }
+        // A copy is made anew only of one that is there.
+        let locates = |task: &&Task| matches!(task, Task::Locate(_));
+        due.extend(self.jobs.asked.iter().filter(locates).cloned());
         for instance in all().filter(|instance| !self.catalog.is_out(*instance)) {
             let unserved = self.catalog.unserved(instance);
             due.extend(unserved.filter_map(|id| self.task_for(id, instance)));
@@ -250,6 +261,11 @@ impl Engine {
             {
                 Some(Task::Verify(id))
             }
+            (Some(reason), None)
+                if reason.as_ref() == MADE_EMPTY && !self.is_sound_anywhere(collection) =>
+            {
+                Some(Task::Locate(id))
+            }
             (Some(_), None) => {
                 let lane = self.lanes.get(&id);
                 let is_quiet = lane.is_none_or(|lane| lane.is_quiet(instance));
@@ -257,6 +273,10 @@ impl Engine {
             }
             _ => None,
         }
+    }
+
+    fn is_sound_anywhere(&self, collection: &Collection) -> bool {
+        InstanceIx::all(self.instances.len()).any(|instance| collection.is_sound_on(instance))
     }
 
     /// The next collection that is compared without being asked.
@@ -313,10 +333,22 @@ impl Engine {
         holders
     }
 
+    /// The instances in service that gave a collection a UUID, whatever its copy there is like.
+    fn places_with_copy(&self, collection: &Collection) -> Places {
+        InstanceIx::all(self.instances.len())
+            .filter(|i| self.is_reachable(*i) && !self.catalog.is_out(*i))
+            .filter(|i| collection.on(*i).is_some())
+            .collect()
+    }
+
     /// Begins a job, if what it needs is there. What an operator asked for is answered either way.
     fn begin(&mut self, task: Task) {
         let was_asked = self.jobs.asked.contains(&task);
-        if let Task::Verify(id) = task {
+        if let Task::Verify(id) = task
+            && self.jobs.verify_at <= self.now
+            && !was_asked
+            && !self.jobs.retries.contains_key(&task)
+        {
             self.jobs.verified = Some(id);
             self.jobs.verify_at = self.now + self.settings.verify_interval;
         }
@@ -388,6 +420,13 @@ impl Engine {
             Task::Unmap(id) => Some(Job::new(task, Places::new(), |port| {
                 Box::pin(unmap(port, id))
             })),
+            Task::Locate(id) => {
+                let places = self.places_with_copy(self.catalog.get(id)?);
+                let asked = places.clone();
+                Some(Job::new(task, places, |port| {
+                    Box::pin(locate(port, id, asked))
+                }))
+            }
         }
     }
 

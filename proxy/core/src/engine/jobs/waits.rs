@@ -80,6 +80,13 @@ impl Engine {
                 self.open_gate(lane);
                 true
             }
+            Demand::Decided(lane) => {
+                let decided = self.lane(lane).map(Lane::decided).unwrap_or_default();
+                if let Some(running) = self.jobs.running.get(&id) {
+                    running.job.grant(Grant::Head(decided));
+                }
+                true
+            }
             Demand::Reach(lane, places) => {
                 let head = self.lane(lane).map(Lane::head).unwrap_or_default();
                 if let Some(running) = self.jobs.running.get_mut(&id) {

@@ -1,0 +1,114 @@
+//! Suspicions that an instance lacks a collection, and what they lead to.
+//!
+//! A suspicion changes nothing by itself (rules 12 and 13 of the design): it has a job ask the
+//! instances about the collection.
+
+use std::collections::BTreeMap;
+
+use super::Engine;
+use crate::{
+    catalog::Change,
+    health::Standing,
+    ids::{CollectionId, InstanceId, InstanceIx, LaneId},
+    jobs::{Task, locate::MADE_EMPTY},
+    limits::LOCATE_INTERVAL,
+    log::Verb,
+    outcome::Outcome,
+    reply,
+    time::Instant,
+};
+
+/// When each collection was last looked for, for as long as it is not looked for again.
+#[derive(Debug, Default)]
+pub(super) struct Located(BTreeMap<CollectionId, Instant>);
+
+impl Located {
+    /// Notes that a collection was looked for.
+    pub(super) fn note(&mut self, id: CollectionId, now: Instant) {
+        self.0.insert(id, now);
+    }
+
+    fn is_recent(&mut self, id: CollectionId, now: Instant) -> bool {
+        self.0.retain(|_, at| *at + LOCATE_INTERVAL > now);
+        self.0.contains_key(&id)
+    }
+}
+
+impl Engine {
+    /// A read was answered 404 by an instance that should have the collection.
+    pub(super) fn missed(&mut self, instance: InstanceIx, id: InstanceId) {
+        let found = self.catalog.of_instance_id(id);
+        let found = found.filter(|collection| collection.on(instance) == Some(id));
+        if let Some(collection) = found.map(|collection| collection.id) {
+            self.suspect(collection);
+        }
+    }
+
+    /// Has the instances asked whether they have a collection, unless that was just done.
+    pub(super) fn suspect(&mut self, id: CollectionId) {
+        let now = self.now;
+        if self.catalog.get(id).is_some() && !self.jobs.is_awaited(&Task::Locate(id), now) {
+            self.ask_for(Task::Locate(id));
+        }
+    }
+
+    /// I24: an answer in the schema lane that a collection is missing takes the copy out of service
+    /// only while another sound copy is there. Otherwise it refuses the entry, so that the lane goes
+    /// on, and the instances are asked who has the collection.
+    pub(super) fn spare_last_copy(
+        &mut self,
+        lane: LaneId,
+        instance: InstanceIx,
+        verb: &Verb,
+        outcome: Outcome,
+    ) -> Outcome {
+        let Outcome::Missing(reply) = outcome else {
+            return outcome;
+        };
+        let subject = verb.subject().filter(|_| lane == LaneId::Schema);
+        let Some(collection) = subject.and_then(|id| self.catalog.get(id)).cloned() else {
+            return Outcome::Missing(reply);
+        };
+        let mut others = InstanceIx::all(self.instances.len()).filter(|other| *other != instance);
+        if others.any(|i| collection.is_sound_on(i) && self.standing(i) != Standing::Down) {
+            return Outcome::Missing(reply);
+        }
+        self.suspect(collection.id);
+        let is_elsewhere = collection
+            .copies
+            .iter()
+            .filter(|copy| copy.is_served())
+            .count()
+            > 1;
+        let reply = if is_elsewhere {
+            let message =
+                "The instance that has this collection is not in service; nothing was done";
+            reply::unavailable(message, 1)
+        } else {
+            reply
+        };
+        let trace = false;
+        Outcome::Refused { reply, trace }
+    }
+
+    /// A copy that was made empty says that the older one is gone there; the others may be too.
+    pub(super) fn follow_quarantine(&mut self, change: &Change) {
+        if let Change::Quarantined {
+            collection, reason, ..
+        } = change
+            && reason.as_ref() == MADE_EMPTY
+        {
+            self.suspect(*collection);
+        }
+    }
+}
+
+impl super::jobs::Jobs {
+    /// Whether a task goes on, waits to be begun, or ended a moment ago.
+    fn is_awaited(&mut self, task: &Task, now: Instant) -> bool {
+        let is_recent = task
+            .collection()
+            .is_some_and(|id| self.located.is_recent(id, now));
+        is_recent || self.is_planned(task, now)
+    }
+}

@@ -1,0 +1,194 @@
+//! Finding out which instances still have a collection.
+//!
+//! A 404 to a client's request is a suspicion and no more (rule 12 of the design). This job asks
+//! the instances about the collection itself, by the UUID that each gave it, on a route that every
+//! Chroma since 1.0.0 serves. Only what they say while nothing changes which collections there are
+//! becomes a change of the catalog.
+
+use smallvec::SmallVec;
+
+use super::{Cursor, Finding, Places, Port, Stopped, chroma::Address, copy::lost};
+use crate::{
+    catalog::{Change, Collection},
+    ids::{CollectionId, InstanceIx, LaneId, Position},
+    route::Action,
+};
+
+/// The reason of a quarantine whose copy was made by a create that expected an older one there: the
+/// copy is empty.
+pub(crate) const MADE_EMPTY: &str = "it was missing there and was made anew, without its records";
+
+/// Asks `places` for their copies of a collection. A copy that is not there is made anew; a
+/// collection of which no copy is left anywhere is gone.
+pub(crate) async fn locate(
+    port: Port,
+    id: CollectionId,
+    places: Places,
+) -> Result<Finding, Stopped> {
+    port.stage(|stage| stage.doing = "asking who has the collection");
+    if missing(&port, id, &places).await?.is_empty() && !is_stuck(&port, id) {
+        return Ok(Finding::Done);
+    }
+    let at = port.hold(LaneId::Schema, &places).await;
+    let missing = missing(&port, id, &places).await?;
+    let Some(collection) = port.catalog().get(id).cloned() else {
+        return Ok(Finding::Done);
+    };
+    let decided = port.decided(LaneId::Collection(id)).await;
+    let (cursors, changes) = conclude(&collection, &missing, (at, decided));
+    if !changes.is_empty() {
+        port.settle(cursors, changes).await;
+    }
+    port.release(LaneId::Schema).await;
+    Ok(Finding::Done)
+}
+
+/// Whether a copy that was made empty may be all that there is.
+fn is_stuck(port: &Port, id: CollectionId) -> bool {
+    port.catalog().get(id).is_some_and(|collection| {
+        !InstanceIx::all(collection.copies.len()).any(|i| collection.is_sound_on(i))
+    })
+}
+
+/// The instances among `places` that say that their copy does not exist.
+async fn missing(
+    port: &Port,
+    id: CollectionId,
+    places: &[InstanceIx],
+) -> Result<SmallVec<[InstanceIx; 2]>, Stopped> {
+    let mut missing = SmallVec::new();
+    for instance in places {
+        let catalog = port.catalog();
+        let Some(collection) = catalog.get(id) else {
+            return Ok(missing);
+        };
+        let Some(copy) = collection.on(*instance) else {
+            continue;
+        };
+        let address = Address::copy(collection, copy);
+        let reply = port
+            .request(*instance, Action::Count, &address, None)
+            .await?;
+        // A server that lacked the route would answer with an empty body.
+        if reply.status == 404 && !reply.body.is_empty() {
+            missing.push(*instance);
+        }
+    }
+    Ok(missing)
+}
+
+/// The cursors and changes that follow when these copies are missing. I24: the last sound copy goes
+/// out of service only when its instance says that it does not exist.
+///
+/// `schema` is the position of the schema lane, `decided` that of the collection's last decided
+/// entry.
+fn conclude(
+    collection: &Collection,
+    missing: &[InstanceIx],
+    (schema, decided): (Position, Position),
+) -> (Vec<Cursor>, Vec<Change>) {
+    let id = collection.id;
+    let left: Vec<InstanceIx> = InstanceIx::all(collection.copies.len())
+        .filter(|instance| !missing.contains(instance) && may_be_on(collection, *instance))
+        .collect();
+    if left.is_empty() {
+        let gone = Change::Gone {
+            collection: id,
+            at: schema,
+        };
+        return (Vec::new(), vec![gone]);
+    }
+    let mut changes: Vec<Change> = missing.iter().map(|i| lost(id, *i)).collect();
+    let is_empty_one = |i: &InstanceIx| {
+        let copy = collection.copies.get(i.at());
+        copy.is_some_and(|copy| copy.quarantine.as_deref() == Some(MADE_EMPTY))
+    };
+    // A copy that was made empty is all that there is: what its clients see is an empty collection.
+    match left.first() {
+        Some(first) if left.iter().all(is_empty_one) => {
+            changes.push(Change::Healed {
+                collection: id,
+                instance: *first,
+            });
+            let cursor = (LaneId::Collection(id), *first, decided);
+            (vec![cursor], changes)
+        }
+        _ => (Vec::new(), changes),
+    }
+}
+
+fn may_be_on(collection: &Collection, instance: InstanceIx) -> bool {
+    let copy = collection.copies.get(instance.at());
+    copy.is_some_and(|copy| copy.id.is_some() || copy.unsure.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{catalog::Copy, ids::InstanceId};
+
+    const A: InstanceIx = InstanceIx(0);
+    const B: InstanceIx = InstanceIx(1);
+
+    fn copy(id: u128, quarantine: Option<&str>) -> Copy {
+        Copy {
+            id: (id > 0).then(|| InstanceId(Uuid::from_u128(id))),
+            quarantine: quarantine.map(Into::into),
+            ..Copy::default()
+        }
+    }
+
+    fn concluded(copies: [Copy; 2], missing: &[InstanceIx]) -> String {
+        let collection = Collection {
+            id: CollectionId(Uuid::from_u128(1)),
+            tenant: "t".into(),
+            database: "d".into(),
+            name: "abc".into(),
+            made_at: Position(1),
+            gone_at: None,
+            home: None,
+            copies: copies.into(),
+        };
+        let (cursors, changes) = conclude(&collection, missing, (Position(7), Position(3)));
+        let shown = changes.iter().map(|change| match change {
+            Change::Gone { at, .. } => format!("gone at {}", at.0),
+            Change::Lost { instance, .. } => format!("lost on {}", instance.0),
+            Change::Healed { instance, .. } => format!("healed on {}", instance.0),
+            other => format!("{other:?}"),
+        });
+        let placed = cursors
+            .iter()
+            .map(|(_, instance, at)| format!("{} at {}", instance.0, at.0));
+        shown.chain(placed).collect::<Vec<_>>().join(", ")
+    }
+
+    /// A missing copy is lost while another one is there; the collection is gone when none is.
+    #[test]
+    fn missing_copies_are_lost_and_the_last_one_ends_the_collection() {
+        let made_empty = || copy(13, Some(MADE_EMPTY));
+        let cases = [
+            ([copy(11, None), copy(12, None)], vec![B], "lost on 1"),
+            ([copy(11, None), copy(12, None)], vec![A, B], "gone at 7"),
+            ([copy(11, None), copy(0, Some("new"))], vec![A], "gone at 7"),
+            (
+                [made_empty(), copy(12, None)],
+                vec![B],
+                "lost on 1, healed on 0, 0 at 3",
+            ),
+            // B could not be asked: its copy may be there, and has the records.
+            ([made_empty(), copy(12, None)], vec![], ""),
+            // A copy in the making is not a whole one.
+            (
+                [copy(11, Some("it is being rebuilt")), copy(12, None)],
+                vec![B],
+                "lost on 1",
+            ),
+        ];
+        for (copies, missing, expected) in cases {
+            let shown = format!("{copies:?} {missing:?}");
+            assert_eq!(concluded(copies, &missing), expected, "{shown}");
+        }
+    }
+}
