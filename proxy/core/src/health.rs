@@ -240,7 +240,15 @@ impl Health {
         } else {
             self.awake.missed();
         }
-        self.next_probe = now + self.interval(rules);
+        self.next_probe = match probe {
+            // Time that was spent waiting counts: while an instance is silent somebody always looks at
+            // it, so that a restart is met and not missed.
+            Probe::Silent => {
+                let sent_at = under_way.map_or(now, |sent| sent.sent_at);
+                now.max(sent_at + self.interval(rules))
+            }
+            _ => now + self.interval(rules),
+        };
         self.silent = if probe == Probe::Silent {
             self.silent.saturating_add(1)
         } else {
@@ -513,6 +521,22 @@ mod tests {
             !back.restarted,
             "a frozen server may still hold an old request"
         );
+    }
+
+    /// A probe that was silent for as long as the next one would have waited is followed at once: a
+    /// server that is restarted while probes to it are lost is looked at before long.
+    #[test]
+    fn a_silent_probe_is_followed_without_a_pause() {
+        let mut health = up();
+        assert!(health.tick(at(2_000)).0);
+        health.probed(Probe::Silent, &RULES, at(3_000));
+        assert!(health.tick(at(3_000)).0, "an interval has passed already");
+        health.probed(Probe::Silent, &RULES, at(3_001));
+        assert!(!health.tick(at(3_999)).0, "what fails at once is paced");
+        assert!(health.tick(at(4_000)).0);
+        health.probed(Probe::Answered, &RULES, at(4_900));
+        assert!(!health.tick(at(5_899)).0);
+        assert!(health.tick(at(5_900)).0, "an answer begins an interval");
     }
 
     /// A request that ends without an answer asks for a probe and says nothing of the instance.
