@@ -50,7 +50,9 @@ fn ten_thousand_histories_break_nothing() {
 /// Histories beyond the first ten thousand that found something.
 const FOUND: &[u64] = &[
     5_318, 13_035, 21_297, 32_906, 34_131, 35_185, 46_929, 52_505, 56_792, 137_661, 137_806,
-    213_615, 566_518, 566_985, 44_698, 523_920, 144_859, 756_374,
+    213_615, 566_518, 566_985, 44_698, 523_920, 144_859, 756_374, 7_045_116, 7_096_229, 7_234_765,
+    7_567_306, 7_199_196, 7_201_108, 7_202_291, 7_461_803, 7_331_511, 7_077_667, 7_210_857,
+    8_076_525, 8_126_588,
 ];
 
 /// What histories found that broke once is mended. In 5318 a delete by filter had asked for the
@@ -78,7 +80,14 @@ const FOUND: &[u64] = &[
 /// that it had been made whole. In 144859 a copy was made anew of a collection without records while
 /// that got another name: the number of its dimensions was asked for under the old one. In 756374 a
 /// read hung at the only server, which was held to be suspect and found to be up twelve times a second,
-/// and each time a failing entry was tried again at once.
+/// and each time a failing entry was tried again at once. In 7045116, 7096229, 7234765 and 7567306 it
+/// was the world that sent clients back to a deposed proxy, whose successor had acknowledged a write
+/// and died. In 7199196, 7201108 and 7461803 an operator's word had an instance used that had not
+/// answered a probe since it was out of reach, and had data from the past; in 7202291 and 7331511 a
+/// lost probe kept everybody from looking at such an instance for three seconds. In 7077667, 7210857,
+/// 8076525 and 8126588 a repeat under a key came between the commit of its entry and the confirmation,
+/// was sent to ask the store again, and that was away by then: its client was told 503, and what was
+/// refused later was no letter.
 #[test]
 fn histories_that_broke_once_end_well() {
     for &seed in FOUND {

@@ -19,6 +19,9 @@ const LEASE_US_MAX: u64 = 200_000;
 /// between two probes would serve nothing for everything until the next one.
 pub(super) const WIPED_SPAN_MIN: Duration = Duration::from_millis(2_500);
 
+/// Pause before it is looked again whether such a process was missed.
+const UNMISSED_PAUSE: Duration = Duration::from_millis(100);
+
 /// From one try to replace a disk by its backup to the next.
 const SET_BACK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -233,8 +236,19 @@ impl World {
         }
     }
 
+    /// Whether a process whose disk was lost may be back: it stays away when nobody could find out that
+    /// it was, because all probes that a silent server has were lost.
+    fn was_missed(&self, instance: InstanceIx) -> bool {
+        let most = self.plan.settings.health.silent_max;
+        let are_lost = self.processes[instance.at()].lost_probes >= most;
+        !are_lost || self.proxies.is_empty() || !self.oracle.is_wiped(instance)
+    }
+
     pub(super) fn end_spell(&mut self, spell: Spell) {
         match spell {
+            Spell::Process(instance, _) if !self.was_missed(instance) => {
+                self.after(UNMISSED_PAUSE, Happening::End(spell));
+            }
             Spell::Process(instance, life) => {
                 if self.processes[instance.at()].life == life {
                     self.revive(instance);

@@ -41,6 +41,8 @@ pub struct Process {
     pub backup: Option<Server>,
     /// Requests that it holds, in the order in which they came.
     pub held: Vec<u64>,
+    /// Probes in a row that were lost on their way to it.
+    pub lost_probes: u32,
 }
 
 impl Process {
@@ -54,6 +56,7 @@ impl Process {
             is_full: false,
             backup: None,
             held: Vec::new(),
+            lost_probes: 0,
         }
     }
 

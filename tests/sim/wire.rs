@@ -182,6 +182,9 @@ impl World {
                 instance.0
             )
         });
+        if let Sender::Probe { .. } = sender {
+            self.note_probe(instance, fate);
+        }
         match fate {
             Some(Fault::Unsent) => self.lose(id, &mut request, Some(Word::Unreachable)),
             Some(Fault::LostReset) => {
@@ -206,6 +209,18 @@ impl World {
         }
         self.requests.insert(id, request);
         self.after(deadline, Happening::Expire(id));
+    }
+
+    /// Counts the probes in a row that do not reach an instance, and of which the proxy hears nothing
+    /// better than that.
+    fn note_probe(&mut self, instance: InstanceIx, fate: Option<Fault>) {
+        let lost = &mut self.processes[instance.at()].lost_probes;
+        match fate {
+            Some(Fault::Unsent | Fault::LostSilent) => *lost += 1,
+            // It is sent again at once.
+            Some(Fault::LostStale) => {}
+            _ => *lost = 0,
+        }
     }
 
     fn lose(&mut self, id: u64, request: &mut Request, word: Option<Word>) {

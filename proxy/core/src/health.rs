@@ -163,6 +163,15 @@ impl Lived {
     }
 }
 
+/// What is known of an instance before something changes it.
+#[derive(Clone, Copy, Debug)]
+struct Before {
+    standing: Standing,
+    /// Whether it is out of reach, and not only slow.
+    was_away: bool,
+    was_refused: bool,
+}
+
 /// A change of standing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
@@ -194,18 +203,21 @@ impl Health {
         }
     }
 
-    /// How far the instance is used: as an operator said, otherwise as was observed.
+    /// How far the instance is used: as an operator said, otherwise as was observed. An operator may
+    /// take an instance out of service, or lift a suspicion; no word of theirs replaces the probe that
+    /// an instance must answer after it was out of reach.
     pub fn standing(&self) -> Standing {
-        self.forced.map_or(self.observed, |(standing, _)| standing)
+        match self.forced {
+            Some((Standing::Down, _)) => Standing::Down,
+            Some((word, _)) if self.is_known && self.observed != Standing::Down => word,
+            _ => self.observed,
+        }
     }
 
     /// How far requests may use the instance: not at all before it has answered a probe that was sent
-    /// since it was last out of reach, because its data may have been exchanged while nobody looked. An
-    /// operator may know better, but not of a server that is not there: what it comes back with is looked
-    /// at first.
+    /// since it was last out of reach, because its data may have been exchanged while nobody looked.
     pub fn usable(&self) -> Standing {
-        let is_known = self.is_known || self.is_forced();
-        if is_known && !self.was_refused {
+        if self.is_known && !self.was_refused {
             self.standing()
         } else {
             Standing::Down
@@ -224,6 +236,7 @@ impl Health {
 
     /// Takes in what a request met.
     pub fn noticed(&mut self, sign: Sign, now: Instant) -> Option<Transition> {
+        let before = self.before();
         self.next_probe = now;
         match sign {
             Sign::Closed => {
@@ -240,8 +253,8 @@ impl Health {
             }
             Sign::Silent => {}
         }
-        let standing = self.observed.max(Standing::Suspect);
-        self.become_observed(standing, now)
+        self.observed = self.observed.max(Standing::Suspect);
+        self.transition(before, now)
     }
 
     /// Takes in what a probe found.
@@ -263,18 +276,27 @@ impl Health {
         } else {
             self.awake.missed();
         }
-        self.next_probe = if std::mem::take(&mut self.probes_again) {
-            now
-        } else {
-            now + self.interval(rules)
+        self.next_probe = match probe {
+            _ if std::mem::take(&mut self.probes_again) => now,
+            // Time that was spent waiting counts: while an instance is silent somebody always looks at
+            // it, so that a restart is met and not missed.
+            Probe::Silent => {
+                let sent_at = under_way.map_or(now, |sent| sent.sent_at);
+                now.max(sent_at + self.interval(rules))
+            }
+            _ => now + self.interval(rules),
         };
         self.silent = if probe == Probe::Silent {
             self.silent.saturating_add(1)
         } else {
             0
         };
-        let standing = match probe {
-            Probe::Answered | Probe::Lost | Probe::Past => Standing::Up,
+        let before = self.before();
+        self.observed = match probe {
+            Probe::Answered | Probe::Lost | Probe::Past => {
+                (self.is_known, self.was_refused) = (true, false);
+                Standing::Up
+            }
             Probe::Refused => {
                 self.was_refused = true;
                 self.lived.refused = Some(now);
@@ -283,12 +305,7 @@ impl Health {
             Probe::Silent if self.silent >= rules.silent_max => Standing::Down,
             Probe::Silent | Probe::Odd => self.observed.max(Standing::Suspect),
         };
-        let transition = self.become_observed(standing, now);
-        if standing == Standing::Up {
-            self.is_known = true;
-            self.was_refused = false;
-        }
-        transition
+        self.transition(before, now)
     }
 
     /// An operator's word, until `until`.
@@ -298,15 +315,15 @@ impl Health {
         until: Instant,
         now: Instant,
     ) -> Option<Transition> {
-        let from = self.standing();
+        let before = self.before();
         self.forced = Some((standing, until));
-        self.transition(from, now)
+        self.transition(before, now)
     }
 
     /// Lets time pass: an operator's word ends. Returns whether a probe is due, which is then held
     /// to be under way.
     pub fn tick(&mut self, now: Instant) -> (bool, Option<Transition>) {
-        let from = self.standing();
+        let before = self.before();
         self.forced = self.forced.filter(|(_, until)| *until > now);
         let due = self.under_way.is_none() && self.next_probe <= now;
         if due {
@@ -315,7 +332,7 @@ impl Health {
                 is_outdated: false,
             });
         }
-        (due, self.transition(from, now))
+        (due, self.transition(before, now))
     }
 
     /// The latest signs of its life and death.
@@ -351,21 +368,24 @@ impl Health {
         probe.into_iter().chain(end).min()
     }
 
-    fn become_observed(&mut self, standing: Standing, now: Instant) -> Option<Transition> {
-        let from = self.standing();
-        self.observed = standing;
-        self.transition(from, now)
+    fn before(&self) -> Before {
+        let standing = self.standing();
+        Before {
+            standing,
+            was_away: standing == Standing::Down || !self.is_known || self.was_refused,
+            was_refused: self.was_refused,
+        }
     }
 
-    fn transition(&mut self, from: Standing, now: Instant) -> Option<Transition> {
-        let to = self.standing();
+    fn transition(&mut self, before: Before, now: Instant) -> Option<Transition> {
+        let (from, to) = (before.standing, self.standing());
         (from != to).then(|| {
             self.since = now;
             Transition {
                 from,
                 to,
-                was_away: from == Standing::Down || !self.is_known || self.was_refused,
-                restarted: to == Standing::Up && self.was_refused && !self.may_have_orphans(),
+                was_away: before.was_away,
+                restarted: to == Standing::Up && before.was_refused && !self.may_have_orphans(),
             }
         })
     }
@@ -546,6 +566,22 @@ mod tests {
         );
     }
 
+    /// A probe that was silent for as long as the next one would have waited is followed at once: a
+    /// server that is restarted while probes to it are lost is looked at before long.
+    #[test]
+    fn a_silent_probe_is_followed_without_a_pause() {
+        let mut health = up();
+        assert!(health.tick(at(2_000)).0);
+        health.probed(Probe::Silent, &RULES, at(3_000));
+        assert!(health.tick(at(3_000)).0, "an interval has passed already");
+        health.probed(Probe::Silent, &RULES, at(3_001));
+        assert!(!health.tick(at(3_999)).0, "what fails at once is paced");
+        assert!(health.tick(at(4_000)).0);
+        health.probed(Probe::Answered, &RULES, at(4_900));
+        assert!(!health.tick(at(5_899)).0);
+        assert!(health.tick(at(5_900)).0, "an answer begins an interval");
+    }
+
     /// A request that ends without an answer asks for a probe and says nothing of the instance.
     #[test]
     fn a_closed_connection_is_the_requests_failure() {
@@ -565,6 +601,33 @@ mod tests {
         assert_eq!(health.usable(), Standing::Down);
         health.probed(Probe::Past, &RULES, at(30));
         assert_eq!(health.usable(), Standing::Suspect);
+    }
+
+    /// An operator's word lifts a suspicion, but replaces no probe: neither at the start, nor after the
+    /// instance was out of reach for a request, nor after it was silent for so long that it is down.
+    #[test]
+    fn an_operators_word_makes_no_unknown_instance_usable() {
+        let until = at(100_000);
+        let mut unknown = Health::new(at(0));
+        let mut unreachable = up();
+        unreachable.noticed(Sign::Refused, at(2_000));
+        let mut silent = up();
+        for _ in 0..RULES.silent_max {
+            silent.probed(Probe::Silent, &RULES, at(2_000));
+        }
+        for health in [&mut unknown, &mut unreachable, &mut silent] {
+            for word in [Standing::Up, Standing::Suspect] {
+                health.force(word, until, at(2_001));
+                assert_eq!(health.usable(), Standing::Down);
+            }
+            health.force(Standing::Up, until, at(2_002));
+            health.probed(Probe::Answered, &RULES, at(2_003));
+            assert_eq!(health.usable(), Standing::Up);
+            health.probed(Probe::Silent, &RULES, at(2_004));
+            assert_eq!(health.usable(), Standing::Up, "a suspicion is lifted");
+            let down = health.probed(Probe::Refused, &RULES, at(2_005));
+            assert_eq!(down.map(|down| down.to), Some(Standing::Down));
+        }
     }
 
     /// An operator's word holds against probes, and ends.

@@ -2,9 +2,10 @@
 //!
 //! The store alone knows which keys there are. Whoever finds a key there joins its entry here; the
 //! loser of two first requests at once learns it from the store instead of a position. When the
-//! entry has left its lane, the store has its outcome or will have it, and is asked again.
+//! entry has left its lane, the store has its outcome or will have it, and is asked again. When the
+//! store has the entry and the lane does not have it yet, the repeat waits before the lane.
 
-use super::{Appending, Effect, Engine};
+use super::{Appending, Effect, Engine, Gate};
 use crate::{
     durable::Write,
     ids::{CollectionId, LaneId, Position, Ticket},
@@ -32,6 +33,10 @@ impl Engine {
     /// What was done is told through its lane, as at the first time: then reads come after it, and
     /// its level is kept. Everything else is told from the record.
     pub(super) fn joined(&mut self, join: Join) {
+        if let Some(gate) = self.gate_to_wait_at(&join.record) {
+            gate.joins.push(join);
+            return;
+        }
         let Join { ticket, record, .. } = join;
         let client = Client {
             ticket,
@@ -55,6 +60,24 @@ impl Engine {
             }
             (None, Some(reply)) => self.answer(ticket, reply),
             (None, None) => self.effects.push(Effect::AskAgain { ticket }),
+        }
+    }
+
+    /// The gate before which a repeat waits: its entry is in the store, and the lane will have it when
+    /// the appends that are under way have ended. Were the repeat sent to ask the store again, it could
+    /// be told that the store is away, and nobody would know that its client waits for an outcome.
+    fn gate_to_wait_at(&mut self, record: &KeyRecord) -> Option<&mut Gate> {
+        let head = self.lane(record.lane)?.head();
+        let gate = self.gates.get_mut(&record.lane)?;
+        (record.position > head && gate.appending > 0).then_some(gate)
+    }
+
+    /// An append has ended: repeats that waited for it join its entry, or go on waiting.
+    pub(super) fn join_those_that_wait(&mut self, lane: LaneId) {
+        let gate = self.gates.get_mut(&lane);
+        let joins = gate.map(|gate| std::mem::take(&mut gate.joins));
+        for join in joins.into_iter().flatten() {
+            self.joined(join);
         }
     }
 

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Appending, Effect, Engine, resolving::Resolving};
+use super::{Appending, Effect, Engine, Join, resolving::Resolving};
 use crate::{
     catalog::Catalog,
     durable::Write,
@@ -44,11 +44,14 @@ pub(super) struct Gate {
     pub(super) resolving: Option<Resolving>,
     /// A job lets nothing through.
     pub(super) held: bool,
+    /// Repeats of requests whose entries are among those that are on their way into the store.
+    pub(super) joins: Vec<Join>,
 }
 
 impl Gate {
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.has_nothing_under_way() && !self.held
+        let is_empty = self.waiting.is_empty() && self.joins.is_empty();
+        is_empty && self.has_nothing_under_way() && !self.held
     }
 
     pub(super) fn has_nothing_under_way(&self) -> bool {
@@ -279,6 +282,7 @@ impl Engine {
         if let Some(gate) = self.gates.get_mut(&lane) {
             gate.appending = gate.appending.saturating_sub(1);
         }
+        self.join_those_that_wait(lane);
         self.pass_gate(lane);
     }
 

@@ -293,7 +293,7 @@ impl Engine {
 
     fn is_reachable(&self, instance: InstanceIx) -> bool {
         let state = self.instances.get(instance.at());
-        state.is_some_and(|state| state.health.standing() == Standing::Up)
+        state.is_some_and(|state| state.health.usable() == Standing::Up)
     }
 
     /// Whether nothing that a job has sent to an instance can still be carried out.

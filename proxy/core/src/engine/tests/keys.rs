@@ -20,6 +20,35 @@ impl World {
         self.submit_under(Some(keyed), verb, level)
     }
 
+    /// A first request whose append is committed, and the event that will confirm that.
+    fn first_in_the_store_only(&mut self, verb: Verb) -> (u64, Event) {
+        self.tickets += 1;
+        let keyed = Keyed {
+            key: k(),
+            fingerprint: Fingerprint([7; 32]),
+        };
+        let submission = Submission {
+            ticket: Ticket(self.tickets),
+            permit: Permit::for_test(self.entry(Some(keyed), verb), Level::One, false),
+            answer_by: self.now + Duration::from_secs(60),
+        };
+        let submitted = Event::Submitted(Box::new(submission));
+        self.engine.step(submitted, self.now);
+        let mut confirmed = None;
+        for effect in self.engine.effects() {
+            let Effect::Append { ticket, entry } = effect else {
+                self.carry_out(effect);
+                continue;
+            };
+            let appended = self.ledger.write(&Write::Append(entry)).unwrap();
+            let Appended::At(position) = appended else {
+                panic!("the key is known");
+            };
+            confirmed = Some(Event::Appended { ticket, position });
+        }
+        (self.tickets, confirmed.unwrap())
+    }
+
     fn record(&self) -> KeyRecord {
         self.ledger.key(&k()).unwrap()
     }
@@ -100,6 +129,52 @@ fn two_first_requests_are_one_entry() {
     world.reply("B POST add", 201);
     assert_eq!(world.engine.report().pending, 0);
     assert_eq!(world.engine.report().waiting, 0, "the loser holds no gate");
+}
+
+/// A repeat that finds its entry in the store before the lane has it waits for the lane: it is answered
+/// like the first one, and is not sent to a store that may be away by then.
+#[test]
+fn a_repeat_waits_for_an_append_that_is_not_confirmed_yet() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let (first, confirmed) = world.first_in_the_store_only(add(c));
+    let second = world.repeat(Level::One);
+    assert!(world.asked_again.is_empty());
+    world.step(confirmed);
+    world.reply("A POST add", 409);
+    assert_eq!(
+        (world.told(first), world.told(second)),
+        (Some(409), Some(409))
+    );
+    assert!(world.asked_again.is_empty());
+    assert_eq!(world.engine.report().waiting, 0, "nobody holds the gate");
+}
+
+/// Such a repeat may be told that nobody knows the outcome: a refusal that comes later is a letter.
+#[test]
+fn a_refusal_is_a_letter_when_a_repeat_was_told_that_nobody_knows() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let (first, confirmed) = world.first_in_the_store_only(add(c));
+    let second = world.repeat(Level::One);
+    world.step(confirmed);
+    world.pass(10_000);
+    assert_eq!((world.told(first), world.told(second)), (None, Some(504)));
+    world.reply("A POST add", 422);
+    assert_eq!(world.told(first), Some(422));
+    assert_eq!(world.ledger.letters().count(), 1);
+}
+
+/// A repeat whose entry no append of this proxy brings is sent to ask the store.
+#[test]
+fn a_repeat_of_what_is_not_appended_here_asks_the_store() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let (first, _) = world.first_in_the_store_only(add(c));
+    let second = world.repeat(Level::One);
+    let ticket = Ticket(first);
+    world.step(Event::AppendKnown { ticket });
+    assert_eq!(world.asked_again, [second, first]);
 }
 
 /// A repeat of what nobody was told of is an acknowledgement like any other: reads come after it.
