@@ -11,6 +11,7 @@ pub mod copy;
 pub(crate) mod home;
 pub mod mapping;
 pub(crate) mod mark;
+mod recipe;
 pub(crate) mod restore;
 pub mod verify;
 
