@@ -77,15 +77,14 @@ fn achromats_own_tenant_does_not_exist_for_clients() {
         ),
     ];
     for (method, path, body) in &cases {
-        let expected = chroma.call(method, &path.replace("$ID", unknown), body);
-        let expected = expected.body.to_string().replace(unknown, own_id);
+        let there = chroma.call(method, &path.replace("$ID", unknown), body);
+        let expected = there.body.to_string().replace(unknown, own_id);
         let path = path.replace("$ID", own_id);
-        for spelled in [
-            path.clone(),
-            path.replace("achromat-own", "%61chromat%2Down"),
-        ] {
-            let answer = api.call(method, &spelled, body);
-            assert_eq!(answer.body.to_string(), expected, "{method} {spelled}");
+        let encoded = path.replace("achromat-own", "%61chromat%2Down");
+        for spelled in [&path, &encoded] {
+            let here = api.call(method, spelled, body);
+            let told = (here.status, here.body.to_string());
+            assert_eq!(told, (there.status, expected.clone()), "{method} {spelled}");
         }
     }
     // Chroma ignores the tenant of paths by UUID.

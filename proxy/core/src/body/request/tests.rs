@@ -1,6 +1,6 @@
 //! Bodies as Chroma's handlers would read them, beside what is judged of them here.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -13,11 +13,11 @@ use crate::ids::CollectionId;
 struct CreateCollectionPayload {
     name: String,
     #[serde(default)]
-    _schema: Option<HashMap<String, Value>>,
+    _schema: Option<BTreeMap<String, Value>>,
     #[serde(default)]
-    _configuration: Option<HashMap<String, Value>>,
+    _configuration: Option<BTreeMap<String, Value>>,
     #[serde(default)]
-    _metadata: Option<HashMap<String, Value>>,
+    _metadata: Option<BTreeMap<String, Value>>,
     #[serde(default)]
     get_or_create: bool,
 }
@@ -26,8 +26,8 @@ struct CreateCollectionPayload {
 #[derive(Debug, Deserialize)]
 struct UpdateCollectionPayload {
     new_name: Option<String>,
-    _new_metadata: Option<HashMap<String, Value>>,
-    _new_configuration: Option<HashMap<String, Value>>,
+    _new_metadata: Option<BTreeMap<String, Value>>,
+    _new_configuration: Option<BTreeMap<String, Value>>,
 }
 
 fn said(reply: &Reply) -> (u16, String) {
