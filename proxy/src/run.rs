@@ -116,7 +116,8 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         replicator.clone(),
         Arc::clone(&guard),
     );
-    let app = App::new(config.serve, guard, instances, replicator, admin, policies);
+    let app = App::new(config.serve, guard, instances, replicator, admin, policies)
+        .allowing(config.origins);
     let listening = app.listen(socket).map_err(listen)?;
     tracing::info!(%address, "serving");
     Ok(Achromat {

@@ -105,3 +105,64 @@ fn patterns_protect_what_they_match() {
     }
     assert_eq!(cluster.settle().len(), 2);
 }
+
+/// The contents of what is named in `guard.keep_records` and `guard.freeze_records` stay; by default only
+/// the last records do.
+#[test]
+fn records_are_kept_where_that_is_configured() {
+    let flags = [
+        "--guard-keep-records=kept_*",
+        "--guard-freeze-records=frozen",
+    ];
+    let cluster = Cluster::with(2, &flags);
+    let api = cluster.api();
+    let records = json!({ "ids": ["a", "b", "c"], "embeddings": [[1, 2], [2, 3], [3, 4]],
+        "metadatas": [{ "k": 1 }, { "k": 1 }, { "k": 2 }] });
+    let junk = json!({ "ids": ["junk"], "embeddings": [[9, 9]] });
+    for name in ["global", "kept_1", "frozen"] {
+        api.create(name);
+        api.records(name, "add", &records).ok();
+        api.records(name, "add", &junk).ok();
+    }
+    for (name, rule) in [("kept_1", "kept_*"), ("frozen", "frozen")] {
+        let denied = |method: &str, path: &str, body: &Value| {
+            let path = format!("$D/collections/{name}{path}");
+            let message = api.call(method, &path, body).refused(403);
+            assert!(message.contains(&format!("rule `{rule}`")), "{message}");
+        };
+        for delete in [
+            json!({ "ids": ["a"] }),
+            json!({ "ids": ["none"] }),
+            json!({ "where": { "k": 1 } }),
+            json!({ "where": { "k": 1 }, "limit": 1 }),
+            json!({ "where_document": { "$not_contains": "x" } }),
+        ] {
+            denied("POST", "/delete", &delete);
+        }
+        denied("DELETE", "", &Value::Null);
+        denied("PUT", "", &json!({ "new_name": "mortal" }));
+    }
+    let frozen = "$D/collections/frozen";
+    let change = json!({ "ids": ["a"], "metadatas": [{ "k": null }] });
+    api.post(&format!("{frozen}/update"), &change).refused(403);
+    api.post(&format!("{frozen}/upsert"), &records).refused(403);
+    api.put(frozen, &json!({ "new_metadata": { "v": 1 } }))
+        .refused(403);
+    let ef_search = json!({ "new_configuration": { "hnsw": { "ef_search": 7 } } });
+    api.put(frozen, &ef_search).refused(403);
+    let kept = "$D/collections/kept_1";
+    api.post(&format!("{kept}/update"), &change).ok();
+    api.put(kept, &json!({ "new_metadata": { "v": 1 } })).ok();
+    // By default a protected collection keeps its last records only.
+    api.records("global", "delete", &json!({ "ids": ["a", "b", "c"] }))
+        .ok();
+    api.records("global", "delete", &json!({ "ids": ["junk"] }))
+        .refused(403);
+    api.post("/api/v2/reset", &json!({})).refused(403);
+    let contents = cluster.settle();
+    let count = |name: &str| contents[&format!("{DATABASE} {name}")].1.len();
+    assert_eq!(
+        (count("kept_1"), count("frozen"), count("global")),
+        (4, 4, 1)
+    );
+}

@@ -5,6 +5,7 @@
 //! ```json
 //! {
 //!   "protected": ["global"],
+//!   "keep_records": ["prod_*"],
 //!   "cleanup": ["AUTOTEST_*", "test_*", "DEBUG_*"],
 //!   "delete_records_max": 1000,
 //!   "unless_header": "x-confirm-delete",
@@ -15,6 +16,7 @@
 //! | key | means |
 //! |---|---|
 //! | `protected` | names, or patterns with `*` and `?`, of collections that can't be deleted, renamed, emptied, unmapped or reset |
+//! | `keep_records` | the same, and no record of theirs can be deleted; by default there is none |
 //! | `cleanup` | patterns of the collections that `achromat cleanup` may delete; it deletes no other |
 //! | `delete_records_max` | no delete may hit more records than this; by default there is no such limit |
 //! | `unless_header` | a request header that lifts the limit for its request, whatever its value |
@@ -31,6 +33,7 @@ use wildmatch::WildMatch;
 #[serde(default, deny_unknown_fields)]
 struct Config {
     protected: Vec<Pattern>,
+    keep_records: Vec<Pattern>,
     cleanup: Vec<Pattern>,
     delete_records_max: Option<u64>,
     unless_header: Option<String>,
@@ -42,6 +45,7 @@ impl Default for Config {
         let patterns = |texts: &[&str]| texts.iter().map(|text| Pattern::new(text)).collect();
         Self {
             protected: patterns(&["global"]),
+            keep_records: Vec::new(),
             cleanup: patterns(&["AUTOTEST_*", "test_*", "DEBUG_*"]),
             delete_records_max: None,
             unless_header: None,
@@ -94,7 +98,12 @@ impl Config {
     }
 
     fn problem(&self) -> Option<String> {
-        let lengths = [self.protected.len(), self.cleanup.len(), self.trash.len()];
+        let lengths = [
+            self.protected.len(),
+            self.keep_records.len(),
+            self.cleanup.len(),
+            self.trash.len(),
+        ];
         if lengths.into_iter().any(|length| length > PATTERNS_MAX) {
             return Some(format!(
                 "there are more than {PATTERNS_MAX} patterns of one kind"
@@ -145,11 +154,13 @@ impl DefaultGuard {
                 "collection [{name}] fits no pattern of what is cleaned up"
             ));
         }
-        let rule = name.and_then(|name| find(&self.0.protected, name));
+        let kept = name.and_then(|name| find(&self.0.keep_records, name));
+        let rule = kept.or_else(|| name.and_then(|name| find(&self.0.protected, name)));
         let (Some(name), Some(rule)) = (name, rule) else {
             return self.too_many(question);
         };
         let what = match (question.deed, &question.records) {
+            (Deed::DeleteRecords, _) if kept.is_some() => "deleting its records",
             (Deed::DeleteRecords, Some(records)) if leaves_some(records) => {
                 return self.too_many(question);
             }
@@ -252,6 +263,22 @@ mod tests {
         let other = r#"{"protected":["prod_*"]}"#;
         let gone = question(Deed::DeleteCollection, "global");
         assert_eq!(permitted(other, &gone), Permission::Allow);
+    }
+
+    /// Records of a collection that keeps them are not deleted, however few they are.
+    #[test]
+    fn records_that_are_kept_are_not_deleted() {
+        let config = r#"{"keep_records":["prod_*"]}"#;
+        let reason = denied(config, &delete_records("prod_1", 1, 9));
+        assert!(
+            reason.contains("deleting its records is denied") && reason.contains("rule `prod_*`"),
+            "{reason}"
+        );
+        denied(config, &question(Deed::DeleteCollection, "prod_1"));
+        for name in ["notes", "global"] {
+            let one = delete_records(name, 1, 9);
+            assert_eq!(permitted(config, &one), Permission::Allow);
+        }
     }
 
     /// A clean-up deletes what fits its patterns, and nothing that is protected.

@@ -2,59 +2,22 @@
 //!
 //! Bodies travel as they came. Where something must be changed (an id in an answer), its span is
 //! found with a real JSON parser and only that span is replaced, so numbers, key order and
-//! whitespace stay what they were. A body that does not parse here does not parse in Chroma
-//! either (both use the same parser, and these readers ignore whatever they don't need), so facts are
-//! then simply missing and Chroma says what is wrong.
+//! whitespace stay what they were. Clients' requests are read in `request`, which says what is refused;
+//! the readers here are for answers, and for bodies that were judged.
+
+mod request;
 
 use std::{borrow::Cow, ops::Range};
 
 use bytes::Bytes;
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-/// What a request to create a collection says.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-pub struct CreateFacts<'a> {
-    /// The collection's name.
-    #[serde(borrow)]
-    pub name: Option<Cow<'a, str>>,
-    /// Whether an existing collection of the name will do.
-    #[serde(default)]
-    pub get_or_create: Option<bool>,
-}
-
-/// What a request to create a tenant or a database says.
-#[derive(Debug, Default, Deserialize)]
-pub struct NameFacts<'a> {
-    /// The name.
-    #[serde(borrow)]
-    pub name: Option<Cow<'a, str>>,
-}
-
-/// What a request to change a collection says.
-#[derive(Debug, Default, Deserialize)]
-pub struct ModifyFacts<'a> {
-    /// The name that it shall have.
-    #[serde(borrow)]
-    pub new_name: Option<Cow<'a, str>>,
-}
-
-/// What a request to delete records says.
-#[derive(Debug, Default, Deserialize)]
-pub struct DeleteFacts<'a> {
-    /// The ids, counted only.
-    pub ids: Option<Vec<IgnoredAny>>,
-    /// The filter on metadata.
-    #[serde(borrow, default, rename = "where")]
-    pub filter: Option<&'a RawValue>,
-    /// The filter on documents.
-    #[serde(borrow, default)]
-    pub where_document: Option<&'a RawValue>,
-    /// How many records to delete at most.
-    #[serde(default)]
-    pub limit: Option<u32>,
-}
+pub use self::request::{
+    AttachFacts, CreateFacts, DatabaseFacts, DeleteFacts, ForkFacts, ModifyFacts, TenantFacts,
+    check, read,
+};
 
 /// The ids that a write of records names; `None` when it names none, or can't be read.
 pub fn named_ids(body: &[u8]) -> Option<Vec<String>> {
@@ -66,7 +29,7 @@ pub fn named_ids(body: &[u8]) -> Option<Vec<String>> {
     facts::<Ids>(body)?.ids
 }
 
-/// The facts of a body, or nothing when it is not what Chroma takes.
+/// The facts of an answer, or of a request that was judged; nothing when they can't be read.
 pub fn facts<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
     serde_json::from_slice(body).ok()
 }
@@ -104,7 +67,7 @@ impl Named {
     fn within(text: &str, json: NamedJson<'_>) -> Option<Self> {
         let raw = json.id.get();
         let id = raw.strip_prefix('"')?.strip_suffix('"')?;
-        let start = offset_in(text, raw)? + 1;
+        let start = offset_in(text.as_bytes(), raw)? + 1;
         Some(Self {
             id: Uuid::try_parse(id).ok()?,
             name: json.name.into_owned(),
@@ -161,19 +124,13 @@ pub fn without_get_or_create(body: &Bytes) -> Bytes {
         #[serde(borrow)]
         get_or_create: Option<&'a RawValue>,
     }
-    let flag = std::str::from_utf8(body)
-        .ok()
-        .and_then(|text| Some((text, serde_json::from_str::<Flag<'_>>(text).ok()?)));
-    let Some((
-        text,
-        Flag {
-            get_or_create: Some(raw),
-        },
-    )) = flag
+    let Ok(Flag {
+        get_or_create: Some(raw),
+    }) = serde_json::from_slice::<Flag<'_>>(body)
     else {
         return body.clone();
     };
-    match offset_in(text, raw.get()) {
+    match offset_in(body, raw.get()) {
         Some(start) if raw.get() == "true" => replace(body, &(start..start + 4), "false"),
         _ => body.clone(),
     }
@@ -188,7 +145,7 @@ fn replace(body: &Bytes, span: &Range<usize>, text: &str) -> Bytes {
 }
 
 /// Where `part` begins in `whole`, which it was borrowed from.
-fn offset_in(whole: &str, part: &str) -> Option<usize> {
+fn offset_in(whole: &[u8], part: &str) -> Option<usize> {
     part.as_ptr()
         .addr()
         .checked_sub(whole.as_ptr().addr())
@@ -241,20 +198,14 @@ mod tests {
             without_get_or_create(&body),
             r#"{"name":"a","get_or_create" : false,"metadata":{"get_or_create":true}}"#
         );
+        let odd = Bytes::from_static(b"{\"x\":\"\xff\",\"get_or_cr\\u0065ate\":true}");
+        assert_eq!(
+            without_get_or_create(&odd),
+            b"{\"x\":\"\xff\",\"get_or_cr\\u0065ate\":false}".as_slice(),
+            "a key with an escape, beside text that is not UTF-8"
+        );
         for same in [r#"{"name":"a"}"#, r#"{"get_or_create":false}"#, "nonsense"] {
             assert_eq!(without_get_or_create(&Bytes::from(same)), same);
         }
-    }
-
-    /// What Chroma refuses yields no facts; what it takes yields them, whatever else is there.
-    #[test]
-    fn facts_are_read_as_chroma_reads_them() {
-        let create: CreateFacts =
-            facts(br#"{"metadata":{"x":[1e999]},"name":"a\u0062c"}"#).unwrap();
-        assert_eq!(create.name.as_deref(), Some("abc"));
-        assert!(facts::<CreateFacts<'_>>(br#"{"name":"a","name":"b"}"#).is_none());
-        let delete: DeleteFacts = facts(br#"{"ids":["a",7],"where":null,"limit":2}"#).unwrap();
-        assert_eq!((delete.ids.unwrap().len(), delete.limit), (2, Some(2)));
-        assert!(delete.filter.is_none_or(|raw| raw.get() == "null"));
     }
 }

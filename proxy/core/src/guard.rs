@@ -26,7 +26,27 @@ impl Pattern {
 #[derive(Clone, Debug, Default)]
 pub struct Guard {
     protected: Vec<(Arc<str>, Pattern)>,
+    /// Those whose records can't be deleted.
+    kept: Vec<(Arc<str>, Pattern)>,
+    /// Those whose records, and whose metadata and configuration, can't be changed either.
+    frozen: Vec<(Arc<str>, Pattern)>,
     cleanup: Vec<Pattern>,
+}
+
+fn rules<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Vec<(Arc<str>, Pattern)> {
+    let patterns = patterns.into_iter();
+    patterns
+        .map(|text| (Arc::from(text), Pattern::new(text)))
+        .collect()
+}
+
+fn rule_of<'a>(
+    rules: impl IntoIterator<Item = &'a (Arc<str>, Pattern)>,
+    name: &str,
+) -> Option<&'a Arc<str>> {
+    let mut rules = rules.into_iter();
+    let found = rules.find(|(_, pattern)| pattern.matches(name));
+    found.map(|(rule, _)| rule)
 }
 
 /// A refusal, with the rule and what it protects.
@@ -55,12 +75,25 @@ impl Guard {
     /// A guard of these names and patterns.
     pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Self {
         Self {
-            protected: patterns
-                .into_iter()
-                .map(|text| (Arc::from(text), Pattern::new(text)))
-                .collect(),
-            cleanup: Vec::new(),
+            protected: rules(patterns),
+            ..Self::default()
         }
+    }
+
+    /// The same guard, which also protects collections of these names and patterns, and keeps their
+    /// records.
+    #[must_use]
+    pub fn keeping<'a>(mut self, patterns: impl IntoIterator<Item = &'a str>) -> Self {
+        self.kept = rules(patterns);
+        self
+    }
+
+    /// The same guard, which also protects collections of these names and patterns, keeps their records,
+    /// and lets nothing of them be changed: records can be added only.
+    #[must_use]
+    pub fn freezing<'a>(mut self, patterns: impl IntoIterator<Item = &'a str>) -> Self {
+        self.frozen = rules(patterns);
+        self
     }
 
     /// The same guard, which lets a clean-up delete what fits these patterns.
@@ -77,17 +110,12 @@ impl Guard {
 
     /// The rule that protects a name.
     pub fn rule_for(&self, name: &str) -> Option<&Arc<str>> {
-        self.protected
-            .iter()
-            .find(|(_, pattern)| pattern.matches(name))
-            .map(|(rule, _)| rule)
+        let all = self.protected.iter().chain(&self.kept).chain(&self.frozen);
+        rule_of(all, name)
     }
 
     fn check(&self, what: &'static str, collection: &Collection) -> Result<(), Denial> {
-        match self.rule_for(&collection.name) {
-            None => Ok(()),
-            Some(rule) => Err(Denial::new(what, collection, rule)),
-        }
+        deny(what, collection, self.rule_for(&collection.name))
     }
 
     /// The same for what hits collections that nobody has named: those in the trash were promised
@@ -115,6 +143,24 @@ impl Guard {
         self.check("unmapping it", collection)
     }
 
+    /// Whether records of a collection may be deleted at all.
+    pub fn delete_records(&self, collection: &Collection) -> Result<(), Denial> {
+        let rule = rule_of(self.kept.iter().chain(&self.frozen), &collection.name);
+        deny("deleting its records", collection, rule)
+    }
+
+    /// Whether records of a collection may be changed.
+    pub fn change_records(&self, collection: &Collection) -> Result<(), Denial> {
+        let rule = rule_of(&self.frozen, &collection.name);
+        deny("changing its records", collection, rule)
+    }
+
+    /// Whether a collection's metadata and configuration may be changed.
+    pub fn modify(&self, collection: &Collection) -> Result<(), Denial> {
+        let rule = rule_of(&self.frozen, &collection.name);
+        deny("changing it", collection, rule)
+    }
+
     /// Whether records may be deleted that are all the records there are.
     pub fn empty(&self, collection: &Collection) -> Result<(), Denial> {
         self.check("deleting its last records", collection)
@@ -137,6 +183,17 @@ impl Guard {
         catalog
             .collections()
             .try_for_each(|collection| self.check_unnamed("a reset", collection))
+    }
+}
+
+fn deny(
+    what: &'static str,
+    collection: &Collection,
+    rule: Option<&Arc<str>>,
+) -> Result<(), Denial> {
+    match rule {
+        None => Ok(()),
+        Some(rule) => Err(Denial::new(what, collection, rule)),
     }
 }
 

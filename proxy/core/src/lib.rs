@@ -24,6 +24,7 @@ pub mod lookup;
 mod marker;
 pub mod merge;
 pub mod outcome;
+mod own;
 pub mod planted;
 pub mod policy;
 pub mod progress;

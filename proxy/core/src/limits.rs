@@ -8,6 +8,10 @@ pub const INSTANCES_MAX: usize = 16;
 /// Bytes of a request's target. Chroma names have at most 512 characters.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 
+/// Bytes of a tenant's or a database's name as it stands in a target, percent-encoded: so the longest
+/// route, with such a tenant and the longest other names, still fits.
+pub const NAME_IN_TARGET_BYTES_MAX: usize = 4 * 1024;
+
 /// Bytes of an answer to a write, or of an answer that carries ids, that are held in memory.
 /// 10,000 collections list in about 14 MB on Chroma 1.5.9 (1.4 KB each).
 pub const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -8,6 +8,7 @@ use crate::{
     body::{Element, Named, elements},
     catalog::{Catalog, Collection},
     ids::{InstanceId, InstanceIx},
+    own,
     read::{ReadFailure, Strategy},
     reply::{self, Reply, with_collection_id},
     route::{Action, Captures, Route, Target, push_segment},
@@ -70,6 +71,9 @@ impl<'a> Lookup<'a> {
         captures: Captures<'a>,
         target: &Target<'a>,
     ) -> Result<Self, Reply> {
+        if let Some(reply) = own::answer(route.action, &captures) {
+            return Err(reply);
+        }
         let (mut shape, mut query, mut collection) = (Shape::Stream, target.query, None);
         match route.action {
             Action::Retired => return Err(reply::retired()),

@@ -1,10 +1,12 @@
 //! What a client is answered, and the answers that are Achromat's own, in Chroma's shape.
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use serde::Serialize;
 
 use crate::{
     ids::{InstanceId, Key},
+    limits::NAME_IN_TARGET_BYTES_MAX,
     log::RecordAct,
     route::Method,
     trash,
@@ -23,6 +25,8 @@ pub struct Reply {
     pub retry_after_s: Option<u32>,
     /// The value of `Allow`, for 405.
     pub allow: Option<String>,
+    /// Further headers that go to the client: those of Chroma's that are about the answer itself.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Reply {
@@ -34,6 +38,7 @@ impl Reply {
             body: body.into(),
             retry_after_s: None,
             allow: None,
+            headers: Vec::new(),
         }
     }
 
@@ -125,6 +130,33 @@ pub fn name_is_reserved() -> Reply {
     malformed(&format!(
         "Names that begin with {prefix} belong to the trash: choose another one"
     ))
+}
+
+/// 400 for a tenant's name that no path could hold.
+pub fn tenant_is_unreachable() -> Reply {
+    malformed(&format!(
+        "A tenant of this name could not be reached: a path can't hold `.` or `..`, control characters, or more than {NAME_IN_TARGET_BYTES_MAX} bytes of a name, percent-encoded"
+    ))
+}
+
+/// 400 for such a name of a database: what Chroma 1.5.9 says of it. Older versions take it.
+pub fn database_is_unreachable(name: &str) -> Reply {
+    malformed(&format!(
+        "Expected a name containing 3-512 characters from [a-zA-Z0-9._-], starting and ending with a character in [a-zA-Z0-9]. Got: {name}"
+    ))
+}
+
+/// 400 for what would be made in, or under the name of, Achromat's own tenant.
+pub fn tenant_is_reserved(tenant: &str) -> Reply {
+    malformed(&format!(
+        "The tenant [{tenant}] is Achromat's own: choose another name"
+    ))
+}
+
+/// 404 for a tenant, as Chroma 1.5.9 words it.
+pub fn no_such_tenant(tenant: &str) -> Reply {
+    let message = format!("Tenant [{tenant}] not found");
+    Reply::error(404, "NotFoundError", &message)
 }
 
 /// 403 with the rule that forbids it.

@@ -78,9 +78,8 @@ struct Ids<'a> {
 pub fn resolution(guard: &Guard, name: &str, body: &[u8], needs_ids: bool) -> Option<Resolution> {
     let facts: DeleteFacts<'_> = body::facts(body)?;
     let ids = body::facts::<Ids<'_>>(body)?.ids;
-    let given = |raw: Option<&RawValue>| raw.is_some_and(|raw| raw.get() != "null");
-    let has_filter = given(facts.filter) || given(facts.where_document);
-    if !given(ids) && !has_filter {
+    let has_ids = ids.is_some_and(|ids| ids.get() != "null");
+    if !has_ids && !facts.has_filter() {
         return None;
     }
     let find = Find {

@@ -8,14 +8,18 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    body::{self, CreateFacts, DeleteFacts, ModifyFacts, NameFacts},
+    body::{
+        self, AttachFacts, CreateFacts, DatabaseFacts, DeleteFacts, ForkFacts, ModifyFacts,
+        TenantFacts,
+    },
     catalog::{Catalog, Collection, Prefer},
     guard::{Denial, Guard},
     ids::{CollectionId, DatabaseId, EntryId, InstanceIx},
     key::Keyed,
     log::{Entry, Letter, Level, RecordAct, Verb},
+    own,
     reply::{self, Reply},
-    route::{Action, Captures},
+    route::{Action, Captures, is_reachable},
     time::WallTime,
     trash,
 };
@@ -203,10 +207,11 @@ pub fn permit(
     body: Bytes,
     fresh: Fresh,
 ) -> Result<Permit, Reply> {
-    let verb = rules.verb(action, captures, &body, fresh)?;
-    if verb.new_name().is_some_and(trash::holds) {
-        return Err(reply::name_is_reserved());
+    if let Some(reply) = own::answer(action, captures) {
+        return Err(reply);
     }
+    let verb = rules.verb(action, captures, &body, fresh)?;
+    check_names(&verb, &body)?;
     rules.permit(Entry {
         id: fresh.entry,
         logged_at: fresh.logged_at,
@@ -278,6 +283,8 @@ fn denied(denial: &Denial) -> Reply {
 
 impl WriteRules<'_> {
     fn permit(&self, entry: Entry) -> Result<Permit, Reply> {
+        body::check(&entry.verb, &entry.body)?;
+        own::check(&entry.verb)?;
         let must_resolve = self
             .check(&entry.verb, &entry.body)
             .map_err(|denial| denied(&denial))?;
@@ -303,19 +310,15 @@ impl WriteRules<'_> {
     ) -> Result<Verb, Reply> {
         let owned = |name: &Option<Cow<'_, str>>| Arc::<str>::from(name.as_deref().unwrap_or(""));
         let (tenant, database) = (|| owned(&captures.tenant), || owned(&captures.database));
-        let name_in_body = || {
-            let facts = body::facts::<NameFacts<'_>>(body);
-            facts.and_then(|facts| facts.name).map(Arc::from)
-        };
         Ok(match action {
             Action::Reset => Verb::Reset,
             Action::CreateTenant => Verb::CreateTenant {
-                name: name_in_body(),
+                name: Some(body::read::<TenantFacts<'_>>(body)?.name.into()),
             },
             Action::UpdateTenant => Verb::UpdateTenant { tenant: tenant() },
             Action::CreateDatabase => Verb::CreateDatabase {
                 tenant: tenant(),
-                name: name_in_body(),
+                name: Some(body::read::<DatabaseFacts<'_>>(body)?.name.into()),
                 id: fresh.database,
             },
             Action::DeleteDatabase => Verb::DeleteDatabase {
@@ -325,9 +328,7 @@ impl WriteRules<'_> {
             Action::CreateCollection => Verb::CreateCollection {
                 tenant: tenant(),
                 database: database(),
-                name: body::facts::<CreateFacts<'_>>(body)
-                    .and_then(|facts| facts.name)
-                    .map(Arc::from),
+                name: Some(body::read::<CreateFacts<'_>>(body)?.name.into()),
                 id: fresh.collection,
             },
             _ => self.verb_within(action, captures, body)?,
@@ -357,9 +358,7 @@ impl WriteRules<'_> {
             },
             Action::UpdateCollection => Verb::ModifyCollection {
                 collection,
-                new_name: body::facts::<ModifyFacts<'_>>(body)
-                    .and_then(|facts| facts.new_name)
-                    .map(Arc::from),
+                new_name: body::read::<ModifyFacts<'_>>(body)?.new_name.map(Arc::from),
             },
             other => {
                 let message = format!("{other:?} is not a write");
@@ -378,6 +377,7 @@ impl WriteRules<'_> {
             }
             (Verb::DeleteCollection { .. }, Some(collection)) => self.guard.delete(collection)?,
             (Verb::ModifyCollection { new_name, .. }, Some(collection)) => {
+                self.guard.modify(collection)?;
                 // A body that can't be read here could still be a rename.
                 let is_readable = body::facts::<ModifyFacts<'_>>(body).is_some();
                 let keeps_name = new_name
@@ -394,14 +394,46 @@ impl WriteRules<'_> {
                 },
                 Some(collection),
             ) => {
+                self.guard.delete_records(collection)?;
                 let is_protected = self.guard.rule_for(&collection.name).is_some();
                 let has_limit =
                     body::facts::<DeleteFacts<'_>>(body).is_some_and(|facts| facts.limit.is_some());
                 return Ok(is_protected || has_limit);
             }
+            (
+                Verb::Record {
+                    act: RecordAct::Update | RecordAct::Upsert,
+                    ..
+                },
+                Some(collection),
+            ) => self.guard.change_records(collection)?,
             _ => {}
         }
         Ok(false)
+    }
+}
+
+/// Refuses names that no client may give, or by which nothing could ever be reached.
+fn check_names(verb: &Verb, body: &Bytes) -> Result<(), Reply> {
+    let is_reserved = match verb {
+        Verb::Fork { .. } => trash::holds(&body::read::<ForkFacts<'_>>(body)?.new_name),
+        Verb::AttachFunction { .. } => {
+            let output = body::read::<AttachFacts<'_>>(body)?.output_collection;
+            output.as_deref().is_some_and(trash::holds)
+        }
+        _ => verb.new_name().is_some_and(trash::holds),
+    };
+    if is_reserved {
+        return Err(reply::name_is_reserved());
+    }
+    match verb {
+        Verb::CreateTenant { name: Some(name) } if !is_reachable(name) => {
+            Err(reply::tenant_is_unreachable())
+        }
+        Verb::CreateDatabase {
+            name: Some(name), ..
+        } if !is_reachable(name) => Err(reply::database_is_unreachable(name)),
+        _ => Ok(()),
     }
 }
 
@@ -418,12 +450,17 @@ pub fn find<'a>(
     let database = captures.database.as_deref().unwrap_or_default();
     catalog
         .resolve(tenant, database, reference, prefer)
-        .ok_or_else(|| match action {
-            Action::GetCollection | Action::DeleteCollection | Action::GetCollectionById => {
-                reply::no_such_collection(reference)
-            }
-            _ => reply::no_such_collection_id(reference),
-        })
+        .ok_or_else(|| not_found(action, reference))
+}
+
+/// Chroma's 404 for a collection that a path means.
+pub(crate) fn not_found(action: Action, reference: &str) -> Reply {
+    match action {
+        Action::GetCollection | Action::DeleteCollection | Action::GetCollectionById => {
+            reply::no_such_collection(reference)
+        }
+        _ => reply::no_such_collection_id(reference),
+    }
 }
 
 #[cfg(test)]
@@ -507,7 +544,8 @@ mod tests {
         assert_eq!(judged(&by(3)), "404", "another database's");
         let modify = |body| judged(&format!("PUT $D/collections/global {body}"));
         assert_eq!(modify(r#"{"new_name":"other"}"#), "403");
-        assert_eq!(modify(r#"{"new_name":5}"#), "403");
+        assert_eq!(modify(r#"{"new_name":5}"#), "422");
+        assert_eq!(modify(r#"["other",null,null]"#), "422");
         assert_eq!(
             modify(r#"{"new_name":"global","new_metadata":{"a":1}}"#),
             "permitted"
@@ -587,7 +625,8 @@ mod tests {
     fn some_deletes_are_looked_into_first() {
         let delete = |name, body| judged(&format!("POST $D/collections/{name}/delete {body}"));
         assert_eq!(delete("global", r#"{"ids":["a"]}"#), "ask first");
-        assert_eq!(delete("global", "{"), "ask first");
+        assert_eq!(delete("global", "{"), "400");
+        assert_eq!(delete("notes", r#"{"ids":["a"],"limit":3}"#), "400");
         assert_eq!(delete("notes", r#"{"ids":["a"]}"#), "permitted");
         assert_eq!(delete("notes", r#"{"where":{"a":1}}"#), "permitted");
         assert_eq!(

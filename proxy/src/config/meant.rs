@@ -31,7 +31,7 @@ use super::{
 use crate::{
     instances::{Address, Bounds, Timing},
     policy::PolicyConfig,
-    serve::{ServeLimits, Settings},
+    serve::{Origins, ServeLimits, Settings},
 };
 
 /// Where the log is kept.
@@ -80,6 +80,8 @@ pub struct Config {
     pub timing: Timing,
     /// How many requests an instance has at once.
     pub bounds: Bounds,
+    /// Origins of pages that may use Chroma's interface.
+    pub origins: Origins,
     /// What may not be destroyed.
     pub guard: Guard,
     /// Plugins that decide.
@@ -201,6 +203,7 @@ impl Config {
             engine: engine(&mut checks, written, instances.len(), shares),
             timing: timing(&mut checks, written),
             bounds: bounds(&mut checks, written, shares),
+            origins: origins(&mut checks, written),
             guard: guard(&mut checks, written),
             policy: policy(&mut checks, written),
             admin_token: token(&mut checks, written),
@@ -425,7 +428,24 @@ fn guard(checks: &mut Checks, written: &Written) -> Guard {
     if cleanup.iter().any(|pattern| pattern.trim().is_empty()) {
         checks.wrong("guard.cleanup", "an empty pattern fits nothing");
     }
-    Guard::new(protected.iter().map(String::as_str)).cleaning(cleanup.iter().map(String::as_str))
+    let (kept, frozen) = (&written.guard.keep_records, &written.guard.freeze_records);
+    for (key, patterns) in [("keep_records", kept), ("freeze_records", frozen)] {
+        if patterns.iter().any(|pattern| pattern.trim().is_empty()) {
+            checks.wrong(&format!("guard.{key}"), "an empty pattern protects nothing");
+        }
+    }
+    Guard::new(protected.iter().map(String::as_str))
+        .keeping(kept.iter().map(String::as_str))
+        .freezing(frozen.iter().map(String::as_str))
+        .cleaning(cleanup.iter().map(String::as_str))
+}
+
+fn origins(checks: &mut Checks, written: &Written) -> Origins {
+    let origins = Origins::new(&written.http.cors_allow_origins);
+    origins.unwrap_or_else(|wrong| {
+        checks.wrong("http.cors_allow_origins", wrong);
+        Origins::None
+    })
 }
 
 fn token(checks: &mut Checks, written: &Written) -> Option<Arc<str>> {

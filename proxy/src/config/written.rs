@@ -41,6 +41,8 @@ section! {
         copies: Copies = Copies::default(),
         /// How instances are watched.
         health: Health = Health::default(),
+        /// What HTTP clients other than Chroma's own need.
+        http: Http = Http::default(),
         /// Bounds of what is served.
         limits: Limits = Limits::default(),
         /// What may not be destroyed.
@@ -155,6 +157,14 @@ section! {
 }
 
 section! {
+    /// What HTTP clients other than Chroma's own need.
+    Http {
+        /// Origins of pages that browsers may let use Chroma's interface here, such as `https://app.example`, or `*` for any. By default there is none. It is answered as Chroma's own `cors_allow_origins` has it; what the servers themselves allow does not matter. Achromat's own paths are for no page.
+        cors_allow_origins: Vec<String> = Vec::new(),
+    }
+}
+
+section! {
     /// Bounds of what is served. Past them requests are answered 503 with Retry-After.
     Limits {
         /// Bytes of one request's body. The default is Chroma's own.
@@ -181,6 +191,10 @@ section! {
     Guard {
         /// Names, or patterns with `*` and `?`, of collections that can't be deleted, emptied, renamed or reset through Achromat.
         protected: Vec<String> = vec!["global".to_owned()],
+        /// Names, or patterns with `*` and `?`, of collections whose records can't be deleted either: they are protected as by `protected`, and every delete of records is refused.
+        keep_records: Vec<String> = Vec::new(),
+        /// Names, or patterns with `*` and `?`, of collections to which records can be added, and nothing else: they are protected as by `keep_records`, and every update, upsert, and change of the collection is refused.
+        freeze_records: Vec<String> = Vec::new(),
         /// Names, or patterns with `*` and `?`, of collections that `achromat cleanup` deletes.
         cleanup: Vec<String> = ["AUTOTEST_*", "test_*", "DEBUG_*"].map(str::to_owned).to_vec(),
     }

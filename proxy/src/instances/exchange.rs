@@ -73,6 +73,21 @@ const NOT_PASSED_ON: [HeaderName; 10] = [
     header::UPGRADE,
 ];
 
+/// Headers of an answer that is taken in whole which go on to the client with it: they are about the
+/// answer, not about the connection, and hold for it wherever it came from.
+const KEPT: [HeaderName; 10] = [
+    header::CACHE_CONTROL,
+    header::CONTENT_DISPOSITION,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::ETAG,
+    header::EXPIRES,
+    header::LAST_MODIFIED,
+    header::LINK,
+    header::LOCATION,
+    header::VARY,
+];
+
 /// A body of this size goes with its head: one call of the system, and one packet for the server to
 /// wake up for. Of a larger one the copy would cost more.
 const TOGETHER_BYTES_MAX: usize = 16 * 1024;
@@ -296,6 +311,15 @@ impl Exchange<'_> {
         Some(head)
     }
 
+    /// The headers that a whole answer keeps.
+    fn kept_headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        let head = self.session.resp_header();
+        let all = head.into_iter().flat_map(|head| &head.headers);
+        let kept = all.filter(|(name, _)| KEPT.contains(name));
+        kept.map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
+
     /// The next part of the body; `None` at its end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ExchangeError> {
         let part = self.next_borrowed().await?;
@@ -316,6 +340,7 @@ impl Exchange<'_> {
             .and_then(|head| head.headers.get(header::CONTENT_TYPE))
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
+        let headers = self.kept_headers();
         let expected = self.content_length().unwrap_or(0);
         let mut body = BytesMut::with_capacity(expected.min(RESERVED_BYTES_MAX));
         while let Some(part) = self.next_borrowed().await? {
@@ -332,6 +357,7 @@ impl Exchange<'_> {
             body: body.freeze(),
             retry_after_s: None,
             allow: None,
+            headers,
         })
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Intake {
     pub(super) headers: HeaderMap,
     /// Who asks.
     pub(super) client: Option<IpAddr>,
+    /// Headers by which a browser lets a page read the answer.
+    pub(super) allowed: HeaderMap,
     expects_continue: bool,
 }
 
@@ -48,6 +50,7 @@ impl Intake {
             target: origin_form(head.raw_path()).to_vec(),
             headers: head.headers.clone(),
             client: client(session),
+            allowed: HeaderMap::new(),
             expects_continue,
         })
     }

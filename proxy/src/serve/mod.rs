@@ -6,6 +6,7 @@
 //! may be destroyed: `core` does.
 
 mod admission;
+mod cors;
 mod counting;
 mod intake;
 mod judge;
@@ -29,6 +30,7 @@ use achromat_core::{
     write::Levels,
 };
 use async_trait::async_trait;
+use http::header;
 use pingora_core::{
     apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream},
     protocols::http::ServerSession,
@@ -39,8 +41,9 @@ use tokio::sync::watch;
 
 use self::{
     admission::{Admission, Limits, Tracker},
+    cors::preflight,
     intake::Intake,
-    respond::{close, respond},
+    respond::{close, respond, respond_with},
 };
 use crate::{
     admin::{Admin, Question},
@@ -49,7 +52,7 @@ use crate::{
     replicate::Replicator,
 };
 
-pub use self::admission::Limits as ServeLimits;
+pub use self::{admission::Limits as ServeLimits, cors::Origins};
 
 /// How long an idle client connection is kept.
 const KEEPALIVE_S: u64 = 75;
@@ -84,6 +87,7 @@ pub struct App {
     admin: Admin,
     policies: Arc<Policies>,
     admission: Admission,
+    origins: Origins,
     options: HttpServerOptions,
     reads: AtomicU64,
     writes: AtomicU64,
@@ -116,10 +120,18 @@ impl App {
             admin,
             policies,
             admission: Admission::new(settings.limits),
+            origins: Origins::None,
             options,
             reads: AtomicU64::new(1),
             writes: AtomicU64::new(1),
         }
+    }
+
+    /// The same, for pages of these origins as well.
+    #[must_use]
+    pub fn allowing(mut self, origins: Origins) -> Self {
+        self.origins = origins;
+        self
     }
 
     /// Serves on a socket that is already bound, so that a port that is taken is told before
@@ -149,7 +161,7 @@ impl App {
     /// What is not a read is in a box: the future of a connection has room for all that may become of it,
     /// and is copied for each request.
     async fn serve(&self, session: &mut ServerSession) -> bool {
-        let intake = match Intake::read_head(session) {
+        let mut intake = match Intake::read_head(session) {
             Ok(intake) => intake,
             Err(reply) => return respond(session, &reply, true).await,
         };
@@ -163,20 +175,21 @@ impl App {
             let reply = Box::pin(self.serve_own(session, &intake, &target)).await;
             return respond(session, &reply, false).await;
         }
+        intake.allowed = self.origins.headers(intake.headers.get(header::ORIGIN));
         let (route, captures) = match find(Method::of(&intake.method), &target) {
             Ok(found) => found,
             Err(miss) => {
-                let reply = refuse_route(&intake, &target, &miss);
-                return respond(session, &reply, false).await;
+                let reply = self.refuse_route(&intake, &target, &miss);
+                return respond_with(session, &reply, &intake.allowed, false).await;
             }
         };
         let _admitted = match self.admission.enter().await {
             Ok(admitted) => admitted,
-            Err(reply) => return respond(session, &reply, false).await,
+            Err(reply) => return respond_with(session, &reply, &intake.allowed, false).await,
         };
         let (body, _memory) = match intake.read_body(session, &self.admission).await {
             Ok(read) => read,
-            Err(reply) => return respond(session, &reply, true).await,
+            Err(reply) => return respond_with(session, &reply, &intake.allowed, true).await,
         };
         match route.class {
             Class::System | Class::Read => {
@@ -186,9 +199,19 @@ impl App {
             Class::Write | Class::Destructive => {
                 let write = self.write(&intake, route, &captures, &target, body);
                 let reply = Box::pin(write).await;
-                respond(session, &reply, false).await
+                respond_with(session, &reply, &intake.allowed, false).await
             }
         }
+    }
+
+    /// The answer to a request that no route of Chroma's takes: that there is none, or, to a browser that
+    /// asks for a page, what that page may do.
+    fn refuse_route(&self, intake: &Intake, target: &Target<'_>, miss: &Miss) -> Reply {
+        let refusal = refuse_route(intake, target, miss);
+        if intake.method == http::Method::OPTIONS && self.origins.is_any_allowed() {
+            return preflight(refusal.allow);
+        }
+        refusal
     }
 
     /// A question about Achromat itself.

@@ -19,12 +19,17 @@ use achromat_core::{
     view::View,
 };
 use bytes::Bytes;
-use http::{Version, header};
+use http::{HeaderMap, HeaderName, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_timeout::{sleep, timeout};
 use smallvec::SmallVec;
 
-use super::{App, admission::Memory, intake::Intake, respond::respond};
+use super::{
+    App,
+    admission::Memory,
+    intake::Intake,
+    respond::{add_headers, respond_with},
+};
 use crate::{
     instances::{Exchange, ExchangeError, Request},
     policy::{self, Conditions, Generation, Load, RoutingSlot},
@@ -36,6 +41,13 @@ const PART_DEADLINE: Duration = Duration::from_secs(30);
 /// An answer of this size is taken in whole before its first byte is passed on, so that a read
 /// survives an instance that dies in the middle of it.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
+
+/// What an instance says of the pages that may read its answers.
+const INSTANCES_CORS: [HeaderName; 3] = [
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    header::ACCESS_CONTROL_EXPOSE_HEADERS,
+];
 
 /// An answer for the client.
 enum Answer<'a> {
@@ -119,9 +131,11 @@ impl App {
             routing: OnceLock::new(),
         };
         match read.dispatch().await {
-            Answer::Whole(reply) => respond(session, &reply, false).await,
-            Answer::Large(reply, _memory) => respond(session, &reply, false).await,
-            Answer::Stream(exchange) => stream(session, *exchange).await,
+            Answer::Whole(reply) => respond_with(session, &reply, &intake.allowed, false).await,
+            Answer::Large(reply, _memory) => {
+                respond_with(session, &reply, &intake.allowed, false).await
+            }
+            Answer::Stream(exchange) => stream(session, *exchange, &intake.allowed).await,
         }
     }
 }
@@ -362,10 +376,21 @@ fn failure(error: &ExchangeError) -> ReadFailure {
 
 /// Passes an answer on as it comes. When it breaks off, so does the client's connection: half an
 /// answer must not look like a whole one.
-async fn stream(session: &mut ServerSession, mut exchange: Exchange<'_>) -> bool {
+async fn stream(
+    session: &mut ServerSession,
+    mut exchange: Exchange<'_>,
+    allowed: &HeaderMap,
+) -> bool {
     let Some(mut head) = exchange.head() else {
         return false;
     };
+    // What pages may do is ours to say, and the same whichever instance answers.
+    for name in INSTANCES_CORS {
+        head.remove_header(&name);
+    }
+    if add_headers(&mut head, allowed).is_err() {
+        return false;
+    }
     let is_old = session.req_header().version < Version::HTTP_11;
     if !head.headers.contains_key(header::CONTENT_LENGTH) && !session.is_http2() && !is_old {
         // Cannot fail: the value is a constant.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use achromat_core::reply::Reply;
-use http::header;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::Error;
 use pingora_http::ResponseHeader;
@@ -22,10 +22,20 @@ const TRACE_ID: &str = "chroma-trace-id";
 /// Writes a whole answer. Returns whether the connection may be used again; `must_close` says that
 /// the request was such that nothing after it on the connection can be trusted.
 pub(super) async fn respond(session: &mut ServerSession, reply: &Reply, must_close: bool) -> bool {
+    respond_with(session, reply, &HeaderMap::new(), must_close).await
+}
+
+/// The same, with further headers.
+pub(super) async fn respond_with(
+    session: &mut ServerSession,
+    reply: &Reply,
+    headers: &HeaderMap,
+    must_close: bool,
+) -> bool {
     if must_close {
         session.set_keepalive(None);
     }
-    match write(session, reply).await {
+    match write(session, reply, headers).await {
         Ok(()) => !must_close,
         Err(error) => {
             tracing::debug!(%error, "a client went away before its answer");
@@ -46,7 +56,29 @@ pub(super) async fn close(session: &mut ServerSession) {
     }
 }
 
-async fn write(session: &mut ServerSession, reply: &Reply) -> Result<(), Box<Error>> {
+/// Adds headers to a head, each value once.
+pub(super) fn add_headers<'a>(
+    head: &mut ResponseHeader,
+    headers: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+) -> Result<(), Box<Error>> {
+    for (name, value) in headers {
+        let is_there = head
+            .headers
+            .get_all(name)
+            .iter()
+            .any(|there| there == value);
+        if !is_there {
+            head.append_header(name.clone(), value.clone())?;
+        }
+    }
+    Ok(())
+}
+
+async fn write(
+    session: &mut ServerSession,
+    reply: &Reply,
+    headers: &HeaderMap,
+) -> Result<(), Box<Error>> {
     let mut head = ResponseHeader::build(reply.status, Some(6))?;
     if let Some(content_type) = &reply.content_type {
         head.insert_header(header::CONTENT_TYPE, content_type.as_str())?;
@@ -57,6 +89,8 @@ async fn write(session: &mut ServerSession, reply: &Reply) -> Result<(), Box<Err
     if let Some(allow) = &reply.allow {
         head.insert_header(header::ALLOW, allow.as_str())?;
     }
+    let own = reply.headers.iter().map(|(name, value)| (name, value));
+    add_headers(&mut head, own.chain(headers))?;
     if reply.status >= 400 {
         let trace_id = clock::trace_id();
         tracing::debug!(trace_id, status = reply.status, "refused");

@@ -7,7 +7,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Port, Stopped};
+use super::{
+    Port, Stopped,
+    recipe::{Model, Recipe},
+};
 use crate::{
     body::Named,
     catalog::Collection,
@@ -145,17 +148,15 @@ impl Described {
         special
     }
 
-    /// The bodies by which one like it may be made, to be tried in this order: Chroma 1.5.9 takes
-    /// a configuration and a schema together only when one of them is the default.
-    fn recipes(&self) -> [Bytes; 3] {
-        let (name, metadata) = (&self.name, &self.metadata);
-        let (configuration, schema) = (&self.configuration, &self.schema);
-        [
-            json!({ "name": name, "metadata": metadata, "configuration": configuration, "schema": schema }),
-            json!({ "name": name, "metadata": metadata, "configuration": configuration }),
-            json!({ "name": name, "metadata": metadata, "schema": schema }),
-        ]
-        .map(|body| json_body(&body))
+    /// The ways in which one like it may be made.
+    fn recipes(&self) -> Vec<Recipe> {
+        let model = Model {
+            name: &self.name,
+            metadata: &self.metadata,
+            configuration: &self.configuration,
+            schema: &self.schema,
+        };
+        model.recipes()
     }
 }
 
@@ -344,13 +345,8 @@ impl Port {
         for recipe in model.recipes() {
             self.remove(instance, Action::DeleteCollection, &named)
                 .await?;
-            let reply = self
-                .request(instance, Action::CreateCollection, &within, Some(recipe))
-                .await?;
-            if let Some(made) = Described::parse(&reply.body)
-                && reply.is_success()
-                && made.is_like(model)
-            {
+            let made = self.follow(instance, &within, &named, recipe).await?;
+            if let Some(made) = made.filter(|made| made.is_like(model)) {
                 return Ok(made.id);
             }
         }
@@ -358,6 +354,36 @@ impl Port {
             "no collection like {} could be made",
             model.name
         )))
+    }
+}
+
+impl Port {
+    /// Makes a collection by a recipe; `None` when Chroma does not take it.
+    async fn follow(
+        &self,
+        instance: InstanceIx,
+        within: &Address,
+        named: &Address,
+        recipe: Recipe,
+    ) -> Result<Option<Described>, Stopped> {
+        let create = Some(recipe.create);
+        let created = self
+            .request(instance, Action::CreateCollection, within, create)
+            .await?;
+        let made = Described::parse(&created.body).filter(|_| created.is_success());
+        let (Some(made), Some(modify)) = (&made, recipe.modify) else {
+            return Ok(made);
+        };
+        let mut copy = within.clone();
+        copy.captures.collection = Some(owned(&made.id.0.to_string()));
+        let modified = self
+            .request(instance, Action::UpdateCollection, &copy, Some(modify))
+            .await?;
+        if modified.is_success() {
+            self.describe(instance, named).await
+        } else {
+            Ok(None)
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     catalog::{Catalog, Change, Collection, Copy},
     ids::{CollectionId, InstanceId, InstanceIx, LaneId, Position},
+    own::is_own,
 };
 
 /// A collection as an operator describes it.
@@ -29,6 +30,10 @@ pub struct Mapping {
 /// of them is the clients' id, unless the collection has one; the other copies are read as soon as
 /// they were found equal.
 pub(crate) async fn map(port: Port, mapping: Mapping, count: usize) -> Result<Finding, Stopped> {
+    if is_own(&mapping.tenant) {
+        let reason = "the collections of this tenant are Achromat's own";
+        return Ok(Finding::Refused(reason.to_owned()));
+    }
     port.stage(|stage| stage.doing = "asking the instances");
     let places: Places = mapping.copies.iter().map(|(place, _)| *place).collect();
     let head = port.hold(LaneId::Schema, &places).await;

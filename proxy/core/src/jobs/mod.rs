@@ -12,6 +12,7 @@ pub(crate) mod home;
 pub(crate) mod locate;
 pub mod mapping;
 pub(crate) mod mark;
+mod recipe;
 pub(crate) mod restore;
 pub mod verify;
 

@@ -1,10 +1,15 @@
 //! Strict reading of a request's target, and the writing of one for an instance.
+//!
+//! Chroma 1.5.9 splits a path at its slashes first and decodes each segment then, so `org%2Frepo` is one
+//! name, and its tenants may have such names. Here it is the same: a segment is judged decoded, and sent
+//! encoded anew, so that a slash or a backslash within a name never parts a path. What no name may hold
+//! is a control character: it would break lines in logs, and NUL can't be stored everywhere.
 
 use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use crate::limits::TARGET_BYTES_MAX;
+use crate::limits::{NAME_IN_TARGET_BYTES_MAX, TARGET_BYTES_MAX};
 
 /// A canonical target in origin form: decoded path segments and the query as it stood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,9 +37,9 @@ pub enum TargetError {
     /// A percent sign without two hexadecimal digits.
     #[error("the request target contains an incomplete percent-encoding")]
     BadEscape,
-    /// `%2F`, `%5C` or a backslash: servers disagree about what they mean.
-    #[error("the request target contains an encoded slash or a backslash")]
-    EncodedSlash,
+    /// A backslash that is not percent-encoded: servers disagree about what it means.
+    #[error("the request target contains a backslash that is not percent-encoded")]
+    Backslash,
     /// `.` or `..`, raw or encoded.
     #[error("the request target contains a dot segment")]
     DotSegment,
@@ -55,7 +60,7 @@ impl<'a> Target<'a> {
         if let Some(bad) = raw.iter().find(|byte| !is_plain(**byte)) {
             return Err(match bad {
                 b'#' => TargetError::Fragment,
-                b'\\' => TargetError::EncodedSlash,
+                b'\\' => TargetError::Backslash,
                 _ => TargetError::IllegalByte,
             });
         }
@@ -93,6 +98,9 @@ fn decode(segment: &str, has_escapes: bool) -> Result<Cow<'_, str>, TargetError>
     if matches!(decoded.as_ref(), "." | "..") {
         return Err(TargetError::DotSegment);
     }
+    if has_escapes && decoded.contains(char::is_control) {
+        return Err(TargetError::IllegalByte);
+    }
     Ok(decoded)
 }
 
@@ -111,11 +119,7 @@ fn unescape(segment: &str) -> Result<String, TargetError> {
         } else {
             byte
         };
-        match byte {
-            b'/' | b'\\' => return Err(TargetError::EncodedSlash),
-            0..0x20 | 0x7f => return Err(TargetError::IllegalByte),
-            _ => bytes.push(byte),
-        }
+        bytes.push(byte);
     }
     String::from_utf8(bytes).map_err(|_| TargetError::NotUtf8)
 }
@@ -127,6 +131,14 @@ fn hex_digit(byte: u8) -> Option<u8> {
         b'A'..=b'F' => Some(byte - b'A' + 10),
         _ => None,
     }
+}
+
+/// Whether a tenant or a database of this name could be reached by a path.
+pub fn is_reachable(name: &str) -> bool {
+    let mut written = String::new();
+    push_segment(&mut written, name);
+    let is_short = written.len() <= NAME_IN_TARGET_BYTES_MAX;
+    is_short && !name.is_empty() && decode(&written, true).is_ok_and(|decoded| decoded == name)
 }
 
 /// Appends one path segment, percent-encoding all but RFC 3986's unreserved characters.
