@@ -29,6 +29,8 @@ mod rebuild;
 mod sim;
 mod slots;
 mod suite;
+mod tenants;
 mod tidy;
 mod trash;
 mod verify;
+mod versions;
