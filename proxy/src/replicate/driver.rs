@@ -275,11 +275,24 @@ impl Driver {
                 tries,
                 reason,
             } => tracing::warn!(?task, tries, reason, "a job has failed and is tried again"),
-            Effect::Probe { instance, marker } => {
+            Effect::Probe {
+                instance,
+                marker,
+                meets,
+            } => {
                 let instances = Arc::clone(&self.parts.instances);
                 self.spawn(async move {
                     let probe = instances.probe(instance, marker).await;
-                    Event::Probed { instance, probe }
+                    let abilities = if meets && probe.shows_a_server() {
+                        instances.abilities(instance).await
+                    } else {
+                        None
+                    };
+                    Event::Probed {
+                        instance,
+                        probe,
+                        abilities,
+                    }
                 });
             }
             Effect::Tell {

@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
+    abilities::Abilities,
     catalog::{Change, Prefer},
     durable::{Appended, Ledger, Write},
     guard::Guard,
@@ -147,7 +148,12 @@ impl World {
     }
 
     fn probe(&mut self, instance: InstanceIx, probe: Probe) {
-        self.step(Event::Probed { instance, probe });
+        let abilities = Some(Abilities::NEWEST);
+        self.step(Event::Probed {
+            instance,
+            probe,
+            abilities,
+        });
     }
 
     fn both_answer(&mut self) {

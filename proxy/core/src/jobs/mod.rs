@@ -8,6 +8,7 @@
 pub mod adopt;
 pub(crate) mod chroma;
 pub mod copy;
+pub(crate) mod discover;
 pub(crate) mod home;
 pub mod mapping;
 pub(crate) mod mark;
@@ -25,6 +26,7 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::{
+    abilities::{Abilities, AllAbilities},
     catalog::{Catalog, Change},
     engine::Wire,
     ids::{CollectionId, InstanceIx, LaneId, Position},
@@ -59,15 +61,20 @@ pub enum Task {
     Home(CollectionId, InstanceIx),
     /// Makes a collection unknown; its copies stay where they are.
     Unmap(CollectionId),
+    /// Takes over what instances hold of a tenant that nobody knows.
+    Discover(Arc<str>),
 }
 
 impl Task {
     pub(crate) fn collection(&self) -> Option<CollectionId> {
         match self {
             Self::Rebuild(id, _) | Self::Verify(id) | Self::Home(id, _) => Some(*id),
-            Self::Adopt(_) | Self::Restore(_) | Self::Mark(_) | Self::Map(_) | Self::Unmap(_) => {
-                None
-            }
+            Self::Adopt(_)
+            | Self::Restore(_)
+            | Self::Mark(_)
+            | Self::Map(_)
+            | Self::Unmap(_)
+            | Self::Discover(_) => None,
         }
     }
 
@@ -81,13 +88,25 @@ impl Task {
             | Self::Verify(_)
             | Self::Home(..)
             | Self::Map(_)
-            | Self::Unmap(_) => None,
+            | Self::Unmap(_)
+            | Self::Discover(_) => None,
         }
+    }
+
+    /// Whether what an instance holds is taken over or put in order, so that what another task has read
+    /// there would not be true any more.
+    fn takes_over(&self) -> bool {
+        matches!(self, Self::Adopt(_) | Self::Restore(_) | Self::Discover(_))
     }
 
     /// Whether it takes a few requests only, so that it need not wait for those that take long.
     pub(crate) fn is_small(&self) -> bool {
-        matches!(self, Self::Mark(_) | Self::Home(..))
+        matches!(self, Self::Mark(_) | Self::Home(..) | Self::Discover(_))
+    }
+
+    /// Whether operators are told what it has found, be it nothing.
+    pub(crate) fn is_for_operators(&self) -> bool {
+        !matches!(self, Self::Mark(_) | Self::Discover(_))
     }
 
     /// Whether two tasks may not go on at once.
@@ -95,7 +114,8 @@ impl Task {
         let (ours, theirs) = (self.collection(), other.collection());
         if self.is_small() || other.is_small() {
             let marks_the_same = self.marks().is_some() && self.marks() == other.marks();
-            return marks_the_same || ours.is_some() && ours == theirs;
+            let both_take_over = self.takes_over() && other.takes_over();
+            return both_take_over || marks_the_same || ours.is_some() && ours == theirs;
         }
         ours.is_none() || theirs.is_none() || ours == theirs
     }
@@ -109,7 +129,8 @@ impl Task {
             | Self::Mark(_)
             | Self::Home(..)
             | Self::Map(_)
-            | Self::Unmap(_) => HOLD_MAX,
+            | Self::Unmap(_)
+            | Self::Discover(_) => HOLD_MAX,
         }
     }
 }
@@ -206,6 +227,7 @@ struct Desk {
     grant: Option<Grant>,
     touched: Touched,
     catalog: Catalog,
+    abilities: AllAbilities,
     now: Instant,
     stage: Stage,
 }
@@ -292,15 +314,20 @@ impl Port {
         self.desk().catalog.clone()
     }
 
+    pub(crate) fn abilities(&self, instance: InstanceIx) -> Abilities {
+        self.desk().abilities.of(instance)
+    }
+
     pub(crate) fn stage(&self, change: impl FnOnce(&mut Stage)) {
         change(&mut self.desk().stage);
     }
 
     // The engine's side.
 
-    fn show(&self, catalog: Catalog, now: Instant) {
+    fn show(&self, catalog: Catalog, abilities: AllAbilities, now: Instant) {
         let mut desk = self.desk();
         desk.catalog = catalog;
+        desk.abilities = abilities;
         desk.now = now;
     }
 
@@ -345,8 +372,13 @@ impl Job {
     }
 
     /// Lets the job go on until it asks for something.
-    pub(crate) fn poll(&mut self, catalog: Catalog, now: Instant) -> Polled {
-        self.port.show(catalog, now);
+    pub(crate) fn poll(
+        &mut self,
+        catalog: Catalog,
+        abilities: AllAbilities,
+        now: Instant,
+    ) -> Polled {
+        self.port.show(catalog, abilities, now);
         let mut context = Context::from_waker(Waker::noop());
         match self.work.as_mut().poll(&mut context) {
             Poll::Ready(result) => Polled::Ended(result),

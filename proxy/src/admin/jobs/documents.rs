@@ -112,6 +112,7 @@ fn word(task: &Task) -> &'static str {
         Task::Home(..) => "home",
         Task::Map(_) => "map",
         Task::Unmap(_) => "unmap",
+        Task::Discover(_) => "discover",
     }
 }
 
@@ -120,7 +121,7 @@ fn subject(task: &Task) -> (Option<CollectionId>, Option<InstanceIx>) {
         Task::Adopt(place) | Task::Restore(place) | Task::Mark(place) => (None, Some(*place)),
         Task::Rebuild(id, place) | Task::Home(id, place) => (Some(*id), Some(*place)),
         Task::Verify(id) | Task::Unmap(id) => (Some(*id), None),
-        Task::Map(_) => (None, None),
+        Task::Map(_) | Task::Discover(_) => (None, None),
     }
 }
 

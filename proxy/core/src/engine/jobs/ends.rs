@@ -1,5 +1,7 @@
 //! How a job ends: with a finding, or to be begun again later.
 
+use std::sync::Arc;
+
 use super::{Engine, Found, JobReport, Retry};
 use crate::{
     backoff,
@@ -37,7 +39,13 @@ impl Engine {
             Ok(finding) => {
                 self.jobs.retries.remove(&task);
                 self.marked(&task);
-                if task.marks().is_none() || !task.is_small() {
+                if let Task::Discover(tenant) = &task {
+                    self.jobs.asked.retain(|asked| *asked != task);
+                    if finding == Finding::Done && !self.catalog.knows_tenant(tenant) {
+                        self.is_absent(Arc::clone(tenant));
+                    }
+                }
+                if matches!(finding, Finding::Adopted(_)) || task.is_for_operators() {
                     self.found(task, finding);
                 }
             }
@@ -77,6 +85,12 @@ impl Engine {
     fn retry_later(&mut self, task: Task, stopped: Stopped) {
         let tries = self.jobs.retries.get(&task).map_or(0, |retry| retry.tries) + 1;
         let at = self.now + backoff::pause(tries, u64::from(tries));
+        if matches!(task, Task::Discover(_)) && tries >= ASKED_TRIES_MAX {
+            // Whoever still waits for it asks again.
+            self.jobs.retries.remove(&task);
+            self.jobs.asked.retain(|asked| *asked != task);
+            return;
+        }
         let is_last = tries >= ASKED_TRIES_MAX || matches!(task, Task::Home(..));
         if is_last && self.jobs.asked.contains(&task) {
             self.jobs.retries.remove(&task);
