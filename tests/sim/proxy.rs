@@ -393,9 +393,8 @@ impl World {
                 }
                 let probe = probe_of(marker, &sending);
                 // What an instance knows is seen for nothing, whenever it answers.
-                let abilities = probe
-                    .shows_a_server()
-                    .then_some(achromat_core::abilities::Abilities::NEWEST);
+                let server = &self.processes[instance.at()].server;
+                let abilities = probe.shows_a_server().then(|| server.abilities());
                 let event = Event::Probed {
                     instance,
                     probe,

@@ -275,7 +275,8 @@ impl Engine {
         }
         let now = self.now;
         if self.absent.values().any(|until| *until <= now) {
-            self.absent.retain(|_, until| *until > now);
+            let remembered = self.absent.iter().filter(|(_, until)| **until > now);
+            self.absent = remembered.map(|(t, until)| (Arc::clone(t), *until)).collect();
         }
         self.tick_jobs();
         if self.trim_at <= self.now {

@@ -10,6 +10,7 @@ mod markers;
 mod questions;
 mod settling;
 mod turns;
+mod versions;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,5 +1,8 @@
 //! The requests that jobs send to instances, and what they read out of the answers.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;

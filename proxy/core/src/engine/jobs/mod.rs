@@ -145,7 +145,8 @@ impl Engine {
         let mut due = self.due();
         while let Some(task) = due.pop_front() {
             if self.jobs.is_full() && !task.is_small() {
-                break;
+                // A small one behind it does not wait for it.
+                continue;
             }
             let waits = self
                 .jobs
