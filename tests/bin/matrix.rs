@@ -20,7 +20,9 @@ const AWAY: Duration = Duration::from_secs(25);
 
 pub(crate) fn command() -> Command {
     Command::new("matrix")
-        .about("Lives through every supported version of Chroma: alone, beside the newest, upgraded")
+        .about(
+            "Lives through every supported version of Chroma: alone, beside the newest, upgraded",
+        )
         .arg(
             Arg::new("version")
                 .long("version")

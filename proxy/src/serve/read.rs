@@ -325,7 +325,7 @@ impl<'a, 't> Read<'a, 't> {
         };
         if Lookup::is_server_error(status) {
             Err(ReadFailure::ServerError(reply))
-        } else if lookup.is_missing(status) {
+        } else if lookup.is_missing(status) && !reply.body.is_empty() {
             Err(ReadFailure::Missing(reply))
         } else {
             Ok(match memory {

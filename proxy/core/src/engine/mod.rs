@@ -113,6 +113,8 @@ pub struct Engine {
     abilities: AllAbilities,
     /// Tenants that no instance has, and until when that is remembered.
     absent: OrdMap<Arc<str>, Instant>,
+    /// Whether the view has changed and no effect may show it.
+    has_news: bool,
     catalog: Catalog,
     schema: Lane,
     lanes: BTreeMap<CollectionId, Lane>,
@@ -207,6 +209,11 @@ impl Engine {
         std::mem::take(&mut self.effects)
     }
 
+    /// Whether the view has changed since this was last asked, although nothing is to be done about it.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.has_news)
+    }
+
     /// When [`Event::Tick`] is due.
     pub fn wakes_at(&self) -> Option<Instant> {
         let lanes = self.wakes.first().map(|(at, _)| *at);
@@ -276,7 +283,9 @@ impl Engine {
         let now = self.now;
         if self.absent.values().any(|until| *until <= now) {
             let remembered = self.absent.iter().filter(|(_, until)| **until > now);
-            self.absent = remembered.map(|(t, until)| (Arc::clone(t), *until)).collect();
+            self.absent = remembered
+                .map(|(t, until)| (Arc::clone(t), *until))
+                .collect();
         }
         self.tick_jobs();
         if self.trim_at <= self.now {
@@ -292,11 +301,12 @@ impl Engine {
     }
 
     /// Remembers for a moment that no instance in service has a tenant.
-    fn is_absent(&mut self, tenant: Arc<str>) {
+    fn remember_absent(&mut self, tenant: Arc<str>) {
         if self.absent.len() >= ABSENT_TENANTS_MAX {
             self.absent.clear();
         }
         self.absent.insert(tenant, self.now + ABSENT_KEPT);
+        self.has_news = true;
     }
 
     /// Takes in what an instance knows, if it was asked for that.
@@ -307,6 +317,7 @@ impl Engine {
             state.meet_at = meet_at;
             if state.abilities.replace(known) != Some(known) {
                 self.abilities = self.instances.iter().map(|i| i.abilities).collect();
+                self.has_news = true;
             }
         }
     }

@@ -90,6 +90,7 @@ impl Engine {
                 .collect(),
             abilities: AllAbilities::default(),
             absent: OrdMap::new(),
+            has_news: false,
             catalog,
             schema: Lane::new(LaneId::Schema, settings.instances, Position(0)),
             lanes: BTreeMap::new(),

@@ -42,7 +42,7 @@ impl Engine {
                 if let Task::Discover(tenant) = &task {
                     self.jobs.asked.retain(|asked| *asked != task);
                     if finding == Finding::Done && !self.catalog.knows_tenant(tenant) {
-                        self.is_absent(Arc::clone(tenant));
+                        self.remember_absent(Arc::clone(tenant));
                     }
                 }
                 if matches!(finding, Finding::Adopted(_)) || task.is_for_operators() {

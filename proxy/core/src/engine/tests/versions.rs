@@ -15,14 +15,18 @@ fn next_probe_meets(world: &mut World, instance: InstanceIx) -> bool {
     for _ in 0..100 {
         world.now = world.now + Duration::from_millis(100);
         world.engine.step(Event::Tick, world.now);
-        let probe = world.engine.effects().into_iter().find_map(|effect| match effect {
-            Effect::Probe {
-                instance: probed,
-                meets,
-                ..
-            } if probed == instance => Some(meets),
-            _ => None,
-        });
+        let probe = world
+            .engine
+            .effects()
+            .into_iter()
+            .find_map(|effect| match effect {
+                Effect::Probe {
+                    instance: probed,
+                    meets,
+                    ..
+                } if probed == instance => Some(meets),
+                _ => None,
+            });
         if let Some(meets) = probe {
             return meets;
         }
@@ -84,12 +88,12 @@ fn absent_tenants_are_remembered_for_a_moment() {
     let knows = |world: &World, tenant: &str| world.engine.view().has_looked_for(tenant);
     assert!(knows(&world, "default_tenant") && !knows(&world, "tenB"));
     assert!(knows(&world, &"x".repeat(600)), "no tenant has such a name");
-    world.engine.is_absent("tenB".into());
+    world.engine.remember_absent("tenB".into());
     assert!(knows(&world, "tenB"));
     world.both_live_for(6_000);
     assert!(!knows(&world, "tenB"), "it is asked for again");
     for number in 0..5_000 {
-        world.engine.is_absent(format!("t{number}").into());
+        world.engine.remember_absent(format!("t{number}").into());
     }
     assert!(world.engine.view().absent.len() <= crate::limits::ABSENT_TENANTS_MAX);
 }
