@@ -1,8 +1,10 @@
 //! `achromat-tests achromat …` is Achromat's own command: the tests start it as a process of its
 //! own, from the same build. `achromat-tests chaos` runs faults for as long as is wanted,
-//! `achromat-tests sim` histories in virtual time; `achromat-tests bench` says what things cost.
+//! `achromat-tests sim` histories in virtual time, `achromat-tests matrix` every supported version of
+//! Chroma; `achromat-tests bench` says what things cost.
 
 mod bench;
+mod matrix;
 mod sim;
 
 use std::process::ExitCode;
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
     match command().get_matches().subcommand() {
         Some(("chaos", matches)) => run_chaos(options(matches), matches.get_flag("time-line")),
         Some(("sim", matches)) => sim::run(matches),
+        Some(("matrix", matches)) => matrix::run(matches),
         Some(("bench", matches)) => bench::run(matches),
         _ => ExitCode::from(2),
     }
@@ -57,6 +60,7 @@ fn command() -> Command {
         .subcommand(Command::new("achromat").about("Achromat's own command"))
         .subcommand(chaos)
         .subcommand(sim::command())
+        .subcommand(matrix::command())
         .subcommand(bench::command())
 }
 

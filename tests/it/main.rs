@@ -34,6 +34,8 @@ mod recipes;
 mod sim;
 mod slots;
 mod suite;
+mod tenants;
 mod tidy;
 mod trash;
 mod verify;
+mod versions;

@@ -26,7 +26,9 @@ impl World {
         let (lane, instance, position, attempt) = what;
         let body = match &wire.body {
             Payload::None => Some(Bytes::new()),
-            Payload::Entry { body, must_create } => {
+            Payload::Entry {
+                body, must_create, ..
+            } => {
                 if body.is_none() {
                     self.mark(Mark::BodyFromLog);
                 }

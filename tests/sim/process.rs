@@ -49,7 +49,7 @@ impl Process {
     /// A process with nothing on disk.
     pub fn new(seed: u64, instance: InstanceIx) -> Self {
         Self {
-            server: Server::new(minting_seed(seed, instance, 0)),
+            server: server(seed, instance, 0),
             state: State::Up,
             life: 0,
             slowness: 1,
@@ -62,7 +62,7 @@ impl Process {
 
     /// It has nothing on its disk any more.
     pub fn wipe(&mut self, seed: u64, instance: InstanceIx) {
-        self.server = Server::new(minting_seed(seed, instance, self.life));
+        self.server = server(seed, instance, self.life);
     }
 
     /// It has on its disk what it once had.
@@ -71,6 +71,17 @@ impl Process {
         self.server
             .mint_from(minting_seed(seed, instance, self.life));
     }
+}
+
+/// An empty server. In a quarter of the histories all are older than 1.5.7, in another quarter all but
+/// the first.
+fn server(seed: u64, instance: InstanceIx, life: u32) -> Server {
+    let is_old = match seed % 4 {
+        0 => true,
+        1 => instance != InstanceIx(0),
+        _ => false,
+    };
+    Server::new(minting_seed(seed, instance, life)).with_by_id(!is_old)
 }
 
 /// No two servers of a history mint the same UUIDs.

@@ -302,7 +302,9 @@ impl World {
                 instance,
                 question,
             } => self.ask(proxy, ticket, instance, question),
-            Effect::Probe { instance, marker } => self.probe(proxy.number, instance, marker),
+            Effect::Probe {
+                instance, marker, ..
+            } => self.probe(proxy.number, instance, marker),
             Effect::Ask {
                 job,
                 instance,
@@ -390,7 +392,14 @@ impl World {
                     return;
                 }
                 let probe = probe_of(marker, &sending);
-                let event = Event::Probed { instance, probe };
+                // What an instance knows is seen for nothing, whenever it answers.
+                let server = &self.processes[instance.at()].server;
+                let abilities = probe.shows_a_server().then(|| server.abilities());
+                let event = Event::Probed {
+                    instance,
+                    probe,
+                    abilities,
+                };
                 self.put_to(proxy, Message::Event(event));
                 self.see_instances(proxy);
             }

@@ -2,6 +2,7 @@
 //! beside the first when that is silent, with `core`'s own lookup, plan and dispatch.
 
 use achromat_core::{
+    abilities::AllAbilities,
     catalog::Catalog,
     engine::Event,
     health::Sign,
@@ -33,6 +34,8 @@ pub struct Read {
     dispatch: Dispatch,
     /// The catalog by which the read was last looked up.
     catalog: Catalog,
+    /// What the instances knew when it began.
+    abilities: AllAbilities,
     step: u64,
     waits: bool,
     /// Where it was sent last.
@@ -55,7 +58,8 @@ impl Read {
     ) -> Result<T, Reply> {
         let target = Target::parse(self.target.as_bytes()).expect("it was parsed before");
         let (route, captures) = find(Some(self.method), &target).expect("it was found before");
-        Lookup::new(catalog, route, captures, &target).map(|lookup| work(&lookup))
+        Lookup::new(catalog, route, captures, &target)
+            .map(|lookup| work(&lookup.knowing(&self.abilities)))
     }
 
     /// Where the read may go now; `None` when it must wait.
@@ -98,6 +102,7 @@ impl World {
             turn: proxy.turns,
             dispatch: Dispatch::default(),
             catalog: Catalog::default(),
+            abilities: proxy.view.abilities.clone(),
             step: 0,
             waits: false,
             last: None,

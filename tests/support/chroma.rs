@@ -4,7 +4,7 @@ use std::{
     fs::File,
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::Duration,
 };
 
@@ -19,6 +19,7 @@ pub struct Chroma {
     /// Its port on 127.0.0.1.
     pub port: u16,
     folder: PathBuf,
+    version: &'static str,
     child: Option<Child>,
 }
 
@@ -36,13 +37,33 @@ impl Chroma {
         chroma
     }
 
+    /// The same of this version.
+    pub fn start_version(folder: &Path, version: &'static str) -> Self {
+        let mut chroma = Self::absent(folder);
+        chroma.become_version(version);
+        chroma.up();
+        chroma
+    }
+
     /// A server that has a folder and a port but does not run yet.
     pub fn absent(folder: &Path) -> Self {
         Self {
             port: free_port(),
             folder: folder.to_owned(),
+            version: tools::NEWEST,
             child: None,
         }
+    }
+
+    /// Runs as this version from the next start on, while it does not run.
+    pub fn become_version(&mut self, version: &'static str) {
+        assert!(self.child.is_none(), "it runs");
+        self.version = version;
+    }
+
+    /// The version that it is, or will be when it is started.
+    pub fn version(&self) -> &'static str {
+        self.version
     }
 
     /// Starts it, where it was.
@@ -57,7 +78,7 @@ impl Chroma {
         );
         std::fs::write(&config, text).expect("a config file");
         let log = File::create(self.folder.with_extension("log")).expect("a log file");
-        let child = Command::new(tools::chroma())
+        let child = tools::chroma(self.version)
             .arg("run")
             .arg(&config)
             .stdin(Stdio::null())

@@ -15,4 +15,5 @@ pub mod records;
 #[path = "../sim/mod.rs"]
 pub mod sim;
 pub mod tools;
+pub mod versions;
 pub mod wait;

@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     sync::LazyLock,
 };
 
@@ -33,9 +34,31 @@ pub fn python() -> &'static Path {
     &PYTHON
 }
 
-/// Chroma's program.
-pub fn chroma() -> PathBuf {
-    python().join("bin/chroma")
+/// The newest version of Chroma that the tests run.
+pub const NEWEST: &str = "1.5.9";
+
+/// The versions of Chroma that the tests can run, the oldest first.
+pub fn versions() -> Vec<&'static str> {
+    let older = pins::CHROMADB_OLDER.iter();
+    let older = older.filter_map(|package| package.strip_prefix("chromadb=="));
+    older.chain([NEWEST]).collect()
+}
+
+/// Chroma's program in one of its versions.
+pub fn chroma(version: &str) -> Command {
+    let mut command = Command::new(python().join("bin/chroma"));
+    let package = format!("chromadb=={version}");
+    if package != pins::CHROMADB {
+        assert!(
+            pins::CHROMADB_OLDER.contains(&package.as_str()),
+            "{version} is pinned"
+        );
+        // A dot would be taken for the end of the folder's name.
+        let name = format!("chroma-{}", version.replace('.', "_"));
+        let folder = block_on(TOOLBOX.wheel(python(), &name, &package));
+        command.env("PYTHONPATH", folder);
+    }
+    command
 }
 
 /// Envoy's program, as a peer in benchmarks.

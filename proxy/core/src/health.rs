@@ -74,6 +74,13 @@ pub enum Probe {
     Past,
 }
 
+impl Probe {
+    /// Whether a server of Chroma's has answered, whatever its data.
+    pub fn shows_a_server(self) -> bool {
+        matches!(self, Self::Answered | Self::Lost | Self::Past)
+    }
+}
+
 /// What a probe asks: for the collection of ours that tells an instance's data from any other, or
 /// for the heartbeat as long as there is none. Chroma's heartbeat is green whatever has become of
 /// the data.
@@ -222,6 +229,11 @@ impl Health {
         } else {
             Standing::Down
         }
+    }
+
+    /// Whether it has answered every probe since it was last looked at: it has not been away.
+    pub fn is_continuous(&self) -> bool {
+        self.is_known && !self.was_refused && self.observed == Standing::Up
     }
 
     /// Whether it is known not to be there, or is held to be.

@@ -5,11 +5,13 @@
 //! `HashMap` whose order could show. Time and fresh ids are arguments, so that a simulator runs
 //! exactly what production runs.
 
+pub mod abilities;
 pub mod awake;
 pub mod backoff;
 pub mod body;
 pub mod catalog;
 pub mod durable;
+pub mod embeddings;
 pub mod engine;
 pub mod guard;
 pub mod health;

@@ -55,6 +55,10 @@ pub const ORPHANS_SETTLE: Duration = Duration::from_secs(1);
 /// From one probe to the next for as long as that lasts.
 pub const FIRST_PROBES_INTERVAL: Duration = Duration::from_millis(100);
 
+/// From one look at what an instance knows to the next, while it does not go away: a server that was
+/// exchanged between two probes is then known for what it is.
+pub const MEET_INTERVAL: Duration = Duration::from_mins(1);
+
 /// Undecided entries of one lane before further writes to it are refused with 503.
 pub const LANE_OPEN_MAX: usize = 4096;
 
@@ -121,6 +125,20 @@ pub const DIFFERENCES_NAMED_MAX: usize = 100;
 
 /// Jobs at once.
 pub const JOBS_MAX: usize = 2;
+
+/// Tasks that may wait before a client's wish for another tenant to be looked for is not taken.
+pub const DISCOVERIES_MAX: usize = 64;
+
+/// How long it is remembered that no instance has a tenant; then a request that names it has them asked
+/// again.
+pub const ABSENT_KEPT: Duration = Duration::from_secs(5);
+
+/// Tenants of which that is remembered.
+pub const ABSENT_TENANTS_MAX: usize = 1024;
+
+/// Characters of a tenant's name that instances are asked for. Names in a path are no longer than this
+/// in Chroma.
+pub const TENANT_CHARACTERS_MAX: usize = 512;
 
 /// Findings of jobs kept for the operator.
 pub const FINDINGS_KEPT_MAX: usize = 100;

@@ -4,6 +4,7 @@
 use bytes::Bytes;
 
 use crate::{
+    abilities::AllAbilities,
     catalog::{Catalog, Collection},
     engine::{Payload, Wire},
     guard::Guard,
@@ -68,10 +69,12 @@ impl LocalWrite {
         let scope = Scope::Collection(collection);
         let is_eligible = |instance: &InstanceIx| view.is_eligible(*instance, scope);
         match collection.home {
-            Some(home) if is_eligible(&home) => match self.wire(collection, home) {
-                Some(wire) => Whereto::Home(home, wire),
-                None => Whereto::Nowhere(nobody()),
-            },
+            Some(home) if is_eligible(&home) => {
+                match self.wire(collection, home, &view.abilities) {
+                    Some(wire) => Whereto::Home(home, wire),
+                    None => Whereto::Nowhere(nobody()),
+                }
+            }
             Some(_) => Whereto::Nowhere(nobody()),
             None => {
                 let wished = self.permit.executor.filter(is_eligible);
@@ -87,7 +90,12 @@ impl LocalWrite {
         }
     }
 
-    fn wire(&self, collection: &Collection, home: InstanceIx) -> Option<Wire> {
+    fn wire(
+        &self,
+        collection: &Collection,
+        home: InstanceIx,
+        abilities: &AllAbilities,
+    ) -> Option<Wire> {
         let action = match self.act {
             RecordAct::Add => Action::Add,
             RecordAct::Update => Action::Update,
@@ -106,6 +114,7 @@ impl LocalWrite {
             body: Payload::Entry {
                 body: None,
                 must_create: false,
+                as_arrays: !abilities.of(home).base64,
             },
         })
     }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
+    abilities::{AllAbilities, PRE_FLIGHT},
     body::{Element, Named, elements},
     catalog::{Catalog, Collection},
     ids::{InstanceId, InstanceIx},
     own,
     read::{ReadFailure, Strategy},
     reply::{self, Reply, with_collection_id},
-    route::{Action, Captures, Route, Target, push_segment},
+    route::{Action, Captures, Route, Target, push_segment, route_of},
     view::Scope,
     write::find,
 };
@@ -30,6 +31,8 @@ enum Shape {
     Database,
     /// Databases, whose ids are replaced.
     Databases,
+    /// What a client may send, which must hold for every server.
+    PreFlight,
 }
 
 /// The part of a list that was asked for.
@@ -60,6 +63,7 @@ pub struct Lookup<'a> {
     tail: String,
     query: Option<&'a str>,
     collection: Option<Arc<Collection>>,
+    abilities: AllAbilities,
     shape: Shape,
 }
 
@@ -81,6 +85,7 @@ impl<'a> Lookup<'a> {
             Action::GetCollection | Action::GetCollectionById => shape = Shape::Collection,
             Action::GetDatabase => shape = Shape::Database,
             Action::ListDatabases => shape = Shape::Databases,
+            Action::System if route.path == PRE_FLIGHT => shape = Shape::PreFlight,
             Action::ListCollections => {
                 // What is not a page, Chroma shall refuse in its own words.
                 if let Some(page) = Page::parse(query) {
@@ -107,8 +112,17 @@ impl<'a> Lookup<'a> {
             tail,
             query,
             collection,
+            abilities: AllAbilities::default(),
             shape,
         })
+    }
+
+    /// The same read, for instances with these abilities. Without, none is asked for more than every
+    /// version of Chroma knows.
+    #[must_use]
+    pub fn knowing(self, abilities: &AllAbilities) -> Self {
+        let abilities = abilities.clone();
+        Self { abilities, ..self }
     }
 
     /// What an instance must have to be asked.
@@ -145,15 +159,27 @@ impl<'a> Lookup<'a> {
     /// The target on an instance.
     pub fn target(&self, instance: InstanceIx) -> String {
         let mut captures = self.captures.clone();
+        let mut route = self.route;
         if let Some(collection) = &self.collection {
-            captures.collection = Some(if self.route.action == Action::GetCollection {
+            captures.collection = Some(if self.asks_by_name(instance) {
+                route = route_of(Action::GetCollection).unwrap_or(route);
                 collection.name.to_string().into()
             } else {
                 let id = collection.on(instance);
                 id.map_or_else(String::new, |id| id.to_string()).into()
             });
         }
-        self.route.render(&captures, &self.tail, self.query)
+        route.render(&captures, &self.tail, self.query)
+    }
+
+    /// Whether an instance is asked for a collection by the name that the catalog has: so it is where the
+    /// client does, and where the instance knows no other way.
+    fn asks_by_name(&self, instance: InstanceIx) -> bool {
+        match self.route.action {
+            Action::GetCollection => true,
+            Action::GetCollectionById => !self.abilities.of(instance).by_id,
+            _ => false,
+        }
     }
 
     /// The UUID of the instance's copy of the collection that is asked about.
@@ -231,6 +257,7 @@ impl<'a> Lookup<'a> {
             Shape::Collections(page) => list_collections(catalog, &answer.body, *page),
             Shape::Database => self.one_database(catalog, &answer.body),
             Shape::Databases => self.list_databases(catalog, &answer.body),
+            Shape::PreFlight => return self.abilities.in_common(&answer).unwrap_or(answer),
         };
         match body {
             Some(body) => Reply { body, ..answer },

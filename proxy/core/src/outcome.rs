@@ -109,6 +109,7 @@ pub fn judge(verb: &Verb, sending: Sending, before: Before) -> Outcome {
     };
     match reply.status {
         200..=299 => Outcome::Done(reply),
+        404 | 405 if reply.body.is_empty() => judge_no_route(verb, reply, before),
         404 => judge_not_found(verb, reply, before),
         409 => judge_conflict(verb, reply, before),
         // Too slow, too many: neither was looked at.
@@ -139,6 +140,36 @@ fn refused(verb: &Verb, reply: Reply) -> Outcome {
     let writes = matches!(verb, Verb::Record { act, .. } if *act != RecordAct::Delete);
     let trace = writes && reply.status == 400;
     Outcome::Refused { reply, trace }
+}
+
+/// An answer without a body comes from a server that has no such route: it says nothing of collections.
+/// What only some versions know changes nothing on a single node where it is known, so one that does not
+/// know it has nothing to do when another one has done it. A route that every version has is not
+/// answered by Chroma, and is asked again.
+fn judge_no_route(verb: &Verb, reply: Reply, before: Before) -> Outcome {
+    match verb {
+        Verb::UpdateTenant { .. }
+        | Verb::Fork { .. }
+        | Verb::AttachFunction { .. }
+        | Verb::DetachFunction { .. } => {
+            if before.elsewhere {
+                already(reply)
+            } else {
+                Outcome::Refused {
+                    reply,
+                    trace: false,
+                }
+            }
+        }
+        Verb::CreateTenant { .. }
+        | Verb::CreateDatabase { .. }
+        | Verb::DeleteDatabase { .. }
+        | Verb::CreateCollection { .. }
+        | Verb::ModifyCollection { .. }
+        | Verb::DeleteCollection { .. }
+        | Verb::Record { .. }
+        | Verb::Reset => Outcome::Failed(Failure::ServerError(reply)),
+    }
 }
 
 fn judge_not_found(verb: &Verb, reply: Reply, before: Before) -> Outcome {
@@ -226,6 +257,8 @@ mod tests {
             new_name: None,
         };
         let drop = Verb::DeleteCollection { collection: C };
+        let gone = r#"{"error":"NotFoundError","message":"Collection [x] does not exist."}"#;
+        let tenant = Verb::UpdateTenant { tenant: "t".into() };
         let unique =
             "(code: 2067) UNIQUE constraint failed: collections.name, collections.database_id";
         let cases = [
@@ -233,19 +266,24 @@ mod tests {
             (&add, 400, "", false, "refused, with a trace"),
             (&add, 422, "", false, "refused"),
             (&add, 413, "", false, "refused"),
-            (&add, 404, "", false, "missing"),
+            (&add, 404, gone, false, "missing"),
+            (&add, 404, "", false, "failed"),
             (&add, 429, "", false, "failed"),
             (&add, 500, "", false, "failed"),
             (&add, 503, "", false, "failed"),
             (&delete, 400, "", false, "refused"),
             (&create, 409, "", false, "refused"),
             (&create, 409, "", true, "look up"),
-            (&create, 404, "", false, "refused"),
+            (&create, 404, gone, false, "refused"),
             (&modify, 500, unique, false, "refused"),
             (&modify, 500, "disk full", false, "failed"),
             (&add, 500, unique, false, "failed"),
-            (&drop, 404, "", false, "done"),
+            (&drop, 404, gone, false, "done"),
+            (&drop, 404, "", false, "failed"),
             (&Verb::Fork { collection: C }, 501, "", false, "refused"),
+            (&Verb::Fork { collection: C }, 404, "", false, "refused"),
+            (&Verb::Fork { collection: C }, 404, gone, false, "missing"),
+            (&tenant, 405, "", false, "refused"),
             (&Verb::Reset, 403, "", false, "refused"),
             (
                 &Verb::CreateTenant { name: None },

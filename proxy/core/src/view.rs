@@ -5,10 +5,13 @@ use std::sync::Arc;
 use imbl::OrdMap;
 
 use crate::{
+    abilities::AllAbilities,
     catalog::{Catalog, Collection},
     health::Standing,
     ids::{CollectionId, InstanceIx},
+    limits::TENANT_CHARACTERS_MAX,
     progress::Progress,
+    time::Instant,
 };
 
 /// What a read needs an instance to have.
@@ -39,6 +42,10 @@ pub struct View {
     pub catalog: Catalog,
     /// The standing of each instance.
     pub standings: Arc<[Standing]>,
+    /// What each instance knows.
+    pub abilities: AllAbilities,
+    /// Tenants that no instance had when it was asked a moment ago, and until when that is remembered.
+    pub absent: OrdMap<Arc<str>, Instant>,
     /// The schema lane.
     pub schema: Progress,
     /// The lanes of collections that have ever been written to since the start.
@@ -61,6 +68,14 @@ impl View {
             .get(instance.at())
             .copied()
             .unwrap_or(Standing::Down)
+    }
+
+    /// Whether it is known what the instances have of a tenant. Chroma lists no tenants, so what an
+    /// instance held before it was taken over is looked for when a client names the tenant.
+    pub fn has_looked_for(&self, tenant: &str) -> bool {
+        self.catalog.knows_tenant(tenant)
+            || self.absent.contains_key(tenant)
+            || tenant.chars().count() > TENANT_CHARACTERS_MAX
     }
 
     /// I09: an instance answers a read only when it has every acknowledged write that the read

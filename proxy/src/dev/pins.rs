@@ -3,6 +3,16 @@
 /// Chroma's server and its Python client.
 pub const CHROMADB: &str = "chromadb==1.5.9";
 
+/// Older servers that the tests run, the oldest first; each beside the dependencies of the newest.
+pub const CHROMADB_OLDER: [&str; 6] = [
+    "chromadb==1.0.0",
+    "chromadb==1.0.20",
+    "chromadb==1.1.1",
+    "chromadb==1.2.2",
+    "chromadb==1.3.7",
+    "chromadb==1.4.1",
+];
+
 /// What runs the test suite that the `chromadb` wheel carries. It wants pytest below 8.4.
 pub const PYTHON_TESTS: [&str; 9] = [
     "fastapi==0.165.0",

@@ -64,6 +64,26 @@ impl Toolbox {
         Ok(environment)
     }
 
+    /// A folder with this one package and none of its dependencies, to be put before those of an
+    /// environment on Python's path; it is made when it is not there.
+    pub async fn wheel(
+        &self,
+        environment: &Path,
+        name: &str,
+        package: &str,
+    ) -> anyhow::Result<PathBuf> {
+        let folder = self.folder.join(name);
+        self.once(&folder, package, async |progress| {
+            let mut install = Command::new(environment.join("bin/python"));
+            install.args(["-m", "pip", "install", "--progress-bar", "off"]);
+            install.args(["--disable-pip-version-check", "--no-deps", "--target"]);
+            install.arg(&folder).arg(package);
+            follow(install, progress).await
+        })
+        .await?;
+        Ok(folder)
+    }
+
     /// Node's program: the machine's, when it is new enough and npm is there, or one that is
     /// installed here.
     pub async fn node(&self) -> anyhow::Result<PathBuf> {

@@ -12,6 +12,7 @@ mod pool;
 use std::{sync::Arc, time::Duration};
 
 use achromat_core::{
+    abilities::{self, Abilities},
     catalog::Marker,
     engine::Wire,
     health::{self, Probe},
@@ -270,6 +271,16 @@ impl Instances {
             }
             Err(ExchangeError::Closed { .. } | ExchangeError::Garbled(_)) => Probe::Odd,
         }
+    }
+    /// Asks what an instance knows; nothing when it does not answer that.
+    pub async fn abilities(&self, instance: InstanceIx) -> Option<Abilities> {
+        let deadline = self.timing.probe;
+        let by_id = abilities::by_id_target();
+        let ask =
+            |target| past_stale(move || self.ask(instance, Method::Get, target, None, deadline));
+        let pre_flight = ask(abilities::PRE_FLIGHT).await.ok()?;
+        let by_id = ask(&by_id).await.ok()?;
+        Abilities::of(&pre_flight, &by_id)
     }
 }
 

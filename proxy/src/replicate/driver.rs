@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use achromat_core::{
-    catalog::Change,
+    catalog::{Change, Marker},
     durable::Write,
     engine::{Effect, Engine, Event, Join, Payload, Submission, TroubleReport, Wire},
     health::{Standing, Transition},
@@ -211,7 +211,8 @@ impl Driver {
     /// client that is answered finds its write in the view.
     fn carry_out_all(&mut self) {
         let effects = self.engine.effects();
-        if effects.is_empty() {
+        let has_news = self.engine.take_news();
+        if effects.is_empty() && !has_news {
             return;
         }
         self.view.store(Arc::new(self.engine.view()));
@@ -275,19 +276,34 @@ impl Driver {
                 tries,
                 reason,
             } => tracing::warn!(?task, tries, reason, "a job has failed and is tried again"),
-            Effect::Probe { instance, marker } => {
-                let instances = Arc::clone(&self.parts.instances);
-                self.spawn(async move {
-                    let probe = instances.probe(instance, marker).await;
-                    Event::Probed { instance, probe }
-                });
-            }
+            Effect::Probe {
+                instance,
+                marker,
+                meets,
+            } => self.probe(instance, marker, meets),
             Effect::Tell {
                 instance,
                 transition,
             } => self.tell(instance, transition),
             Effect::Warn(trouble) => self.warn(&trouble),
         }
+    }
+
+    fn probe(&mut self, instance: InstanceIx, marker: Option<Marker>, meets: bool) {
+        let instances = Arc::clone(&self.parts.instances);
+        self.spawn(async move {
+            let probe = instances.probe(instance, marker).await;
+            let abilities = if meets && probe.shows_a_server() {
+                instances.abilities(instance).await
+            } else {
+                None
+            };
+            Event::Probed {
+                instance,
+                probe,
+                abilities,
+            }
+        });
     }
 
     fn forget_keys(&self, kept: Duration) {

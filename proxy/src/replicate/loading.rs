@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use achromat_core::{
     body::without_get_or_create,
+    embeddings,
     engine::Payload,
     ids::{InstanceIx, LaneId, Position},
     limits::{BODY_KEPT_BYTES_MAX, MERGED_BYTES_MAX},
@@ -46,7 +47,12 @@ impl Loading {
         payload: Payload,
         more: Vec<Option<Bytes>>,
     ) -> Option<Loaded> {
-        let Payload::Entry { body, must_create } = payload else {
+        let Payload::Entry {
+            body,
+            must_create,
+            as_arrays,
+        } = payload
+        else {
             return Some(Loaded {
                 count: 1,
                 body: None,
@@ -58,7 +64,10 @@ impl Loading {
             body = without_get_or_create(&body);
         }
         let first_bytes = body.len();
-        let (count, body) = self.merged(position, body, more).await;
+        let (count, mut body) = self.merged(position, body, more).await;
+        if as_arrays {
+            body = embeddings::as_arrays(&body);
+        }
         let put_to_it = body.len().saturating_sub(first_bytes);
         let more_room = self.instances.room_now(self.instance, put_to_it);
         Some(Loaded {

@@ -47,6 +47,9 @@ impl App {
             body,
             clock::fresh(),
         )?;
+        if let Verb::CreateTenant { name: Some(name) } = &permit.entry().verb {
+            self.know_tenant(Some(name)).await?;
+        }
         let permit = self.ask_guard(asked, &view, permit).await?;
         self.ask_policies(asked, &view, permit)
     }

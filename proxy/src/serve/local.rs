@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use achromat_core::{
+    embeddings,
+    engine::Payload,
     jobs::Task,
     local::{LocalWrite, Whereto, told},
     reply::{self, Reply},
@@ -30,9 +32,19 @@ impl App {
         };
         match whereto {
             Some(Whereto::Home(instance, wire)) => {
-                let body = Some(write.body().clone());
+                let mut body = write.body().clone();
+                if let Payload::Entry {
+                    as_arrays: true, ..
+                } = wire.body
+                {
+                    body = embeddings::as_arrays(&body);
+                }
                 let passage = self.instances.passage(instance).await;
-                told(self.instances.send(instance, passage, &wire, body).await)
+                told(
+                    self.instances
+                        .send(instance, passage, &wire, Some(body))
+                        .await,
+                )
             }
             Some(Whereto::Nowhere(reply)) => reply,
             Some(Whereto::Needs(..)) | None => {

@@ -13,6 +13,7 @@ mod judge;
 mod local;
 mod read;
 mod respond;
+mod tenants;
 mod write;
 
 use std::{
@@ -191,6 +192,9 @@ impl App {
             Ok(read) => read,
             Err(reply) => return respond_with(session, &reply, &intake.allowed, true).await,
         };
+        if let Err(reply) = self.know_tenant(captures.tenant.as_deref()).await {
+            return respond(session, &reply, false).await;
+        }
         match route.class {
             Class::System | Class::Read => {
                 self.read(session, &intake, route, captures, &target, body)

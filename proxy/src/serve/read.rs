@@ -230,7 +230,7 @@ impl<'a, 't> Read<'a, 't> {
     fn look(&self, view: &View, tried: Tried) -> Option<Found<'t>> {
         let captures = self.captures.clone();
         let lookup = match Lookup::new(&view.catalog, self.route, captures, self.target) {
-            Ok(lookup) => lookup,
+            Ok(lookup) => lookup.knowing(&view.abilities),
             Err(reply) => return Some(Found::Answer(reply)),
         };
         let strategy = lookup.strategy(self.app.settings.strategy);

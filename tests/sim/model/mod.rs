@@ -21,7 +21,7 @@ mod writing;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use achromat_core::route::Target;
+use achromat_core::{abilities::Abilities, route::Target};
 use imbl::{OrdMap, OrdSet};
 use uuid::Uuid;
 
@@ -35,6 +35,8 @@ use self::{
 #[derive(Clone)]
 pub struct Server {
     minting: Minting,
+    /// Whether it describes collections by their UUID, as servers do since 1.5.7.
+    knows_by_id: bool,
     reset_allowed: bool,
     tenants: OrdSet<Arc<str>>,
     /// By tenant, which need not exist, and by name.
@@ -59,6 +61,7 @@ impl Server {
     pub fn new(seed: u64) -> Self {
         let mut server = Self {
             minting: Minting::from_seed(seed),
+            knows_by_id: true,
             reset_allowed: true,
             tenants: OrdSet::new(),
             databases: OrdMap::new(),
@@ -73,6 +76,21 @@ impl Server {
     pub fn with_reset(mut self, allowed: bool) -> Self {
         self.reset_allowed = allowed;
         self
+    }
+
+    /// The same, with or without the route that describes a collection by its UUID.
+    #[must_use]
+    pub fn with_by_id(mut self, known: bool) -> Self {
+        self.knows_by_id = known;
+        self
+    }
+
+    /// Abilities that it shows when it is met.
+    pub fn abilities(&self) -> Abilities {
+        Abilities {
+            by_id: self.knows_by_id,
+            ..Abilities::NEWEST
+        }
     }
 
     /// From now on it mints other ids than it would have: a server that is set back to an earlier

@@ -65,6 +65,7 @@ impl Server {
             ("GET", ["collections_count"]) => self.count_collections(place),
             ("GET", ["collections"]) => self.list_collections(place, &page(query)?),
             ("POST", ["collections"]) => self.create_collection(place, body),
+            (_, ["collections", "by-id", _]) if !self.knows_by_id => Ok(Answer::bare(404)),
             ("GET", ["collections", "by-id", id]) => self.get_collection_by_id(place, id),
             (_, [] | ["collections_count" | "collections"] | ["collections", "by-id", _]) => {
                 Ok(Answer::bare(405))

@@ -14,6 +14,8 @@ use uuid::Uuid;
 pub use self::change::{Change, Collection, Copy, InstanceRecord, Marker, Namespace};
 use crate::{
     ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, Position, Token},
+    jobs::restore::DEFAULT_TENANT,
+    marker::OWN,
     trash,
 };
 
@@ -376,6 +378,16 @@ impl Catalog {
         self.instances
             .iter()
             .map(|(instance, record)| (*instance, record))
+    }
+
+    /// Whether anything is known of a tenant: every instance that was in service then was asked for it.
+    pub fn knows_tenant(&self, tenant: &str) -> bool {
+        let from = || (Arc::from(tenant), Arc::from(""));
+        let is_its = |found: Option<&Namespace>| found.is_some_and(|(owner, _)| **owner == *tenant);
+        [DEFAULT_TENANT, OWN].contains(&tenant)
+            || self.tenants.contains(tenant)
+            || is_its(self.databases.range(from()..).next().map(|(key, _)| key))
+            || is_its(self.names.range(from()..).next().map(|(key, _)| key))
     }
 
     /// All tenants that Achromat made.

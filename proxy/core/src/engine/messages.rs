@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{Join, Question, Submission, TroubleReport};
 use crate::{
+    abilities::Abilities,
     catalog::Marker,
     durable::Write,
     health::{Probe, Sign, Standing, Transition},
@@ -121,6 +122,8 @@ pub enum Event {
         instance: InstanceIx,
         /// What it found.
         probe: Probe,
+        /// What the instance knows, if that was asked for and answered.
+        abilities: Option<Abilities>,
     },
     /// An operator has said how an instance is to be held.
     Forced {
@@ -166,6 +169,8 @@ pub enum Payload {
         body: Option<Bytes>,
         /// Whether `get_or_create` must be taken out of it.
         must_create: bool,
+        /// Whether embeddings must be arrays.
+        as_arrays: bool,
     },
 }
 
@@ -242,6 +247,8 @@ pub enum Effect {
         instance: InstanceIx,
         /// Its marker.
         marker: Option<Marker>,
+        /// Whether it is asked for its abilities as well, when it answers.
+        meets: bool,
     },
     /// Tell the operator that a job has failed and will be tried again.
     JobFailed {

@@ -25,6 +25,7 @@ mod turns;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -42,12 +43,13 @@ pub use self::{
 };
 use self::{kept::Kept, submit::Gate, troubles::Troubles, turns::Turns};
 use crate::{
+    abilities::{Abilities, AllAbilities},
     catalog::{Catalog, Change},
     health::{Health, HealthRules, Probe, Sign, Standing, Transition},
     ids::{Attempt, CollectionId, InstanceId, InstanceIx, JobId, LaneId, Position, Ticket},
     jobs::copy::Pace,
     lane::{Lane, Rules},
-    limits::{ORPHANS_SETTLE, TRIM_INTERVAL},
+    limits::{ABSENT_KEPT, ABSENT_TENANTS_MAX, MEET_INTERVAL, ORPHANS_SETTLE, TRIM_INTERVAL},
     log::Entry,
     outcome::Outcome,
     planted::Bug,
@@ -81,6 +83,10 @@ pub struct Settings {
 
 struct Instance {
     health: Health,
+    /// What it knows; none before it was met.
+    abilities: Option<Abilities>,
+    /// When it is asked for that again, though it was never away.
+    meet_at: Instant,
     /// The marker that the probe under way asks for.
     probed_for: Option<InstanceId>,
     /// When its token is due to be renewed.
@@ -104,6 +110,11 @@ pub struct Engine {
     settings: Settings,
     now: Instant,
     instances: Vec<Instance>,
+    abilities: AllAbilities,
+    /// Tenants that no instance has, and until when that is remembered.
+    absent: OrdMap<Arc<str>, Instant>,
+    /// Whether the view has changed and no effect may show it.
+    has_news: bool,
     catalog: Catalog,
     schema: Lane,
     lanes: BTreeMap<CollectionId, Lane>,
@@ -170,7 +181,14 @@ impl Engine {
             Event::Noticed { instance, sign } => {
                 self.noticed(instance, sign);
             }
-            Event::Probed { instance, probe } => self.probed(instance, probe),
+            Event::Probed {
+                instance,
+                probe,
+                abilities,
+            } => {
+                self.met(instance, abilities);
+                self.probed(instance, probe);
+            }
             Event::Forced {
                 instance,
                 standing,
@@ -189,6 +207,11 @@ impl Engine {
     /// What shall be done, in order.
     pub fn effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
+    }
+
+    /// Whether the view has changed since this was last asked, although nothing is to be done about it.
+    pub fn take_news(&mut self) -> bool {
+        std::mem::take(&mut self.has_news)
     }
 
     /// When [`Event::Tick`] is due.
@@ -211,6 +234,8 @@ impl Engine {
             standings: InstanceIx::all(self.instances.len())
                 .map(|instance| self.standing(instance))
                 .collect(),
+            abilities: self.abilities.clone(),
+            absent: self.absent.clone(),
             schema: self.schema.progress(),
             lanes: self.progress.clone(),
             store_is_up: self.store_is_up,
@@ -227,18 +252,25 @@ impl Engine {
     fn tick(&mut self) {
         for instance in InstanceIx::all(self.instances.len()) {
             let now = self.now;
-            let mut is_due = false;
+            let (mut is_due, mut was_away) = (false, false);
             self.health(instance, |health| {
+                was_away = !health.is_continuous();
                 let (due, transition) = health.tick(now);
                 is_due = due;
                 transition
             });
             if is_due {
                 let marker = self.catalog.instance(instance).marker;
+                let mut meets = false;
                 if let Some(state) = self.instances.get_mut(instance.at()) {
                     state.probed_for = marker.map(|marker| marker.id);
+                    meets = was_away || state.abilities.is_none() || state.meet_at <= now;
                 }
-                self.effects.push(Effect::Probe { instance, marker });
+                self.effects.push(Effect::Probe {
+                    instance,
+                    marker,
+                    meets,
+                });
             }
         }
         while let Some((at, lane)) = self.wakes.first().copied()
@@ -247,6 +279,13 @@ impl Engine {
             self.wakes.remove(&(at, lane));
             self.wake_of.remove(&lane);
             self.advance(lane);
+        }
+        let now = self.now;
+        if self.absent.values().any(|until| *until <= now) {
+            let remembered = self.absent.iter().filter(|(_, until)| **until > now);
+            self.absent = remembered
+                .map(|(t, until)| (Arc::clone(t), *until))
+                .collect();
         }
         self.tick_jobs();
         if self.trim_at <= self.now {
@@ -259,6 +298,28 @@ impl Engine {
     fn noticed(&mut self, instance: InstanceIx, sign: Sign) {
         let now = self.now;
         self.health(instance, |health| health.noticed(sign, now));
+    }
+
+    /// Remembers for a moment that no instance in service has a tenant.
+    fn remember_absent(&mut self, tenant: Arc<str>) {
+        if self.absent.len() >= ABSENT_TENANTS_MAX {
+            self.absent.clear();
+        }
+        self.absent.insert(tenant, self.now + ABSENT_KEPT);
+        self.has_news = true;
+    }
+
+    /// Takes in what an instance knows, if it was asked for that.
+    fn met(&mut self, instance: InstanceIx, abilities: Option<Abilities>) {
+        let meet_at = self.now + MEET_INTERVAL;
+        let state = self.instances.get_mut(instance.at());
+        if let (Some(state), Some(known)) = (state, abilities) {
+            state.meet_at = meet_at;
+            if state.abilities.replace(known) != Some(known) {
+                self.abilities = self.instances.iter().map(|i| i.abilities).collect();
+                self.has_news = true;
+            }
+        }
     }
 
     fn probed(&mut self, instance: InstanceIx, probe: Probe) {
@@ -337,6 +398,10 @@ impl Engine {
         if (transition.from, transition.to) == (Standing::Down, Standing::Up) {
             state.mark_at = self.now;
         }
+        if transition.to == Standing::Up && transition.was_away {
+            // It may have what the others lack.
+            self.absent.clear();
+        }
         if transition.restarted {
             // What was left with it is dead.
             state.jobs_from = Duration::ZERO;
@@ -409,6 +474,8 @@ impl Instance {
         Self {
             jobs_from,
             health: Health::new(now),
+            abilities: None,
+            meet_at: now,
             probed_for: None,
             mark_at: now,
             turns: Turns::new(replication_max),

@@ -6,6 +6,7 @@ use imbl::OrdMap;
 
 use super::{Engine, Instance, Kept, Settings, Troubles};
 use crate::{
+    abilities::AllAbilities,
     catalog::{Catalog, Change},
     ids::{InstanceIx, LaneId, Position},
     lane::Lane,
@@ -87,6 +88,9 @@ impl Engine {
                     Instance::new(now, is_known, settings.replication_max)
                 })
                 .collect(),
+            abilities: AllAbilities::default(),
+            absent: OrdMap::new(),
+            has_news: false,
             catalog,
             schema: Lane::new(LaneId::Schema, settings.instances, Position(0)),
             lanes: BTreeMap::new(),

@@ -41,15 +41,19 @@ impl Engine {
         );
         let creates = matches!(slot.verb, Verb::CreateCollection { .. });
         let must_create = creates && slot.verdict == Verdict::Accepted;
+        let is_record = matches!(slot.verb, Verb::Record { .. });
+        let as_arrays = is_record && !self.abilities.of(instance).base64;
         let body = match &slot.body {
             _ if !has_body => Payload::None,
             Some(bytes) if must_create => Payload::Entry {
                 body: Some(body::without_get_or_create(bytes)),
                 must_create: false,
+                as_arrays,
             },
             bytes => Payload::Entry {
                 body: bytes.clone(),
                 must_create,
+                as_arrays,
             },
         };
         Ok(Wire {

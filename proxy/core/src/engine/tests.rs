@@ -11,6 +11,7 @@ mod questions;
 mod settling;
 mod suspicion;
 mod turns;
+mod versions;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,6 +24,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
+    abilities::Abilities,
     catalog::{Change, Prefer},
     durable::{Appended, Ledger, Write},
     guard::Guard,
@@ -148,7 +150,12 @@ impl World {
     }
 
     fn probe(&mut self, instance: InstanceIx, probe: Probe) {
-        self.step(Event::Probed { instance, probe });
+        let abilities = Some(Abilities::NEWEST);
+        self.step(Event::Probed {
+            instance,
+            probe,
+            abilities,
+        });
     }
 
     fn both_answer(&mut self) {

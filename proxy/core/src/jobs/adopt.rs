@@ -12,9 +12,10 @@ use std::{collections::BTreeSet, sync::Arc};
 use smallvec::SmallVec;
 
 use super::{
-    Finding, Port, Stopped,
-    chroma::{Address, Described},
+    Finding, Places, Port, Stopped,
+    chroma::{Address, Described, Listed},
     copy::lost,
+    discover::NOT_LOOKED_FOR,
     mark::{is_marked, mark},
     restore::tenants,
 };
@@ -56,20 +57,10 @@ pub(crate) async fn adopt(
     let head = port.hold(LaneId::Schema, &held).await;
     let was_met = is_marked(&port, target).await?;
     let marker = mark(&port, target).await?;
-    let mut round = Round {
-        port: &port,
-        catalog: port.catalog(),
-        source,
-        target,
-        was_met,
-        count,
-        head,
-        found: BTreeSet::new(),
-        changes: Vec::new(),
-        adopted: Adopted::default(),
-    };
+    let mut round = Round::new(&port, port.catalog(), (source, target), (count, head));
+    round.was_met = was_met;
     for tenant in tenants(&round.catalog) {
-        round.tenant(&tenant).await?;
+        round.whole_tenant(&tenant).await?;
     }
     round.what_is_lacking();
     let Round {
@@ -90,7 +81,7 @@ pub(crate) async fn adopt(
     Ok(Finding::Adopted(adopted))
 }
 
-struct Round<'a> {
+pub(super) struct Round<'a> {
     port: &'a Port,
     catalog: Catalog,
     source: Option<InstanceIx>,
@@ -100,14 +91,39 @@ struct Round<'a> {
     /// How many instances there are.
     count: usize,
     head: Position,
+    /// The instances that may have collections of their own under the names that are found.
+    pub(super) away: Places,
     /// The known collections that were found.
     found: BTreeSet<CollectionId>,
-    changes: Vec<Change>,
-    adopted: Adopted,
+    pub(super) changes: Vec<Change>,
+    pub(super) adopted: Adopted,
 }
 
-impl Round<'_> {
-    async fn tenant(&mut self, tenant: &str) -> Result<(), Stopped> {
+impl<'a> Round<'a> {
+    /// Nothing is looked at yet. `head` is where the schema lane is held, `count` the number of instances.
+    pub(super) fn new(
+        port: &'a Port,
+        catalog: Catalog,
+        (source, target): (Option<InstanceIx>, InstanceIx),
+        (count, head): (usize, Position),
+    ) -> Self {
+        Self {
+            port,
+            catalog,
+            source,
+            target,
+            was_met: false,
+            count,
+            head,
+            away: Places::new(),
+            found: BTreeSet::new(),
+            changes: Vec::new(),
+            adopted: Adopted::default(),
+        }
+    }
+
+    /// Has a tenant with the databases of the source, and looks at what is there of it.
+    async fn whole_tenant(&mut self, tenant: &str) -> Result<(), Stopped> {
         let port = self.port;
         port.ensure(
             self.target,
@@ -126,6 +142,17 @@ impl Round<'_> {
                 }
             }
         }
+        self.databases(tenant, &databases).await
+    }
+
+    /// Looks at what is there of a tenant.
+    pub(super) async fn tenant(&mut self, tenant: &str) -> Result<(), Stopped> {
+        let databases = self.port.databases(self.target, tenant).await?;
+        self.databases(tenant, &databases).await
+    }
+
+    async fn databases(&mut self, tenant: &str, databases: &[Listed]) -> Result<(), Stopped> {
+        let port = self.port;
         for database in databases.iter().filter(|_| tenant != OWN) {
             let found = port.list(self.target, tenant, &database.name).await?;
             if self.catalog.database(tenant, &database.name).is_none() {
@@ -164,9 +191,14 @@ impl Round<'_> {
         self.adopted.new.push(found.name.clone());
         let copies = InstanceIx::all(self.count).map(|instance| {
             let is_here = instance == self.target;
+            let reason = if self.away.contains(&instance) {
+                NOT_LOOKED_FOR
+            } else {
+                "it is missing there"
+            };
             Copy {
                 id: is_here.then_some(found.id),
-                quarantine: (!is_here).then(|| "it is missing there".into()),
+                quarantine: (!is_here).then(|| reason.into()),
                 ..Copy::default()
             }
         });

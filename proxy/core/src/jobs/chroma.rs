@@ -1,5 +1,8 @@
 //! The requests that jobs send to instances, and what they read out of the answers.
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 
 use bytes::Bytes;
@@ -73,6 +76,7 @@ pub(crate) fn wire(action: Action, address: &Address, body: Option<Bytes>) -> Op
             Some(body) => Payload::Entry {
                 body: Some(body),
                 must_create: false,
+                as_arrays: false,
             },
         },
     })
@@ -121,28 +125,44 @@ impl Described {
         self.is_like(other) && (!is_set || self.dimension == other.dimension)
     }
 
-    /// The parts in which two collections are made differently.
+    /// The parts in which two collections are made differently, as far as both servers can say.
     pub(crate) fn unlike(&self, other: &Self) -> Vec<&'static str> {
-        let defaults = |d: &Self| d.schema.get("defaults").cloned();
+        let defaults = |d: &Self| d.schema.get("defaults").map(without_machine);
+        // Servers before 1.3 say nothing of schemas.
+        let have_schemas = !self.schema.is_null() && !other.schema.is_null();
         let is_like = [
             ("metadata", self.metadata == other.metadata),
-            ("configuration", self.configuration == other.configuration),
+            ("configuration", self.is_configured_like(other)),
             (
                 "schema",
-                defaults(self) == defaults(other) && self.special_keys() == other.special_keys(),
+                !have_schemas
+                    || defaults(self) == defaults(other)
+                        && self.special_keys() == other.special_keys(),
             ),
         ];
         let unlike = is_like.into_iter().filter(|(_, is_like)| !is_like);
         unlike.map(|(part, _)| part).collect()
     }
 
+    /// Whether two collections are configured alike. Chroma 1.0.0 keeps a configuration and shows another,
+    /// which is the same for all.
+    fn is_configured_like(&self, other: &Self) -> bool {
+        let is_shown = self.shows_configuration() && other.shows_configuration();
+        !is_shown || self.configuration == other.configuration
+    }
+
+    fn shows_configuration(&self) -> bool {
+        self.configuration.get("hnsw_configuration").is_none()
+    }
+
     /// The parts of the schema about embeddings and documents themselves.
-    fn special_keys(&self) -> Vec<(&String, &Value)> {
+    fn special_keys(&self) -> Vec<(&String, Value)> {
         let keys = self.schema.get("keys").and_then(Value::as_object);
         let mut special: Vec<_> = keys
             .into_iter()
             .flatten()
             .filter(|(key, _)| key.starts_with('#'))
+            .map(|(key, made)| (key, without_machine(made)))
             .collect();
         special.sort_by_key(|(key, _)| *key);
         special
@@ -150,14 +170,29 @@ impl Described {
 
     /// The ways in which one like it may be made.
     fn recipes(&self) -> Vec<Recipe> {
+        let shown = self.shows_configuration().then_some(&self.configuration);
         let model = Model {
             name: &self.name,
             metadata: &self.metadata,
-            configuration: &self.configuration,
+            configuration: shown.unwrap_or(&Value::Null),
             schema: &self.schema,
         };
         model.recipes()
     }
+}
+
+/// A part of a schema without what a server sets by itself, from its processors and, when it upgrades a
+/// collection that an older version made, by default.
+fn without_machine(part: &Value) -> Value {
+    let mut part = part.clone();
+    let mut rest = vec![&mut part];
+    while let Some(value) = rest.pop() {
+        if let Some(fields) = value.as_object_mut() {
+            fields.retain(|name, _| !["num_threads", "batch_size"].contains(&name.as_str()));
+            rest.extend(fields.values_mut());
+        }
+    }
+    part
 }
 
 /// A database in a list.
@@ -212,14 +247,29 @@ impl Port {
             .await
     }
 
-    /// What an instance says of its copy, whatever that is called there by now.
+    /// What an instance says of its copy, whatever that is called there by now. A server that does not
+    /// know collections by their UUID is asked by the name that the catalog has; where that is another
+    /// copy's or nobody's, the copy is looked for among all of its database.
     pub(crate) async fn describe_copy(
         &self,
         instance: InstanceIx,
-        address: &Address,
+        collection: &Collection,
+        id: InstanceId,
     ) -> Result<Option<Described>, Stopped> {
-        self.describe_by(Action::GetCollectionById, instance, address)
-            .await
+        let (tenant, database) = (&collection.tenant, &collection.database);
+        if self.abilities(instance).by_id {
+            let copy = Address::copy(collection, id);
+            return self
+                .describe_by(Action::GetCollectionById, instance, &copy)
+                .await;
+        }
+        let named = Address::named(tenant, database, &collection.name);
+        let found = self.describe(instance, &named).await?;
+        if found.as_ref().is_some_and(|found| found.id == id) {
+            return Ok(found);
+        }
+        let all = self.list(instance, tenant, database).await?;
+        Ok(all.into_iter().find(|listed| listed.id == id))
     }
 
     async fn describe_by(

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use super::{
     Finding, Port, Stopped,
     chroma::{Address, unreadable},
+    discover::{NOT_LOOKED_FOR, take_in},
 };
 use crate::{
     catalog::{Change, Collection},
@@ -236,7 +237,9 @@ pub(crate) async fn rebuild(
     target: InstanceIx,
     (pace, planted): (Pace, Planted),
 ) -> Result<Finding, Stopped> {
-    make(&port, id, source, target).await?;
+    if make(&port, id, source, target).await? == Made::ToBeCompared {
+        return Ok(Finding::Done);
+    }
     let gone = || Stopped::because("the collection is gone");
     let collection = port.catalog().get(id).cloned().ok_or_else(gone)?;
     let pair = Pair {
@@ -314,6 +317,15 @@ pub(super) fn to_be_rebuilt(
     ]
 }
 
+/// What there is to be done with a copy that is in its place.
+#[derive(PartialEq, Eq)]
+enum Made {
+    /// Its records are to be made equal.
+    ToBeFilled,
+    /// It was found there, and is to be compared.
+    ToBeCompared,
+}
+
 /// Makes the collection anew on the target, unless that was done before. Nothing changes what
 /// collections there are, or what they are made like, meanwhile.
 async fn make(
@@ -321,7 +333,7 @@ async fn make(
     id: CollectionId,
     source: InstanceIx,
     target: InstanceIx,
-) -> Result<(), Stopped> {
+) -> Result<Made, Stopped> {
     port.stage(|stage| stage.doing = "making the collection");
     port.hold(LaneId::Schema, &[source, target]).await;
     let gone = || Stopped::because("the collection is gone");
@@ -334,9 +346,15 @@ async fn make(
     };
     let there = port.describe(target, &named).await?;
     let copy = collection.copies.get(target.at());
-    let goes_on = copy
-        .and_then(|copy| copy.quarantine.as_deref())
-        .is_some_and(|reason| [BEING_REBUILT, BEING_REPAIRED].contains(&reason));
+    let reason = copy.and_then(|copy| copy.quarantine.as_deref());
+    if reason == Some(NOT_LOOKED_FOR)
+        && let Some(there) = &there
+    {
+        port.release(LaneId::Schema).await;
+        take_in(port, &collection, (source, target), there.id).await;
+        return Ok(Made::ToBeCompared);
+    }
+    let goes_on = reason.is_some_and(|reason| [BEING_REBUILT, BEING_REPAIRED].contains(&reason));
     let is_made = there.is_some_and(|there| {
         goes_on && collection.on(target) == Some(there.id) && there.may_become(&model)
     });
@@ -348,7 +366,7 @@ async fn make(
             .await;
     }
     port.release(LaneId::Schema).await;
-    Ok(())
+    Ok(Made::ToBeFilled)
 }
 
 /// A collection that had records and has none left keeps its number of dimensions: a record is
@@ -356,7 +374,7 @@ async fn make(
 /// but when the collection was read before, Chroma 1.5.9 answers its reads 500 from then on.)
 async fn same_dimension(pair: &Pair) -> Result<(), Stopped> {
     let port = &pair.port;
-    let [ours, theirs] = [&pair.source, &pair.target].map(|side| dimension(port, side));
+    let [ours, theirs] = [&pair.source, &pair.target].map(|side| dimension(pair, side));
     if let (Some(dimension), None) = (ours.await?, theirs.await?) {
         let zeros = vec![0; usize::try_from(dimension).unwrap_or(0)];
         let add = serde_json::json!({ "ids": [PASSING], "embeddings": [zeros] });
@@ -375,8 +393,15 @@ async fn same_dimension(pair: &Pair) -> Result<(), Stopped> {
 }
 
 /// The dimension of a copy, found by its own id: a change of the collection's name may be under way.
-async fn dimension(port: &Port, side: &Side) -> Result<Option<u64>, Stopped> {
-    let described = port.describe_copy(side.instance, &side.address).await?;
+async fn dimension(pair: &Pair, side: &Side) -> Result<Option<u64>, Stopped> {
+    let (port, catalog) = (&pair.port, pair.port.catalog());
+    let LaneId::Collection(id) = pair.lane else {
+        return Ok(None);
+    };
+    let gone = || Stopped::because("the collection is gone");
+    let collection = catalog.get(id).ok_or_else(gone)?;
+    let copy = collection.on(side.instance).ok_or_else(gone)?;
+    let described = port.describe_copy(side.instance, collection, copy).await?;
     let missing = || Stopped::because("a copy is gone while it is made equal");
     Ok(described.ok_or_else(missing)?.dimension)
 }

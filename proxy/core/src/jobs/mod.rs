@@ -8,6 +8,7 @@
 pub mod adopt;
 pub(crate) mod chroma;
 pub mod copy;
+pub(crate) mod discover;
 pub(crate) mod home;
 pub(crate) mod locate;
 pub mod mapping;
@@ -27,6 +28,7 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::{
+    abilities::{Abilities, AllAbilities},
     catalog::{Catalog, Change},
     engine::Wire,
     ids::{CollectionId, InstanceIx, LaneId, Position},
@@ -63,6 +65,8 @@ pub enum Task {
     Unmap(CollectionId),
     /// Finds out which instances still have a collection.
     Locate(CollectionId),
+    /// Takes over what instances hold of a tenant that nobody knows.
+    Discover(Arc<str>),
 }
 
 impl Task {
@@ -71,9 +75,12 @@ impl Task {
             Self::Rebuild(id, _) | Self::Verify(id) | Self::Home(id, _) | Self::Locate(id) => {
                 Some(*id)
             }
-            Self::Adopt(_) | Self::Restore(_) | Self::Mark(_) | Self::Map(_) | Self::Unmap(_) => {
-                None
-            }
+            Self::Adopt(_)
+            | Self::Restore(_)
+            | Self::Mark(_)
+            | Self::Map(_)
+            | Self::Unmap(_)
+            | Self::Discover(_) => None,
         }
     }
 
@@ -88,13 +95,28 @@ impl Task {
             | Self::Home(..)
             | Self::Map(_)
             | Self::Unmap(_)
-            | Self::Locate(_) => None,
+            | Self::Locate(_)
+            | Self::Discover(_) => None,
         }
+    }
+
+    /// Whether what an instance holds is taken over or put in order, so that what another task has read
+    /// there would not be true any more.
+    fn takes_over(&self) -> bool {
+        matches!(self, Self::Adopt(_) | Self::Restore(_) | Self::Discover(_))
     }
 
     /// Whether it takes a few requests only, so that it need not wait for those that take long.
     pub(crate) fn is_small(&self) -> bool {
-        matches!(self, Self::Mark(_) | Self::Home(..) | Self::Locate(_))
+        matches!(
+            self,
+            Self::Mark(_) | Self::Home(..) | Self::Locate(_) | Self::Discover(_)
+        )
+    }
+
+    /// Whether operators are told what it has found, even when that is nothing.
+    pub(crate) fn is_for_operators(&self) -> bool {
+        !matches!(self, Self::Mark(_) | Self::Locate(_) | Self::Discover(_))
     }
 
     /// Whether two tasks may not go on at once.
@@ -102,7 +124,8 @@ impl Task {
         let (ours, theirs) = (self.collection(), other.collection());
         if self.is_small() || other.is_small() {
             let marks_the_same = self.marks().is_some() && self.marks() == other.marks();
-            return marks_the_same || ours.is_some() && ours == theirs;
+            let both_take_over = self.takes_over() && other.takes_over();
+            return both_take_over || marks_the_same || ours.is_some() && ours == theirs;
         }
         ours.is_none() || theirs.is_none() || ours == theirs
     }
@@ -117,7 +140,8 @@ impl Task {
             | Self::Home(..)
             | Self::Map(_)
             | Self::Unmap(_)
-            | Self::Locate(_) => HOLD_MAX,
+            | Self::Locate(_)
+            | Self::Discover(_) => HOLD_MAX,
         }
     }
 }
@@ -216,6 +240,7 @@ struct Desk {
     grant: Option<Grant>,
     touched: Touched,
     catalog: Catalog,
+    abilities: AllAbilities,
     now: Instant,
     stage: Stage,
 }
@@ -306,15 +331,20 @@ impl Port {
         self.desk().catalog.clone()
     }
 
+    pub(crate) fn abilities(&self, instance: InstanceIx) -> Abilities {
+        self.desk().abilities.of(instance)
+    }
+
     pub(crate) fn stage(&self, change: impl FnOnce(&mut Stage)) {
         change(&mut self.desk().stage);
     }
 
     // The engine's side.
 
-    fn show(&self, catalog: Catalog, now: Instant) {
+    fn show(&self, catalog: Catalog, abilities: AllAbilities, now: Instant) {
         let mut desk = self.desk();
         desk.catalog = catalog;
+        desk.abilities = abilities;
         desk.now = now;
     }
 
@@ -359,8 +389,13 @@ impl Job {
     }
 
     /// Lets the job go on until it asks for something.
-    pub(crate) fn poll(&mut self, catalog: Catalog, now: Instant) -> Polled {
-        self.port.show(catalog, now);
+    pub(crate) fn poll(
+        &mut self,
+        catalog: Catalog,
+        abilities: AllAbilities,
+        now: Instant,
+    ) -> Polled {
+        self.port.show(catalog, abilities, now);
         let mut context = Context::from_waker(Waker::noop());
         match self.work.as_mut().poll(&mut context) {
             Poll::Ready(result) => Polled::Ended(result),

@@ -113,6 +113,7 @@ fn word(task: &Task) -> &'static str {
         Task::Map(_) => "map",
         Task::Unmap(_) => "unmap",
         Task::Locate(_) => "locate",
+        Task::Discover(_) => "discover",
     }
 }
 
@@ -121,7 +122,7 @@ fn subject(task: &Task) -> (Option<CollectionId>, Option<InstanceIx>) {
         Task::Adopt(place) | Task::Restore(place) | Task::Mark(place) => (None, Some(*place)),
         Task::Rebuild(id, place) | Task::Home(id, place) => (Some(*id), Some(*place)),
         Task::Verify(id) | Task::Unmap(id) | Task::Locate(id) => (Some(*id), None),
-        Task::Map(_) => (None, None),
+        Task::Map(_) | Task::Discover(_) => (None, None),
     }
 }
 

@@ -1,5 +1,7 @@
 //! How a job ends: with a finding, or to be begun again later.
 
+use std::sync::Arc;
+
 use super::{Engine, Found, JobReport, Retry};
 use crate::{
     backoff,
@@ -37,10 +39,20 @@ impl Engine {
             Ok(finding) => {
                 self.jobs.retries.remove(&task);
                 self.marked(&task);
-                if let Task::Locate(id) = task {
-                    self.jobs.located.note(id, self.now);
-                    self.jobs.asked.retain(|asked| *asked != task);
-                } else if task.marks().is_none() || !task.is_small() {
+                match &task {
+                    Task::Locate(id) => {
+                        self.jobs.located.note(*id, self.now);
+                        self.jobs.asked.retain(|asked| *asked != task);
+                    }
+                    Task::Discover(tenant) => {
+                        self.jobs.asked.retain(|asked| *asked != task);
+                        if finding == Finding::Done && !self.catalog.knows_tenant(tenant) {
+                            self.remember_absent(Arc::clone(tenant));
+                        }
+                    }
+                    _ => {}
+                }
+                if matches!(finding, Finding::Adopted(_)) || task.is_for_operators() {
                     self.found(task, finding);
                 }
             }
@@ -80,6 +92,12 @@ impl Engine {
     fn retry_later(&mut self, task: Task, stopped: Stopped) {
         let tries = self.jobs.retries.get(&task).map_or(0, |retry| retry.tries) + 1;
         let at = self.now + backoff::pause(tries, u64::from(tries));
+        if matches!(task, Task::Discover(_)) && tries >= ASKED_TRIES_MAX {
+            // Whoever still waits for it asks again.
+            self.jobs.retries.remove(&task);
+            self.jobs.asked.retain(|asked| *asked != task);
+            return;
+        }
         let is_last = tries >= ASKED_TRIES_MAX || matches!(task, Task::Home(..));
         if is_last && self.jobs.asked.contains(&task) {
             self.jobs.retries.remove(&task);

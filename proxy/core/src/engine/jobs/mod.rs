@@ -17,6 +17,7 @@ use crate::{
         Finding, Grant, Job, Places, Stage, Stopped, Task, Work,
         adopt::{NOT_COMPARED, adopt},
         copy::{BEING_REPAIRED, rebuild},
+        discover::discover,
         home::home,
         locate::{MADE_EMPTY, locate},
         mapping::{map, unmap},
@@ -24,7 +25,7 @@ use crate::{
         restore::restore,
         verify::verify,
     },
-    limits::JOBS_MAX,
+    limits::{DISCOVERIES_MAX, JOBS_MAX},
     time::Instant,
 };
 
@@ -152,7 +153,8 @@ impl Engine {
         let mut due = self.due();
         while let Some(task) = due.pop_front() {
             if self.jobs.is_full() && !task.is_small() {
-                break;
+                // A small one behind it does not wait for it.
+                continue;
             }
             let waits = self
                 .jobs
@@ -353,7 +355,9 @@ impl Engine {
             self.jobs.verify_at = self.now + self.settings.verify_interval;
         }
         let Some(job) = self.job_for(task.clone()) else {
-            if was_asked {
+            if matches!(task, Task::Discover(_)) {
+                self.jobs.asked.retain(|asked| *asked != task);
+            } else if was_asked {
                 let reason = "the instances that it needs are not in service".to_owned();
                 self.found(task, Finding::Refused(reason));
             }
@@ -427,6 +431,13 @@ impl Engine {
                     Box::pin(locate(port, id, asked))
                 }))
             }
+            Task::Discover(tenant) => {
+                let in_service = |i: &InstanceIx| self.is_reachable(*i) && !self.catalog.is_out(*i);
+                let places: Places = InstanceIx::all(count).filter(in_service).collect();
+                let asked = places.clone();
+                let work = |port| -> Work { Box::pin(discover(port, tenant, asked, count)) };
+                (!places.is_empty()).then(|| Job::new(task, places, work))
+            }
         }
     }
 
@@ -464,8 +475,13 @@ impl Engine {
     }
 
     pub(super) fn ask_for(&mut self, task: Task) {
-        self.jobs.retries.remove(&task);
-        if !self.jobs.is_running(&task) && !self.jobs.asked.contains(&task) {
+        // A client that waits for a tenant asks again and again, and nobody waits for its end.
+        let is_clients = matches!(task, Task::Discover(_));
+        let is_full = is_clients && self.jobs.asked.len() >= DISCOVERIES_MAX;
+        if !is_clients {
+            self.jobs.retries.remove(&task);
+        }
+        if !is_full && !self.jobs.is_running(&task) && !self.jobs.asked.contains(&task) {
             self.jobs.asked.push_back(task);
         }
         self.schedule();
@@ -515,6 +531,7 @@ fn is_to_be_done(catalog: &Catalog, task: &Task) -> bool {
         }
         Task::Restore(instance) => catalog.instance(*instance).quarantine.is_some(),
         Task::Adopt(instance) => catalog.instance(*instance).marker.is_none(),
+        Task::Discover(tenant) => !catalog.knows_tenant(tenant),
         _ => task.collection().is_none_or(|id| catalog.get(id).is_some()),
     }
 }

@@ -18,11 +18,12 @@ impl Engine {
     /// Lets a job go on until it waits for something that is not there yet.
     pub(super) fn go_on(&mut self, id: JobId) {
         loop {
-            let (catalog, now) = (self.catalog.clone(), self.now);
+            let (catalog, abilities) = (self.catalog.clone(), self.abilities.clone());
+            let now = self.now;
             let Some(running) = self.jobs.running.get_mut(&id) else {
                 return;
             };
-            match running.job.poll(catalog, now) {
+            match running.job.poll(catalog, abilities, now) {
                 Polled::Ended(result) => {
                     self.end(id, result);
                     return;
