@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use achromat_core::{
     catalog::Change,
     durable::Write,
-    engine::{Effect, Engine, Event, Join, Payload, Submission, TroubleReport, Wire},
+    engine::{
+        Effect, Engine, Event, Join, LocalSubmission, Payload, Submission, TroubleReport, Wire,
+    },
     health::{Standing, Transition},
     ids::{InstanceIx, LaneId, Position, Ticket},
     outcome::Sending,
@@ -171,6 +173,19 @@ impl Driver {
                 self.engine
                     .step(Event::Submitted(Box::new(submission)), now);
             }
+            Message::SubmitLocally {
+                write,
+                deadline,
+                reply,
+            } => {
+                let submission = LocalSubmission {
+                    ticket: self.ticket(reply),
+                    write: *write,
+                    answer_by: now + deadline,
+                };
+                self.engine
+                    .step(Event::SubmittedLocally(Box::new(submission)), now);
+            }
             Message::Join {
                 record,
                 level,
@@ -259,17 +274,16 @@ impl Driver {
                 instance,
                 wire,
             } => {
-                let instances = Arc::clone(&self.parts.instances);
-                self.spawn(async move {
-                    let passage = instances.passage(instance).await;
-                    let body = match &wire.body {
-                        Payload::Entry { body, .. } => body.clone(),
-                        Payload::None => None,
-                    };
-                    let sending = instances.send(instance, passage, &wire, body).await;
-                    Event::Told { job, sending }
-                });
+                self.send_once(instance, wire, move |sending| Event::Told { job, sending });
             }
+            Effect::SendLocally {
+                ticket,
+                instance,
+                wire,
+            } => self.send_once(instance, wire, move |sending| Event::DoneLocally {
+                ticket,
+                sending,
+            }),
             Effect::JobFailed {
                 task,
                 tries,
@@ -333,6 +347,24 @@ impl Driver {
                 count,
                 sending,
             }
+        });
+    }
+
+    /// Sends what is no entry, with the body that it carries.
+    fn send_once(
+        &mut self,
+        instance: InstanceIx,
+        wire: Wire,
+        event: impl FnOnce(Sending) -> Event + Send + 'static,
+    ) {
+        let instances = Arc::clone(&self.parts.instances);
+        self.spawn(async move {
+            let passage = instances.passage(instance).await;
+            let body = match &wire.body {
+                Payload::Entry { body, .. } => body.clone(),
+                Payload::None => None,
+            };
+            event(instances.send(instance, passage, &wire, body).await)
         });
     }
 

@@ -9,7 +9,6 @@ mod admission;
 mod counting;
 mod intake;
 mod judge;
-mod local;
 mod read;
 mod respond;
 mod write;

@@ -5,6 +5,7 @@
 //! durable before something else is an effect of its own, and the other thing comes out only when
 //! an event has confirmed it.
 
+mod homes;
 mod jobs;
 mod kept;
 mod keys;
@@ -28,7 +29,9 @@ use std::{
 
 use imbl::OrdMap;
 
+use self::{homes::Homes, kept::Kept, submit::Gate, turns::Turns};
 pub use self::{
+    homes::LocalSubmission,
     jobs::{Found, JobReport},
     keys::Join,
     messages::{Effect, Event, Payload, Wire},
@@ -37,7 +40,6 @@ pub use self::{
     restore::{RestoredLane, Snapshot},
     submit::Submission,
 };
-use self::{kept::Kept, submit::Gate, turns::Turns};
 use crate::{
     catalog::{Catalog, Change},
     health::{Health, HealthRules, Probe, Sign, Standing, Transition},
@@ -122,6 +124,7 @@ pub struct Engine {
     /// Jobs whose wait is over.
     unblocked: VecDeque<JobId>,
     jobs: jobs::Jobs,
+    homes: Homes,
     trim_at: Instant,
     forget_keys_at: Instant,
     troubles: VecDeque<TroubleReport>,
@@ -137,6 +140,9 @@ impl Engine {
         self.now = self.now.max(now);
         match event {
             Event::Submitted(submission) => self.submitted(*submission),
+            Event::SubmittedLocally(submission) => self.submitted_locally(*submission),
+            Event::DoneLocally { ticket, sending } => self.done_locally(ticket, sending),
+            Event::PolicyChanged => self.end_homes(),
             Event::Appended { ticket, position } => self.appended(ticket, position),
             Event::AppendKnown { ticket } => self.append_known(ticket),
             Event::Joined(join) => self.joined(*join),
@@ -181,6 +187,9 @@ impl Engine {
             Event::Tick => self.tick(),
         }
         self.drain();
+        while self.move_homes() {
+            self.drain();
+        }
     }
 
     /// What shall be done, in order.
@@ -194,6 +203,7 @@ impl Engine {
         let health = self.instances.iter().filter_map(|i| i.health.wakes_at());
         let trim = (!self.trimmable.is_empty()).then_some(self.trim_at);
         let others = trim.into_iter().chain([self.forget_keys_at]);
+        let others = others.chain(self.homes.wakes_at());
         health
             .chain(lanes)
             .chain(others)

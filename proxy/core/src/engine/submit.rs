@@ -9,14 +9,12 @@ use std::collections::VecDeque;
 
 use super::{Appending, Effect, Engine, resolving::Resolving};
 use crate::{
-    catalog::Catalog,
     durable::Write,
     ids::{InstanceIx, LaneId, Position, Ticket},
     key::Keyed,
     lane::{Client, Lane},
     limits::LANE_OPEN_MAX,
-    local,
-    log::{Level, Verb},
+    log::Level,
     planted::Bug,
     reply::{self, Reply},
     time::Instant,
@@ -53,6 +51,10 @@ impl Gate {
 
     pub(super) fn has_nothing_under_way(&self) -> bool {
         self.appending == 0 && self.resolving.is_none()
+    }
+
+    fn wants_in(&self) -> bool {
+        !self.waiting.is_empty() && self.resolving.is_none()
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -108,8 +110,8 @@ impl Engine {
             let message = "No instance is in service; nothing was done";
             return Err(reply::unavailable(message, 1));
         }
-        is_replicated(&self.catalog, &submission.permit)?;
         let id = submission.permit.entry.verb.lane();
+        self.admit_to_home(id)?;
         let open = self.lane(id).map_or(0, Lane::open);
         let gate = self.gates.get(&id);
         let queued = gate.map_or(0, |gate| gate.waiting.len() + gate.appending);
@@ -131,6 +133,9 @@ impl Engine {
     pub(super) fn pass_gate(&mut self, lane: LaneId) {
         self.expire(lane);
         self.go_on_resolving(lane);
+        if self.gates.get(&lane).is_some_and(Gate::wants_in) && self.leaves_home(lane) {
+            return;
+        }
         while let Some(gate) = self.gates.get_mut(&lane)
             && gate.resolving.is_none()
             && !gate.held
@@ -164,7 +169,7 @@ impl Engine {
             return;
         };
         let given = next.permit.is_still_given(&self.catalog);
-        match given.and_then(|()| is_replicated(&self.catalog, &next.permit)) {
+        match given {
             Ok(()) => {
                 gate.appending += 1;
                 self.append(next);
@@ -213,6 +218,13 @@ impl Engine {
             answer_by,
             executor,
         };
+        if let LaneId::Collection(id) = entry.verb.lane() {
+            let is_homed = self.home_of(id).is_some();
+            assert!(
+                !is_homed,
+                "I25: a write of a collection with a home is not logged"
+            );
+        }
         if self.plants(Bug::AcknowledgesBeforeAppend) {
             self.answer(ticket, Reply::json(200, "{}"));
         }
@@ -284,16 +296,5 @@ impl Engine {
 
     pub(super) fn answer(&mut self, ticket: Ticket, reply: Reply) {
         self.effects.push(Effect::Answer { ticket, reply });
-    }
-}
-
-/// Refuses a write of records that one instance alone has.
-pub(super) fn is_replicated(catalog: &Catalog, permit: &Permit) -> Result<(), Reply> {
-    let Verb::Record { collection, .. } = permit.entry.verb else {
-        return Ok(());
-    };
-    match catalog.get(collection) {
-        Some(homed) if homed.home.is_some() => Err(local::refusal(&homed.name)),
-        _ => Ok(()),
     }
 }
