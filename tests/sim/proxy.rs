@@ -321,6 +321,7 @@ impl World {
                 let deadline = self.plan.timing.write;
                 self.send(sender, instance, (wire.method, wire.target, body), deadline);
             }
+            Effect::SendLocally { .. } => panic!("no history keeps writes out of the log"),
             Effect::AskAgain { ticket } => {
                 if let Some(operation) = proxy.waiting.remove(&ticket) {
                     self.ask_again(proxy, operation);

@@ -68,6 +68,10 @@ pub const MERGED_ENTRIES_MAX: usize = 64;
 /// Records in such a request. Chroma 1.5.9 took 50,000 in one.
 pub const MERGED_RECORDS_MAX: usize = 1000;
 
+/// Numbers of embeddings that are rewritten from base64 in such a request, because others in it have arrays:
+/// some 2 ms of writing.
+pub const MERGED_REWRITTEN_NUMBERS_MAX: usize = 32 * 1024;
+
 /// Bytes of the bodies that are put together: some 2 ms of reading, on a thread that serves others.
 pub const MERGED_BYTES_MAX: usize = 512 * 1024;
 

@@ -1,10 +1,8 @@
 //! Writes that are not logged: one instance, the collection's home, does them and nobody else hears
 //! of them. They are sent once and never again; what is lost with that instance is lost.
 
-use bytes::Bytes;
-
 use crate::{
-    abilities::AllAbilities,
+    abilities::Abilities,
     catalog::{Catalog, Collection},
     engine::{Payload, Wire},
     guard::Guard,
@@ -13,7 +11,6 @@ use crate::{
     outcome::{Failure, Sending},
     reply::{self, Reply},
     route::{Action, Captures, route_of},
-    view::{Scope, View},
     write::Permit,
 };
 
@@ -23,17 +20,6 @@ pub struct LocalWrite {
     collection: CollectionId,
     act: RecordAct,
     permit: Permit,
-}
-
-/// Where a local write can go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Whereto {
-    /// To the collection's home.
-    Home(InstanceIx, Wire),
-    /// Nowhere yet: the collection needs a home, and this instance can be it.
-    Needs(CollectionId, InstanceIx),
-    /// Nowhere now.
-    Nowhere(Reply),
 }
 
 impl Permit {
@@ -56,45 +42,27 @@ impl Permit {
 }
 
 impl LocalWrite {
-    /// The body that is sent.
-    pub fn body(&self) -> &Bytes {
-        &self.permit.entry.body
+    /// The collection whose records it changes.
+    pub(crate) fn collection(&self) -> CollectionId {
+        self.collection
     }
 
-    /// Where it can go now.
-    pub fn whereto(&self, view: &View) -> Whereto {
-        let Some(collection) = view.catalog.get(self.collection) else {
-            return Whereto::Nowhere(reply::no_such_collection_id(&self.collection.to_string()));
-        };
-        let scope = Scope::Collection(collection);
-        let is_eligible = |instance: &InstanceIx| view.is_eligible(*instance, scope);
-        match collection.home {
-            Some(home) if is_eligible(&home) => {
-                match self.wire(collection, home, &view.abilities) {
-                    Some(wire) => Whereto::Home(home, wire),
-                    None => Whereto::Nowhere(nobody()),
-                }
-            }
-            Some(_) => Whereto::Nowhere(nobody()),
-            None => {
-                let wished = self.permit.executor.filter(is_eligible);
-                let best = || {
-                    let eligible = view.instances().filter(is_eligible);
-                    eligible.min_by_key(|instance| (view.standing(*instance), *instance))
-                };
-                match wished.or_else(best) {
-                    Some(instance) => Whereto::Needs(self.collection, instance),
-                    None => Whereto::Nowhere(nobody()),
-                }
-            }
-        }
+    /// The instance that policy would have do it.
+    pub(crate) fn wished(&self) -> Option<InstanceIx> {
+        self.permit.executor
     }
 
-    fn wire(
+    /// The same write, to be logged.
+    pub(crate) fn into_permit(self) -> Permit {
+        self.permit
+    }
+
+    /// The request to the home.
+    pub(crate) fn wire(
         &self,
         collection: &Collection,
         home: InstanceIx,
-        abilities: &AllAbilities,
+        abilities: Abilities,
     ) -> Option<Wire> {
         let action = match self.act {
             RecordAct::Add => Action::Add,
@@ -112,22 +80,23 @@ impl LocalWrite {
             target: route.render(&copy, "", None),
             content_type: self.permit.entry.content_type.clone(),
             body: Payload::Entry {
-                body: None,
+                body: Some(self.permit.entry.body.clone()),
                 must_create: false,
-                as_arrays: !abilities.of(home).base64,
+                as_arrays: !abilities.base64,
             },
         })
     }
 }
 
-fn nobody() -> Reply {
+/// 503: the home is not in service.
+pub(crate) fn nobody() -> Reply {
     let message =
         "The one instance that has this collection's records is not in service; nothing was done";
     reply::unavailable(message, 1)
 }
 
 /// What the client of a local write is told.
-pub fn told(sending: Sending) -> Reply {
+pub(crate) fn told(sending: Sending) -> Reply {
     let failure = match sending {
         Sending::Answered(reply) => return reply,
         Sending::NotSent(_) => return nobody(),
@@ -139,12 +108,4 @@ pub fn told(sending: Sending) -> Reply {
         failure.reason()
     );
     Reply::error(504, "OutcomeUnknown", &message)
-}
-
-/// 409: the records of a collection are on one instance alone, and a write is to be replicated.
-pub(crate) fn refusal(collection: &str) -> Reply {
-    let message = format!(
-        "The WAL policy wants this write replicated, but one instance alone has the records of [{collection}]: they were kept out of the log. `achromat repair --source INSTANCE` gives them to all instances; nothing was done"
-    );
-    Reply::error(409, "ConflictError", &message)
 }

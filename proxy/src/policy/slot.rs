@@ -11,6 +11,7 @@ use std::{
 use achromat_core::policy::{Tally, TrialKind, Verdict, VersionId};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::{
     limits::{Budget, HISTORY_MAX, REASONS_TOLD_MAX, TROUBLE_WINDOW, TROUBLES_MAX},
@@ -107,6 +108,8 @@ pub struct Slot<W: World> {
     /// Counts questions that have no number of their own.
     numbers: AtomicU64,
     recorder: Recorder,
+    /// Tells whenever another version decides.
+    changed: watch::Sender<()>,
 }
 
 /// What is needed to change a slot, and what is known of its troubles.
@@ -147,12 +150,18 @@ impl<W: World> Slot<W> {
             listener: OnceLock::new(),
             numbers: AtomicU64::new(1),
             recorder: Recorder::default(),
+            changed: watch::Sender::new(()),
         }
     }
 
     /// Has somebody told of what it does by itself; the first one that asks for it.
     pub fn listen(&self, listener: Listener) {
         let _taken = self.listener.set(listener);
+    }
+
+    /// Tells from now on whenever another version decides, or none.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     fn notify(&self, notice: Notice) {
@@ -277,6 +286,7 @@ impl<W: World> Slot<W> {
             facts,
             trial: None,
         }));
+        self.changed.send_replace(());
     }
 
     /// Versions that were taken out of service since the start.

@@ -81,6 +81,11 @@ pub trait World: Sized + Send + Sync + 'static {
     fn safe() -> Self::Answer;
     /// What Achromat does where there is no plugin.
     fn native() -> Self::Answer;
+    /// Whether a canary's answer may be carried out instead of the active version's. What could not be
+    /// taken back with the canary may not.
+    fn may_be_tried(_active: &Self::Answer, _tried: &Self::Answer) -> bool {
+        true
+    }
     /// An answer in words, for people. Answers that differ have different words.
     fn words(answer: &Self::Answer) -> String;
     /// The kinds of answers, for figures.
@@ -342,6 +347,10 @@ impl World for WalSlot {
 
     fn native() -> Eligibility {
         Eligibility::SAFE
+    }
+
+    fn may_be_tried(active: &Eligibility, tried: &Eligibility) -> bool {
+        tried.keeps_place(active)
     }
 
     fn words(answer: &Eligibility) -> String {

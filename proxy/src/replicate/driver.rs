@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use achromat_core::{
     catalog::{Change, Marker},
     durable::Write,
-    engine::{Effect, Engine, Event, Join, Payload, Submission, TroubleReport, Wire},
+    embeddings,
+    engine::{
+        Effect, Engine, Event, Join, LocalSubmission, Payload, Submission, TroubleReport, Wire,
+    },
     health::{Standing, Transition},
     ids::{InstanceIx, LaneId, Position, Ticket},
     outcome::Sending,
@@ -171,6 +174,19 @@ impl Driver {
                 self.engine
                     .step(Event::Submitted(Box::new(submission)), now);
             }
+            Message::SubmitLocally {
+                write,
+                deadline,
+                reply,
+            } => {
+                let submission = LocalSubmission {
+                    ticket: self.ticket(reply),
+                    write: *write,
+                    answer_by: now + deadline,
+                };
+                self.engine
+                    .step(Event::SubmittedLocally(Box::new(submission)), now);
+            }
             Message::Join {
                 record,
                 level,
@@ -260,17 +276,16 @@ impl Driver {
                 instance,
                 wire,
             } => {
-                let instances = Arc::clone(&self.parts.instances);
-                self.spawn(async move {
-                    let passage = instances.passage(instance).await;
-                    let body = match &wire.body {
-                        Payload::Entry { body, .. } => body.clone(),
-                        Payload::None => None,
-                    };
-                    let sending = instances.send(instance, passage, &wire, body).await;
-                    Event::Told { job, sending }
-                });
+                self.send_once(instance, wire, move |sending| Event::Told { job, sending });
             }
+            Effect::SendLocally {
+                ticket,
+                instance,
+                wire,
+            } => self.send_once(instance, wire, move |sending| Event::DoneLocally {
+                ticket,
+                sending,
+            }),
             Effect::JobFailed {
                 task,
                 tries,
@@ -349,6 +364,29 @@ impl Driver {
                 count,
                 sending,
             }
+        });
+    }
+
+    /// Sends what is no entry, with the body that it carries.
+    fn send_once(
+        &mut self,
+        instance: InstanceIx,
+        wire: Wire,
+        event: impl FnOnce(Sending) -> Event + Send + 'static,
+    ) {
+        let instances = Arc::clone(&self.parts.instances);
+        self.spawn(async move {
+            let passage = instances.passage(instance).await;
+            let body = match &wire.body {
+                Payload::Entry {
+                    body,
+                    as_arrays: true,
+                    ..
+                } => body.as_ref().map(embeddings::as_arrays),
+                Payload::Entry { body, .. } => body.clone(),
+                Payload::None => None,
+            };
+            event(instances.send(instance, passage, &wire, body).await)
         });
     }
 

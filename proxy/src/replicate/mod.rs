@@ -18,6 +18,7 @@ use achromat_core::{
     ids::{CollectionId, EntryId, InstanceId, InstanceIx, Key},
     jobs::Task,
     key::KeyRecord,
+    local::LocalWrite,
     log::{Letter, Level},
     reply::{self, Reply},
     view::View,
@@ -42,6 +43,11 @@ enum Message {
     Event(Event),
     Submit {
         permit: Box<Permit>,
+        deadline: Duration,
+        reply: oneshot::Sender<Told>,
+    },
+    SubmitLocally {
+        write: Box<LocalWrite>,
         deadline: Duration,
         reply: oneshot::Sender<Told>,
     },
@@ -156,6 +162,23 @@ impl Replicator {
             reply,
         });
         Self::told(answer).await
+    }
+
+    /// Has a write done by the one instance that alone has its collection's records. The client is
+    /// answered after `deadline` at the latest, unless the write was sent by then.
+    pub async fn submit_locally(&self, write: LocalWrite, deadline: Duration) -> Told {
+        let (reply, answer) = oneshot::channel();
+        self.say(Message::SubmitLocally {
+            write: Box::new(write),
+            deadline,
+            reply,
+        });
+        Self::told(answer).await
+    }
+
+    /// Tells that another policy says from now on which writes are logged.
+    pub fn policy_changed(&self) {
+        self.say(Message::Event(Event::PolicyChanged));
     }
 
     /// Waits for the entry that is remembered under a client's key, as long as the one that

@@ -10,7 +10,6 @@ mod cors;
 mod counting;
 mod intake;
 mod judge;
-mod local;
 mod read;
 mod respond;
 mod tenants;

@@ -62,12 +62,17 @@ impl App {
     }
 
     async fn write_plainly(&self, asked: &Asked<'_>, body: Bytes) -> Reply {
+        let deadline = self.settings.write_deadline;
         let permit = match self.judge(asked, body).await {
             Ok(Judged::Logged(permit)) => permit,
-            Ok(Judged::Local(write)) => return self.write_locally(&write).await,
+            Ok(Judged::Local(write)) => {
+                return match self.replicator.submit_locally(write, deadline).await {
+                    Told::Reply(reply) => reply,
+                    Told::AskAgain => reply::outcome_unknown("it has no key, and one was found"),
+                };
+            }
             Err(reply) => return reply,
         };
-        let deadline = self.settings.write_deadline;
         match self.replicator.submit(permit, deadline).await {
             Told::Reply(reply) => reply,
             Told::AskAgain => reply::outcome_unknown("its collection was deleted meanwhile"),

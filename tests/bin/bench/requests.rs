@@ -1,5 +1,6 @@
 //! The requests that the benchmarks send, as bytes.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
 use super::peers::{Peer, RECORDS, embedding};
@@ -57,6 +58,25 @@ fn upsert(peer: &Peer, number: usize, count: usize) -> Vec<u8> {
 
 pub(super) fn upsert_one(peer: &Peer, number: usize) -> Vec<u8> {
     upsert(peer, number, 1)
+}
+
+/// The same number in 32 bits.
+fn single(number: f64) -> f32 {
+    serde_json::from_value(json!(number)).unwrap_or_default()
+}
+
+/// The same as a Python client sends it.
+pub(super) fn upsert_one_base64(peer: &Peer, number: usize) -> Vec<u8> {
+    let numbers: Vec<f32> = embedding(number).iter().map(|n| single(*n)).collect();
+    let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+    let body = json!({
+        "ids": [format!("w{}", number % WRITTEN)],
+        "embeddings": [BASE64_STANDARD.encode(bytes)],
+        "metadatas": null,
+        "documents": null,
+        "uris": null,
+    });
+    post(peer, "upsert", &body)
 }
 
 pub(super) fn upsert_ten(peer: &Peer, number: usize) -> Vec<u8> {

@@ -12,7 +12,7 @@ use super::{
     },
     load::{self, Profile, Round, profile},
     peers::{Peer, Peers},
-    requests::{get, mixed, query, upsert_hundred, upsert_one, upsert_ten},
+    requests::{get, mixed, query, upsert_hundred, upsert_one, upsert_one_base64, upsert_ten},
 };
 
 pub(super) fn command() -> Command {
@@ -64,7 +64,7 @@ pub(super) fn measured(command: Command, rounds: &'static str) -> Command {
         .arg(svg_flag())
 }
 
-const PROFILES: [Profile; 12] = [
+const PROFILES: [Profile; 13] = [
     profile("get one by id", 1, get),
     profile("get one by id", 8, get),
     profile("get one by id", 64, get),
@@ -73,6 +73,7 @@ const PROFILES: [Profile; 12] = [
     profile("upsert one", 1, upsert_one),
     profile("upsert one", 8, upsert_one),
     profile("upsert one", 32, upsert_one),
+    profile("upsert one as Python does", 32, upsert_one_base64),
     profile("upsert ten", 8, upsert_ten),
     profile("upsert a hundred", 1, upsert_hundred),
     profile("upsert a hundred", 8, upsert_hundred),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use super::{Join, Question, Submission, TroubleReport};
+use super::{Join, LocalSubmission, Question, Submission, TroubleReport};
 use crate::{
     abilities::Abilities,
     catalog::Marker,
@@ -24,6 +24,18 @@ use crate::{
 pub enum Event {
     /// A client wants a write done.
     Submitted(Box<Submission>),
+    /// A client wants a write done that policy keeps out of the log.
+    SubmittedLocally(Box<LocalSubmission>),
+    /// A sending to a collection's home has ended.
+    DoneLocally {
+        /// The client that it is for.
+        ticket: Ticket,
+        /// How it ended.
+        sending: Sending,
+    },
+    /// The policy that says which writes are logged has changed: each collection that has a home comes
+    /// back into replication.
+    PolicyChanged,
     /// The store has made an entry durable.
     Appended {
         /// The client that it is for.
@@ -208,6 +220,15 @@ pub enum Effect {
         /// The bodies of the entries behind it, as far as they are in memory: as many of them as can be
         /// [merged](crate::merge::Merging) with it may go in the same request.
         more: Vec<Option<Bytes>>,
+    },
+    /// Send a write that is not logged to its collection's home, once, then say [`Event::DoneLocally`].
+    SendLocally {
+        /// The client that it is for.
+        ticket: Ticket,
+        /// The home.
+        instance: InstanceIx,
+        /// What is sent.
+        wire: Wire,
     },
     /// Send this for a job, then say [`Event::Told`].
     Ask {

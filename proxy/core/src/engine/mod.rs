@@ -5,6 +5,7 @@
 //! durable before something else is an effect of its own, and the other thing comes out only when
 //! an event has confirmed it.
 
+mod homes;
 mod jobs;
 mod kept;
 mod keys;
@@ -31,7 +32,9 @@ use std::{
 
 use imbl::OrdMap;
 
+use self::{homes::Homes, kept::Kept, submit::Gate, troubles::Troubles, turns::Turns};
 pub use self::{
+    homes::LocalSubmission,
     jobs::{Found, JobReport},
     keys::Join,
     messages::{Effect, Event, Payload, Wire},
@@ -41,7 +44,6 @@ pub use self::{
     submit::Submission,
     troubles::{KnownTrouble, Shortage},
 };
-use self::{kept::Kept, submit::Gate, troubles::Troubles, turns::Turns};
 use crate::{
     abilities::{Abilities, AllAbilities},
     catalog::{Catalog, Change},
@@ -136,6 +138,7 @@ pub struct Engine {
     /// Jobs whose wait is over.
     unblocked: VecDeque<JobId>,
     jobs: jobs::Jobs,
+    homes: Homes,
     trim_at: Instant,
     forget_keys_at: Instant,
     troubles: Troubles,
@@ -150,6 +153,9 @@ impl Engine {
         self.now = self.now.max(now);
         match event {
             Event::Submitted(submission) => self.submitted(*submission),
+            Event::SubmittedLocally(submission) => self.submitted_locally(*submission),
+            Event::DoneLocally { ticket, sending } => self.done_locally(ticket, sending),
+            Event::PolicyChanged => self.end_homes(),
             Event::Appended { ticket, position } => self.appended(ticket, position),
             Event::AppendKnown { ticket } => self.append_known(ticket),
             Event::Joined(join) => self.joined(*join),
@@ -202,6 +208,9 @@ impl Engine {
             Event::Tick => self.tick(),
         }
         self.drain();
+        while self.move_homes() {
+            self.drain();
+        }
     }
 
     /// What shall be done, in order.
@@ -220,6 +229,7 @@ impl Engine {
         let health = self.instances.iter().filter_map(|i| i.health.wakes_at());
         let trim = (!self.trimmable.is_empty()).then_some(self.trim_at);
         let others = trim.into_iter().chain([self.forget_keys_at]);
+        let others = others.chain(self.homes.wakes_at());
         health
             .chain(lanes)
             .chain(others)

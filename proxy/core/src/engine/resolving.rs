@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Effect, Engine, submit::is_replicated};
+use super::{Effect, Engine};
 use crate::{
     health::Standing,
     ids::{InstanceId, InstanceIx, LaneId, Ticket},
@@ -191,15 +191,10 @@ impl Engine {
         if let Some(gate) = self.gates.get_mut(&lane)
             && let Some(mut submission) = gate.waiting.pop_front()
         {
-            match is_replicated(&self.catalog, &submission.permit) {
-                Ok(()) => {
-                    gate.appending += 1;
-                    submission.permit.entry.body = body;
-                    submission.permit.needs_ids = names_ids;
-                    self.append(submission);
-                }
-                Err(reply) => self.answer(submission.ticket, reply),
-            }
+            gate.appending += 1;
+            submission.permit.entry.body = body;
+            submission.permit.needs_ids = names_ids;
+            self.append(submission);
         }
     }
 

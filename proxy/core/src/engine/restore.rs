@@ -107,6 +107,7 @@ impl Engine {
             silences: VecDeque::new(),
             unblocked: VecDeque::new(),
             jobs: super::jobs::Jobs::default(),
+            homes: super::Homes::default(),
             trim_at: now,
             forget_keys_at: now,
             troubles: Troubles::default(),

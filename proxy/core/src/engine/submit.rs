@@ -9,14 +9,12 @@ use std::collections::VecDeque;
 
 use super::{Appending, Effect, Engine, Join, resolving::Resolving};
 use crate::{
-    catalog::Catalog,
     durable::Write,
     ids::{InstanceIx, LaneId, Position, Ticket},
     key::Keyed,
     lane::{Client, Lane},
     limits::LANE_OPEN_MAX,
-    local,
-    log::{Level, Verb},
+    log::Level,
     planted::Bug,
     reply::{self, Reply},
     time::Instant,
@@ -56,6 +54,10 @@ impl Gate {
 
     pub(super) fn has_nothing_under_way(&self) -> bool {
         self.appending == 0 && self.resolving.is_none()
+    }
+
+    fn wants_in(&self) -> bool {
+        !self.waiting.is_empty() && self.resolving.is_none()
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -111,8 +113,8 @@ impl Engine {
             let message = "No instance is in service; nothing was done";
             return Err(reply::unavailable(message, 1));
         }
-        is_replicated(&self.catalog, &submission.permit)?;
         let id = submission.permit.entry.verb.lane();
+        self.admit_to_home(id)?;
         let open = self.lane(id).map_or(0, Lane::open);
         let gate = self.gates.get(&id);
         let queued = gate.map_or(0, |gate| gate.waiting.len() + gate.appending);
@@ -134,6 +136,9 @@ impl Engine {
     pub(super) fn pass_gate(&mut self, lane: LaneId) {
         self.expire(lane);
         self.go_on_resolving(lane);
+        if self.gates.get(&lane).is_some_and(Gate::wants_in) && self.leaves_home(lane) {
+            return;
+        }
         while let Some(gate) = self.gates.get_mut(&lane)
             && gate.resolving.is_none()
             && !gate.held
@@ -167,7 +172,7 @@ impl Engine {
             return;
         };
         let given = next.permit.is_still_given(&self.catalog);
-        match given.and_then(|()| is_replicated(&self.catalog, &next.permit)) {
+        match given {
             Ok(()) => {
                 gate.appending += 1;
                 self.append(next);
@@ -216,6 +221,13 @@ impl Engine {
             answer_by,
             executor,
         };
+        if let LaneId::Collection(id) = entry.verb.lane() {
+            let is_homed = self.home_of(id).is_some();
+            assert!(
+                !is_homed,
+                "I25: a write of a collection with a home is not logged"
+            );
+        }
         if self.plants(Bug::AcknowledgesBeforeAppend) {
             self.answer(ticket, Reply::json(200, "{}"));
         }
@@ -288,16 +300,5 @@ impl Engine {
 
     pub(super) fn answer(&mut self, ticket: Ticket, reply: Reply) {
         self.effects.push(Effect::Answer { ticket, reply });
-    }
-}
-
-/// Refuses a write of records that one instance alone has.
-pub(super) fn is_replicated(catalog: &Catalog, permit: &Permit) -> Result<(), Reply> {
-    let Verb::Record { collection, .. } = permit.entry.verb else {
-        return Ok(());
-    };
-    match catalog.get(collection) {
-        Some(homed) if homed.home.is_some() => Err(local::refusal(&homed.name)),
-        _ => Ok(()),
     }
 }

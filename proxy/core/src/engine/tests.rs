@@ -98,6 +98,8 @@ struct World {
     now: Instant,
     ledger: Ledger,
     sent: Vec<Sent>,
+    /// Writes that are not logged, on their way to a home.
+    sent_locally: Vec<(Ticket, InstanceIx)>,
     answers: BTreeMap<u64, u16>,
     /// Whether records are confirmed at once.
     confirms: bool,
@@ -131,6 +133,7 @@ impl World {
             ledger: Ledger::default(),
             asked_again: Vec::new(),
             sent: Vec::new(),
+            sent_locally: Vec::new(),
             answers: BTreeMap::new(),
             confirms: true,
             unconfirmed: Vec::new(),
@@ -232,6 +235,9 @@ impl World {
                     line,
                 });
             }
+            Effect::SendLocally {
+                ticket, instance, ..
+            } => self.sent_locally.push((ticket, instance)),
             Effect::Probe { instance, .. } => {
                 self.probed.insert(instance);
             }

@@ -231,6 +231,12 @@ impl Eligibility {
         level: None,
         accept_when_down: false,
     };
+
+    /// Whether a collection's records stay where they are when this holds instead of the active policy's
+    /// answer: both keep the write out of the log, or neither does.
+    pub fn keeps_place(&self, active: &Self) -> bool {
+        (*self == Self::LocalOnly) == (*active == Self::LocalOnly)
+    }
 }
 
 /// Whether something may be destroyed.

@@ -109,7 +109,9 @@ impl<W: World> Slot<W> {
         }
         match other {
             // A canary's own trouble is nobody's: what is active has answered.
-            Ok(answer) if tried.is_used() => (Some(answer), Some(tried.version())),
+            Ok(answer) if tried.is_used() && W::may_be_tried(&compared, &answer) => {
+                (Some(answer), Some(tried.version()))
+            }
             _ => active,
         }
     }

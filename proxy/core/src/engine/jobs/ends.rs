@@ -13,6 +13,7 @@ use crate::{
 
 impl Engine {
     pub(in crate::engine) fn found(&mut self, task: Task, finding: Finding) {
+        self.home_found(&task, &finding);
         self.jobs.asked.retain(|asked| *asked != task);
         self.jobs.found.retain(|found| found.task != task);
         if self.jobs.found.len() >= FINDINGS_KEPT_MAX {

@@ -118,6 +118,13 @@ impl Jobs {
         waits || self.is_running(task) || self.asked.contains(task)
     }
 
+    /// Whether a collection is being given a home.
+    pub(super) fn gives_home(&self, id: CollectionId) -> bool {
+        let gives = |task: &Task| matches!(task, Task::Home(homed, _) if *homed == id);
+        let mut running = self.running.values();
+        running.any(|running| gives(&running.job.task)) || self.asked.iter().any(gives)
+    }
+
     /// Whether no more jobs are begun that take long.
     fn is_full(&self) -> bool {
         let all = self.running.values();
@@ -239,10 +246,9 @@ impl Engine {
             return 1;
         }
         let is_due = |id: &CollectionId| {
-            let copy = self
-                .catalog
-                .get(*id)
-                .and_then(|c| c.copies.get(instance.at()));
+            let collection = self.catalog.get(*id);
+            let collection = collection.filter(|c| c.home.is_none_or(|home| home == instance));
+            let copy = collection.and_then(|c| c.copies.get(instance.at()));
             copy.is_some_and(|copy| match (&copy.quarantine, &copy.distrust) {
                 (Some(_), None) => true,
                 (None, Some(reason)) => reason.as_ref() == NOT_COMPARED,
@@ -257,6 +263,10 @@ impl Engine {
     fn task_for(&self, id: CollectionId, instance: InstanceIx) -> Option<Task> {
         let collection = self.catalog.get(id)?;
         let copy = collection.copies.get(instance.at())?;
+        // What becomes of copies elsewhere does not matter.
+        if collection.home.is_some_and(|home| home != instance) {
+            return None;
+        }
         match (&copy.quarantine, &copy.distrust) {
             (None, Some(reason))
                 if reason.as_ref() == NOT_COMPARED && collection.home.is_none() =>
@@ -490,6 +500,13 @@ impl Engine {
     /// Has all other copies of a collection made equal to one of them. A comparison that is under way
     /// is begun again afterwards: what it would find is not true any more.
     pub(super) fn repair(&mut self, collection: CollectionId, source: InstanceIx) {
+        if !self.repair_leaves_home(collection, source) {
+            self.make_equal_to(collection, source);
+        }
+    }
+
+    /// The same, when no write that is not logged is under way.
+    pub(super) fn make_equal_to(&mut self, collection: CollectionId, source: InstanceIx) {
         let running = self.jobs.running.iter();
         let mut comparing = running.filter(|(_, r)| r.job.task == Task::Verify(collection));
         if let Some((id, _)) = comparing.next() {

@@ -66,6 +66,7 @@ impl Engine {
                     cursors: cursors.clone(),
                     changes: changes.clone(),
                 }));
+                self.homes_settling(id, &changes);
                 self.settled_by_job(&cursors, &changes);
                 false
             }
@@ -195,7 +196,8 @@ impl Engine {
         }
     }
 
-    fn settle_jobs(&mut self, instance: InstanceIx) {
+    /// Has jobs wait until what an instance has not answered can't be carried out any more.
+    pub(in crate::engine) fn settle_jobs(&mut self, instance: InstanceIx) {
         let settle = self.settings.lanes.settle;
         if let Some(state) = self.instances.get_mut(instance.at()) {
             state.jobs_from = state.health.awake().at_most(self.now) + settle;
@@ -203,6 +205,7 @@ impl Engine {
     }
 
     pub(in crate::engine) fn settled(&mut self, id: JobId) {
+        self.homes_settled(id);
         if let Some(running) = self.jobs.running.get_mut(&id)
             && matches!(running.wait, Wait::Settled)
         {
