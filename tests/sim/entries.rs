@@ -6,6 +6,7 @@ use achromat_core::{
     ids::{Attempt, InstanceIx, LaneId, Position},
     merge::Merging,
     outcome::Sending,
+    weight::heavy_time,
 };
 use bytes::Bytes;
 
@@ -72,7 +73,7 @@ impl World {
             last,
             attempt,
         };
-        let deadline = self.plan.timing.write;
+        let deadline = self.plan.timing.write + heavy_time(body.len());
         self.send(sender, instance, (wire.method, wire.target, body), deadline);
     }
 

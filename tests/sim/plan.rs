@@ -7,6 +7,7 @@ use achromat_core::{
     health::HealthRules,
     jobs::copy::Pace,
     lane::Rules,
+    limits::COPY_BATCH_BYTES_MAX,
     log::Level,
     planted::Planted,
     read::{ReadRules, Strategy},
@@ -109,8 +110,15 @@ impl Plan {
                 interval: ms(1_000),
                 silent_max: 2,
             },
+            // In some histories a few records are too many for one answer.
             pace: Pace {
                 records_per_s: 10_000,
+                batch_bytes_max: *Random::of(seed, "batch").pick(&[
+                    COPY_BATCH_BYTES_MAX,
+                    COPY_BATCH_BYTES_MAX,
+                    COPY_BATCH_BYTES_MAX,
+                    600,
+                ]),
             },
             keys_kept: Duration::from_hours(24),
             verify_interval: ms(*random.pick(&[2_000, 60_000, 600_000])),

@@ -54,6 +54,8 @@ pub enum Sender {
         proxy: u32,
         /// The job.
         job: JobId,
+        /// Bytes that the answer may have.
+        reply_bytes_max: usize,
     },
     /// A question before a delete.
     Question {

@@ -123,6 +123,7 @@ pub fn told(sending: Sending) -> Reply {
         Sending::Answered(reply) => return reply,
         Sending::NotSent(_) => return nobody(),
         Sending::Closed { reused } => Failure::Closed { reused },
+        Sending::TooLarge => Failure::TooLarge,
         Sending::Silent => Failure::Silent,
     };
     let message = format!(

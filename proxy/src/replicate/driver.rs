@@ -258,6 +258,7 @@ impl Driver {
                 job,
                 instance,
                 wire,
+                reply_bytes_max,
             } => {
                 let instances = Arc::clone(&self.parts.instances);
                 self.spawn(async move {
@@ -266,7 +267,10 @@ impl Driver {
                         Payload::Entry { body, .. } => body.clone(),
                         Payload::None => None,
                     };
-                    let sending = instances.send(instance, passage, &wire, body).await;
+                    let request = (&wire, body);
+                    let sending =
+                        instances.send_bounded(instance, passage, request, reply_bytes_max);
+                    let sending = sending.await;
                     Event::Told { job, sending }
                 });
             }
@@ -279,7 +283,12 @@ impl Driver {
                 let instances = Arc::clone(&self.parts.instances);
                 self.spawn(async move {
                     let probe = instances.probe(instance, marker).await;
-                    Event::Probed { instance, probe }
+                    let vitals = instances.vitals(instance);
+                    Event::Probed {
+                        instance,
+                        probe,
+                        vitals,
+                    }
                 });
             }
             Effect::Tell {

@@ -16,6 +16,7 @@ use crate::{
     reply::Reply,
     resolve::Unresolved,
     route::Method,
+    weight::Vitals,
 };
 
 /// Something that happened.
@@ -121,6 +122,8 @@ pub enum Event {
         instance: InstanceIx,
         /// What it found.
         probe: Probe,
+        /// Which other signs of life the instance has shown.
+        vitals: Vitals,
     },
     /// An operator has said how an instance is to be held.
     Forced {
@@ -210,6 +213,8 @@ pub enum Effect {
         instance: InstanceIx,
         /// What is sent.
         wire: Wire,
+        /// Bytes that the answer may have; a larger one is not taken in.
+        reply_bytes_max: usize,
     },
     /// Make this durable, then say [`Event::Recorded`] of a record, [`Event::Closed`] of a close,
     /// [`Event::Settled`] of what a job has made true.

@@ -51,6 +51,7 @@ use crate::{
     progress::Progress,
     time::{Instant, WallTime},
     view::View,
+    weight::Vitals,
 };
 
 /// What the engine decides by.
@@ -106,6 +107,8 @@ pub struct Engine {
     lanes: BTreeMap<CollectionId, Lane>,
     gates: BTreeMap<LaneId, Gate>,
     appending: BTreeMap<Ticket, Appending>,
+    /// Bytes of the heavy bodies among them.
+    appending_heavy_bytes: usize,
     resolving: BTreeMap<Ticket, LaneId>,
     store_is_up: bool,
     progress: OrdMap<CollectionId, Progress>,
@@ -168,7 +171,11 @@ impl Engine {
             Event::Noticed { instance, sign } => {
                 self.noticed(instance, sign);
             }
-            Event::Probed { instance, probe } => self.probed(instance, probe),
+            Event::Probed {
+                instance,
+                probe,
+                vitals,
+            } => self.probed(instance, probe, vitals),
             Event::Forced {
                 instance,
                 standing,
@@ -258,7 +265,7 @@ impl Engine {
         self.health(instance, |health| health.noticed(sign, now));
     }
 
-    fn probed(&mut self, instance: InstanceIx, probe: Probe) {
+    fn probed(&mut self, instance: InstanceIx, probe: Probe, vitals: Vitals) {
         if !self.catalog.is_out(instance) && self.asked_for_its_marker(instance) {
             match probe {
                 Probe::Lost if self.is_no_reset(instance) => {
@@ -270,7 +277,7 @@ impl Engine {
         }
         let (rules, now) = (self.settings.health, self.now);
         let was_quiet = self.is_quiet(instance);
-        self.health(instance, |health| health.probed(probe, &rules, now));
+        self.health(instance, |health| health.probed(probe, vitals, &rules, now));
         self.settle_on(instance, was_quiet);
     }
 

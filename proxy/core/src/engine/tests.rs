@@ -1,6 +1,7 @@
 //! The engine's rules, one by one, against two scripted instances and a store that always works.
 //! Every order of events is the simulator's business.
 
+mod heavy;
 mod homes;
 mod keys;
 mod lacking;
@@ -56,6 +57,7 @@ const SETTINGS: Settings = Settings {
     keys_kept: Duration::from_secs(3600),
     pace: Pace {
         records_per_s: 1_000_000,
+        batch_bytes_max: crate::limits::COPY_BATCH_BYTES_MAX,
     },
     verify_interval: Duration::from_hours(1),
     token_interval: Duration::from_hours(1),
@@ -147,7 +149,12 @@ impl World {
     }
 
     fn probe(&mut self, instance: InstanceIx, probe: Probe) {
-        self.step(Event::Probed { instance, probe });
+        let vitals = Vitals::default();
+        self.step(Event::Probed {
+            instance,
+            probe,
+            vitals,
+        });
     }
 
     fn both_answer(&mut self) {
@@ -232,6 +239,7 @@ impl World {
                 job,
                 instance,
                 wire,
+                ..
             } => match self.markers.answer(instance, &wire) {
                 Some(sending) => self.engine.step(Event::Told { job, sending }, self.now),
                 None => (self.asked_by, self.asked_line) = (Some(job), line(instance, &wire)),
@@ -1075,6 +1083,7 @@ fn a_restart_goes_on_where_it_stopped() {
         logged_at: WallTime(5),
         verb: add(id),
         content_type: None,
+        bytes: 0,
         verdict,
         key: None,
     };
