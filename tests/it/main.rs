@@ -15,6 +15,7 @@ mod guard;
 mod keys;
 mod letters;
 mod limits;
+mod load;
 mod markers;
 mod memory;
 mod merging;

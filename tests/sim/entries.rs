@@ -56,6 +56,7 @@ impl World {
             return;
         };
         let (last, body) = self.merged((lane, position), body, more);
+        self.check_heavy(proxy, (lane, instance, position), body.len());
         let is_owners = proxy.number == self.store.epoch;
         let marks = self.oracle.sending(
             is_owners,

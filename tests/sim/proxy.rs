@@ -12,7 +12,7 @@ use achromat_core::{
     durable::Write,
     engine::{Effect, Engine, Event, Payload, Submission},
     guard::Guard,
-    health::{Probe, judge_probe, probe_target},
+    health::{Probe, Standing, judge_probe, probe_target},
     ids::{InstanceIx, Ticket},
     key::KeyRecord,
     outcome::Sending,
@@ -342,7 +342,12 @@ impl World {
             Effect::Tell {
                 instance,
                 transition,
-            } => self.say(|| format!("instance {} is {:?}", instance.0, transition.to)),
+            } => {
+                self.say(|| format!("instance {} is {:?}", instance.0, transition.to));
+                if transition.to == Standing::Down {
+                    self.check_busy(proxy.number, instance);
+                }
+            }
             Effect::Warn(trouble) => {
                 self.say(|| {
                     let instance = trouble.instance.map_or(-1, |i| i32::from(i.0));

@@ -275,6 +275,11 @@ impl Engine {
                 _ => {}
             }
         }
+        let vitals = if self.plants(Bug::BusyIsDown) {
+            Vitals::default()
+        } else {
+            vitals
+        };
         let (rules, now) = (self.settings.health, self.now);
         let was_quiet = self.is_quiet(instance);
         self.health(instance, |health| health.probed(probe, vitals, &rules, now));

@@ -15,6 +15,7 @@ use crate::{
     limits::{ABANDON_AGE_MIN, ABANDON_ATTEMPTS_MIN},
     log::Verdict,
     outcome::Failure,
+    planted::Bug,
     weight::heavy_time,
 };
 
@@ -133,7 +134,9 @@ impl Lane {
             }
             self.tell_silence(open, context);
             let patience = context.rules.hedge + self.heavy_time_of(open);
+            let hedges_heavy = context.rules.planted.is(Bug::HedgesHeavy);
             if patience > context.rules.hedge
+                && !hedges_heavy
                 && sent_at + patience > context.now
                 && self.a_live_instance_has(open, context)
             {

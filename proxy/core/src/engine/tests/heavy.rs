@@ -116,3 +116,37 @@ fn a_heavy_write_of_a_dead_proxy_is_waited_for() {
     world.both_live_for(3_000);
     assert_eq!(world.lines(), ["A POST add"]);
 }
+
+/// A batch that is too large is asked for again with fewer records. One record that is too large alone
+/// ends the comparison with a reason that names it, and it is not begun again soon.
+#[test]
+fn a_record_that_is_too_large_alone_ends_a_comparison() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    let task = Task::Verify(collection);
+    world.step(Event::Wanted(task.clone()));
+    let mut gets = 0;
+    while let Some(job) = world.asked_by.take() {
+        let uuid = if world.asked_line.starts_with('A') {
+            0xa01
+        } else {
+            0xb01
+        };
+        gets += usize::from(world.asked_line.ends_with("get"));
+        let sending = match gets {
+            0 => Sending::Answered(Reply::json(200, described(uuid, "abc"))),
+            1 | 2 => Sending::Answered(Reply::json(200, r#"{"ids":["a","b"]}"#)),
+            _ => Sending::TooLarge,
+        };
+        world.step(Event::Told { job, sending });
+    }
+    assert_eq!(gets, 4, "two lists, two records at once, and one of them");
+    let found = world.engine.report().found;
+    let finding = found.into_iter().find(|found| found.task == task);
+    let Some(crate::jobs::Finding::Refused(reason)) = finding.map(|found| found.finding) else {
+        panic!("it has ended");
+    };
+    assert!(reason.contains("\"a\" has more than"), "{reason}");
+    world.both_live_for(60_000);
+    assert_eq!(world.asked_by, None);
+}
