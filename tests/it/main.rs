@@ -18,6 +18,7 @@ mod homes;
 mod keys;
 mod letters;
 mod limits;
+mod load;
 mod markers;
 mod memory;
 mod merging;

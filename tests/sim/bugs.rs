@@ -15,7 +15,7 @@ pub enum Planting {
 
 impl Planting {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Core(Bug::AcknowledgesBeforeAppend),
         Self::Core(Bug::TwoUnrecorded),
         Self::Core(Bug::SkipsFailing),
@@ -26,6 +26,8 @@ impl Planting {
         Self::Core(Bug::TrimsTooFar),
         Self::Core(Bug::RebuildsWithoutLastStep),
         Self::Core(Bug::MergesDependent),
+        Self::Core(Bug::HedgesHeavy),
+        Self::Core(Bug::BusyIsDown),
         Self::DeposedCursors,
     ];
 

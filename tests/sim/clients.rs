@@ -77,7 +77,8 @@ impl World {
         let draft = closing.unwrap_or_else(|| {
             let known: Vec<Known> = self.oracle.known().to_vec();
             let draft = draft(&mut self.of_clients, &known, self.operations.is_empty());
-            self.under_a_key(draft)
+            let draft = self.under_a_key(draft);
+            self.made_heavy(draft)
         });
         let operation = self.operations.len();
         self.say(|| {
@@ -87,7 +88,10 @@ impl World {
                 body,
                 ..
             } = &draft;
-            format!("client {client} asks ({operation}): {method} {target} {body}")
+            format!(
+                "client {client} asks ({operation}): {method} {target} {}",
+                body.trim_end()
+            )
         });
         self.operations.push(Operation {
             client,

@@ -6,6 +6,7 @@ use achromat_core::{
     ids::{Attempt, InstanceIx, LaneId, Position},
     merge::Merging,
     outcome::Sending,
+    weight::heavy_time,
 };
 use bytes::Bytes;
 
@@ -57,6 +58,7 @@ impl World {
             return;
         };
         let (last, body) = self.merged((lane, position), body, more);
+        self.check_heavy(proxy, (lane, instance, position), body.len());
         let is_owners = proxy.number == self.store.epoch;
         let marks = self.oracle.sending(
             is_owners,
@@ -74,7 +76,7 @@ impl World {
             last,
             attempt,
         };
-        let deadline = self.plan.timing.write;
+        let deadline = self.plan.timing.write + heavy_time(body.len());
         self.send(sender, instance, (wire.method, wire.target, body), deadline);
     }
 

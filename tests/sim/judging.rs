@@ -57,6 +57,7 @@ impl World {
         let chaos = self.plan.chaos + self.plan.write_deadline;
         let asking = self.plan.pause_max * u32::try_from(self.plan.operations).expect("a count");
         let latest = chaos + asking + timing * 2 + PATIENCE;
+        let latest = latest + self.patience_with_heavy();
         let latest = latest + INTERVAL * self.resting.min(1) * 60 + self.patience_with_poison();
         if u128::from(self.now - self.dawned_at) > latest.as_micros() {
             let what = owed.unwrap_or_else(|| "a client waits".to_owned());

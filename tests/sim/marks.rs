@@ -45,6 +45,8 @@ names! {
     KeySurvived => "a write was repeated under its key after its proxy had died",
     KeyReused => "another write was refused under a known key",
     KeyRace => "the store knew a key that it was to append under",
+    Heavy => "a heavy write was carried out",
+    TooLarge => "an answer to a job was too large, and was asked for in parts",
     JobFailed => "a job failed",
     Healed => "a copy was used again",
     Distrusted => "copies were found to differ",

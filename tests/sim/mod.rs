@@ -11,6 +11,7 @@ pub mod clients;
 mod ends;
 mod entries;
 pub mod faults;
+mod heavy;
 mod judging;
 mod keys;
 mod letters;

@@ -7,6 +7,7 @@ use achromat_core::{
     health::HealthRules,
     jobs::copy::Pace,
     lane::Rules,
+    limits::COPY_BATCH_BYTES_MAX,
     log::Level,
     planted::Planted,
     read::{ReadRules, Strategy},
@@ -64,6 +65,8 @@ pub struct Plan {
     pub pause_max: Duration,
     /// How many writes in a thousand have a key.
     pub keyed: u32,
+    /// How many writes of records in a thousand are heavy.
+    pub heavy: u32,
     /// How long faults happen.
     pub chaos: Duration,
     /// The longest that a flush of the store takes.
@@ -109,8 +112,15 @@ impl Plan {
                 interval: ms(1_000),
                 silent_max: 2,
             },
+            // In some histories a few records are too many for one answer.
             pace: Pace {
                 records_per_s: 10_000,
+                batch_bytes_max: *Random::of(seed, "batch").pick(&[
+                    COPY_BATCH_BYTES_MAX,
+                    COPY_BATCH_BYTES_MAX,
+                    COPY_BATCH_BYTES_MAX,
+                    600,
+                ]),
             },
             keys_kept: Duration::from_hours(24),
             verify_interval: ms(*random.pick(&[2_000, 60_000, 600_000])),
@@ -146,6 +156,7 @@ impl Plan {
                 .map_or(operations, |max| max.min(operations)),
             pause_max: ms(*random.pick(&[5, 50, 300, 1_000])),
             keyed: *random.pick(&[0, 100, 700]),
+            heavy: *Random::of(seed, "heavy rate").pick(&[0, 0, 0, 0, 0, 0, 0, 60]),
             chaos: ms(random.between(2, 40) * 1_000),
             flush_max: ms(*random.pick(&[1, 5, 40])),
             rates: rates(&mut random, options),
@@ -178,6 +189,7 @@ impl Plan {
             operations: scope.first.len() + drafts,
             pause_max: ms(5),
             keyed: 0,
+            heavy: 0,
             chaos: ms(20_000),
             flush_max: ms(1),
             rates: vec![0; Fault::ALL.len()],

@@ -35,6 +35,8 @@ pub struct Process {
     pub life: u32,
     /// How many times longer than usual it takes.
     pub slowness: u64,
+    /// The life in which it works on a heavy write, and until when: probes and other writes wait.
+    pub busy: (u32, u64),
     /// Whether writes fail.
     pub is_full: bool,
     /// An old backup of its disk.
@@ -53,6 +55,7 @@ impl Process {
             state: State::Up,
             life: 0,
             slowness: 1,
+            busy: (0, 0),
             is_full: false,
             backup: None,
             held: Vec::new(),

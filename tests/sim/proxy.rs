@@ -12,12 +12,13 @@ use achromat_core::{
     durable::Write,
     engine::{Effect, Engine, Event, Payload, Submission},
     guard::Guard,
-    health::{Probe, judge_probe, probe_target},
+    health::{Probe, Standing, judge_probe, probe_target},
     ids::{InstanceIx, Ticket},
     key::KeyRecord,
     outcome::Sending,
     time::{Instant, WallTime},
     view::View,
+    weight::{Vitals, heavy_time, is_heavy},
     write::Permit,
     writing::{Order, Writing},
 };
@@ -100,6 +101,8 @@ pub struct Proxy {
     pub reads: BTreeMap<usize, Read>,
     /// The questions that it has put.
     pub questions: BTreeMap<(Ticket, InstanceIx), Asking>,
+    /// When each instance last answered it anything.
+    pub answered_at: BTreeMap<InstanceIx, u64>,
     /// How many writes it has had.
     pub tickets: u64,
     /// How many reads it has had.
@@ -150,6 +153,7 @@ impl World {
             keyed: BTreeSet::new(),
             reads: BTreeMap::new(),
             questions: BTreeMap::new(),
+            answered_at: BTreeMap::new(),
             tickets: 0,
             turns: 0,
         });
@@ -309,6 +313,7 @@ impl World {
                 job,
                 instance,
                 wire,
+                reply_bytes_max,
             } => {
                 let body = match wire.body {
                     Payload::Entry { body, .. } => body.unwrap_or_default(),
@@ -317,8 +322,9 @@ impl World {
                 let sender = Sender::Job {
                     proxy: proxy.number,
                     job,
+                    reply_bytes_max,
                 };
-                let deadline = self.plan.timing.write;
+                let deadline = self.plan.timing.write + heavy_time(body.len());
                 self.send(sender, instance, (wire.method, wire.target, body), deadline);
             }
             Effect::SendLocally { .. } => panic!("no history keeps writes out of the log"),
@@ -339,7 +345,12 @@ impl World {
             Effect::Tell {
                 instance,
                 transition,
-            } => self.say(|| format!("instance {} is {:?}", instance.0, transition.to)),
+            } => {
+                self.say(|| format!("instance {} is {:?}", instance.0, transition.to));
+                if transition.to == Standing::Down {
+                    self.check_busy(proxy.number, instance);
+                }
+            }
             Effect::Warn(trouble) => {
                 self.say(|| {
                     let instance = trouble.instance.map_or(-1, |i| i32::from(i.0));
@@ -360,6 +371,11 @@ impl World {
     /// A request of a proxy has ended.
     pub(super) fn deliver(&mut self, request: &Request, sending: Sending) {
         let instance = request.instance;
+        if let (Sending::Answered(_), Some(proxy)) = (&sending, request.proxy())
+            && let Some(proxy) = self.proxies.get_mut(&proxy)
+        {
+            proxy.answered_at.insert(instance, self.now);
+        }
         match request.sender {
             Sender::Entry {
                 proxy,
@@ -382,7 +398,18 @@ impl World {
                 };
                 self.put_to(proxy, Message::Event(event));
             }
-            Sender::Job { proxy, job } => {
+            Sender::Job {
+                proxy,
+                job,
+                reply_bytes_max,
+            } => {
+                let sending = match sending {
+                    Sending::Answered(reply) if reply.body.len() > reply_bytes_max => {
+                        self.mark(Mark::TooLarge);
+                        Sending::TooLarge
+                    }
+                    sending => sending,
+                };
                 let event = Event::Told { job, sending };
                 self.put_to(proxy, Message::Event(event));
             }
@@ -400,6 +427,7 @@ impl World {
                     instance,
                     probe,
                     abilities,
+                    vitals: self.vitals(proxy, instance),
                 };
                 self.put_to(proxy, Message::Event(event));
                 self.see_instances(proxy);
@@ -412,6 +440,20 @@ impl World {
             Sender::Read { proxy, operation } => {
                 self.read_answered(proxy, operation, request, sending);
             }
+        }
+    }
+
+    /// The signs of life that an instance has shown to a proxy.
+    fn vitals(&self, proxy: u32, instance: InstanceIx) -> Vitals {
+        let answered_at = self.proxies.get(&proxy);
+        let answered_at = answered_at.and_then(|proxy| proxy.answered_at.get(&instance));
+        let theirs = self.requests.values().filter(|request| {
+            request.is_awaited && request.instance == instance && request.proxy() == Some(proxy)
+        });
+        let bytes = theirs.map(|request| request.body.len());
+        Vitals {
+            answered_ago: answered_at.map(|at| Duration::from_micros(self.now - at)),
+            heavy_bytes: bytes.filter(|bytes| is_heavy(*bytes)).sum(),
         }
     }
 
@@ -446,6 +488,6 @@ fn probe_of(marker: Option<Marker>, sending: &Sending) -> Probe {
         Sending::Answered(reply) => judge_probe(marker, reply),
         Sending::NotSent(why) if why == REFUSED => Probe::Refused,
         Sending::NotSent(_) | Sending::Silent => Probe::Silent,
-        Sending::Closed { .. } => Probe::Odd,
+        Sending::Closed { .. } | Sending::TooLarge => Probe::Odd,
     }
 }

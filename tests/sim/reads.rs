@@ -1,6 +1,8 @@
 //! Reads, as the shell's `serve` sends them: one eligible instance after the other, a second one
 //! beside the first when that is silent, with `core`'s own lookup, plan and dispatch.
 
+use std::time::Duration;
+
 use achromat_core::{
     abilities::AllAbilities,
     catalog::Catalog,
@@ -10,9 +12,11 @@ use achromat_core::{
     lookup::Lookup,
     outcome::Sending,
     read::{Dispatch, Order, Plan, ReadFailure, ReadStep, Tried, plan},
-    reply::Reply,
+    reply::{self, Reply},
     route::{Method, Target, find},
+    time::Instant,
     view::{Scope, View},
+    weight::heavy_read_time,
 };
 use bytes::Bytes;
 
@@ -31,6 +35,7 @@ pub struct Read {
     target: String,
     body: Bytes,
     turn: u64,
+    begun: Instant,
     dispatch: Dispatch,
     /// The catalog by which the read was last looked up.
     catalog: Catalog,
@@ -100,6 +105,7 @@ impl World {
             target,
             body,
             turn: proxy.turns,
+            begun: self.instant(),
             dispatch: Dispatch::default(),
             catalog: Catalog::default(),
             abilities: proxy.view.abilities.clone(),
@@ -127,7 +133,7 @@ impl World {
                 let strategy = self.plan.strategy;
                 let mut found = read.look(&proxy.view, strategy, read.dispatch.tried());
                 let is_nowhere = matches!(found, None | Some(Found::Nobody));
-                if is_nowhere && read.dispatch.second_chance() {
+                if is_nowhere && read.dispatch.second_chance(self.elapsed(&read)) {
                     found = read.look(&proxy.view, strategy, read.dispatch.tried());
                 }
                 match found {
@@ -225,7 +231,8 @@ impl World {
             operation: read.operation,
         };
         let what = (read.method, target, read.body.clone());
-        self.send(sender, instance, what, self.plan.reads.deadline);
+        let deadline = self.plan.reads.deadline + heavy_read_time(read.body.len());
+        self.send(sender, instance, what, deadline);
     }
 
     pub(super) fn read_answered(
@@ -293,12 +300,23 @@ impl World {
         self.proxies.insert(number, proxy);
     }
 
+    fn elapsed(&self, read: &Read) -> Duration {
+        self.instant().since(read.begun)
+    }
+
     fn hedge(&mut self, proxy: &mut Proxy, mut read: Read) {
+        let (elapsed, bytes) = (self.elapsed(&read), read.body.len());
+        let rules = &self.plan.reads;
+        let is_patient = read.dispatch.is_patient(&proxy.view, elapsed, rules, bytes);
         let told = read.dispatch.tell_silence();
         let silent = proxy.view.instances().filter(|i| told.contains(*i));
         for instance in silent.collect::<Vec<_>>() {
             let sign = Sign::Silent;
             self.put(proxy, Message::Event(Event::Noticed { instance, sign }));
+        }
+        if is_patient {
+            self.go_on_reading(proxy, read, ReadStep::Wait);
+            return;
         }
         let found = read.look(&proxy.view, self.plan.strategy, read.dispatch.tried());
         let step = match found {
@@ -338,6 +356,7 @@ fn judge_answer(
     let answer = match sending {
         Sending::Answered(answer) => answer,
         Sending::NotSent(_) => return Err(ReadFailure::Refused),
+        Sending::TooLarge => return Ok(reply::answer_too_large()),
         Sending::Silent => return Err(ReadFailure::Silent),
         Sending::Closed { reused: true } => return Err(ReadFailure::Stale),
         Sending::Closed { reused: false } => return Err(ReadFailure::Closed),

@@ -54,6 +54,8 @@ pub enum Sender {
         proxy: u32,
         /// The job.
         job: JobId,
+        /// Bytes that the answer may have.
+        reply_bytes_max: usize,
     },
     /// A question before a delete.
     Question {
@@ -120,6 +122,8 @@ pub struct Request {
     pub fate: Option<Fault>,
     /// Where it is.
     pub stage: Stage,
+    /// When it was sent.
+    pub sent_at: u64,
     /// When it reaches the instance.
     pub arrives_at: u64,
     /// Whether its sender still waits.
@@ -132,6 +136,11 @@ impl Request {
         let is_ours = matches!(self.sender, Sender::Entry { .. } | Sender::Job { .. });
         let is_get = self.method == Method::Get || self.target.ends_with("/get");
         is_ours && !is_get
+    }
+
+    /// Whether it is a probe.
+    pub fn is_probe(&self) -> bool {
+        matches!(self.sender, Sender::Probe { .. })
     }
 
     /// The proxy that sent it.
@@ -171,6 +180,7 @@ impl World {
             is_reused: self.of_wire.chance(800),
             fate,
             stage: Stage::Travelling,
+            sent_at: self.now,
             arrives_at: self.now + latency,
             is_awaited: true,
         };
@@ -270,9 +280,11 @@ impl World {
         match process.state {
             State::Up => {
                 request.stage = Stage::Serving;
-                let usual = self.of_wire.between(100, 4_000);
-                let span = Duration::from_micros(usual * process.slowness);
-                self.after(span, Happening::Serve(id));
+                let usual = self.of_wire.between(100, 4_000) * process.slowness;
+                let (is_read, is_probe) = (!request.is_write(), request.is_probe());
+                let bytes = request.body.len();
+                let work = self.busy_time(instance, (is_read && !is_probe, bytes));
+                self.after(work + Duration::from_micros(usual), Happening::Serve(id));
             }
             State::Crashed => {
                 let word = if reused { Word::Closed } else { Word::Refused };

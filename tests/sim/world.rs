@@ -113,6 +113,8 @@ pub struct World {
     pub of_clients: Random,
     /// Randomness of the store.
     pub of_store: Random,
+    /// Randomness of heavy writes.
+    pub of_heavy: Random,
     /// The instances.
     pub processes: Vec<Process>,
     /// What is on the wire.
@@ -172,6 +174,7 @@ impl World {
             of_chaos: Random::of(seed, "chaos"),
             of_clients: Random::of(seed, "clients"),
             of_store: Random::of(seed, "store"),
+            of_heavy: Random::of(seed, "heavy"),
             processes: InstanceIx::all(count)
                 .map(|instance| Process::new(seed, instance))
                 .collect(),

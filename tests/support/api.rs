@@ -63,6 +63,17 @@ impl Api {
         }
     }
 
+    /// The same, for answers that may take so long.
+    #[must_use]
+    pub fn patient(mut self, patience: Duration) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(patience))
+            .build();
+        self.agent = config.into();
+        self
+    }
+
     /// Its URL.
     pub fn base(&self) -> &str {
         &self.base

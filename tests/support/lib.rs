@@ -8,6 +8,7 @@ pub mod chaos;
 pub mod chroma;
 pub mod cluster;
 pub mod ends;
+pub mod heavy;
 pub mod load;
 pub mod postgres;
 pub mod proxy;

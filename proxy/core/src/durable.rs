@@ -288,6 +288,7 @@ impl Ledger {
                     logged_at: entry.logged_at,
                     verb: entry.verb.clone(),
                     content_type: entry.content_type.clone(),
+                    bytes: entry.body.len(),
                     verdict: *verdict,
                     key: open_key(entry, *verdict),
                 })

@@ -8,6 +8,9 @@
 //!   not used before that probe is answered: it may come back with other data.
 //! - Only probes make it *down*: one that is refused, or silence several times in a row. A down
 //!   instance is sent nothing.
+//! - Busy is not down: a silent probe counts for nothing when the instance has answered anything else
+//!   since it was sent, and silence while it works on a heavy body makes it down only after the time
+//!   that such a body may take ([`silence_max`]). Until then it is suspect.
 //! - One probe that is answered makes it *up*.
 //! - A connection that closes without an answer is the request's own failure, until a probe fails
 //!   too: some requests panic Chroma's handler while the server lives on.
@@ -21,6 +24,7 @@ use crate::{
     marker::{MARKER, OWN, Shown},
     reply::Reply,
     time::Instant,
+    weight::{Vitals, silence_max},
 };
 
 /// How far an instance is used.
@@ -126,7 +130,7 @@ pub struct Health {
     /// Whether a probe was answered since it was last out of reach, so that it is known whose data it
     /// holds.
     is_known: bool,
-    silent: u32,
+    silence: Option<Silence>,
     was_refused: bool,
     under_way: Option<UnderWay>,
     next_probe: Instant,
@@ -179,6 +183,16 @@ struct Before {
     was_refused: bool,
 }
 
+/// Silent probes in a row, during which the instance has answered nothing else.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    probes: u32,
+    /// When the first of them was sent.
+    since: Instant,
+    /// When the last of them was sent.
+    last_sent_at: Instant,
+}
+
 /// A change of standing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
@@ -200,7 +214,7 @@ impl Health {
             forced: None,
             since: now,
             is_known: false,
-            silent: 0,
+            silence: None,
             was_refused: false,
             under_way: None,
             next_probe: now,
@@ -269,10 +283,11 @@ impl Health {
         self.transition(before, now)
     }
 
-    /// Takes in what a probe found.
+    /// Takes in what a probe found, and which other signs of life there are.
     pub fn probed(
         &mut self,
         probe: Probe,
+        vitals: Vitals,
         rules: &HealthRules,
         now: Instant,
     ) -> Option<Transition> {
@@ -281,8 +296,8 @@ impl Health {
             self.next_probe = now;
             return None;
         }
+        let sent_at = under_way.map_or(now, |sent| sent.sent_at);
         if matches!(probe, Probe::Answered | Probe::Lost | Probe::Past) {
-            let sent_at = under_way.map_or(now, |sent| sent.sent_at);
             self.awake.answered(sent_at, now);
             self.lived.answered = self.lived.answered.max(Some(sent_at));
         } else {
@@ -292,16 +307,12 @@ impl Health {
             _ if std::mem::take(&mut self.probes_again) => now,
             // Time that was spent waiting counts: while an instance is silent somebody always looks at
             // it, so that a restart is met and not missed.
-            Probe::Silent => {
-                let sent_at = under_way.map_or(now, |sent| sent.sent_at);
-                now.max(sent_at + self.interval(rules))
-            }
+            Probe::Silent => now.max(sent_at + self.interval(rules)),
             _ => now + self.interval(rules),
         };
-        self.silent = if probe == Probe::Silent {
-            self.silent.saturating_add(1)
-        } else {
-            0
+        self.silence = match probe {
+            Probe::Silent => self.silence_after(sent_at, vitals, now),
+            _ => None,
         };
         let before = self.before();
         self.observed = match probe {
@@ -314,10 +325,34 @@ impl Health {
                 self.lived.refused = Some(now);
                 Standing::Down
             }
-            Probe::Silent if self.silent >= rules.silent_max => Standing::Down,
+            Probe::Silent if self.is_silent_for_too_long(vitals, rules, now) => Standing::Down,
             Probe::Silent | Probe::Odd => self.observed.max(Standing::Suspect),
         };
         self.transition(before, now)
+    }
+
+    /// The silence with one more probe in it, if the instance was silent to everything else as well.
+    fn silence_after(&self, sent_at: Instant, vitals: Vitals, now: Instant) -> Option<Silence> {
+        let has_answered_since =
+            |at: Instant| vitals.answered_ago.is_some_and(|ago| ago < now.since(at));
+        if has_answered_since(sent_at) {
+            return None;
+        }
+        let before = self
+            .silence
+            .filter(|silence| !has_answered_since(silence.last_sent_at));
+        Some(Silence {
+            probes: before.map_or(0, |silence| silence.probes).saturating_add(1),
+            since: before.map_or(sent_at, |silence| silence.since),
+            last_sent_at: sent_at,
+        })
+    }
+
+    fn is_silent_for_too_long(&self, vitals: Vitals, rules: &HealthRules, now: Instant) -> bool {
+        self.silence.is_some_and(|silence| {
+            let is_over = now.since(silence.since) >= silence_max(vitals.heavy_bytes);
+            silence.probes >= rules.silent_max && is_over
+        })
     }
 
     /// An operator's word, until `until`.
@@ -413,13 +448,18 @@ mod tests {
         silent_max: 2,
     };
 
+    const NONE: Vitals = Vitals {
+        answered_ago: None,
+        heavy_bytes: 0,
+    };
+
     fn at(ms: u64) -> Instant {
         Instant(ms * 1000)
     }
 
     fn fresh() -> Health {
         let mut health = Health::new(at(0));
-        health.probed(Probe::Answered, &RULES, at(0));
+        health.probed(Probe::Answered, NONE, &RULES, at(0));
         health
     }
 
@@ -484,9 +524,11 @@ mod tests {
         assert_eq!(health.standing(), Standing::Suspect);
         assert!(health.tick(at(10)).0, "a probe is due at once");
         assert!(!health.tick(at(10)).0, "but only one at a time");
-        let down = health.probed(Probe::Refused, &RULES, at(11)).unwrap();
+        let down = health.probed(Probe::Refused, NONE, &RULES, at(11)).unwrap();
         assert_eq!((down.from, down.to), (Standing::Suspect, Standing::Down));
-        let back = health.probed(Probe::Answered, &RULES, at(1011)).unwrap();
+        let back = health
+            .probed(Probe::Answered, NONE, &RULES, at(1011))
+            .unwrap();
         assert!(back.restarted && back.to == Standing::Up);
     }
 
@@ -495,11 +537,11 @@ mod tests {
     #[test]
     fn nothing_is_used_before_it_is_known() {
         let mut health = Health::new(at(0));
-        health.probed(Probe::Silent, &RULES, at(0));
+        health.probed(Probe::Silent, NONE, &RULES, at(0));
         assert_eq!(health.standing(), Standing::Suspect);
         assert_eq!(health.usable(), Standing::Down);
-        health.probed(Probe::Answered, &RULES, at(1));
-        health.probed(Probe::Silent, &RULES, at(2));
+        health.probed(Probe::Answered, NONE, &RULES, at(1));
+        health.probed(Probe::Silent, NONE, &RULES, at(2));
         assert_eq!(health.usable(), Standing::Suspect);
     }
 
@@ -510,8 +552,10 @@ mod tests {
         for probe in [Probe::Silent, Probe::Refused] {
             let mut health = up();
             health.noticed(Sign::Refused, at(10));
-            health.probed(probe, &RULES, at(20));
-            let back = health.probed(Probe::Answered, &RULES, at(30)).unwrap();
+            health.probed(probe, NONE, &RULES, at(20));
+            let back = health
+                .probed(Probe::Answered, NONE, &RULES, at(30))
+                .unwrap();
             assert_eq!(back.restarted, probe == Probe::Refused);
         }
     }
@@ -524,10 +568,15 @@ mod tests {
         assert!(health.tick(at(2_000)).0);
         health.noticed(Sign::Refused, at(2_001));
         assert_eq!(health.usable(), Standing::Down);
-        assert_eq!(health.probed(Probe::Answered, &RULES, at(2_002)), None);
+        assert_eq!(
+            health.probed(Probe::Answered, NONE, &RULES, at(2_002)),
+            None
+        );
         assert_eq!(health.usable(), Standing::Down);
         assert!(health.tick(at(2_002)).0, "it is asked again at once");
-        let back = health.probed(Probe::Answered, &RULES, at(2_003)).unwrap();
+        let back = health
+            .probed(Probe::Answered, NONE, &RULES, at(2_003))
+            .unwrap();
         assert_eq!((back.to, health.usable()), (Standing::Up, Standing::Up));
         assert!(!back.restarted, "it may have had too many connections");
     }
@@ -537,17 +586,23 @@ mod tests {
     fn who_was_only_slow_was_not_away() {
         let mut health = up();
         health.noticed(Sign::Silent, at(10));
-        let back = health.probed(Probe::Answered, &RULES, at(11)).unwrap();
+        let back = health
+            .probed(Probe::Answered, NONE, &RULES, at(11))
+            .unwrap();
         assert_eq!((back.to, back.was_away), (Standing::Up, false));
         for sign in [Sign::Refused, Sign::Silent] {
             health.noticed(sign, at(20));
-            health.probed(Probe::Silent, &RULES, at(21));
-            health.probed(Probe::Silent, &RULES, at(22));
-            let back = health.probed(Probe::Answered, &RULES, at(23)).unwrap();
+            health.probed(Probe::Silent, NONE, &RULES, at(21));
+            health.probed(Probe::Silent, NONE, &RULES, at(22));
+            let back = health
+                .probed(Probe::Answered, NONE, &RULES, at(23))
+                .unwrap();
             assert_eq!((back.from, back.was_away), (Standing::Down, true));
         }
         health.noticed(Sign::Refused, at(30));
-        let back = health.probed(Probe::Answered, &RULES, at(31)).unwrap();
+        let back = health
+            .probed(Probe::Answered, NONE, &RULES, at(31))
+            .unwrap();
         assert_eq!((back.from, back.was_away), (Standing::Suspect, true));
     }
 
@@ -555,8 +610,10 @@ mod tests {
     #[test]
     fn a_restart_at_the_start_shows_nothing() {
         let mut health = fresh();
-        health.probed(Probe::Refused, &RULES, at(20));
-        let back = health.probed(Probe::Answered, &RULES, at(30)).unwrap();
+        health.probed(Probe::Refused, NONE, &RULES, at(20));
+        let back = health
+            .probed(Probe::Answered, NONE, &RULES, at(30))
+            .unwrap();
         assert!(!back.restarted);
     }
 
@@ -564,14 +621,14 @@ mod tests {
     #[test]
     fn silence_makes_down_only_in_a_row() {
         let mut health = up();
-        health.probed(Probe::Silent, &RULES, at(0));
+        health.probed(Probe::Silent, NONE, &RULES, at(0));
         assert_eq!(health.standing(), Standing::Suspect);
-        health.probed(Probe::Answered, &RULES, at(1));
-        health.probed(Probe::Silent, &RULES, at(2));
+        health.probed(Probe::Answered, NONE, &RULES, at(1));
+        health.probed(Probe::Silent, NONE, &RULES, at(2));
         assert_eq!(health.standing(), Standing::Suspect);
-        health.probed(Probe::Silent, &RULES, at(3));
+        health.probed(Probe::Silent, NONE, &RULES, at(3));
         assert_eq!(health.standing(), Standing::Down);
-        let back = health.probed(Probe::Answered, &RULES, at(4)).unwrap();
+        let back = health.probed(Probe::Answered, NONE, &RULES, at(4)).unwrap();
         assert!(
             !back.restarted,
             "a frozen server may still hold an old request"
@@ -584,14 +641,69 @@ mod tests {
     fn a_silent_probe_is_followed_without_a_pause() {
         let mut health = up();
         assert!(health.tick(at(2_000)).0);
-        health.probed(Probe::Silent, &RULES, at(3_000));
+        health.probed(Probe::Silent, NONE, &RULES, at(3_000));
         assert!(health.tick(at(3_000)).0, "an interval has passed already");
-        health.probed(Probe::Silent, &RULES, at(3_001));
+        health.probed(Probe::Silent, NONE, &RULES, at(3_001));
         assert!(!health.tick(at(3_999)).0, "what fails at once is paced");
         assert!(health.tick(at(4_000)).0);
-        health.probed(Probe::Answered, &RULES, at(4_900));
+        health.probed(Probe::Answered, NONE, &RULES, at(4_900));
         assert!(!health.tick(at(5_899)).0);
         assert!(health.tick(at(5_900)).0, "an answer begins an interval");
+    }
+
+    /// Sends so many silent probes, one a second from `from_s` on, each given up after a second, and
+    /// returns the standing after the last.
+    fn silent_probes(health: &mut Health, from_s: u64, count: u64, vitals: Vitals) -> Standing {
+        for second in from_s..from_s + count {
+            health.under_way = Some(UnderWay {
+                sent_at: at(second * 1000),
+                is_outdated: false,
+            });
+            health.probed(Probe::Silent, vitals, &RULES, at(second * 1000 + 999));
+        }
+        health.standing()
+    }
+
+    /// An instance that works on a heavy body answers no probe, and is suspect for the time that the body
+    /// may take; then it is down like any other. Without such a body two silent probes are enough.
+    #[test]
+    fn a_busy_instance_is_suspect_and_not_down_for_a_bounded_time() {
+        let busy = Vitals {
+            heavy_bytes: 8 * 1024 * 1024,
+            ..NONE
+        };
+        let bound = silence_max(busy.heavy_bytes).as_secs();
+        let mut health = up();
+        let standing = silent_probes(&mut health, 10, bound - 1, busy);
+        assert_eq!(standing, Standing::Suspect);
+        assert_eq!(
+            silent_probes(&mut health, 9 + bound, 2, busy),
+            Standing::Down
+        );
+        let mut idle = up();
+        assert_eq!(silent_probes(&mut idle, 10, 1, NONE), Standing::Suspect);
+        assert_eq!(silent_probes(&mut idle, 11, 1, NONE), Standing::Down);
+    }
+
+    /// An instance that answers other requests is not down, however late its probes are; and what it
+    /// answered before it fell silent delays nothing.
+    #[test]
+    fn any_answer_is_a_sign_of_life() {
+        let answered = |ms| Vitals {
+            answered_ago: Some(Duration::from_millis(ms)),
+            ..NONE
+        };
+        let mut alive = up();
+        let standing = silent_probes(&mut alive, 10, 60, answered(500));
+        assert_eq!(standing, Standing::Suspect);
+        let mut between = up();
+        assert_eq!(silent_probes(&mut between, 10, 1, NONE), Standing::Suspect);
+        let standing = silent_probes(&mut between, 11, 1, answered(1_500));
+        assert_eq!(standing, Standing::Suspect, "the row begins again");
+        assert_eq!(
+            silent_probes(&mut between, 12, 1, answered(2_500)),
+            Standing::Down
+        );
     }
 
     /// A request that ends without an answer asks for a probe and says nothing of the instance.
@@ -608,10 +720,10 @@ mod tests {
     #[test]
     fn an_operators_word_makes_no_dead_instance_usable() {
         let mut health = up();
-        health.probed(Probe::Refused, &RULES, at(10));
+        health.probed(Probe::Refused, NONE, &RULES, at(10));
         health.force(Standing::Suspect, at(1000), at(20));
         assert_eq!(health.usable(), Standing::Down);
-        health.probed(Probe::Past, &RULES, at(30));
+        health.probed(Probe::Past, NONE, &RULES, at(30));
         assert_eq!(health.usable(), Standing::Suspect);
     }
 
@@ -625,7 +737,7 @@ mod tests {
         unreachable.noticed(Sign::Refused, at(2_000));
         let mut silent = up();
         for _ in 0..RULES.silent_max {
-            silent.probed(Probe::Silent, &RULES, at(2_000));
+            silent.probed(Probe::Silent, NONE, &RULES, at(2_000));
         }
         for health in [&mut unknown, &mut unreachable, &mut silent] {
             for word in [Standing::Up, Standing::Suspect] {
@@ -633,11 +745,11 @@ mod tests {
                 assert_eq!(health.usable(), Standing::Down);
             }
             health.force(Standing::Up, until, at(2_002));
-            health.probed(Probe::Answered, &RULES, at(2_003));
+            health.probed(Probe::Answered, NONE, &RULES, at(2_003));
             assert_eq!(health.usable(), Standing::Up);
-            health.probed(Probe::Silent, &RULES, at(2_004));
+            health.probed(Probe::Silent, NONE, &RULES, at(2_004));
             assert_eq!(health.usable(), Standing::Up, "a suspicion is lifted");
-            let down = health.probed(Probe::Refused, &RULES, at(2_005));
+            let down = health.probed(Probe::Refused, NONE, &RULES, at(2_005));
             assert_eq!(down.map(|down| down.to), Some(Standing::Down));
         }
     }
@@ -647,7 +759,7 @@ mod tests {
     fn an_operators_word_holds_for_its_time() {
         let mut health = up();
         health.force(Standing::Down, at(100), at(0));
-        health.probed(Probe::Answered, &RULES, at(50));
+        health.probed(Probe::Answered, NONE, &RULES, at(50));
         assert_eq!(health.standing(), Standing::Down);
         let (_, back) = health.tick(at(100));
         assert_eq!(back.unwrap().to, Standing::Up);

@@ -38,5 +38,6 @@ pub mod route;
 pub mod time;
 pub mod trash;
 pub mod view;
+pub mod weight;
 pub mod write;
 pub mod writing;

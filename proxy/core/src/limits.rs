@@ -75,6 +75,29 @@ pub const MERGED_REWRITTEN_NUMBERS_MAX: usize = 32 * 1024;
 /// Bytes of the bodies that are put together: some 2 ms of reading, on a thread that serves others.
 pub const MERGED_BYTES_MAX: usize = 512 * 1024;
 
+/// Bytes from which a body is heavy: it is not sent to a second instance after the hedge delay, and
+/// deadlines grow with it. Chroma 1.5.9 takes 0.1 to 0.4 s for so many bytes.
+pub const HEAVY_BYTES_MIN: usize = 256 * 1024;
+
+/// Time that an instance may need for each MiB of a heavy body, beyond what any request may take. One
+/// Chroma 1.5.9 took 0.4 s for each MiB of an upsert of 39 MiB on two idle cores and 1.7 s on a loaded
+/// machine; two of them on the same cores take up to twice as long.
+pub const HEAVY_TIME_PER_MIB: Duration = Duration::from_secs(4);
+
+/// The same for the body of a read, which is only read.
+pub const READ_HEAVY_TIME_PER_MIB: Duration = Duration::from_millis(500);
+
+/// Longest time that is granted for bytes, however many there are.
+pub const HEAVY_TIME_MAX: Duration = Duration::from_mins(10);
+
+/// Longest silence of an instance before it counts as down although it works on a heavy body: during an
+/// upsert of 39 MiB, Chroma 1.5.9 answered no probe for up to 20 s.
+pub const BUSY_SILENCE_MAX: Duration = Duration::from_mins(1);
+
+/// Time after which a read that was answered 5xx is not tried a second time on the same instance, unless
+/// the answer is one that is known to pass.
+pub const SECOND_CHANCE_WITHIN: Duration = Duration::from_millis(500);
+
 /// Failures kept for the operator's list.
 pub const TROUBLES_KEPT_MAX: usize = 100;
 
@@ -102,17 +125,36 @@ pub const LINGER_MAX: Duration = Duration::from_millis(25);
 /// Records that are compared, or copied from one instance to another, at once.
 pub const COPY_BATCH_RECORDS_MAX: usize = 200;
 
-/// Bytes of such a batch; a larger one is halved. Chroma takes bodies of 40 MiB.
+/// Records in the first batch, when it is not known yet how much they weigh.
+pub const COPY_BATCH_RECORDS_FIRST: usize = 16;
+
+/// A batch may have so many times as many records as the one before it.
+pub const COPY_BATCH_GROWTH_MAX: usize = 4;
+
+/// Bytes of a batch at most; one that is larger is asked for again with fewer records. Chroma takes bodies
+/// of 40 MiB. A record that has more is asked for alone.
 pub const COPY_BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Time before a collection that an instance may lack is looked for again.
 pub const LOCATE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bytes that are compared, or copied from one instance to another, in a second.
+pub const COPY_BYTES_PER_S: u64 = 64 * 1024 * 1024;
+
+/// Ids, collections or databases that are listed at once.
+pub const LISTED_MAX: usize = 50_000;
+
+/// Ids that are listed again with the next page, because records before it may have been deleted since.
+pub const LISTED_AGAIN: usize = 1_000;
 
 /// Rounds of comparing what was touched meanwhile, before a hold is asked for all the same.
 pub const COPY_ROUNDS_MAX: usize = 20;
 
 /// Touched records that may be left for the step in which writes wait.
 pub const HOLD_RECORDS_MAX: usize = 200;
+
+/// Bytes of touched records that may be left for that step.
+pub const HOLD_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// How long writes may wait for a job; one that takes longer is ended.
 pub const HOLD_MAX: Duration = Duration::from_secs(5);
@@ -126,6 +168,9 @@ pub const REACH_MAX: Duration = Duration::from_secs(60);
 
 /// Ids that are named for each kind of difference.
 pub const DIFFERENCES_NAMED_MAX: usize = 100;
+
+/// Pause before a job is begun again that failed because of what an instance holds.
+pub const LASTING_PAUSE: Duration = Duration::from_mins(10);
 
 /// Jobs at once.
 pub const JOBS_MAX: usize = 2;

@@ -101,6 +101,7 @@ pub(crate) fn told(sending: Sending) -> Reply {
         Sending::Answered(reply) => return reply,
         Sending::NotSent(_) => return nobody(),
         Sending::Closed { reused } => Failure::Closed { reused },
+        Sending::TooLarge => Failure::TooLarge,
         Sending::Silent => Failure::Silent,
     };
     let message = format!(

@@ -236,6 +236,8 @@ pub struct Logged {
     pub verb: Verb,
     /// The `Content-Type` of its body.
     pub content_type: Option<Arc<str>>,
+    /// How many bytes its body has.
+    pub bytes: usize,
     /// What became of it, as far as is recorded.
     pub verdict: Verdict,
     /// Its key, while it is open.

@@ -17,6 +17,8 @@ pub enum Sending {
         /// Whether it was a connection used before, which the server may simply have let go.
         reused: bool,
     },
+    /// An answer came that has more bytes than it may have.
+    TooLarge,
     /// No answer before the deadline.
     Silent,
 }
@@ -33,6 +35,8 @@ pub enum Failure {
         /// As in [`Sending::Closed`].
         reused: bool,
     },
+    /// It may have happened: the answer was too large to be read.
+    TooLarge,
     /// It may have happened, and may still happen.
     Silent,
     /// It may have happened, although the instance says that it failed.
@@ -51,6 +55,7 @@ impl Failure {
             Self::NotSent(why) => format!("not sent: {why}"),
             Self::Withheld(why) => format!("not sent: {why}"),
             Self::Closed { .. } => "the connection closed without an answer".to_owned(),
+            Self::TooLarge => "the answer has more bytes than it may have".to_owned(),
             Self::Silent => "no answer in time".to_owned(),
             Self::ServerError(reply) => format!(
                 "answered {}: {}",
@@ -105,6 +110,7 @@ pub fn judge(verb: &Verb, sending: Sending, before: Before) -> Outcome {
         Sending::Answered(reply) => reply,
         Sending::NotSent(why) => return Outcome::Failed(Failure::NotSent(why)),
         Sending::Closed { reused } => return Outcome::Failed(Failure::Closed { reused }),
+        Sending::TooLarge => return Outcome::Failed(Failure::TooLarge),
         Sending::Silent => return Outcome::Failed(Failure::Silent),
     };
     match reply.status {
@@ -130,6 +136,7 @@ pub fn judge_look_up(sending: Sending) -> Outcome {
         Sending::Answered(reply) => Outcome::Failed(Failure::ServerError(reply)),
         Sending::NotSent(why) => Outcome::Failed(Failure::NotSent(why)),
         Sending::Closed { reused } => Outcome::Failed(Failure::Closed { reused }),
+        Sending::TooLarge => Outcome::Failed(Failure::TooLarge),
         Sending::Silent => Outcome::Failed(Failure::Silent),
     }
 }

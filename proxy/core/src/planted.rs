@@ -25,6 +25,10 @@ pub enum Bug {
     MergesDependent,
     /// A copy is used again without the records that were touched last.
     RebuildsWithoutLastStep,
+    /// A heavy body goes to a second instance after the hedge delay.
+    HedgesHeavy,
+    /// An instance that answers no probe while it works on a heavy body is down.
+    BusyIsDown,
 }
 
 /// The bug that is planted, if any.

@@ -7,9 +7,10 @@ use smallvec::SmallVec;
 use crate::{
     health::Standing,
     ids::InstanceIx,
-    limits::{CLOSED_INSTANCES_MAX, STALE_CONNECTIONS_MAX},
+    limits::{CLOSED_INSTANCES_MAX, SECOND_CHANCE_WITHIN, STALE_CONNECTIONS_MAX},
     reply::{self, Reply},
     view::{Scope, View},
+    weight::heavy_read_time,
 };
 
 /// How reads are spread over the eligible instances.
@@ -150,8 +151,9 @@ pub enum ReadStep {
 }
 
 /// One read on its way: at most two attempts at once, each instance at most once, or twice when its
-/// first answer was a 5xx and nobody else has a better one: Chroma 1.5.9 answers some reads so that
-/// meet a write ("Error finding id"), and not the next. That a connection from the pool was dead is
+/// first answer was a 5xx that may pass and nobody else has a better one: Chroma 1.5.9 answers some reads
+/// so that meet a write ("Error finding id"), and not the next. A 5xx that two instances give alike, or
+/// that took long, is the read's own failure and is passed on. That a connection from the pool was dead is
 /// no attempt. For each attempt it is planned anew: who was eligible for the one before, or for the
 /// request that a dead connection swallowed, may not be any more.
 #[derive(Debug, Default)]
@@ -162,8 +164,13 @@ pub struct Dispatch {
     told: Tried,
     /// Those that have answered 5xx once.
     faltered: Tried,
+    /// Those of them whose 5xx is known to pass.
+    passing: Tried,
     /// Those that have had their second chance.
     retried: Tried,
+    /// The other 5xx, and whether two instances have given the same.
+    server_error: Option<Reply>,
+    is_agreed: bool,
     closed: u8,
     /// Connections that turned out to be dead.
     stale: u8,
@@ -210,6 +217,22 @@ impl Dispatch {
         self.under_way.0.is_power_of_two() && self.may_begin()
     }
 
+    /// Whether a read with a body of so many bytes goes on waiting after the hedge delay: the time that
+    /// such a body may take is not over, and the instance that has it is not down.
+    pub fn is_patient(
+        &self,
+        view: &View,
+        elapsed: Duration,
+        rules: &ReadRules,
+        bytes: usize,
+    ) -> bool {
+        let time = heavy_read_time(bytes);
+        let is_live = |instance: InstanceIx| {
+            self.under_way.contains(instance) && view.standing(instance) != Standing::Down
+        };
+        time > Duration::ZERO && elapsed < rules.hedge + time && view.instances().any(is_live)
+    }
+
     /// Whether no more than two instances would have closed their connections, should all that are
     /// under way, and one more, do so.
     fn may_begin(&self) -> bool {
@@ -229,16 +252,33 @@ impl Dispatch {
             self.tried.remove(instance);
             return self.wait();
         }
-        if matches!(failure, ReadFailure::ServerError(_)) && !self.retried.contains(instance) {
-            self.faltered.insert(instance);
+        if let ReadFailure::ServerError(reply) = &failure
+            && !self.retried.contains(instance)
+        {
+            self.falter(instance, reply);
         }
         self.take_in(failure);
         self.wait()
     }
 
-    /// Lets those that have answered 5xx be tried once more. Says whether there are any.
-    pub fn second_chance(&mut self) -> bool {
-        let faltered = std::mem::take(&mut self.faltered);
+    fn falter(&mut self, instance: InstanceIx, reply: &Reply) {
+        self.faltered.insert(instance);
+        if is_passing(reply) {
+            self.passing.insert(instance);
+            return;
+        }
+        let before = self.server_error.get_or_insert_with(|| reply.clone());
+        let is_second = self.faltered.len() > self.passing.len() + 1;
+        self.is_agreed |= is_second && is_alike(before, reply);
+    }
+
+    /// Lets those be tried once more that have answered with a 5xx which may pass. Says whether there are
+    /// any. `elapsed` is the time since the read began: one that fails slowly would fail slowly again.
+    pub fn second_chance(&mut self, elapsed: Duration) -> bool {
+        let mut faltered = std::mem::take(&mut self.faltered);
+        if self.is_agreed || elapsed > SECOND_CHANCE_WITHIN {
+            faltered.0 &= self.passing.0;
+        }
         self.tried.0 &= !faltered.0;
         self.retried.0 |= faltered.0;
         faltered != Tried::default()
@@ -290,6 +330,27 @@ impl Dispatch {
             None => reply::unavailable("No instance could be reached", 1),
         }
     }
+}
+
+/// Whether Chroma answers a read so that met a write, and does not answer the next one so.
+fn is_passing(reply: &Reply) -> bool {
+    const PASSING: &[u8] = b"Error finding id";
+    reply
+        .body
+        .windows(PASSING.len())
+        .any(|part| part == PASSING)
+}
+
+/// Whether two answers say the same. Numbers and ids in them may differ, and so does the order of the
+/// fields in Chroma's answers.
+fn is_alike(one: &Reply, other: &Reply) -> bool {
+    let letters = |reply: &Reply| -> Vec<u8> {
+        let bytes = reply.body.iter().copied();
+        let mut letters: Vec<u8> = bytes.filter(|byte| !byte.is_ascii_hexdigit()).collect();
+        letters.sort_unstable();
+        letters
+    };
+    one.status == other.status && letters(one) == letters(other)
 }
 
 /// Timing of reads.
@@ -399,6 +460,26 @@ mod tests {
         assert!(!read.may_go_on());
     }
 
+    /// A large body is not sent to a second instance after the hedge delay as long as the first is not
+    /// down; a small one is.
+    #[test]
+    fn a_large_read_is_hedged_late() {
+        const LARGE: usize = 8 * 1024 * 1024;
+        let rules = ReadRules {
+            hedge: Duration::from_millis(150),
+            deadline: Duration::from_secs(60),
+            eligible_wait: Duration::from_secs(10),
+        };
+        let busy = view(&[Standing::Suspect, Standing::Up]);
+        let dead = view(&[Standing::Down, Standing::Up]);
+        let read = dispatch(2);
+        let [soon, late] = [rules.hedge, rules.hedge + heavy_read_time(LARGE)];
+        assert!(read.is_patient(&busy, soon, &rules, LARGE));
+        assert!(!read.is_patient(&busy, soon, &rules, 1000));
+        assert!(!read.is_patient(&busy, late, &rules, LARGE));
+        assert!(!read.is_patient(&dead, soon, &rules, LARGE));
+    }
+
     /// A hedge adds one attempt; when both are under way nothing more is added.
     #[test]
     fn a_hedge_adds_one_attempt() {
@@ -489,18 +570,63 @@ mod tests {
         assert_eq!(read.give_up(2), error);
     }
 
+    fn server_error(message: &str) -> ReadFailure {
+        ReadFailure::ServerError(Reply::error(500, "InternalError", message))
+    }
+
+    /// Has the first two instances answer so, and returns whether any is tried again.
+    fn is_tried_again(messages: [&str; 2], elapsed: Duration) -> bool {
+        let mut read = dispatch(2);
+        read.failed(A, server_error(messages[0]));
+        assert_eq!(go_on(&mut read, 2), ReadStep::Try(B));
+        read.failed(B, server_error(messages[1]));
+        read.second_chance(elapsed)
+    }
+
+    /// A read that fails by rule costs its client one attempt on two instances, not four attempts: two
+    /// equal answers are enough, and a slow one is not asked for again. What is known to pass is tried
+    /// again all the same.
+    #[test]
+    fn a_read_that_fails_by_rule_is_not_tried_again() {
+        let (quick, slow) = (Duration::from_millis(20), Duration::from_secs(1));
+        let rule = "too many SQL variables";
+        assert!(!is_tried_again([rule, rule], quick));
+        assert!(!is_tried_again([rule, "something else"], slow));
+        assert!(is_tried_again([rule, "something else"], quick));
+        let numbered = ["no room in block 17 of a3f0", "no room in block 9 of 77"];
+        assert!(!is_tried_again(numbered, quick));
+        let passing = "Internal error: Error finding id";
+        for other in [rule, passing] {
+            assert!(is_tried_again([passing, other], slow));
+        }
+    }
+
+    /// Of two instances that answer 5xx, the one whose answer is known to pass is tried again, and the
+    /// other is not.
+    #[test]
+    fn only_the_answer_that_passes_is_tried_again_after_a_while() {
+        let mut read = dispatch(2);
+        read.failed(A, server_error("broken"));
+        assert_eq!(go_on(&mut read, 2), ReadStep::Try(B));
+        read.failed(B, server_error("Error finding id"));
+        assert!(read.second_chance(Duration::from_secs(1)));
+        assert_eq!(go_on(&mut read, 2), ReadStep::Try(B));
+        assert_eq!(read.failed(B, server_error("broken")), ReadStep::Exhausted);
+        assert!(!read.second_chance(Duration::from_secs(1)));
+    }
+
     /// Who has answered 5xx is tried once more when nobody else is left, and not again after that.
     #[test]
     fn a_server_error_has_a_second_chance() {
-        let failure = || ReadFailure::ServerError(Reply::error(500, "InternalError", "broken"));
+        let failure = || server_error("broken");
         let mut read = dispatch(2);
         assert_eq!(read.failed(A, failure()), ReadStep::Exhausted);
         assert_eq!(go_on(&mut read, 2), ReadStep::Try(B));
         assert_eq!(read.failed(B, ReadFailure::Refused), ReadStep::Exhausted);
-        assert!(read.second_chance());
+        assert!(read.second_chance(Duration::ZERO));
         assert_eq!(go_on(&mut read, 2), ReadStep::Try(A));
         assert_eq!(read.failed(A, failure()), ReadStep::Exhausted);
-        assert!(!read.second_chance());
+        assert!(!read.second_chance(Duration::ZERO));
         assert_eq!(read.give_up(2).status, 500);
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     ids::{InstanceId, Key},
-    limits::NAME_IN_TARGET_BYTES_MAX,
+    limits::{NAME_IN_TARGET_BYTES_MAX, REPLY_BYTES_MAX},
     log::RecordAct,
     route::Method,
     trash,
@@ -184,6 +184,14 @@ pub fn no_answer(instances: &str) -> Reply {
         "The request ended without an answer on {instances}: Chroma closes the connection on requests that break its handler, so it is not tried on further instances"
     );
     Reply::error(502, "NoAnswer", &message)
+}
+
+/// 502: an answer that must be read whole is too large for that.
+pub fn answer_too_large() -> Reply {
+    let message = format!(
+        "The answer has more than {REPLY_BYTES_MAX} bytes, which is more than Achromat reads of an answer that carries ids; ask for less at once, for example with `limit` and `offset`"
+    );
+    Reply::error(502, "AnswerTooLarge", &message)
 }
 
 /// A record write is in the log, and that is enough for its client: Chroma's status for it.

@@ -15,7 +15,7 @@ use achromat_core::{
     health::HealthRules,
     jobs::copy::Pace,
     lane,
-    limits::INSTANCES_MAX,
+    limits::{COPY_BATCH_BYTES_MAX, INSTANCES_MAX},
     log::Level,
     planted::Planted,
     read::{ReadRules, Strategy},
@@ -397,6 +397,7 @@ fn engine(
         keys_kept: checks.time_up_to("writes.keys_kept_ms", writes.keys_kept_ms, KEYS_KEPT_MS_MAX),
         pace: Pace {
             records_per_s: written.copies.records_per_s.max(1),
+            batch_bytes_max: COPY_BATCH_BYTES_MAX,
         },
         verify_interval: checks.time(
             "copies.verify_interval_ms",

@@ -101,7 +101,7 @@ section! {
         replica_ratio: f64 = 0.8,
         /// Silence after which the next instance is asked as well.
         hedge_delay_ms: u64 = 150,
-        /// For an answer to begin.
+        /// For an answer to begin. A body of 256 KiB or more adds half a second for each MiB.
         deadline_ms: u64 = 60_000,
         /// How long a read waits for an instance that has every acknowledged write.
         eligible_wait_ms: u64 = 10_000,
@@ -111,11 +111,11 @@ section! {
 section! {
     /// Writes.
     Writes {
-        /// Silence after which a write is sent to the next instance as well.
+        /// Silence after which a write is sent to the next instance as well. A body of 256 KiB or more is given 4 s more for each MiB, unless the instance that has it is down.
         hedge_delay_ms: u64 = 150,
-        /// When a write is answered at the latest.
+        /// When a write is answered at the latest. Heavy bodies (256 KiB or more), its own and those before it in its collection, add 4 s for each MiB.
         deadline_ms: u64 = 60_000,
-        /// For one sending of a write to be answered by an instance. It may be long: clients do not wait for it.
+        /// For one sending of a write to be answered by an instance; 4 s are added for each MiB of a body of 256 KiB or more. It may be long: clients do not wait for it.
         attempt_deadline_ms: u64 = 60_000,
         /// For how long an instance must have been awake after a sending that was never answered, before that lane sends it anything more, unless it is seen to restart. Time in which it does not answer probes does not count.
         settle_ms: u64 = 30_000,
@@ -147,7 +147,7 @@ section! {
         probe_interval_ms: u64 = 1_000,
         /// For a probe to be answered.
         probe_timeout_ms: u64 = 1_000,
-        /// Silent probes in a row that make an instance down.
+        /// Silent probes in a row that make an instance down. One that has answered something else meanwhile is only suspect, and so is one that works on heavy bodies, for 4 s for each MiB and a minute at most.
         silent_probes_max: u32 = 2,
         /// For a connection to be made.
         connect_timeout_ms: u64 = 1_000,

@@ -51,9 +51,12 @@ pub enum ExchangeError {
         /// Whether the connection was used before, so that the server may have let it go.
         reused: bool,
     },
-    /// The answer is not HTTP, or larger than it may be.
+    /// The answer is not HTTP.
     #[error("the answer can't be read: {0}")]
     Garbled(String),
+    /// The answer has more bytes than it may have.
+    #[error("the answer is too large")]
+    TooLarge,
     /// No answer in time.
     #[error("no answer in time")]
     Silent,
@@ -342,11 +345,13 @@ impl Exchange<'_> {
             .map(str::to_owned);
         let headers = self.kept_headers();
         let expected = self.content_length().unwrap_or(0);
+        if expected > bytes_max {
+            return Err(ExchangeError::TooLarge);
+        }
         let mut body = BytesMut::with_capacity(expected.min(RESERVED_BYTES_MAX));
         while let Some(part) = self.next_borrowed().await? {
             if body.len() + part.len() > bytes_max {
-                let message = format!("it is larger than {bytes_max} bytes");
-                return Err(ExchangeError::Garbled(message));
+                return Err(ExchangeError::TooLarge);
             }
             body.extend_from_slice(part);
         }

@@ -2,11 +2,13 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        Arc, OnceLock,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
+
+use achromat_core::weight::{Vitals, is_heavy};
 
 /// Counters of one instance.
 #[derive(Debug, Default)]
@@ -18,6 +20,11 @@ struct Counters {
     successes: AtomicU64,
     failures_in_a_row: AtomicU64,
     in_flight: AtomicU64,
+    /// Bytes of the heavy bodies among them, and among our own.
+    heavy_bytes: AtomicUsize,
+    /// When a request was answered last, in microseconds since the first was sent; 0 when none was.
+    answered_at_us: AtomicU64,
+    began: OnceLock<Instant>,
     /// Smoothed; 0 before the first answer.
     latency_us: AtomicU64,
 }
@@ -42,15 +49,31 @@ pub struct Snapshot {
 }
 
 impl Figures {
-    /// A request begins; when what is returned is dropped it has ended. A probe counts only among
-    /// the failures in a row.
-    pub(super) fn begin(&self, is_probe: bool) -> UnderWay {
+    /// A request with a body of so many bytes begins; when what is returned is dropped it has ended. A
+    /// probe counts only among the failures in a row.
+    pub(super) fn begin(&self, is_probe: bool, bytes: usize) -> UnderWay {
+        let heavy_bytes = if is_heavy(bytes) { bytes } else { 0 };
         self.0.in_flight.fetch_add(u64::from(!is_probe), Relaxed);
+        self.0.heavy_bytes.fetch_add(heavy_bytes, Relaxed);
+        let begun = Instant::now();
+        self.0.began.get_or_init(|| begun);
         UnderWay {
             counters: Arc::clone(&self.0),
             has_succeeded: false,
-            begun: Instant::now(),
+            begun,
             is_probe,
+            heavy_bytes,
+        }
+    }
+
+    /// The signs of life that the instance has shown.
+    pub(super) fn vitals(&self) -> Vitals {
+        let answered_at_us = self.0.answered_at_us.load(Relaxed);
+        let answered_ago = self.0.began.get().filter(|_| answered_at_us > 0);
+        let answered_at = Duration::from_micros(answered_at_us);
+        Vitals {
+            answered_ago: answered_ago.map(|began| began.elapsed().saturating_sub(answered_at)),
+            heavy_bytes: self.0.heavy_bytes.load(Relaxed),
         }
     }
 
@@ -73,10 +96,12 @@ pub(super) struct UnderWay {
     has_succeeded: bool,
     begun: Instant,
     is_probe: bool,
+    heavy_bytes: usize,
 }
 
 impl UnderWay {
     pub(super) fn answered(&mut self, status: u16) {
+        self.counters.answered();
         self.has_succeeded = status < 500;
         if self.has_succeeded && !self.is_probe {
             self.counters.took(self.begun.elapsed());
@@ -85,6 +110,14 @@ impl UnderWay {
 }
 
 impl Counters {
+    /// Of two answers at once the earlier may be noted: it is as good a sign of life.
+    fn answered(&self) {
+        let began = self.began.get();
+        let since = began.map_or(Duration::ZERO, Instant::elapsed);
+        let since_us = u64::try_from(since.as_micros()).unwrap_or(u64::MAX).max(1);
+        self.answered_at_us.store(since_us, Relaxed);
+    }
+
     /// Two answers at once may lose one of their times: it is an estimate.
     fn took(&self, time: Duration) {
         let new = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
@@ -104,6 +137,7 @@ impl Drop for UnderWay {
         let counters = &self.counters;
         let counted = u64::from(!self.is_probe);
         counters.in_flight.fetch_sub(counted, Relaxed);
+        counters.heavy_bytes.fetch_sub(self.heavy_bytes, Relaxed);
         counters.requests.fetch_add(counted, Relaxed);
         if self.has_succeeded {
             counters.successes.fetch_add(counted, Relaxed);
@@ -117,6 +151,22 @@ impl Drop for UnderWay {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A heavy body counts until its request has ended, and an answer is a sign of life.
+    #[test]
+    fn heavy_bodies_and_answers_are_vitals() {
+        let figures = Figures::default();
+        assert_eq!(figures.vitals(), Vitals::default());
+        let light = figures.begin(false, 10);
+        let mut heavy = figures.begin(true, 1024 * 1024);
+        assert_eq!(figures.vitals().heavy_bytes, 1024 * 1024);
+        assert_eq!(figures.vitals().answered_ago, None);
+        heavy.answered(500);
+        drop((heavy, light));
+        assert_eq!(figures.vitals().heavy_bytes, 0);
+        assert!(figures.vitals().answered_ago < Some(Duration::from_secs(10)));
+        assert!(figures.vitals().answered_ago.is_some());
+    }
 
     /// The smoothed latency follows what is measured, and single answers do not throw it about.
     #[test]

@@ -21,6 +21,7 @@ use achromat_core::{
     outcome::Sending,
     reply::Reply,
     route::{Action, Captures, Method, route_of},
+    weight::{Vitals, heavy_time},
 };
 use bytes::Bytes;
 use pingora_core::connectors::TransportConnector;
@@ -41,7 +42,7 @@ pub struct Timing {
     pub connect: Duration,
     /// For a probe to be answered.
     pub probe: Duration,
-    /// For an entry to be answered.
+    /// For an entry to be answered whose body is not heavy.
     pub write: Duration,
     /// How long an idle connection is kept.
     pub idle: Duration,
@@ -164,7 +165,8 @@ impl Instances {
                 "there is no such instance".to_owned(),
             ));
         };
-        let under_way = target.figures.begin(request.is_probe);
+        let bytes = request.body.as_ref().map_or(0, Bytes::len);
+        let under_way = target.figures.begin(request.is_probe, bytes);
         let begun = exchange::begin(&self.connector, target, request, self.timing);
         let result = match timeout(deadline, begun).await {
             Ok(result) => result,
@@ -187,10 +189,23 @@ impl Instances {
     pub async fn send(
         &self,
         instance: InstanceIx,
-        _passage: Option<Passage>,
+        passage: Option<Passage>,
         wire: &Wire,
         body: Option<Bytes>,
     ) -> Sending {
+        self.send_bounded(instance, passage, (wire, body), REPLY_BYTES_MAX)
+            .await
+    }
+
+    /// The same for an answer that may have so many bytes. The deadline grows with the body.
+    pub async fn send_bounded(
+        &self,
+        instance: InstanceIx,
+        _passage: Option<Passage>,
+        (wire, body): (&Wire, Option<Bytes>),
+        reply_bytes_max: usize,
+    ) -> Sending {
+        let deadline = self.timing.write + heavy_time(body.as_ref().map_or(0, Bytes::len));
         let request = Request {
             method: wire.method,
             target: &wire.target,
@@ -200,12 +215,12 @@ impl Instances {
             is_probe: false,
         };
         let whole = async {
-            self.exchange(instance, request, self.timing.write)
+            self.exchange(instance, request, deadline)
                 .await?
-                .whole(REPLY_BYTES_MAX)
+                .whole(reply_bytes_max)
                 .await
         };
-        match timeout(self.timing.write, whole).await {
+        match timeout(deadline, whole).await {
             Ok(Ok(reply)) => Sending::Answered(reply),
             Ok(Err(error)) => error.into(),
             Err(_) => Sending::Silent,
@@ -257,6 +272,12 @@ impl Instances {
             .unwrap_or(Err(ExchangeError::Silent))
     }
 
+    /// The signs of life that an instance has shown beside its probes.
+    pub fn vitals(&self, instance: InstanceIx) -> Vitals {
+        self.get(instance)
+            .map_or_else(Vitals::default, |target| target.figures.vitals())
+    }
+
     /// Asks for the marker, or for the heartbeat of an instance that has none yet.
     pub async fn probe(&self, instance: InstanceIx, marker: Option<Marker>) -> Probe {
         let target = health::probe_target(marker);
@@ -269,7 +290,9 @@ impl Instances {
             Err(ExchangeError::NotSent(_) | ExchangeError::Silent | ExchangeError::Busy) => {
                 Probe::Silent
             }
-            Err(ExchangeError::Closed { .. } | ExchangeError::Garbled(_)) => Probe::Odd,
+            Err(
+                ExchangeError::Closed { .. } | ExchangeError::Garbled(_) | ExchangeError::TooLarge,
+            ) => Probe::Odd,
         }
     }
     /// Asks what an instance knows; nothing when it does not answer that.
@@ -306,6 +329,7 @@ impl From<ExchangeError> for Sending {
             busy @ ExchangeError::Busy => Self::NotSent(busy.to_string()),
             ExchangeError::Closed { reused } => Self::Closed { reused },
             ExchangeError::Garbled(_) => Self::Closed { reused: false },
+            ExchangeError::TooLarge => Self::TooLarge,
             ExchangeError::Silent => Self::Silent,
         }
     }

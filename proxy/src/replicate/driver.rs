@@ -275,8 +275,21 @@ impl Driver {
                 job,
                 instance,
                 wire,
+                reply_bytes_max,
             } => {
-                self.send_once(instance, wire, move |sending| Event::Told { job, sending });
+                let instances = Arc::clone(&self.parts.instances);
+                self.spawn(async move {
+                    let passage = instances.passage(instance).await;
+                    let body = match &wire.body {
+                        Payload::Entry { body, .. } => body.clone(),
+                        Payload::None => None,
+                    };
+                    let request = (&wire, body);
+                    let sending =
+                        instances.send_bounded(instance, passage, request, reply_bytes_max);
+                    let sending = sending.await;
+                    Event::Told { job, sending }
+                });
             }
             Effect::SendLocally {
                 ticket,
@@ -313,10 +326,12 @@ impl Driver {
             } else {
                 None
             };
+            let vitals = instances.vitals(instance);
             Event::Probed {
                 instance,
                 probe,
                 abilities,
+                vitals,
             }
         });
     }

@@ -14,15 +14,17 @@ use achromat_core::{
     lookup::Lookup,
     policy::{Routing, plan_preferred},
     read::{Dispatch, Order, Plan, ReadFailure, ReadStep, Tried, plan},
-    reply::Reply,
+    reply::{self, Reply},
     route::{Captures, Method, Route, Target},
     view::View,
+    weight::heavy_read_time,
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_timeout::{sleep, timeout};
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use super::{
     App,
@@ -101,6 +103,7 @@ struct Read<'a, 't> {
     captures: Captures<'t>,
     target: &'a Target<'t>,
     body: Bytes,
+    begun: Instant,
     turn: u64,
     /// The policy that the read lives in.
     policy: Arc<Generation<RoutingSlot>>,
@@ -126,6 +129,7 @@ impl App {
             captures,
             target,
             body,
+            begun: Instant::now(),
             turn: self.reads.fetch_add(1, Relaxed),
             policy: self.policies.routing.generation(),
             routing: OnceLock::new(),
@@ -195,6 +199,10 @@ impl<'a, 't> Read<'a, 't> {
                 },
                 () = sleep(hedge), if dispatch.may_hedge() => {
                     self.tell_silence(dispatch.tell_silence());
+                    if self.is_patient(&dispatch) {
+                        step = ReadStep::Wait;
+                        continue;
+                    }
                     step = match self.look(&self.app.replicator.view(), dispatch.tried()) {
                         Some(Found::Go(found, order)) => {
                             lookup = Some(found);
@@ -210,7 +218,9 @@ impl<'a, 't> Read<'a, 't> {
     /// Where the read may go, as soon as it may go anywhere.
     async fn find(&self, dispatch: &mut Dispatch) -> Found<'t> {
         let mut found = self.look(&self.app.replicator.view(), dispatch.tried());
-        if matches!(found, None | Some(Found::Nobody)) && dispatch.second_chance() {
+        if matches!(found, None | Some(Found::Nobody))
+            && dispatch.second_chance(self.begun.elapsed())
+        {
             found = self.look(&self.app.replicator.view(), dispatch.tried());
         }
         if let Some(found) = found {
@@ -267,6 +277,16 @@ impl<'a, 't> Read<'a, 't> {
         };
         let slot = &self.app.policies.routing;
         slot.route(&self.policy, &request, conditions)
+    }
+
+    fn is_patient(&self, dispatch: &Dispatch) -> bool {
+        let (view, rules) = (self.app.replicator.view(), &self.app.settings.reads);
+        dispatch.is_patient(&view, self.begun.elapsed(), rules, self.body.len())
+    }
+
+    /// The time for an answer to begin, which grows with the body.
+    fn deadline(&self) -> Duration {
+        self.app.settings.reads.deadline + heavy_read_time(self.body.len())
     }
 
     fn tell_silence(&self, silent: Tried) {
@@ -327,12 +347,14 @@ impl<'a, 't> Read<'a, 't> {
                 Err(reply) => return Ok(Answer::Whole(reply)),
             },
         };
-        let whole = exchange.whole(REPLY_BYTES_MAX);
-        let deadline = self.app.settings.reads.deadline;
-        let whole = timeout(deadline, whole)
-            .await
-            .map_err(|_| ReadFailure::Silent)?
-            .map_err(|error| failure(&error))?;
+        let whole = timeout(self.deadline(), exchange.whole(REPLY_BYTES_MAX)).await;
+        let whole = match whole {
+            Ok(Err(ExchangeError::TooLarge)) => {
+                return Ok(Answer::Whole(reply::answer_too_large()));
+            }
+            Ok(whole) => whole.map_err(|error| failure(&error))?,
+            Err(_) => return Err(ReadFailure::Silent),
+        };
         let reply = {
             let view = self.app.replicator.view();
             lookup.judge(&view.catalog, instance, whole)?
@@ -349,7 +371,7 @@ impl<'a, 't> Read<'a, 't> {
         target: &str,
     ) -> Result<Exchange<'a>, ReadFailure> {
         let method = Method::of(&self.intake.method).unwrap_or(Method::Get);
-        let deadline = self.app.settings.reads.deadline;
+        let deadline = self.deadline();
         let has_body = method != Method::Get;
         let request = Request {
             method,
@@ -370,7 +392,9 @@ fn failure(error: &ExchangeError) -> ReadFailure {
         ExchangeError::Silent => ReadFailure::Silent,
         ExchangeError::Busy => ReadFailure::Busy,
         ExchangeError::Closed { reused: true } => ReadFailure::Stale,
-        ExchangeError::Closed { .. } | ExchangeError::Garbled(_) => ReadFailure::Closed,
+        ExchangeError::Closed { .. } | ExchangeError::Garbled(_) | ExchangeError::TooLarge => {
+            ReadFailure::Closed
+        }
     }
 }
 

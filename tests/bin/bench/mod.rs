@@ -7,6 +7,7 @@ mod decision;
 mod failover;
 mod figures;
 mod fronts;
+mod heavy;
 mod instructions;
 mod lag;
 mod load;
@@ -35,6 +36,7 @@ pub(crate) fn command() -> Command {
         .subcommand(storm::command())
         .subcommand(failover::command())
         .subcommand(lag::command())
+        .subcommand(heavy::command())
         .subcommand(catchup::command())
         .subcommand(instructions::command())
         .subcommand(upstream::command())
@@ -50,6 +52,7 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
         Some(("storm", matches)) => storm::run(matches),
         Some(("failover", matches)) => failover::run(matches),
         Some(("lag", matches)) => lag::run(matches),
+        Some(("heavy", matches)) => heavy::run(matches),
         Some(("catch-up", matches)) => catchup::run(matches),
         Some(("instructions", matches)) => instructions::run(matches),
         Some(("upstream", matches)) => upstream::run(matches),

@@ -161,6 +161,12 @@ impl Oracle {
         self.noted(lane, position).map_or(0, |noted| noted.at)
     }
 
+    /// Whether an instance has carried an entry out.
+    pub fn is_done_somewhere(&self, lane: LaneId, position: Position) -> bool {
+        self.noted(lane, position)
+            .is_some_and(|noted| noted.executed != 0)
+    }
+
     pub(super) fn noted(&self, lane: LaneId, position: Position) -> Option<&Noted> {
         self.log.get(&lane)?.get(index(position)?)
     }

@@ -41,7 +41,7 @@ impl Engine {
         let client = Client {
             ticket,
             level: join.level,
-            answer_by: join.answer_by,
+            answer_by: join.answer_by + self.time_for(record.lane, 0),
             executor: None,
         };
         let reply = record.outcome.as_ref().map(KeyOutcome::reply);
@@ -83,7 +83,7 @@ impl Engine {
 
     /// The store knew the key of an append already, and has appended nothing.
     pub(super) fn append_known(&mut self, ticket: Ticket) {
-        if let Some(Appending { entry, .. }) = self.appending.remove(&ticket) {
+        if let Some(Appending { entry, .. }) = self.take_appending(ticket) {
             self.append_ended(entry.verb.lane());
         }
         self.effects.push(Effect::AskAgain { ticket });

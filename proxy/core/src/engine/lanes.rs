@@ -296,7 +296,7 @@ impl Engine {
             Sending::NotSent(_) => Some(Sign::Refused),
             Sending::Silent => Some(Sign::Silent),
             Sending::Closed { reused: false } => Some(Sign::Closed),
-            Sending::Closed { reused: true } | Sending::Answered(_) => None,
+            Sending::Closed { reused: true } | Sending::TooLarge | Sending::Answered(_) => None,
         };
         let outcome = if awaited.look_up {
             judge_look_up(sending)

@@ -17,6 +17,7 @@ use crate::{
     reply::Reply,
     resolve::Unresolved,
     route::Method,
+    weight::Vitals,
 };
 
 /// Something that happened.
@@ -136,6 +137,8 @@ pub enum Event {
         probe: Probe,
         /// What the instance knows, if that was asked for and answered.
         abilities: Option<Abilities>,
+        /// Which other signs of life the instance has shown.
+        vitals: Vitals,
     },
     /// An operator has said how an instance is to be held.
     Forced {
@@ -238,6 +241,8 @@ pub enum Effect {
         instance: InstanceIx,
         /// What is sent.
         wire: Wire,
+        /// Bytes that the answer may have; a larger one is not taken in.
+        reply_bytes_max: usize,
     },
     /// Make this durable, then say [`Event::Recorded`] of a record, [`Event::Closed`] of a close,
     /// [`Event::Settled`] of what a job has made true.

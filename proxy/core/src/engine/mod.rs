@@ -58,6 +58,7 @@ use crate::{
     progress::Progress,
     time::{Instant, WallTime},
     view::View,
+    weight::Vitals,
 };
 
 /// What the engine decides by.
@@ -122,6 +123,8 @@ pub struct Engine {
     lanes: BTreeMap<CollectionId, Lane>,
     gates: BTreeMap<LaneId, Gate>,
     appending: BTreeMap<Ticket, Appending>,
+    /// Bytes of the heavy bodies among them.
+    appending_heavy_bytes: usize,
     resolving: BTreeMap<Ticket, LaneId>,
     store_is_up: bool,
     progress: OrdMap<CollectionId, Progress>,
@@ -191,9 +194,10 @@ impl Engine {
                 instance,
                 probe,
                 abilities,
+                vitals,
             } => {
                 self.met(instance, abilities);
-                self.probed(instance, probe);
+                self.probed(instance, probe, vitals);
             }
             Event::Forced {
                 instance,
@@ -332,7 +336,7 @@ impl Engine {
         }
     }
 
-    fn probed(&mut self, instance: InstanceIx, probe: Probe) {
+    fn probed(&mut self, instance: InstanceIx, probe: Probe, vitals: Vitals) {
         if !self.catalog.is_out(instance) && self.asked_for_its_marker(instance) {
             match probe {
                 Probe::Lost if self.is_no_reset(instance) => {
@@ -342,9 +346,14 @@ impl Engine {
                 _ => {}
             }
         }
+        let vitals = if self.plants(Bug::BusyIsDown) {
+            Vitals::default()
+        } else {
+            vitals
+        };
         let (rules, now) = (self.settings.health, self.now);
         let was_quiet = self.is_quiet(instance);
-        self.health(instance, |health| health.probed(probe, &rules, now));
+        self.health(instance, |health| health.probed(probe, vitals, &rules, now));
         self.settle_on(instance, was_quiet);
     }
 

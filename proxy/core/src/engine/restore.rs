@@ -96,6 +96,7 @@ impl Engine {
             lanes: BTreeMap::new(),
             gates: BTreeMap::new(),
             appending: BTreeMap::new(),
+            appending_heavy_bytes: 0,
             resolving: BTreeMap::new(),
             store_is_up: true,
             progress: OrdMap::new(),

@@ -5,7 +5,7 @@
 //! an instance that has everything is asked, and only then are it and those behind it logged. So
 //! what was found out is still true at the entry's place in the log.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use super::{Appending, Effect, Engine, Join, resolving::Resolving};
 use crate::{
@@ -13,11 +13,12 @@ use crate::{
     ids::{InstanceIx, LaneId, Position, Ticket},
     key::Keyed,
     lane::{Client, Lane},
-    limits::LANE_OPEN_MAX,
-    log::Level,
+    limits::{HEAVY_TIME_MAX, LANE_OPEN_MAX},
+    log::{Entry, Level},
     planted::Bug,
     reply::{self, Reply},
     time::Instant,
+    weight::{heavy_time, is_heavy},
     write::Permit,
 };
 
@@ -79,6 +80,8 @@ impl Engine {
             return;
         }
         let lane = submission.permit.entry.verb.lane();
+        let bytes = submission.permit.entry.body.len();
+        submission.answer_by = submission.answer_by + self.time_for(lane, bytes);
         if self.is_all_down() {
             submission.permit.level = Level::Logged;
         }
@@ -92,6 +95,15 @@ impl Engine {
             .push_back(submission);
         self.pass_gate(lane);
         self.wake_for_gate(lane);
+    }
+
+    /// Time that a client waits beyond its deadline because its own body is heavy, or one before it in
+    /// the lane.
+    pub(super) fn time_for(&self, lane: LaneId, bytes: usize) -> Duration {
+        let ahead = self.lane(lane).map_or(0, Lane::open_heavy_bytes);
+        let ahead = ahead.saturating_add(self.appending_heavy_bytes);
+        let time = heavy_time(ahead).saturating_add(heavy_time(bytes));
+        time.min(HEAVY_TIME_MAX)
     }
 
     /// Has writes that wait name the records that they touch.
@@ -235,6 +247,7 @@ impl Engine {
             ticket,
             entry: entry.clone(),
         });
+        self.appending_heavy_bytes += heavy_bytes(&entry);
         let appending = Appending {
             entry,
             client,
@@ -243,12 +256,20 @@ impl Engine {
         self.appending.insert(ticket, appending);
     }
 
+    /// An entry has reached the store, or never will.
+    pub(super) fn take_appending(&mut self, ticket: Ticket) -> Option<Appending> {
+        let appending = self.appending.remove(&ticket)?;
+        let bytes = heavy_bytes(&appending.entry);
+        self.appending_heavy_bytes = self.appending_heavy_bytes.saturating_sub(bytes);
+        Some(appending)
+    }
+
     pub(super) fn appended(&mut self, ticket: Ticket, position: Position) {
         let Some(Appending {
             entry,
             client,
             names_ids,
-        }) = self.appending.remove(&ticket)
+        }) = self.take_appending(ticket)
         else {
             return;
         };
@@ -284,7 +305,7 @@ impl Engine {
     }
 
     pub(super) fn append_failed(&mut self, ticket: Ticket, reply: Reply) {
-        if let Some(Appending { entry, .. }) = self.appending.remove(&ticket) {
+        if let Some(Appending { entry, .. }) = self.take_appending(ticket) {
             self.append_ended(entry.verb.lane());
         }
         self.answer(ticket, reply);
@@ -301,4 +322,9 @@ impl Engine {
     pub(super) fn answer(&mut self, ticket: Ticket, reply: Reply) {
         self.effects.push(Effect::Answer { ticket, reply });
     }
+}
+
+fn heavy_bytes(entry: &Entry) -> usize {
+    let bytes = entry.body.len();
+    if is_heavy(bytes) { bytes } else { 0 }
 }

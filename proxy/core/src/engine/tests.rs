@@ -1,6 +1,7 @@
 //! The engine's rules, one by one, against two scripted instances and a store that always works.
 //! Every order of events is the simulator's business.
 
+mod heavy;
 mod homes;
 mod keys;
 mod lacking;
@@ -59,6 +60,7 @@ const SETTINGS: Settings = Settings {
     keys_kept: Duration::from_secs(3600),
     pace: Pace {
         records_per_s: 1_000_000,
+        batch_bytes_max: crate::limits::COPY_BATCH_BYTES_MAX,
     },
     verify_interval: Duration::from_hours(1),
     token_interval: Duration::from_hours(1),
@@ -153,11 +155,12 @@ impl World {
     }
 
     fn probe(&mut self, instance: InstanceIx, probe: Probe) {
-        let abilities = Some(Abilities::NEWEST);
+        let (abilities, vitals) = (Some(Abilities::NEWEST), Vitals::default());
         self.step(Event::Probed {
             instance,
             probe,
             abilities,
+            vitals,
         });
     }
 
@@ -246,6 +249,7 @@ impl World {
                 job,
                 instance,
                 wire,
+                ..
             } => match self.markers.answer(instance, &wire) {
                 Some(sending) => self.engine.step(Event::Told { job, sending }, self.now),
                 None => (self.asked_by, self.asked_line) = (Some(job), line(instance, &wire)),
@@ -1095,6 +1099,7 @@ fn a_restart_goes_on_where_it_stopped() {
         logged_at: WallTime(5),
         verb: add(id),
         content_type: None,
+        bytes: 0,
         verdict,
         key: None,
     };

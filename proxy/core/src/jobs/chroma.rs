@@ -27,7 +27,7 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Address {
     captures: Captures<'static>,
-    query: Option<&'static str>,
+    query: Option<String>,
 }
 
 fn owned(text: &str) -> Cow<'static, str> {
@@ -69,7 +69,7 @@ pub(crate) fn wire(action: Action, address: &Address, body: Option<Bytes>) -> Op
     let route = route_of(action)?;
     Some(Wire {
         method: route.method,
-        target: route.render(&address.captures, "", address.query),
+        target: route.render(&address.captures, "", address.query.as_deref()),
         content_type: body.is_some().then(|| "application/json".into()),
         body: match body {
             None => Payload::None,
@@ -202,8 +202,13 @@ pub(crate) struct Listed {
     pub(crate) name: String,
 }
 
-/// Collections are listed in pages of this many.
-const PAGE: &str = "limit=1000000";
+/// Collections or databases are listed in pages of this many: one of 2,000 collections has about 3 MB.
+const PAGE: usize = 2_000;
+
+/// The page of a list that begins at a place.
+fn page_from(first: usize) -> String {
+    format!("limit={PAGE}&offset={first}")
+}
 
 impl Port {
     pub(super) async fn request(
@@ -217,7 +222,23 @@ impl Port {
         self.ask(instance, wire).await
     }
 
-    /// The same, when only success will do.
+    /// The answer to a `get`, when it has not more bytes than it may have.
+    pub(super) async fn get_at_most(
+        &self,
+        instance: InstanceIx,
+        address: &Address,
+        body: Bytes,
+        bytes_max: usize,
+    ) -> Result<Option<Bytes>, Stopped> {
+        let wire = wire(Action::Get, address, Some(body))
+            .ok_or_else(|| Stopped::because("no such route"))?;
+        match self.ask_at_most(instance, wire, bytes_max).await? {
+            None => Ok(None),
+            Some(reply) => success(Action::Get, reply).map(Some),
+        }
+    }
+
+    /// The body of an answer, when only success will do.
     pub(crate) async fn must(
         &self,
         instance: InstanceIx,
@@ -226,15 +247,7 @@ impl Port {
         body: Option<Bytes>,
     ) -> Result<Bytes, Stopped> {
         let reply = self.request(instance, action, address, body).await?;
-        if reply.is_success() {
-            return Ok(reply.body);
-        }
-        let said =
-            String::from_utf8_lossy(reply.body.get(..300).unwrap_or(&reply.body)).into_owned();
-        Err(Stopped::because(format!(
-            "{action:?} was answered {}: {said}",
-            reply.status
-        )))
+        success(action, reply)
     }
 
     /// What an instance says of a collection of this name, if it has one.
@@ -298,18 +311,22 @@ impl Port {
         database: &str,
     ) -> Result<Vec<Described>, Stopped> {
         let mut address = Address::database(tenant, database);
-        address.query = Some(PAGE);
-        let body = self
-            .must(instance, Action::ListCollections, &address, None)
-            .await?;
-        let list: Vec<&serde_json::value::RawValue> =
-            serde_json::from_slice(&body).map_err(|_| unreadable("a list of collections"))?;
-        let described = list
-            .iter()
-            .map(|one| Described::parse(one.get().as_bytes()));
-        described
-            .collect::<Option<_>>()
-            .ok_or_else(|| unreadable("a list of collections"))
+        let mut all = Vec::new();
+        loop {
+            address.query = Some(page_from(all.len()));
+            let body = self
+                .must(instance, Action::ListCollections, &address, None)
+                .await?;
+            let list: Vec<&serde_json::value::RawValue> =
+                serde_json::from_slice(&body).map_err(|_| unreadable("a list of collections"))?;
+            for one in &list {
+                let described = Described::parse(one.get().as_bytes());
+                all.push(described.ok_or_else(|| unreadable("a list of collections"))?);
+            }
+            if list.len() < PAGE {
+                return Ok(all);
+            }
+        }
     }
 
     /// The databases of a tenant; none when there is no such tenant.
@@ -319,20 +336,28 @@ impl Port {
         tenant: &str,
     ) -> Result<Vec<Listed>, Stopped> {
         let mut address = Address::tenant(tenant);
-        address.query = Some(PAGE);
-        let reply = self
-            .request(instance, Action::ListDatabases, &address, None)
-            .await?;
-        match reply.status {
-            200..=299 => {}
-            404 => return Ok(Vec::new()),
-            status => {
-                return Err(Stopped::because(format!(
-                    "ListDatabases was answered {status}"
-                )));
+        let mut all = Vec::new();
+        loop {
+            address.query = Some(page_from(all.len()));
+            let reply = self
+                .request(instance, Action::ListDatabases, &address, None)
+                .await?;
+            let list: Vec<Listed> = match reply.status {
+                200..=299 => serde_json::from_slice(&reply.body)
+                    .map_err(|_| unreadable("a list of databases"))?,
+                404 => return Ok(Vec::new()),
+                status => {
+                    return Err(Stopped::because(format!(
+                        "ListDatabases was answered {status}"
+                    )));
+                }
+            };
+            let is_last = list.len() < PAGE;
+            all.extend(list);
+            if is_last {
+                return Ok(all);
             }
         }
-        serde_json::from_slice(&reply.body).map_err(|_| unreadable("a list of databases"))
     }
 
     /// Makes something by its name; that it is there already will do.
@@ -435,6 +460,18 @@ impl Port {
             Ok(None)
         }
     }
+}
+
+/// The body of a success.
+fn success(action: Action, reply: Reply) -> Result<Bytes, Stopped> {
+    if reply.is_success() {
+        return Ok(reply.body);
+    }
+    let said = String::from_utf8_lossy(reply.body.get(..300).unwrap_or(&reply.body)).into_owned();
+    Err(Stopped::because(format!(
+        "{action:?} was answered {}: {said}",
+        reply.status
+    )))
 }
 
 pub(crate) fn unreadable(what: &str) -> Stopped {

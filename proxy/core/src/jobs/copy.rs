@@ -9,19 +9,20 @@
 //! So the pause is as long as the last few records take. Everything but the hold may be
 //! interrupted and begun again: what is equal already is not written again.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 
 use super::{
     Finding, Port, Stopped,
+    batch::BatchSize,
     chroma::{Address, unreadable},
     discover::{NOT_LOOKED_FOR, take_in},
 };
 use crate::{
     catalog::{Change, Collection},
     ids::{CollectionId, InstanceId, InstanceIx, LaneId},
-    limits::{COPY_BATCH_BYTES_MAX, COPY_BATCH_RECORDS_MAX, COPY_ROUNDS_MAX, HOLD_RECORDS_MAX},
+    limits::COPY_ROUNDS_MAX,
     planted::{Bug, Planted},
     record::{self, Digest, Record, records},
     route::Action,
@@ -38,6 +39,8 @@ pub(crate) const BEING_REPAIRED: &str = "it is being repaired";
 pub struct Pace {
     /// Records in a second.
     pub records_per_s: u32,
+    /// Bytes that are compared at once; a record that has more is compared alone.
+    pub batch_bytes_max: usize,
 }
 
 /// A collection on one instance.
@@ -109,20 +112,10 @@ pub(crate) struct Pair {
     pub(crate) lane: LaneId,
     pub(crate) source: Side,
     pub(crate) target: Side,
-    pub(crate) pace: Pace,
+    pub(crate) size: BatchSize,
 }
 
 impl Pair {
-    /// The ids of all records that one side has.
-    pub(crate) async fn ids(&self, side: &Side) -> Result<Vec<String>, Stopped> {
-        let body = Bytes::from_static(br#"{"include":[]}"#);
-        let answer = self
-            .port
-            .must(side.instance, Action::Get, &side.address, Some(body))
-            .await?;
-        record::ids(&answer).ok_or_else(|| unreadable("a list of ids"))
-    }
-
     /// The ids of all records, in the order of the source, so that a copy made anew has it as well;
     /// then those that only the target has.
     async fn all_ids(&self) -> Result<Vec<String>, Stopped> {
@@ -134,38 +127,57 @@ impl Pair {
         Ok(ids)
     }
 
-    async fn fetch(&self, side: &Side, ids: &[&str]) -> Result<Bytes, Stopped> {
-        let body = Some(record::get_body(ids));
-        self.port
-            .must(side.instance, Action::Get, &side.address, body)
-            .await
+    /// These records of one side; none when they are more than may be fetched at once. A record that is
+    /// too large alone stops the job: it will be as large at the next attempt.
+    async fn fetch(&self, side: &Side, ids: &[&str]) -> Result<Option<Bytes>, Stopped> {
+        let (body, bytes_max) = (record::get_body(ids), self.size.bytes_max(ids.len()));
+        let fetched = self
+            .port
+            .get_at_most(side.instance, &side.address, body, bytes_max)
+            .await?;
+        match (fetched, ids) {
+            (None, [id]) => Err(Stopped::lasting(format!(
+                "the record {id:?} has more than {bytes_max} bytes, too many to be compared or copied"
+            ))),
+            (fetched, _) => Ok(fetched),
+        }
     }
 
-    /// Compares these records, a batch at a time, and hands each batch over.
+    /// These records of both sides.
+    async fn fetch_both(&self, ids: &[&str]) -> Result<Option<(Bytes, Bytes)>, Stopped> {
+        let Some(source) = self.fetch(&self.source, ids).await? else {
+            return Ok(None);
+        };
+        let target = self.fetch(&self.target, ids).await?;
+        Ok(target.map(|target| (source, target)))
+    }
+
+    /// Compares these records, a batch at a time, and hands each batch over. How many are in a batch
+    /// follows what the last ones weighed.
     pub(crate) async fn each_batch(
-        &self,
+        &mut self,
         ids: &[&str],
         mut take: impl FnMut(&Compared),
         mends: bool,
     ) -> Result<(), Stopped> {
-        let (mut rest, mut size) = (ids, COPY_BATCH_RECORDS_MAX);
+        let mut rest = ids;
         while !rest.is_empty() {
-            let (batch, later) = rest.split_at(size.min(rest.len()));
-            let source = self.fetch(&self.source, batch).await?;
-            if source.len() > COPY_BATCH_BYTES_MAX && batch.len() > 1 {
-                size = batch.len() / 2;
+            let (batch, later) = rest.split_at(self.size.records().min(rest.len()));
+            let Some((source, target)) = self.fetch_both(batch).await? else {
+                self.size.was_too_large(batch.len());
                 continue;
-            }
-            let target = self.fetch(&self.target, batch).await?;
+            };
             let compared =
                 compare(&source, &target).ok_or_else(|| unreadable("a batch of records"))?;
             take(&compared);
             if mends {
                 self.mend(&compared).await?;
             }
-            let count = u32::try_from(batch.len()).unwrap_or(u32::MAX);
-            self.port.stage(|stage| stage.records += u64::from(count));
-            let pause = Duration::from_secs(1) * count / self.pace.records_per_s.max(1);
+            let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+            self.port.stage(|stage| stage.records += count);
+            let bytes = source.len().max(target.len());
+            self.size.took(batch.len(), bytes);
+            let pause = self.size.pause(batch.len(), bytes);
             self.port.pause(pause).await;
             rest = later;
         }
@@ -192,7 +204,7 @@ impl Pair {
     /// Compares everything, and then what was touched meanwhile, until little is. Returns the ids
     /// that are left for the hold. `waits_for` must have everything before each round.
     pub(crate) async fn approach(
-        &self,
+        &mut self,
         waits_for: &[InstanceIx],
         mut take: impl FnMut(&Compared),
         mends: bool,
@@ -207,7 +219,7 @@ impl Pair {
         for _ in 0..COPY_ROUNDS_MAX {
             let round: Vec<&str> = ids.iter().map(String::as_str).collect();
             self.each_batch(&round, &mut take, mends).await?;
-            if self.port.touched_count() <= HOLD_RECORDS_MAX {
+            if self.port.touched_count() <= self.size.hold_records_max() {
                 break;
             }
             ids = self.touched()?.into_iter().collect();
@@ -242,14 +254,14 @@ pub(crate) async fn rebuild(
     }
     let gone = || Stopped::because("the collection is gone");
     let collection = port.catalog().get(id).cloned().ok_or_else(gone)?;
-    let pair = Pair {
-        lane: LaneId::Collection(id),
+    let lane = LaneId::Collection(id);
+    let mut pair = Pair {
+        lane,
         source: Side::of(&collection, source)?,
         target: Side::of(&collection, target)?,
-        port,
-        pace,
+        port: port.clone(),
+        size: BatchSize::new(pace),
     };
-    let (port, lane) = (&pair.port, pair.lane);
     port.watch(lane).await;
     let mut left = pair.approach(&[source], |_| (), true).await?;
     port.stage(|stage| stage.doing = "taking the last step");

@@ -6,10 +6,12 @@
 //! carries out what it asks for next as effects. Dropping a job ends it.
 
 pub mod adopt;
+pub(crate) mod batch;
 pub(crate) mod chroma;
 pub mod copy;
 pub(crate) mod discover;
 pub(crate) mod home;
+mod listing;
 pub(crate) mod locate;
 pub mod mapping;
 pub(crate) mod mark;
@@ -32,7 +34,7 @@ use crate::{
     catalog::{Catalog, Change},
     engine::Wire,
     ids::{CollectionId, InstanceIx, LaneId, Position},
-    limits::{HOLD_MAX, INSTANCE_HOLD_MAX},
+    limits::{HOLD_MAX, INSTANCE_HOLD_MAX, REPLY_BYTES_MAX},
     outcome::{Failure, Sending},
     reply::Reply,
     time::Instant,
@@ -177,12 +179,23 @@ pub enum Finding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stopped {
     pub(crate) reason: String,
+    /// Whether the next attempt would end in the same way, because of what an instance holds.
+    pub(crate) is_lasting: bool,
 }
 
 impl Stopped {
     pub(crate) fn because(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
+            is_lasting: false,
+        }
+    }
+
+    /// A reason that does not pass by itself.
+    pub(crate) fn lasting(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            is_lasting: true,
         }
     }
 }
@@ -196,8 +209,8 @@ impl From<Failure> for Stopped {
 /// What a job asks for.
 #[derive(Debug)]
 pub(crate) enum Demand {
-    /// Send this to an instance and tell how it ended.
-    Ask(InstanceIx, Wire),
+    /// Send this to an instance and tell how it ended. The answer may have so many bytes.
+    Ask(InstanceIx, Wire, usize),
     /// Let no further write into a lane, and say when everything before is decided, and is recorded
     /// for these instances.
     Hold(LaneId, Places),
@@ -268,11 +281,24 @@ impl Port {
 
     /// Asks an instance. What says that it was not looked at, or failed, is no answer.
     pub(crate) async fn ask(&self, instance: InstanceIx, wire: Wire) -> Result<Reply, Stopped> {
-        let Some(Grant::Told(sending)) = self.demand(Demand::Ask(instance, wire)).await else {
+        let reply = self.ask_at_most(instance, wire, REPLY_BYTES_MAX).await?;
+        reply.ok_or_else(|| Failure::TooLarge.into())
+    }
+
+    /// The same; none when the answer has more bytes than it may have.
+    pub(crate) async fn ask_at_most(
+        &self,
+        instance: InstanceIx,
+        wire: Wire,
+        bytes_max: usize,
+    ) -> Result<Option<Reply>, Stopped> {
+        let demand = Demand::Ask(instance, wire, bytes_max);
+        let Some(Grant::Told(sending)) = self.demand(demand).await else {
             return Err(Stopped::because("the answer did not come"));
         };
         match sending {
-            Sending::Answered(reply) if reply.is_answer() => Ok(reply),
+            Sending::Answered(reply) if reply.is_answer() => Ok(Some(reply)),
+            Sending::TooLarge => Ok(None),
             Sending::Answered(reply) => Err(Failure::ServerError(reply).into()),
             Sending::NotSent(why) => Err(Failure::NotSent(why).into()),
             Sending::Closed { reused } => Err(Failure::Closed { reused }.into()),

@@ -11,6 +11,7 @@ use setsum::Setsum;
 use super::{
     Finding, Places, Port, Stopped,
     adopt::MADE_DIFFERENTLY,
+    batch::BatchSize,
     chroma::{Address, Described},
     copy::{Compared, Pace, Pair, Side, missing},
 };
@@ -175,12 +176,12 @@ async fn compare_two(
         .get(comparison.collection)
         .cloned()
         .ok_or_else(gone)?;
-    let pair = Pair {
+    let mut pair = Pair {
         port: port.clone(),
         lane: LaneId::Collection(comparison.collection),
         source: Side::of(&collection, source)?,
         target: Side::of(&collection, target)?,
-        pace,
+        size: BatchSize::new(pace),
     };
     let (both, lane) = ([source, target], pair.lane);
     let unlike = unlike(port, comparison.collection, both).await?;

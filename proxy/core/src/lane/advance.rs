@@ -1,5 +1,7 @@
 //! What is sent next, and to whom.
 
+use std::time::Duration;
+
 use smallvec::SmallVec;
 
 use super::{
@@ -13,6 +15,8 @@ use crate::{
     limits::{ABANDON_AGE_MIN, ABANDON_ATTEMPTS_MIN, CLOSINGS_OF_LAST_MIN},
     log::Verdict,
     outcome::Failure,
+    planted::Bug,
+    weight::heavy_time,
 };
 
 impl Lane {
@@ -111,7 +115,8 @@ impl Lane {
         self.send(instance, next, true, context);
     }
 
-    /// The first open entry is sent to its executor; when that is silent for too long, to the next.
+    /// The first open entry is sent to its executor; when that is silent for too long, to the next. How
+    /// long is too long grows with the entry's bytes.
     fn execute_first_open(&mut self, context: &mut Context<'_>) {
         let open = self.decided.next();
         if open > self.head() {
@@ -128,6 +133,17 @@ impl Lane {
                 return;
             }
             self.tell_silence(open, context);
+            let patience = context.rules.hedge + self.heavy_time_of(open);
+            let hedges_heavy = context.rules.planted.is(Bug::HedgesHeavy);
+            if patience > context.rules.hedge
+                && !hedges_heavy
+                && sent_at + patience > context.now
+                && self.a_live_instance_has(open, context)
+            {
+                let at = sent_at + patience;
+                context.effects.push(Effect::Wake { at });
+                return;
+            }
         }
         let hedges = last_sent.is_some();
         if let Some(executor) = self.choose_executor(open, hedges, context) {
@@ -148,6 +164,26 @@ impl Lane {
     fn an_up_instance_has(&self, open: Position, context: &Context<'_>) -> bool {
         self.flights_of(open).any(|(instance, _)| {
             Self::peer(context, instance).is_some_and(|peer| peer.standing == Standing::Up)
+        })
+    }
+
+    /// Time that the requests that carry an entry may take because of their bytes: zero when none of the
+    /// bodies in them is heavy.
+    fn heavy_time_of(&self, open: Position) -> Duration {
+        let positions = self.flights_of(open).flat_map(|(_, flight)| {
+            let range = flight.position.0..=flight.last.0;
+            range.map(Position)
+        });
+        let slots = positions.filter_map(|position| self.slot(position));
+        heavy_time(slots.map(|slot| slot.bytes).max().unwrap_or(0))
+    }
+
+    /// Whether an instance that is not down works on an entry: as long as it may, a heavy body is not sent
+    /// to a second one.
+    fn a_live_instance_has(&self, open: Position, context: &Context<'_>) -> bool {
+        self.flights_of(open).any(|(instance, _)| {
+            Self::peer(context, instance)
+                .is_some_and(|peer| peer.standing != Standing::Down && !peer.is_quarantined)
         })
     }
 

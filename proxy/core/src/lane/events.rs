@@ -16,6 +16,7 @@ use crate::{
     planted::Bug,
     reply::Reply,
     time::{Instant, WallTime},
+    weight::heavy_time,
 };
 
 impl Lane {
@@ -24,11 +25,12 @@ impl Lane {
         assert_eq!(position, self.head().next(), "I02: positions have no gaps");
         let mut slot = Slot::new(entry.verb, entry.logged_at, Verdict::Open, now);
         slot.content_type = entry.content_type;
+        slot.bytes = entry.body.len();
         slot.body = Some(entry.body);
         slot.key = entry.key.map(|keyed| keyed.key);
         slot.is_late = entry.retries.is_some();
         slot.executor = client.executor;
-        self.slots.push_back(slot);
+        self.push(slot);
         self.clients.insert((position, client.ticket), client);
     }
 
@@ -55,10 +57,11 @@ impl Lane {
         }
         let mut slot = Slot::new(entry.verb, entry.logged_at, entry.verdict, now);
         slot.content_type = entry.content_type;
+        slot.bytes = entry.bytes;
         slot.maybe_on = u16::MAX;
         slot.key = entry.key;
         slot.is_late = true;
-        self.slots.push_back(slot);
+        self.push(slot);
         self.move_decided();
     }
 
@@ -66,7 +69,7 @@ impl Lane {
     pub fn restore_head(&mut self, head: Position, now: Instant) {
         while self.head() < head {
             let nothing = Slot::new(Verb::Reset, WallTime::default(), Verdict::Void, now);
-            self.slots.push_back(nothing);
+            self.push(nothing);
         }
         self.move_decided();
     }
@@ -333,7 +336,7 @@ impl Lane {
         match &failure {
             Failure::NotSent(_) | Failure::Withheld(_) | Failure::Closed { reused: true } => return,
             Failure::Closed { .. } => slot.closed(instance, now),
-            Failure::Silent | Failure::ServerError(_) => {}
+            Failure::TooLarge | Failure::Silent | Failure::ServerError(_) => {}
         }
         slot.failed_on |= bit(instance);
         slot.failures = slot.failures.saturating_add(1);
@@ -414,15 +417,23 @@ impl Lane {
     }
 
     /// The proxy has just started: what the one before it had sent may still be carried out, as
-    /// soon as the instance is awake.
+    /// soon as the instance is awake. Chroma carries a heavy body out to its end although the connection
+    /// was closed in the middle.
     pub fn settle_orphans(&mut self, now: Instant) {
         let head = self.head();
-        for track in self.tracks.iter_mut().filter(|t| t.applied < head) {
-            track.trouble = Some(Trouble {
-                tries: 0,
-                retry_at: now,
-                settles: Some(ORPHANS_SETTLE),
-            });
+        for instance in self.instances() {
+            let next = self.track(instance).map(|track| track.applied.next());
+            let Some(next) = next.filter(|next| *next <= head) else {
+                continue;
+            };
+            let heavy = self.slot(next).map_or(0, |slot| slot.bytes);
+            if let Some(track) = self.track_mut(instance) {
+                track.trouble = Some(Trouble {
+                    tries: 0,
+                    retry_at: now,
+                    settles: Some(ORPHANS_SETTLE + heavy_time(heavy)),
+                });
+            }
         }
     }
 
@@ -439,10 +450,10 @@ impl Lane {
     }
 
     pub(super) fn move_decided(&mut self) {
-        while self
-            .slot(self.decided.next())
-            .is_some_and(|slot| slot.verdict != Verdict::Open)
+        while let Some(slot) = self.slot(self.decided.next())
+            && slot.verdict != Verdict::Open
         {
+            self.open_heavy_bytes = self.open_heavy_bytes.saturating_sub(slot.heavy_bytes());
             self.decided = self.decided.next();
         }
     }

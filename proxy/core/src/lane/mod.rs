@@ -38,6 +38,7 @@ use crate::{
     progress::Progress,
     reply::Reply,
     time::{Instant, WallTime},
+    weight::is_heavy,
 };
 
 /// What a lane must know of one instance.
@@ -115,6 +116,8 @@ pub(crate) struct Slot {
     pub(crate) content_type: Option<Arc<str>>,
     /// The body, as long as it is worth its memory; the store has it always.
     pub(crate) body: Option<Bytes>,
+    /// How many bytes the body has, wherever it is.
+    bytes: usize,
     pub(crate) logged_at: WallTime,
     pub(crate) verdict: Verdict,
     /// The key under which its client may repeat it.
@@ -184,11 +187,17 @@ impl Slot {
         self.body = self.body.take().filter(|b| b.len() <= BODY_KEPT_BYTES_MAX);
     }
 
+    /// The size of its body, if that is heavy.
+    fn heavy_bytes(&self) -> usize {
+        if is_heavy(self.bytes) { self.bytes } else { 0 }
+    }
+
     fn new(verb: Verb, logged_at: WallTime, verdict: Verdict, since: Instant) -> Self {
         Self {
             verb,
             content_type: None,
             body: None,
+            bytes: 0,
             logged_at,
             verdict,
             key: None,
@@ -248,6 +257,8 @@ pub struct Lane {
     attempts: u64,
     /// All entries up to this one are decided; a later one may be, when it was given up.
     decided: Position,
+    /// Bytes of the heavy bodies among the entries after that one.
+    open_heavy_bytes: usize,
     is_void: bool,
     /// Entries up to this one go alone: a request with several of them has failed.
     alone: Position,
@@ -271,6 +282,7 @@ impl Lane {
             acknowledged: head,
             attempts: 0,
             decided: head,
+            open_heavy_bytes: 0,
             is_void: false,
             alone: head,
         }
@@ -304,6 +316,11 @@ impl Lane {
     /// The last entry before which everything is decided.
     pub fn decided(&self) -> Position {
         self.decided
+    }
+
+    /// Bytes of their heavy bodies: a later entry waits for as long as these take.
+    pub fn open_heavy_bytes(&self) -> usize {
+        self.open_heavy_bytes
     }
 
     /// The oldest entry that somebody still has to do.
@@ -402,6 +419,11 @@ impl Lane {
 
     pub(crate) fn slot(&self, position: Position) -> Option<&Slot> {
         self.slots.get(self.index(position)?)
+    }
+
+    fn push(&mut self, slot: Slot) {
+        self.open_heavy_bytes += slot.heavy_bytes();
+        self.slots.push_back(slot);
     }
 
     fn slot_mut(&mut self, position: Position) -> Option<&mut Slot> {

@@ -168,7 +168,10 @@ async fn lanes(
 
 async fn entries(connection: &mut SqliteConnection) -> Result<Vec<Logged>> {
     let sql = "SELECT entries.lane, entries.position, entry, entries.logged_at_ms, verb,
-                      entries.content_type, verdict, keys.key
+                      entries.content_type, verdict, keys.key,
+                      CASE parts WHEN 0 THEN length(body)
+                        ELSE (SELECT sum(length(bytes)) FROM parts
+                              WHERE parts.entry = entries.entry) END AS bytes
                FROM entries LEFT JOIN keys
                  ON keys.lane = entries.lane AND keys.position = entries.position
                    AND keys.state IS NULL
@@ -190,9 +193,17 @@ fn logged(row: &SqliteRow) -> Result<Logged> {
         logged_at: WallTime(unsigned(row.get("logged_at_ms"))),
         verb: verb(row)?,
         content_type: row.get::<Option<&str>, _>("content_type").map(Arc::from),
+        bytes: bytes(row.get("bytes")),
         verdict: verdict(row.get("verdict"))?,
         key: key(row.get("key"))?,
     })
+}
+
+/// None for an entry whose body is not kept.
+fn bytes(count: Option<i64>) -> usize {
+    count
+        .and_then(|count| usize::try_from(count).ok())
+        .unwrap_or(0)
 }
 
 fn key(text: Option<&str>) -> Result<Option<Key>> {

@@ -8,7 +8,7 @@ use crate::{
     engine::Effect,
     ids::{InstanceIx, JobId},
     jobs::{Finding, Stopped, Task},
-    limits::{ASKED_TRIES_MAX, FINDINGS_KEPT_MAX},
+    limits::{ASKED_TRIES_MAX, FINDINGS_KEPT_MAX, LASTING_PAUSE},
 };
 
 impl Engine {
@@ -92,14 +92,20 @@ impl Engine {
 
     fn retry_later(&mut self, task: Task, stopped: Stopped) {
         let tries = self.jobs.retries.get(&task).map_or(0, |retry| retry.tries) + 1;
-        let at = self.now + backoff::pause(tries, u64::from(tries));
+        let pause = if stopped.is_lasting {
+            LASTING_PAUSE
+        } else {
+            backoff::pause(tries, u64::from(tries))
+        };
+        let at = self.now + pause;
         if matches!(task, Task::Discover(_)) && tries >= ASKED_TRIES_MAX {
             // Whoever still waits for it asks again.
             self.jobs.retries.remove(&task);
             self.jobs.asked.retain(|asked| *asked != task);
             return;
         }
-        let is_last = tries >= ASKED_TRIES_MAX || matches!(task, Task::Home(..));
+        let is_last =
+            tries >= ASKED_TRIES_MAX || stopped.is_lasting || matches!(task, Task::Home(..));
         if is_last && self.jobs.asked.contains(&task) {
             self.jobs.retries.remove(&task);
             self.found(task, Finding::Refused(stopped.reason));

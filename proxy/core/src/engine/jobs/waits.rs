@@ -45,13 +45,14 @@ impl Engine {
         };
         running.until = None;
         match demand {
-            Demand::Ask(instance, wire) => {
+            Demand::Ask(instance, wire, reply_bytes_max) => {
                 running.wait = Wait::Told;
                 running.asks = Some(instance);
                 self.effects.push(Effect::Ask {
                     job: id,
                     instance,
                     wire,
+                    reply_bytes_max,
                 });
                 false
             }
