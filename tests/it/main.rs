@@ -26,6 +26,8 @@ mod plugins;
 mod policy;
 mod readme;
 mod rebuild;
+mod registers;
+mod repeats;
 mod sim;
 mod slots;
 mod suite;

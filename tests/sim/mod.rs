@@ -12,6 +12,7 @@ mod ends;
 mod entries;
 pub mod faults;
 mod judging;
+mod holds;
 mod keys;
 mod letters;
 pub mod marks;

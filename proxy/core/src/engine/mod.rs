@@ -209,6 +209,11 @@ impl Engine {
                 .map(|instance| self.standing(instance))
                 .collect(),
             schema: self.schema.progress(),
+            changing: self
+                .schema
+                .unsettled()
+                .map(|(position, verb)| (position, verb.subject_or_made()))
+                .collect(),
             lanes: self.progress.clone(),
             store_is_up: self.store_is_up,
             has_seen_all: InstanceIx::all(self.instances.len())

@@ -10,6 +10,7 @@ mod markers;
 mod questions;
 mod settling;
 mod turns;
+mod visibility;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

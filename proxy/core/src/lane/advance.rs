@@ -222,6 +222,7 @@ impl Lane {
             position,
             "I06: instances apply a lane in order"
         );
+        track.sent = track.sent.max(last);
         track.flight = Some(Flight {
             position,
             last,
@@ -313,6 +314,9 @@ impl Lane {
                 is_letter: slot.is_late || may_be_done,
                 may_be_done,
             });
+            if may_be_done {
+                self.undone = self.undone.max(position);
+            }
         }
         self.move_decided();
     }
