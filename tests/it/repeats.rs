@@ -17,7 +17,9 @@ const QUESTIONS: usize = 40;
 const TIMES: usize = 6;
 
 fn embedding(random: &mut SmallRng) -> Vec<f32> {
-    (0..DIMENSION).map(|_| random.random_range(-1.0..1.0)).collect()
+    (0..DIMENSION)
+        .map(|_| random.random_range(-1.0..1.0))
+        .collect()
 }
 
 fn fill(api: &Api, collection: &str) {
@@ -34,9 +36,8 @@ fn fill(api: &Api, collection: &str) {
 /// How many of the questions are answered in more than one way.
 fn flapping(api: &Api, collection: &str) -> usize {
     let mut random = SmallRng::seed_from_u64(20);
-    let questions = (0..QUESTIONS).map(|_| {
-        json!({ "query_embeddings": [embedding(&mut random)], "n_results": 10 })
-    });
+    let questions = (0..QUESTIONS)
+        .map(|_| json!({ "query_embeddings": [embedding(&mut random)], "n_results": 10 }));
     let flaps = |question: &Value| {
         let ask = || api.records(collection, "query", question).ok()["ids"].clone();
         let first = ask();

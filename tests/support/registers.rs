@@ -57,8 +57,14 @@ pub struct Violation {
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "no register behaves like this: {:?}, after", self.operation)?;
-        self.before.iter().try_for_each(|operation| writeln!(f, "  {operation:?}"))
+        writeln!(
+            f,
+            "no register behaves like this: {:?}, after",
+            self.operation
+        )?;
+        self.before
+            .iter()
+            .try_for_each(|operation| writeln!(f, "  {operation:?}"))
     }
 }
 
@@ -70,7 +76,10 @@ const TOLD: usize = 12;
 pub fn check(history: &[Operation]) -> Vec<Violation> {
     let mut registers: BTreeMap<usize, Vec<Operation>> = BTreeMap::new();
     for operation in history {
-        registers.entry(operation.register).or_default().push(*operation);
+        registers
+            .entry(operation.register)
+            .or_default()
+            .push(*operation);
     }
     let check = |operations: Vec<Operation>| check_register(operations).err();
     registers.into_values().filter_map(check).collect()
@@ -220,7 +229,12 @@ impl Search {
     }
 
     /// The states after one more write or delete.
-    fn steps(&self, (value, done): State, used: usize, operations: &[Operation]) -> Vec<(State, usize)> {
+    fn steps(
+        &self,
+        (value, done): State,
+        used: usize,
+        operations: &[Operation],
+    ) -> Vec<(State, usize)> {
         let mut steps = Vec::new();
         for (seat, taken) in self.seats.iter().enumerate() {
             let Some(at) = taken.filter(|_| done & 1 << seat == 0) else {

@@ -348,16 +348,18 @@ impl<'a, 't> Read<'a, 't> {
 
     /// What is to be done with an answer now.
     fn release(&self, answered: &Answered<'a>) -> Release {
-        let release = |exposure: &Exposure| exposure.release(&self.app.replicator.view());
-        answered.exposure.as_ref().map_or(Release::Give, release)
+        let release = |exposure: Exposure| exposure.release(&self.app.replicator.view());
+        answered.exposure.map_or(Release::Give, release)
     }
 
     /// Waits until it is known what becomes of the writes that an answer may show.
     async fn hold(&self, answered: Answered<'a>) -> Result<Answered<'a>, ReadFailure> {
+        let Some(exposure) = answered.exposure else {
+            return Ok(answered);
+        };
         let deadline = self.app.settings.reads.deadline;
         let released = self.app.replicator.wait_for(deadline, |view| {
-            let release = answered.exposure.as_ref().map(|e| e.release(view));
-            let release = release.unwrap_or(Release::Give);
+            let release = exposure.release(view);
             (release != Release::Hold).then_some(release)
         });
         match released.await {

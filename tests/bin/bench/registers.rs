@@ -91,7 +91,11 @@ fn judged(api: &Api, mix: Mix, goal: &Goal, seed: u64) -> anyhow::Result<()> {
     println!("{}", told(&recorded, took));
     let began = Instant::now();
     let violations = check(&recorded.history);
-    println!("{} violations, found out in {:.1?}", violations.len(), began.elapsed());
+    println!(
+        "{} violations, found out in {:.1?}",
+        violations.len(),
+        began.elapsed()
+    );
     for violation in &violations {
         println!("{violation}");
     }
@@ -128,7 +132,9 @@ impl Other {
     fn start(program: &str, count: usize) -> Self {
         let folder = folder();
         let named = NAMES.into_iter().take(count);
-        let instances = named.clone().map(|name| Chroma::start(&folder.path().join(name)));
+        let instances = named
+            .clone()
+            .map(|name| Chroma::start(&folder.path().join(name)));
         let instances: Vec<_> = instances.collect();
         let port = free_port();
         let store = folder.path().join("log.sqlite");
@@ -140,14 +146,19 @@ impl Other {
         for (name, chroma) in named.zip(&instances) {
             command.arg(format!("--instance={name}={}", chroma.url()));
         }
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let child = child.spawn().expect("the other Achromat starts");
-        eventually("the other Achromat serves", Duration::from_secs(30), || {
-            match Api::at(port).try_call("GET", "/readyz", &serde_json::Value::Null) {
+        eventually(
+            "the other Achromat serves",
+            Duration::from_secs(30),
+            || match Api::at(port).try_call("GET", "/readyz", &serde_json::Value::Null) {
                 Ok(answer) if answer.status == 200 => Ok(()),
                 other => Err(format!("{other:?}")),
-            }
-        });
+            },
+        );
         Self {
             port,
             child,
@@ -181,7 +192,8 @@ fn beside(
         for (at, ((name, api), collection)) in sides.iter().zip(&collections).enumerate() {
             let (goal, began) = (Goal::default(), Instant::now());
             let recorded = thread::scope(|scope| {
-                let clients = scope.spawn(|| record(&[api.clone()], collection, mix, &goal, seed + round));
+                let clients =
+                    scope.spawn(|| record(&[api.clone()], collection, mix, &goal, seed + round));
                 thread::sleep(Duration::from_secs(seconds));
                 goal.stop.store(true, Relaxed);
                 clients.join().expect("the clients end well")
@@ -192,6 +204,9 @@ fn beside(
         }
     }
     let sum = |at: usize| rates[at].iter().sum::<f64>();
-    println!("reads of this one to those of the other: {:.2}", sum(0) / sum(1));
+    println!(
+        "reads of this one to those of the other: {:.2}",
+        sum(0) / sum(1)
+    );
     Ok(())
 }

@@ -20,6 +20,9 @@ impl Shown {
     /// A read has seen a state. Of all states that it may have seen this is the earliest one, so that
     /// later reads are bound no more than they must be.
     pub(super) fn note(&mut self, collection: CollectionId, ended: u64, position: usize) {
-        self.0.entry(collection).or_default().push((ended, position));
+        self.0
+            .entry(collection)
+            .or_default()
+            .push((ended, position));
     }
 }

@@ -91,7 +91,9 @@ pub fn record(apis: &[Api], collection: &str, mix: Mix, goal: &Goal, seed: u64) 
         client.run(goal, &done)
     };
     thread::scope(|scope| {
-        let clients: Vec<_> = (0..mix.clients).map(|n| scope.spawn(move || run(n))).collect();
+        let clients: Vec<_> = (0..mix.clients)
+            .map(|n| scope.spawn(move || run(n)))
+            .collect();
         let mut all = Recorded::default();
         for client in clients {
             let recorded = client.join().expect("a client ends well");
@@ -147,7 +149,9 @@ impl Client {
         let outcome = match self.api.try_call("POST", &path, body) {
             Ok(answer) if answer.status < 300 => return (begun, Ok(answer)),
             Ok(answer) => {
-                self.recorded.failures.push(format!("{act}: {} {}", answer.status, answer.body));
+                self.recorded
+                    .failures
+                    .push(format!("{act}: {} {}", answer.status, answer.body));
                 // Chroma and Achromat say when nothing was done.
                 (400..500).contains(&answer.status) || answer.status == 503
             }
@@ -196,13 +200,18 @@ impl Client {
     }
 
     fn read(&mut self, register: usize) {
-        let body = json!({ "ids": [format!("r{register}")], "include": ["metadatas", "documents"] });
+        let body =
+            json!({ "ids": [format!("r{register}")], "include": ["metadatas", "documents"] });
         let (begun, answer) = self.ask("get", &body);
         let ended = self.now();
         if let Ok(answer) = answer {
             let value = answer.body["metadatas"][0]["value"].as_u64();
             let document = answer.body["documents"][0].as_str();
-            assert_eq!(value.map(|v| v.to_string()).as_deref(), document, "a torn record");
+            assert_eq!(
+                value.map(|v| v.to_string()).as_deref(),
+                document,
+                "a torn record"
+            );
             self.note(register, Act::Read(value), begun, Some(ended));
         }
     }

@@ -55,7 +55,10 @@ fn a_read_is_not_stale_and_not_early() {
     let write = operation(0, Act::Write(1), 0, 10);
     breaks_at_last(&[write, operation(1, NOTHING, 11, 12)]);
     is_right(&[write, operation(1, NOTHING, 9, 12)]);
-    let found = check(&[operation(1, read(7), 0, 5), operation(0, Act::Write(7), 6, 9)]);
+    let found = check(&[
+        operation(1, read(7), 0, 5),
+        operation(0, Act::Write(7), 6, 9),
+    ]);
     assert_eq!(found[0].operation.act, read(7));
     breaks_at_last(&[write, operation(1, read(99), 11, 12)]);
 }
@@ -88,7 +91,12 @@ fn unknown_outcomes_may_be_either() {
     let lost = unknown(1, Act::Write(2), 20);
     is_right(&[base, lost, operation(2, read(1), 30, 40)]);
     is_right(&[base, lost, operation(2, read(2), 30, 40)]);
-    is_right(&[base, lost, operation(2, read(1), 30, 40), operation(2, read(2), 50, 60)]);
+    is_right(&[
+        base,
+        lost,
+        operation(2, read(1), 30, 40),
+        operation(2, read(2), 50, 60),
+    ]);
     let overwritten = operation(0, Act::Write(3), 70, 80);
     breaks_at_last(&[
         base,
@@ -100,7 +108,12 @@ fn unknown_outcomes_may_be_either() {
     let deleted = unknown(1, Act::Delete, 20);
     let gone = operation(2, NOTHING, 30, 40);
     is_right(&[base, deleted, gone]);
-    is_right(&[base, deleted, operation(2, read(1), 30, 40), operation(2, NOTHING, 50, 60)]);
+    is_right(&[
+        base,
+        deleted,
+        operation(2, read(1), 30, 40),
+        operation(2, NOTHING, 50, 60),
+    ]);
     breaks_at_last(&[
         base,
         deleted,

@@ -108,15 +108,19 @@ impl Exposure {
     /// The exposure of an answer whose first byte has come. `view` is the one that was published last.
     pub fn new(view: &View, instance: InstanceIx, watched: Watched, since: Baseline) -> Self {
         let sent = view.schema.sent_to(instance);
-        let changes = view.changing.iter().filter(|(position, subject)| {
-            *position <= sent && watched.is_changed_by(*subject)
-        });
+        let changes = view
+            .changing
+            .iter()
+            .filter(|(position, subject)| *position <= sent && watched.is_changed_by(*subject));
         let records = watched.copy().and_then(|(id, _)| view.lanes.get(&id));
         Self {
             instance,
             watched,
             since,
-            schema: changes.map(|(position, _)| *position).max().unwrap_or_default(),
+            schema: changes
+                .map(|(position, _)| *position)
+                .max()
+                .unwrap_or_default(),
             records: records.map_or(Position::default(), |lane| lane.sent_to(instance)),
             planted: Planted::NONE,
         }

@@ -17,7 +17,7 @@ fn collection(number: u128) -> Collection {
         made_at: Position(1),
         gone_at: None,
         home: None,
-        copies: [].into(),
+        copies: Vec::new().into(),
     }
 }
 
@@ -83,7 +83,10 @@ fn shares_hold_over_many_questions() {
     for (strategy, shares) in cases {
         let found = firsts(strategy, shares.len());
         for (found, share) in found.iter().zip(shares) {
-            assert!((found - share).abs() < 0.015, "{strategy:?}: {found}, not {share}");
+            assert!(
+                (found - share).abs() < 0.015,
+                "{strategy:?}: {found}, not {share}"
+            );
         }
     }
 }

@@ -4,7 +4,8 @@ use super::*;
 use crate::{
     catalog::{Catalog, Change, Copy},
     health::Standing,
-    read::{Strategy, native_order},
+    limits::READ_AGAIN_MAX,
+    read::{Dispatch, ReadFailure, ReadStep, Strategy, Tried, native_order},
     view::Scope,
 };
 
@@ -76,9 +77,17 @@ fn an_answer_is_held_until_what_it_may_show_is_decided() {
     assert_eq!(at_executor.release(&world.view), Release::Hold);
     assert_eq!(world.read(B).release(&world.view), Release::Give);
     world.records(4, 0, [4, 3], [5, 4]);
-    assert_eq!(at_executor.release(&world.view), Release::Give, "5 was sent later");
+    assert_eq!(
+        at_executor.release(&world.view),
+        Release::Give,
+        "5 was sent later"
+    );
     assert_eq!(world.read(A).release(&world.view), Release::Hold);
-    assert_eq!(world.read(B).release(&world.view), Release::Give, "4 is decided");
+    assert_eq!(
+        world.read(B).release(&world.view),
+        Release::Give,
+        "4 is decided"
+    );
 }
 
 /// Fewer entries than could have gone in one request are waited for as soon as that is known.
@@ -100,7 +109,11 @@ fn what_may_show_a_lost_write_is_read_again() {
     let answer = world.read(A);
     world.records(3, 4, [3, 3], [4, 3]);
     assert_eq!(answer.release(&world.view), Release::ReadAgain);
-    assert_eq!(world.read(A).release(&world.view), Release::Give, "it began later");
+    assert_eq!(
+        world.read(A).release(&world.view),
+        Release::Give,
+        "it began later"
+    );
 }
 
 /// A copy that went out of service while it was read may have shown anything.
@@ -117,7 +130,11 @@ fn an_answer_of_a_copy_out_of_service_is_thrown_away() {
     assert_eq!(answer.release(&world.view), Release::ReadAgain);
     let answer = world.read(B);
     world.view.catalog = Catalog::default();
-    assert_eq!(answer.release(&world.view), Release::ReadAgain, "it was deleted");
+    assert_eq!(
+        answer.release(&world.view),
+        Release::ReadAgain,
+        "it was deleted"
+    );
 }
 
 /// With one server nobody else answers the next read: nothing is held.
@@ -159,8 +176,35 @@ fn a_change_of_a_collection_holds_what_shows_it() {
     ];
     for (subject, watched, release) in cases {
         world.view.changing = [(Position(4), subject)].into_iter().collect();
-        assert_eq!(asked(&world.view, watched), release, "{subject:?} {watched:?}");
+        assert_eq!(
+            asked(&world.view, watched),
+            release,
+            "{subject:?} {watched:?}"
+        );
     }
+}
+
+/// A held answer is no silence; one that is thrown away leaves its instance to be asked again, so often and
+/// no more; and one whose hold was too long says why there is no answer.
+#[test]
+fn held_and_outdated_answers_are_told_apart_from_failures() {
+    let mut read = Dispatch::default();
+    assert_eq!(read.go(&[A, B]), ReadStep::Try(A));
+    read.hold(A);
+    assert_eq!(read.tell_silence(), Tried::default());
+    assert!(read.may_hedge());
+    for _ in 0..READ_AGAIN_MAX {
+        assert_eq!(read.failed(A, ReadFailure::Outdated), ReadStep::Exhausted);
+        assert!(!read.tried().contains(A));
+        assert_eq!(read.go(&[A, B]), ReadStep::Try(A));
+    }
+    assert_eq!(read.failed(A, ReadFailure::Outdated), ReadStep::Exhausted);
+    assert!(read.tried().contains(A));
+    assert_eq!(read.go(&[B]), ReadStep::Try(B));
+    assert_eq!(read.failed(B, ReadFailure::Undecided), ReadStep::Exhausted);
+    let reply = read.give_up(2);
+    assert_eq!(reply.status, 503);
+    assert!(String::from_utf8_lossy(&reply.body).contains("outcome is not known yet"));
 }
 
 /// A read goes first where its answer can be given at once, unless it is for the primary alone.
