@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod message;
 mod passage;
 pub mod recorder;
+pub mod registers;
 pub mod relay;
 pub mod schedule;
 pub mod summary;
@@ -31,6 +32,7 @@ use self::{
     chronicle::Chronicle,
     churn::{Churn, Names},
     clients::Client,
+    registers::RegisterClient,
     relay::Relay,
     schedule::Extras,
     summary::Summary,
@@ -41,6 +43,7 @@ use crate::{
     chroma::Chroma,
     cluster::{NAMES, folder},
     proxy::Proxy,
+    registers::Operation,
 };
 
 /// Dimensions of the embeddings.
@@ -56,6 +59,9 @@ pub const SETTLE_MS: u64 = 4000;
 const COLLECTIONS: usize = 3;
 const CLIENTS: usize = 4;
 const CHURNS: usize = 2;
+
+/// Clients that meet at the same few records.
+const REGISTER_CLIENTS: usize = 3;
 
 /// What a run is to be like.
 #[derive(Clone, Copy, Debug)]
@@ -121,8 +127,10 @@ pub fn run(options: Options) -> Summary {
         options.blackouts,
     );
     let world = Arc::new(make_world(&supervisor));
+    let registers = supervisor.proxy.api().create(registers::NAME);
     let clients = start_clients(&world, options.seed);
     let churns = start_churns(&world, options.seed);
+    let registers = start_register_clients(&world, options.seed, &registers);
 
     let length = Duration::from_secs(options.seconds);
     let extras = Extras {
@@ -135,9 +143,10 @@ pub fn run(options: Options) -> Summary {
     world.signals.stop.store(true, Relaxed);
     join(clients);
     let churned: Vec<Names> = join(churns);
+    let registers = registers::judge(&world, &join(registers));
     let converged = checker::converge(&supervisor);
     checker::check(&supervisor, &world, &churned, options.wipes);
-    Summary::new(options, &supervisor, &world, converged)
+    Summary::new(options, &supervisor, &world, (converged, registers))
 }
 
 fn start_instances(folder: &std::path::Path, count: usize) -> Vec<Chroma> {
@@ -194,6 +203,19 @@ fn start_churns(world: &Arc<World>, seed: u64) -> Vec<JoinHandle<Names>> {
         thread::spawn(move || churn.run())
     };
     (0..CHURNS).map(start).collect()
+}
+
+fn start_register_clients(
+    world: &Arc<World>,
+    seed: u64,
+    collection: &str,
+) -> Vec<JoinHandle<Vec<Operation>>> {
+    let start = |number| {
+        let number = CLIENTS + CHURNS + number;
+        let client = RegisterClient::new(Arc::clone(world), number, seed, collection);
+        thread::spawn(move || client.run())
+    };
+    (0..REGISTER_CLIENTS).map(start).collect()
 }
 
 fn join<T>(threads: Vec<JoinHandle<T>>) -> Vec<T> {

@@ -32,6 +32,8 @@ pub struct Summary {
     pub traffic: Vec<Traffic>,
     /// From the end of the last fault until nothing was owed.
     pub converged: Duration,
+    /// Operations of which it was found out whether they were those of registers.
+    pub registers: usize,
     /// The first violations, with what belongs to them.
     pub violations: Vec<String>,
     pub violation_count: usize,
@@ -45,7 +47,7 @@ impl Summary {
         options: Options,
         supervisor: &Supervisor,
         world: &World,
-        converged: Duration,
+        (converged, registers): (Duration, usize),
     ) -> Self {
         let (violations, violation_count) = world.chronicle.violations();
         let traffic = supervisor.relays.iter().map(|relay| {
@@ -62,6 +64,7 @@ impl Summary {
             tally: world.tally().clone(),
             traffic: traffic.collect(),
             converged,
+            registers,
             violations,
             violation_count,
             time_line: world.chronicle.lines(),
@@ -119,6 +122,7 @@ impl Display for Summary {
             )?;
         }
         writeln!(f, "converged   in {:.3?}", self.converged)?;
+        writeln!(f, "registers   {} operations", self.registers)?;
         writeln!(f, "violations  {}", self.violation_count)?;
         write!(f, "again with  {}", self.options.command())
     }

@@ -34,6 +34,8 @@ mod policy;
 mod readme;
 mod rebuild;
 mod recipes;
+mod registers;
+mod repeats;
 mod sim;
 mod slots;
 mod suite;

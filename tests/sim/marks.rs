@@ -11,6 +11,8 @@ names! {
     Split => "a request of several writes failed, and each was sent alone",
     ReadMovedOn => "a read went on to another instance",
     ReadWaited => "a read waited for an instance and was served",
+    ReadHeld => "an answer was held until the writes that it may show were decided",
+    ReadAgain => "an answer was thrown away, and the read was carried out again",
     LateLanding => "a write was carried out after its sender had given up",
     OrphanLanding => "a write was carried out after its proxy had died",
     Settled => "an instance was left alone until a request had settled",

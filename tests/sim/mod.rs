@@ -12,6 +12,7 @@ mod ends;
 mod entries;
 pub mod faults;
 mod heavy;
+mod holds;
 mod judging;
 mod keys;
 mod letters;

@@ -11,9 +11,12 @@ use achromat_core::{
     ids::InstanceIx,
     lookup::Lookup,
     outcome::Sending,
-    read::{Dispatch, Order, Plan, ReadFailure, ReadStep, Tried, plan},
+    read::{
+        Baseline, Dispatch, Exposure, Order, Plan, ReadFailure, ReadStep, Tried, Watched, plan,
+        turn_of,
+    },
     reply::{self, Reply},
-    route::{Method, Target, find},
+    route::{Action, Method, Target, find},
     time::Instant,
     view::{Scope, View},
     weight::heavy_read_time,
@@ -21,6 +24,7 @@ use achromat_core::{
 use bytes::Bytes;
 
 use super::{
+    holds::Held,
     marks::Mark,
     proxy::{Message, Proxy},
     wire::{Request, Sender},
@@ -30,17 +34,21 @@ use super::{
 /// A read on its way.
 #[derive(Debug)]
 pub struct Read {
-    operation: usize,
+    pub(super) operation: usize,
     method: Method,
     target: String,
     body: Bytes,
     turn: u64,
     begun: Instant,
-    dispatch: Dispatch,
+    pub(super) dispatch: Dispatch,
     /// The catalog by which the read was last looked up.
     catalog: Catalog,
     /// What the instances knew when it began.
     abilities: AllAbilities,
+    /// What had come to nothing then.
+    baseline: Baseline,
+    /// The answers that are held.
+    pub(super) held: Vec<Held>,
     step: u64,
     waits: bool,
     /// Where it was sent last.
@@ -49,7 +57,7 @@ pub struct Read {
 
 /// What was found out about where a read may go.
 enum Found {
-    Go(Catalog, Order),
+    Go(Catalog, Baseline, Order),
     Answer(Reply),
     Nobody,
 }
@@ -76,14 +84,33 @@ impl Read {
     ) -> Option<Found> {
         let plan = self.with_lookup(&view.catalog, |lookup| {
             let strategy = lookup.strategy(strategy);
-            plan(view, lookup.scope(), strategy, self.turn, tried)
+            let collection = lookup.collection();
+            let turn = turn_of(self.action(), collection, &self.body, self.turn);
+            let plan = plan(view, lookup.scope(), strategy, turn, tried);
+            (plan, Baseline::new(view, collection.map(|c| c.id)))
         });
         match plan {
             Err(reply) => Some(Found::Answer(reply)),
-            Ok(Plan::Go(order)) => Some(Found::Go(view.catalog.clone(), order)),
-            Ok(Plan::Wait) => None,
-            Ok(Plan::Nobody) => Some(Found::Nobody),
+            Ok((Plan::Go(order), baseline)) => {
+                Some(Found::Go(view.catalog.clone(), baseline, order))
+            }
+            Ok((Plan::Wait, _)) => None,
+            Ok((Plan::Nobody, _)) => Some(Found::Nobody),
         }
+    }
+
+    fn action(&self) -> Action {
+        let target = Target::parse(self.target.as_bytes()).expect("it was parsed before");
+        let (route, _) = find(Some(self.method), &target).expect("it was found before");
+        route.action
+    }
+
+    /// The writes that an answer may show whose first byte has come now.
+    pub(super) fn exposure(&self, view: &View, instance: InstanceIx) -> Option<Exposure> {
+        let watched = self.with_lookup(&self.catalog, |lookup| {
+            Watched::new(self.action(), lookup.collection(), instance)
+        });
+        Some(Exposure::new(view, instance, watched.ok()?, self.baseline))
     }
 }
 
@@ -109,6 +136,8 @@ impl World {
             dispatch: Dispatch::default(),
             catalog: Catalog::default(),
             abilities: proxy.view.abilities.clone(),
+            baseline: Baseline::default(),
+            held: Vec::new(),
             step: 0,
             waits: false,
             last: None,
@@ -119,7 +148,7 @@ impl World {
 
     /// Goes on until the read is answered or waits for something.
     #[allow(clippy::needless_pass_by_value, reason = "a step is taken once")]
-    fn go_on_reading(&mut self, proxy: &mut Proxy, mut read: Read, step: ReadStep) {
+    pub(super) fn go_on_reading(&mut self, proxy: &mut Proxy, mut read: Read, step: ReadStep) {
         read.step += 1;
         match step {
             ReadStep::Try(instance) => self.attempt(proxy, &mut read, instance),
@@ -156,12 +185,12 @@ impl World {
 
     fn found(&mut self, proxy: &mut Proxy, mut read: Read, found: Found) {
         match found {
-            Found::Go(catalog, order) => {
+            Found::Go(catalog, baseline, order) => {
                 if read.waits {
                     self.mark(Mark::ReadWaited);
                 }
                 read.waits = false;
-                read.catalog = catalog;
+                (read.catalog, read.baseline) = (catalog, baseline);
                 let step = read.dispatch.go(&order);
                 self.go_on_reading(proxy, read, step);
             }
@@ -184,8 +213,9 @@ impl World {
         proxy.reads.insert(read.operation, read);
     }
 
-    /// A view was published: reads that wait look again.
+    /// A view was published: answers that are held may be given, and reads that wait look again.
     pub(super) fn view_changed(&mut self, proxy: &mut Proxy) {
+        self.release_held(proxy);
         let waiting: Vec<_> = proxy
             .reads
             .iter()
@@ -261,7 +291,7 @@ impl World {
     ) {
         let failure = match judge_answer(proxy, &read, instance, sending) {
             Ok(reply) => {
-                self.answer_read(read.operation, reply);
+                self.give(proxy, read, instance, reply);
                 return;
             }
             Err(failure) => failure,
@@ -278,7 +308,9 @@ impl World {
             ReadFailure::ServerError(_)
             | ReadFailure::NoRoute(_)
             | ReadFailure::Missing(_)
-            | ReadFailure::Busy => None,
+            | ReadFailure::Busy
+            | ReadFailure::Outdated
+            | ReadFailure::Undecided => None,
         };
         if let Some(sign) = sign {
             self.put(proxy, Message::Event(Event::Noticed { instance, sign }));
@@ -320,8 +352,8 @@ impl World {
         }
         let found = read.look(&proxy.view, self.plan.strategy, read.dispatch.tried());
         let step = match found {
-            Some(Found::Go(catalog, order)) => {
-                read.catalog = catalog;
+            Some(Found::Go(catalog, baseline, order)) => {
+                (read.catalog, read.baseline) = (catalog, baseline);
                 read.dispatch.go(&order)
             }
             _ => ReadStep::Wait,

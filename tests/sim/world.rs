@@ -81,6 +81,13 @@ pub enum Happening {
         /// The read's step.
         step: u64,
     },
+    /// An answer to a read was held for as long as it may be.
+    HeldTooLong {
+        /// The proxy.
+        proxy: u32,
+        /// The operation.
+        operation: usize,
+    },
     /// Something goes wrong for a while.
     Begin(Fault),
     /// It ends.
@@ -274,6 +281,7 @@ impl World {
                 operation,
                 step,
             } => self.tire_read(proxy, operation, step),
+            Happening::HeldTooLong { proxy, operation } => self.end_hold(proxy, operation),
             Happening::Begin(fault) => self.begin_spell(fault),
             Happening::End(spell) => self.end_spell(spell),
             Happening::Heal => self.heal(),

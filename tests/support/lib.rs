@@ -13,6 +13,7 @@ pub mod load;
 pub mod postgres;
 pub mod proxy;
 pub mod records;
+pub mod registers;
 #[path = "../sim/mod.rs"]
 pub mod sim;
 pub mod tools;

@@ -17,7 +17,7 @@
 //!
 //! | key | means |
 //! |---|---|
-//! | `records_level` | what must have happened before a write of records is answered: `one`, `majority`, `all` (those in service) or `logged`; when it is not given, what Achromat's configuration says |
+//! | `records_level` | what must have happened before a write of records is answered: `one`, `majority` (more than half of those in service), `all` (those in service) or `logged`; when it is not given, what Achromat's configuration says |
 //! | `schema_level` | the same for tenants, databases and collections |
 //! | `accept_when_down` | whether writes of records are accepted into the log while no instance is in service |
 //! | `rules` | the first that fits decides what it names; the rest is as above |

@@ -28,6 +28,13 @@ pub const CLOSINGS_OF_LAST_MIN: u8 = 3;
 /// its own failure.
 pub const STALE_CONNECTIONS_MAX: u8 = 8;
 
+/// Answers of a read that are thrown away because what they may show came to nothing; after that their
+/// instance is asked no more for it.
+pub const READ_AGAIN_MAX: u8 = 8;
+
+/// Bytes of a read's body by which it is told from others.
+pub const REPEAT_BYTES_MAX: usize = 64 * 1024;
+
 /// Attempts at a write, on each instance that fails it, before its client is told of the failure:
 /// Chroma answers 500 when its database is locked for a moment.
 pub const FAILED_ATTEMPTS_BEFORE_ANSWER: u32 = 2;

@@ -19,6 +19,8 @@ pub enum Bug {
     RecreatesOldIdentity,
     /// A read may go to an instance that lags.
     ServesLagging,
+    /// A client is given an answer that may show a write whose outcome nobody knows yet.
+    ShowsUndecided,
     /// The log is trimmed up to its end.
     TrimsTooFar,
     /// Writes of one record become one request, whatever each does.

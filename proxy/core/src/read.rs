@@ -1,13 +1,22 @@
 //! Where a read goes: which instances, in which order, and what happens when one fails.
 
+mod repeat;
+mod visible;
+
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
+pub use self::{
+    repeat::turn_of,
+    visible::{Baseline, Exposure, Release, Watched},
+};
 use crate::{
     health::Standing,
     ids::InstanceIx,
-    limits::{CLOSED_INSTANCES_MAX, SECOND_CHANCE_WITHIN, STALE_CONNECTIONS_MAX},
+    limits::{
+        CLOSED_INSTANCES_MAX, READ_AGAIN_MAX, SECOND_CHANCE_WITHIN, STALE_CONNECTIONS_MAX,
+    },
     reply::{self, Reply},
     view::{Scope, View},
     weight::heavy_read_time,
@@ -78,7 +87,9 @@ pub fn plan(view: &View, scope: Scope<'_>, strategy: Strategy, turn: u64, tried:
 }
 
 /// The eligible instances in the order in which a read tries them: those that are up, spread by
-/// the strategy, then the suspect ones. `turn` counts the reads.
+/// the strategy, then the suspect ones. Of those that are up, the ones come first whose answers can
+/// be given at once, unless the strategy names one instance. `turn` counts the reads, or stands for
+/// what is read ([`turn_of`]).
 pub(crate) fn native_order(view: &View, scope: Scope<'_>, strategy: Strategy, turn: u64) -> Order {
     let eligible = |standing| {
         view.instances()
@@ -86,6 +97,10 @@ pub(crate) fn native_order(view: &View, scope: Scope<'_>, strategy: Strategy, tu
     };
     let mut order: Order = eligible(Standing::Up).collect();
     spread(&mut order, strategy, turn);
+    if strategy != Strategy::PrimaryOnly && order.len() > 1 {
+        // The sort is stable.
+        order.sort_by_key(|instance| !view.is_settled_on(*instance, scope));
+    }
     order.extend(eligible(Standing::Suspect));
     order
 }
@@ -97,7 +112,9 @@ fn spread(order: &mut Order, strategy: Strategy, turn: u64) {
         Strategy::ReadReplica { ratio } => {
             let has_primary = order.first() == Some(&InstanceIx(0));
             let (primary, replicas) = order.split_at_mut(usize::from(has_primary));
-            rotate(replicas, turn);
+            // The upper half of a digest has nothing to do with the lower one, which says whose turn
+            // it is; that of a count is 0.
+            rotate(replicas, turn ^ turn >> 32);
             if !primary.is_empty() && is_replicas_turn(ratio, turn) {
                 order.rotate_left(1);
             }
@@ -137,6 +154,11 @@ pub enum ReadFailure {
     Missing(Reply),
     /// The instance does not know the route, which is passed on when no instance has anything better.
     NoRoute(Reply),
+    /// Its answer may show a write that came to nothing, or the copy that it came from is not in
+    /// service any more.
+    Outdated,
+    /// Its answer may show a write of which nobody knew in time what becomes of it.
+    Undecided,
 }
 
 /// What to do next with a read.
@@ -174,6 +196,10 @@ pub struct Dispatch {
     closed: u8,
     /// Connections that turned out to be dead.
     stale: u8,
+    /// Answers that were thrown away.
+    outdated: u8,
+    /// Whether one is thrown away because nobody knew in time what becomes of a write that it may show.
+    is_undecided: bool,
     best: Option<Reply>,
     /// That an instance lacks what it should have.
     missing: Option<Reply>,
@@ -210,6 +236,11 @@ impl Dispatch {
         let silent = Tried(self.under_way.0 & !self.told.0);
         self.told = self.under_way;
         silent
+    }
+
+    /// An instance has answered, and its answer is held: it is not silent.
+    pub fn hold(&mut self, instance: InstanceIx) {
+        self.told.insert(instance);
     }
 
     /// Whether another attempt may be made beside the one that is under way.
@@ -249,6 +280,11 @@ impl Dispatch {
         self.under_way.remove(instance);
         if failure == ReadFailure::Stale && self.stale < STALE_CONNECTIONS_MAX {
             self.stale += 1;
+            self.tried.remove(instance);
+            return self.wait();
+        }
+        if failure == ReadFailure::Outdated && self.outdated < READ_AGAIN_MAX {
+            self.outdated += 1;
             self.tried.remove(instance);
             return self.wait();
         }
@@ -298,6 +334,7 @@ impl Dispatch {
             }
             ReadFailure::ServerError(reply) => self.best = Some(reply),
             ReadFailure::Busy => self.is_busy = true,
+            ReadFailure::Outdated | ReadFailure::Undecided => self.is_undecided = true,
             ReadFailure::Refused | ReadFailure::Silent => {}
         }
         self.is_unsure = true;
@@ -321,6 +358,10 @@ impl Dispatch {
             None if self.closed > 0 => reply::no_answer(&format!("{} instance(s)", self.closed)),
             None if self.tried == Tried::default() => reply::unavailable(
                 "No instance in service has every acknowledged write that this read could see",
+                1,
+            ),
+            None if self.is_undecided => reply::unavailable(
+                "The answer may show a write whose outcome is not known yet",
                 1,
             ),
             None if self.is_busy => reply::unavailable(

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use imbl::OrdMap;
+use smallvec::SmallVec;
 
 use crate::{
     abilities::AllAbilities,
     catalog::{Catalog, Collection},
     health::Standing,
-    ids::{CollectionId, InstanceIx},
+    ids::{CollectionId, InstanceIx, Position},
     limits::TENANT_CHARACTERS_MAX,
     progress::Progress,
     time::Instant,
@@ -48,6 +49,9 @@ pub struct View {
     pub absent: OrdMap<Arc<str>, Instant>,
     /// The schema lane.
     pub schema: Progress,
+    /// The undecided entries of the schema lane that an instance may have been sent, each with the one
+    /// collection that it is about, if there is one.
+    pub changing: SmallVec<[(Position, Option<CollectionId>); 1]>,
     /// The lanes of collections that have ever been written to since the start.
     pub lanes: OrdMap<CollectionId, Progress>,
     /// Whether the store takes writes.
@@ -114,6 +118,23 @@ impl View {
                 && self.standing(other) != Standing::Down
                 && self.schema.is_current(other)
         })
+    }
+
+    /// Whether an instance is doing nothing, of what a read is about, that nobody has decided yet: its
+    /// answers can be given at once.
+    pub fn is_settled_on(&self, instance: InstanceIx, scope: Scope<'_>) -> bool {
+        let has_settled_records = |collection: &Collection| {
+            let progress = self.lanes.get(&collection.id);
+            progress.is_none_or(|progress| !progress.is_unsettled_on(instance))
+        };
+        match scope {
+            Scope::Any => true,
+            Scope::Schema | Scope::List { .. } => !self.schema.is_unsettled_on(instance),
+            Scope::Description(collection) => {
+                !self.schema.is_unsettled_on(instance) && has_settled_records(collection)
+            }
+            Scope::Collection(collection) => has_settled_records(collection),
+        }
     }
 
     fn has_records(&self, instance: InstanceIx, collection: &Collection) -> bool {

@@ -95,7 +95,7 @@ pub(super) enum FormatName {
 section! {
     /// Reads.
     Reads {
-        /// How reads are spread over the instances that have every acknowledged write: `round_robin`, `read_replica` or `primary_only`.
+        /// How reads are spread over the instances that have every acknowledged write: `round_robin`, `read_replica` or `primary_only`. A search or a `get` that is repeated goes to the same instance as before, so that it gets the same answer; the shares hold over many different ones.
         strategy: StrategyName = StrategyName::ReadReplica,
         /// The replicas' share of the reads under `read_replica`, from 0 to 1.
         replica_ratio: f64 = 0.8,
@@ -119,11 +119,11 @@ section! {
         attempt_deadline_ms: u64 = 60_000,
         /// For how long an instance must have been awake after a sending that was never answered, before that lane sends it anything more, unless it is seen to restart. Time in which it does not answer probes does not count.
         settle_ms: u64 = 30_000,
-        /// How many instances must have done a write of records before it is answered: `one`, `majority`, `all` (those in service), or none: `logged` answers when it is in the log, also while no instance is in service.
+        /// How many instances must have done a write of records before it is answered: `one`, `majority` (more than half of those in service), `all` (those in service), or none: `logged` answers when it is in the log, also while no instance is in service.
         records_level: LevelName = LevelName::One,
         /// The same for tenants, databases and collections; `logged` counts as `one`.
         schema_level: LevelName = LevelName::All,
-        /// How long the level `all` waits for instances beyond the first.
+        /// How long the levels `majority` and `all` wait for instances beyond the first; after that the write is answered as done, since the log has it for the others.
         all_wait_ms: u64 = 2_000,
         /// How long the outcome of a write with a key (`Idempotency-Key`) is kept for those who repeat it.
         keys_kept_ms: u64 = 86_400_000,

@@ -13,7 +13,10 @@ use achromat_core::{
     limits::REPLY_BYTES_MAX,
     lookup::Lookup,
     policy::{Routing, plan_preferred},
-    read::{Dispatch, Order, Plan, ReadFailure, ReadStep, Tried, plan},
+    read::{
+        Baseline, Dispatch, Exposure, Order, Plan, ReadFailure, ReadStep, Release, Tried, Watched,
+        plan, turn_of,
+    },
     reply::{self, Reply},
     route::{Captures, Method, Route, Target},
     view::View,
@@ -59,10 +62,33 @@ enum Answer<'a> {
     Large(Reply, Memory),
 }
 
+/// An answer, and what stands against giving it to the client.
+struct Answered<'a> {
+    answer: Answer<'a>,
+    /// The writes that it may show; nothing when it may be given whatever it shows.
+    exposure: Option<Exposure>,
+}
+
+/// What an attempt begins with.
+enum Attempt<'a, 't> {
+    /// Asking an instance.
+    Ask(Arc<Planned<'t>>),
+    /// Holding its answer.
+    Hold(Answered<'a>),
+}
+
+/// A read, as it is sent to instances.
+struct Planned<'t> {
+    lookup: Lookup<'t>,
+    baseline: Baseline,
+    /// Whether a policy lets the client see any state.
+    may_be_stale: bool,
+}
+
 /// What was found out about where a read may go.
 enum Found<'t> {
     /// To these instances.
-    Go(Arc<Lookup<'t>>, Order),
+    Go(Arc<Planned<'t>>, Order),
     /// Nowhere: this is the answer.
     Answer(Reply),
     /// Nowhere that it has not been.
@@ -163,13 +189,14 @@ impl<'a, 't> Read<'a, 't> {
         let hedge = self.app.settings.reads.hedge;
         let mut dispatch = Dispatch::default();
         let mut under_way = Attempts(SmallVec::new());
-        let mut lookup = None;
+        let mut planned = None;
         let mut step = ReadStep::Exhausted;
         loop {
             match step {
                 ReadStep::Try(instance) => {
-                    if let Some(lookup) = &lookup {
-                        under_way.begin(self.attempt(instance, Arc::clone(lookup)));
+                    if let Some(planned) = &planned {
+                        let attempt = Attempt::Ask(Arc::clone(planned));
+                        under_way.begin(self.attempt(instance, attempt));
                     }
                 }
                 ReadStep::Wait => {}
@@ -178,7 +205,7 @@ impl<'a, 't> Read<'a, 't> {
                 }
                 ReadStep::Exhausted => match self.find(&mut dispatch).await {
                     Found::Go(found, order) => {
-                        lookup = Some(found);
+                        planned = Some(found);
                         step = dispatch.go(&order);
                         continue;
                     }
@@ -191,9 +218,20 @@ impl<'a, 't> Read<'a, 't> {
             tokio::select! {
                 biased;
                 (instance, result) = under_way.next() => match result {
-                    Ok(answer) => return answer,
+                    Ok(answered) => match self.release(&answered) {
+                        Release::Give => return answered.answer,
+                        Release::ReadAgain => {
+                            step = dispatch.failed(instance, ReadFailure::Outdated);
+                        }
+                        Release::Hold => {
+                            dispatch.hold(instance);
+                            under_way.begin(self.attempt(instance, Attempt::Hold(answered)));
+                            step = ReadStep::Wait;
+                        }
+                    },
                     Err(failure) => {
-                        self.notice(instance, &failure, lookup.as_deref());
+                        let lookup = planned.as_deref().map(|planned| &planned.lookup);
+                        self.notice(instance, &failure, lookup);
                         step = dispatch.failed(instance, failure);
                     }
                 },
@@ -205,7 +243,7 @@ impl<'a, 't> Read<'a, 't> {
                     }
                     step = match self.look(&self.app.replicator.view(), dispatch.tried()) {
                         Some(Found::Go(found, order)) => {
-                            lookup = Some(found);
+                            planned = Some(found);
                             dispatch.go(&order)
                         }
                         _ => ReadStep::Wait,
@@ -244,14 +282,28 @@ impl<'a, 't> Read<'a, 't> {
             Err(reply) => return Some(Found::Answer(reply)),
         };
         let strategy = lookup.strategy(self.app.settings.strategy);
-        let (scope, turn) = (lookup.scope(), self.turn);
+        let scope = lookup.scope();
+        let turn = turn_of(
+            self.route.action,
+            lookup.collection(),
+            &self.body,
+            self.turn,
+        );
         let plan = match self.routing.get_or_init(|| self.ask_policy(view, &lookup)) {
             Routing::Native => plan(view, scope, strategy, turn, tried),
             Routing::Prefer(wish) => plan_preferred(view, scope, strategy, turn, tried, wish),
             Routing::Refuse(refusal) => return Some(Found::Answer(refusal.reply())),
         };
         match plan {
-            Plan::Go(order) => Some(Found::Go(Arc::new(lookup), order)),
+            Plan::Go(order) => {
+                let routing = self.routing.get();
+                let planned = Planned {
+                    baseline: Baseline::new(view, lookup.collection().map(|c| c.id)),
+                    may_be_stale: matches!(routing, Some(Routing::Prefer(wish)) if wish.allow_stale),
+                    lookup,
+                };
+                Some(Found::Go(Arc::new(planned), order))
+            }
             Plan::Wait => None,
             Plan::Nobody => Some(Found::Nobody),
         }
@@ -308,7 +360,11 @@ impl<'a, 't> Read<'a, 't> {
                 }
                 return;
             }
-            ReadFailure::ServerError(_) | ReadFailure::NoRoute(_) | ReadFailure::Busy => return,
+            ReadFailure::ServerError(_)
+            | ReadFailure::NoRoute(_)
+            | ReadFailure::Busy
+            | ReadFailure::Outdated
+            | ReadFailure::Undecided => return,
         };
         self.app.replicator.notice(instance, sign);
     }
@@ -316,17 +372,61 @@ impl<'a, 't> Read<'a, 't> {
     async fn attempt(
         &self,
         instance: InstanceIx,
-        lookup: Arc<Lookup<'t>>,
-    ) -> (InstanceIx, Result<Answer<'a>, ReadFailure>) {
-        (instance, self.ask(instance, &lookup).await)
+        attempt: Attempt<'a, 't>,
+    ) -> (InstanceIx, Result<Answered<'a>, ReadFailure>) {
+        let ended = match attempt {
+            Attempt::Ask(planned) => self.ask(instance, &planned).await,
+            Attempt::Hold(answered) => self.hold(answered).await,
+        };
+        (instance, ended)
+    }
+
+    /// What is to be done with an answer now.
+    fn release(&self, answered: &Answered<'a>) -> Release {
+        let release = |exposure: Exposure| exposure.release(&self.app.replicator.view());
+        answered.exposure.map_or(Release::Give, release)
+    }
+
+    /// Waits until it is known what becomes of the writes that an answer may show.
+    async fn hold(&self, answered: Answered<'a>) -> Result<Answered<'a>, ReadFailure> {
+        let Some(exposure) = answered.exposure else {
+            return Ok(answered);
+        };
+        let deadline = self.app.settings.reads.deadline;
+        let released = self.app.replicator.wait_for(deadline, |view| {
+            let release = exposure.release(view);
+            (release != Release::Hold).then_some(release)
+        });
+        match released.await {
+            Some(Release::Give) => Ok(answered),
+            Some(Release::ReadAgain) => Err(ReadFailure::Outdated),
+            Some(Release::Hold) | None => Err(ReadFailure::Undecided),
+        }
     }
 
     async fn ask(
         &self,
         instance: InstanceIx,
-        lookup: &Lookup<'_>,
-    ) -> Result<Answer<'a>, ReadFailure> {
+        planned: &Planned<'_>,
+    ) -> Result<Answered<'a>, ReadFailure> {
+        let lookup = &planned.lookup;
         let exchange = self.exchange(instance, &lookup.target(instance)).await?;
+        let exposure = (!planned.may_be_stale).then(|| {
+            let watched = Watched::new(self.route.action, lookup.collection(), instance);
+            let view = self.app.replicator.view();
+            Exposure::new(&view, instance, watched, planned.baseline)
+        });
+        let answer = self.take(instance, lookup, exchange).await?;
+        Ok(Answered { answer, exposure })
+    }
+
+    /// Takes in an answer whose head has come, unless it is to be streamed.
+    async fn take(
+        &self,
+        instance: InstanceIx,
+        lookup: &Lookup<'_>,
+        exchange: Exchange<'a>,
+    ) -> Result<Answer<'a>, ReadFailure> {
         let status = exchange.status();
         let is_success = (200..300).contains(&status);
         let is_small = exchange

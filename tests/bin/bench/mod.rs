@@ -14,6 +14,7 @@ mod load;
 mod peers;
 mod plot;
 mod proxying;
+mod registers;
 mod requests;
 mod scale;
 mod storm;
@@ -39,6 +40,7 @@ pub(crate) fn command() -> Command {
         .subcommand(heavy::command())
         .subcommand(catchup::command())
         .subcommand(instructions::command())
+        .subcommand(registers::command())
         .subcommand(upstream::command())
         .subcommand(bare::command())
 }
@@ -55,6 +57,7 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
         Some(("heavy", matches)) => heavy::run(matches),
         Some(("catch-up", matches)) => catchup::run(matches),
         Some(("instructions", matches)) => instructions::run(matches),
+        Some(("registers", matches)) => registers::run(matches),
         Some(("upstream", matches)) => upstream::run(matches),
         Some(("bare", matches)) => bare::run(matches),
         _ => return ExitCode::from(2),

@@ -5,6 +5,7 @@ mod fold;
 mod letters;
 mod past;
 mod reads;
+mod registers;
 mod watch;
 mod writes;
 mod written;

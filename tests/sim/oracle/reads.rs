@@ -17,11 +17,17 @@ use uuid::Uuid;
 use super::{
     Oracle,
     fold::{Fold, Version},
+    registers::Shown,
 };
 use crate::sim::{clients::Operation, requests::About};
 
 impl Oracle {
-    pub(super) fn judge_read(&self, operation: &Operation, fold: &Fold) -> Result<(), String> {
+    pub(super) fn judge_read(
+        &self,
+        operation: &Operation,
+        fold: &Fold,
+        shown: &mut Shown,
+    ) -> Result<(), String> {
         let (Some(reply), Some(ended)) = (&operation.reply, operation.ended) else {
             return Ok(());
         };
@@ -41,7 +47,9 @@ impl Oracle {
             About::List | About::Description if !self.tampered.is_empty() => true,
             // What somebody has changed is read until it is found.
             About::Records if self.is_altered() && !operation.is_closing => true,
-            About::Records => return self.judge_records(operation, reply, fold, versions),
+            About::Records => {
+                return self.judge_records((operation, reply), fold, versions, shown);
+            }
             About::Description => is_description(operation, reply, versions),
             About::List => is_list(operation, reply, versions),
             About::CountAll => versions
@@ -69,10 +77,10 @@ impl Oracle {
 
     fn judge_records(
         &self,
-        operation: &Operation,
-        reply: &Reply,
+        (operation, reply): (&Operation, &Reply),
         fold: &Fold,
         versions: &[Version],
+        shown: &mut Shown,
     ) -> Result<(), String> {
         let draft = &operation.draft;
         let found: BTreeSet<Option<CollectionId>> = versions
@@ -90,8 +98,12 @@ impl Oracle {
         let ended = operation.ended.unwrap_or_default();
         let theirs = json(&reply.body);
         let mut tried = Vec::new();
+        // By name it may have been one of several.
+        let is_register = found.len() == 1;
+        let mut older = None;
         for collection in found.into_iter().flatten() {
             let lane = LaneId::Collection(collection);
+            let floor = shown.floor(collection, operation.started);
             for at in self.span(lane, operation.started, ended) {
                 let server = &fold.lanes[&collection][at];
                 let made = &fold.made[&collection];
@@ -101,11 +113,24 @@ impl Oracle {
                 let is_equal = ours == theirs
                     || (self.remade.contains(&collection) && rows(&ours) == rows(&theirs));
                 if answer.status == reply.status && is_equal {
+                    if is_register && at < floor {
+                        older = Some(at);
+                        continue;
+                    }
+                    if is_register {
+                        shown.note(collection, ended, at);
+                    }
                     return Ok(());
                 }
                 let body = String::from_utf8_lossy(&answer.body).into_owned();
                 tried.push(format!("\n  {collection} {at}: {body}"));
             }
+        }
+        if let Some(at) = older {
+            return Err(format!(
+                "I26: {} read {theirs}, as it was after {at}, and something later had been read before",
+                draft.target
+            ));
         }
         Err(format!(
             "{} read {} {theirs}, which never was so; it may have been{}",

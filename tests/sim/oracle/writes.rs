@@ -8,7 +8,7 @@ use achromat_core::{
     reply::Reply,
 };
 
-use super::{Oracle, fold::Fold, watch};
+use super::{Oracle, fold::Fold, registers::Shown, watch};
 use crate::sim::{clients::Operation, model::Server, requests::About};
 
 impl Oracle {
@@ -25,10 +25,11 @@ impl Oracle {
             Err(_) if !self.tampered.is_empty() => return Ok(()),
             Err(why) => return Err(why),
         };
+        let mut shown = Shown::default();
         for (at, operation) in operations.iter().enumerate() {
             self.judge_write(operation)
                 .and_then(|()| self.judge_letter(operation))
-                .and_then(|()| self.judge_read(operation, &fold))
+                .and_then(|()| self.judge_read(operation, &fold, &mut shown))
                 .map_err(|why| format!("operation {at}: {why}"))?;
         }
         self.judge_keys(operations)?;

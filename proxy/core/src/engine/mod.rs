@@ -251,6 +251,11 @@ impl Engine {
             abilities: self.abilities.clone(),
             absent: self.absent.clone(),
             schema: self.schema.progress(),
+            changing: self
+                .schema
+                .unsettled()
+                .map(|(position, verb)| (position, verb.subject_or_made()))
+                .collect(),
             lanes: self.progress.clone(),
             store_is_up: self.store_is_up,
             has_seen_all: InstanceIx::all(self.instances.len())

@@ -13,6 +13,7 @@ mod settling;
 mod suspicion;
 mod turns;
 mod versions;
+mod visibility;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

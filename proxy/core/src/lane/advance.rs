@@ -268,6 +268,7 @@ impl Lane {
             position,
             "I06: instances apply a lane in order"
         );
+        track.sent = track.sent.max(last);
         track.flight = Some(Flight {
             position,
             last,
@@ -390,6 +391,9 @@ impl Lane {
                 is_letter: slot.is_late || may_be_done && !is_poison,
                 may_be_done,
             });
+            if may_be_done {
+                self.undone = self.undone.max(position);
+            }
         }
         self.move_decided();
     }

@@ -140,17 +140,18 @@ impl Lane {
             .count();
         let is_enough = match client.level {
             Level::Logged | Level::One => true,
-            Level::Majority => done * 2 > self.tracks.len(),
-            Level::All => {
+            Level::Majority | Level::All => {
                 let until = slot.since + context.rules.all_wait;
                 let has_waited = context.now >= until;
-                let awaits = self
+                let awaited = self
                     .instances()
-                    .any(|i| self.all_awaits(i, position, context));
-                if awaits && !has_waited {
+                    .filter(|i| self.is_awaited_on(*i, position, context));
+                let awaited = awaited.count();
+                let is_reached = awaited == 0 || client.level == Level::Majority && done > awaited;
+                if !is_reached && !has_waited {
                     context.effects.push(Effect::Wake { at: until });
                 }
-                !awaits || has_waited
+                is_reached || has_waited
             }
         };
         // I15: what is told under a key is what a repeat is told, so it is durable first. So is what
@@ -172,8 +173,15 @@ impl Lane {
         }
     }
 
-    /// Whether level `all` waits for an instance: one that is up and follows closely.
-    fn all_awaits(&self, instance: InstanceIx, position: Position, context: &Context<'_>) -> bool {
+    /// Whether an instance that has not done an entry counts for the levels `all` and `majority`: one that
+    /// is up and follows closely. It is the log that keeps a write, so nobody waits for an instance that
+    /// is away.
+    fn is_awaited_on(
+        &self,
+        instance: InstanceIx,
+        position: Position,
+        context: &Context<'_>,
+    ) -> bool {
         let (Some(track), Some(peer)) = (self.track(instance), context.peers.get(instance.at()))
         else {
             return false;

@@ -125,7 +125,11 @@ impl Lane {
             return;
         };
         match slot.verdict {
-            Verdict::Open => slot.is_decided(verdict, reply, context.now),
+            Verdict::Open => {
+                slot.is_decided(verdict, reply, context.now);
+                // From now on a reader may be shown it.
+                self.acknowledged = self.acknowledged.max(position);
+            }
             Verdict::Refused { .. } => {
                 let reason = format!("answered {} where another instance refused", reply.status);
                 self.disagree(instance, position, reason, context);
@@ -275,7 +279,8 @@ impl Lane {
         context: &mut Context<'_>,
     ) {
         self.land(instance);
-        if failure.may_have_happened() {
+        let may_have_happened = failure.may_have_happened();
+        if may_have_happened {
             self.go_alone(position);
         }
         let seed = position.0 ^ u64::from(instance.0) << 56;
@@ -286,6 +291,9 @@ impl Lane {
         let reason = failure.reason();
         let planted = context.rules.planted;
         self.note_failure(instance, position, failure, context.now);
+        if !may_have_happened {
+            self.sent_only(instance, Position(position.0 - 1));
+        }
         if planted.is(Bug::ForgetsUnknown)
             && let Some(slot) = self.slot_mut(position)
         {
@@ -353,6 +361,21 @@ impl Lane {
                 retry_at: context.now,
                 settles: Some(context.settled_from(instance)),
             });
+        }
+    }
+
+    /// Of what an instance may have been sent, nothing went there after `last`, but what it may have
+    /// been sent before.
+    pub(super) fn sent_only(&mut self, instance: InstanceIx, last: Position) {
+        let Some(mut sent) = self.track(instance).map(|track| track.sent) else {
+            return;
+        };
+        let may_be_there = |slot: &Slot| slot.may_be_done_on(instance);
+        while sent > last && !self.slot(sent).is_some_and(may_be_there) {
+            sent = Position(sent.0 - 1);
+        }
+        if let Some(track) = self.track_mut(instance) {
+            track.sent = sent;
         }
     }
 

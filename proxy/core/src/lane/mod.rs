@@ -67,7 +67,7 @@ pub struct Rules {
     /// nothing is sent to the instance in this lane until it has been awake for this time too, or
     /// has been seen to restart.
     pub settle: Duration,
-    /// How long level `all` waits for instances beyond the first.
+    /// How long the levels `majority` and `all` wait for instances beyond the first.
     pub all_wait: Duration,
     /// Nothing, but in the simulator.
     pub planted: Planted,
@@ -221,11 +221,17 @@ impl Slot {
 struct Track {
     applied: Position,
     recorded: Position,
+    /// The last entry that it may have been sent.
+    sent: Position,
     flight: Option<Flight>,
     trouble: Option<Trouble>,
 }
 
 impl Track {
+    fn sent(&self) -> Position {
+        self.sent.max(self.applied)
+    }
+
     fn settles(&self) -> bool {
         self.trouble
             .is_some_and(|trouble| trouble.settles.is_some())
@@ -253,7 +259,10 @@ pub struct Lane {
     /// Several may wait for one entry, under its key.
     clients: BTreeMap<(Position, Ticket), Client>,
     tracks: SmallVec<[Track; 2]>,
+    /// The last entry that a client or a reader may know to be done.
     acknowledged: Position,
+    /// The last entry that was given up although an instance may have done it.
+    undone: Position,
     attempts: u64,
     /// All entries up to this one are decided; a later one may be, when it was given up.
     decided: Position,
@@ -280,6 +289,7 @@ impl Lane {
             clients: BTreeMap::new(),
             tracks: SmallVec::from_elem(track, instances),
             acknowledged: head,
+            undone: Position::default(),
             attempts: 0,
             decided: head,
             open_heavy_bytes: 0,
@@ -413,8 +423,19 @@ impl Lane {
     pub fn progress(&self) -> Progress {
         Progress {
             acknowledged: self.acknowledged,
+            decided: self.decided,
+            undone: self.undone,
             applied: self.tracks.iter().map(|track| track.applied).collect(),
+            sent: self.tracks.iter().map(Track::sent).collect(),
         }
+    }
+
+    /// The undecided entries that an instance may have been sent, with their verbs.
+    pub(crate) fn unsettled(&self) -> impl Iterator<Item = (Position, &Verb)> {
+        let last = self.tracks.iter().map(Track::sent).max();
+        let open = self.decided.0 + 1..=last.unwrap_or_default().0;
+        open.map(Position)
+            .filter_map(|position| Some((position, &self.slot(position)?.verb)))
     }
 
     pub(crate) fn slot(&self, position: Position) -> Option<&Slot> {

@@ -59,6 +59,7 @@ impl Lane {
         context: &mut Context<'_>,
     ) {
         let (first, last) = (awaited.position, awaited.last);
+        self.sent_only(instance, last);
         match outcome {
             outcome if first == last => self.answered_one(instance, first, outcome, context),
             Outcome::Done(reply) => self.done_together(instance, (first, last), &reply, context),

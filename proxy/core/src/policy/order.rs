@@ -93,6 +93,7 @@ mod tests {
             schema: Progress {
                 acknowledged: Position(7),
                 applied: smallvec![Position(7), Position(4), Position(7), Position(7)],
+                ..Progress::default()
             },
             ..View::default()
         }

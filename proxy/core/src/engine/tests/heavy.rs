@@ -29,6 +29,7 @@ impl World {
                 self.step(Event::Probed {
                     instance,
                     probe,
+                    abilities: None,
                     vitals,
                 });
             }

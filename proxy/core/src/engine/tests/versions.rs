@@ -39,6 +39,7 @@ fn answered(world: &mut World, instance: InstanceIx, abilities: Option<Abilities
         instance,
         probe: Probe::Answered,
         abilities,
+        vitals: Vitals::default(),
     });
 }
 
@@ -59,7 +60,7 @@ fn an_instance_is_asked_for_its_abilities_when_it_returns() {
     assert!(!next_probe_meets(&mut world, B));
     answered(&mut world, B, None);
     assert_eq!(world.engine.view().abilities.of(B), OLDEST);
-    world.now = world.now + crate::limits::MEET_INTERVAL;
+    world.now = world.now + MEET_INTERVAL;
     assert!(next_probe_meets(&mut world, B), "a minute has passed");
 }
 
@@ -95,5 +96,5 @@ fn absent_tenants_are_remembered_for_a_moment() {
     for number in 0..5_000 {
         world.engine.remember_absent(format!("t{number}").into());
     }
-    assert!(world.engine.view().absent.len() <= crate::limits::ABSENT_TENANTS_MAX);
+    assert!(world.engine.view().absent.len() <= ABSENT_TENANTS_MAX);
 }

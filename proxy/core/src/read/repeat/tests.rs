@@ -1,0 +1,92 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::{
+    health::Standing,
+    ids::{CollectionId, Position},
+    read::{Strategy, native_order},
+    view::{Scope, View},
+};
+
+fn collection(number: u128) -> Collection {
+    Collection {
+        id: CollectionId(uuid::Uuid::from_u128(number)),
+        tenant: "t".into(),
+        database: "d".into(),
+        name: "docs".into(),
+        made_at: Position(1),
+        gone_at: None,
+        home: None,
+        copies: Vec::new().into(),
+    }
+}
+
+/// The same question has the same turn whatever was asked before; other ones, or the same one to
+/// another collection, have others.
+#[test]
+fn a_repeated_question_has_the_same_turn() {
+    let (one, other) = (collection(1), collection(2));
+    let turn = |collection, body: &str, number| {
+        turn_of(Action::Query, Some(collection), body.as_bytes(), number)
+    };
+    let body = r#"{"query_embeddings":[[1,2]],"n_results":10}"#;
+    assert_eq!(turn(&one, body, 1), turn(&one, body, 2));
+    assert_ne!(turn(&one, body, 1), turn(&other, body, 1));
+    assert_ne!(turn(&one, body, 1), turn(&one, "", 1));
+    assert_ne!(turn(&one, body, 1), turn(&one, &body[1..], 1));
+    assert_eq!(turn_of(Action::Count, Some(&one), b"", 5), 5);
+    assert_eq!(turn_of(Action::System, None, b"", 6), 6);
+}
+
+/// Every byte counts, at whichever place it stands.
+#[test]
+fn every_byte_of_a_question_counts() {
+    let mut seen = std::collections::BTreeSet::new();
+    for length in 0..70 {
+        let mut body = vec![7_u8; length];
+        assert!(seen.insert(digest(&body, 3)), "{length} bytes");
+        for at in 0..length {
+            body[at] ^= 1;
+            assert!(seen.insert(digest(&body, 3)), "byte {at} of {length}");
+            body[at] ^= 1;
+        }
+    }
+}
+
+/// Over many different questions each instance gets its share, whatever the strategy.
+#[test]
+fn shares_hold_over_many_questions() {
+    let collection = collection(9);
+    let firsts = |strategy, count: usize| {
+        let standings: Arc<[Standing]> = vec![Standing::Up; count].into();
+        let view = View {
+            standings,
+            ..View::default()
+        };
+        let mut counts = vec![0.0; count];
+        for number in 0..20_000 {
+            let body = format!(r#"{{"query_embeddings":[[{number}]],"n_results":10}}"#);
+            let turn = turn_of(Action::Query, Some(&collection), body.as_bytes(), 0);
+            let order = native_order(&view, Scope::Any, strategy, turn);
+            counts[order[0].at()] += 1.0 / 20_000.0;
+        }
+        counts
+    };
+    let cases: [(Strategy, &[f64]); 6] = [
+        (Strategy::RoundRobin, &[0.5, 0.5]),
+        (Strategy::RoundRobin, &[0.25; 4]),
+        (Strategy::ReadReplica { ratio: 0.8 }, &[0.2, 0.8]),
+        (Strategy::ReadReplica { ratio: 0.8 }, &[0.2, 0.4, 0.4]),
+        (Strategy::ReadReplica { ratio: 0.5 }, &[0.5, 0.25, 0.25]),
+        (Strategy::PrimaryOnly, &[1.0, 0.0]),
+    ];
+    for (strategy, shares) in cases {
+        let found = firsts(strategy, shares.len());
+        for (found, share) in found.iter().zip(shares) {
+            assert!(
+                (found - share).abs() < 0.015,
+                "{strategy:?}: {found}, not {share}"
+            );
+        }
+    }
+}
