@@ -3,7 +3,7 @@
 use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::Duration,
 };
 
@@ -67,7 +67,7 @@ impl Allowing {
             folder.join("allowing").display()
         );
         std::fs::write(&config, text).expect("a config file");
-        let child = Command::new(tools::chroma())
+        let child = tools::chroma(tools::NEWEST)
             .arg("run")
             .arg(&config)
             .stdin(Stdio::null())

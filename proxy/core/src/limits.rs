@@ -20,9 +20,9 @@ pub const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Chroma's handler, and sending them round everywhere is not failover.
 pub const CLOSED_INSTANCES_MAX: u8 = 2;
 
-/// Closed connections after which an entry is given up that the only instance in service can't carry
-/// out although it lives.
-pub const CLOSINGS_OF_LAST_MIN: u8 = 3;
+/// Connections that each instance must have closed on an entry, and lived on, before the entry is given
+/// up. With the first pauses between two attempts this takes less than half a second.
+pub const POISON_CLOSINGS_MIN: u32 = 3;
 
 /// Connections from the pool that may turn out to be dead before a question or a read counts that as
 /// its own failure.

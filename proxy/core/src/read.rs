@@ -14,9 +14,7 @@ pub use self::{
 use crate::{
     health::Standing,
     ids::InstanceIx,
-    limits::{
-        CLOSED_INSTANCES_MAX, READ_AGAIN_MAX, SECOND_CHANCE_WITHIN, STALE_CONNECTIONS_MAX,
-    },
+    limits::{CLOSED_INSTANCES_MAX, READ_AGAIN_MAX, SECOND_CHANCE_WITHIN, STALE_CONNECTIONS_MAX},
     reply::{self, Reply},
     view::{Scope, View},
     weight::heavy_read_time,

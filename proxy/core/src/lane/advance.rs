@@ -12,7 +12,7 @@ use super::{
 use crate::{
     health::Standing,
     ids::{Attempt, InstanceIx, Position},
-    limits::{ABANDON_AGE_MIN, ABANDON_ATTEMPTS_MIN, CLOSINGS_OF_LAST_MIN},
+    limits::{ABANDON_AGE_MIN, ABANDON_ATTEMPTS_MIN, POISON_CLOSINGS_MIN},
     log::Verdict,
     outcome::Failure,
     planted::Bug,
@@ -313,15 +313,17 @@ impl Lane {
         }
     }
 
-    /// Whether an entry breaks whatever carries it out: two instances closed the connection on it and
-    /// lived on, or the only one in service did so several times (rule 15 of the design). A connection
-    /// that is closed because its server died is no such sign.
+    /// Whether an entry breaks whatever carries it out: two instances, or the only one in service,
+    /// closed the connection on it several times and lived on (rule 15 of the design). A connection that
+    /// is closed because its server died is no such sign, and a write that was done although its answer
+    /// was lost succeeds when it is sent again.
     fn is_poison(&self, slot: &Slot, context: &Context<'_>) -> bool {
         let mut sendable = self.instances().filter(|i| Self::is_sendable(context, *i));
         let is_last = sendable.all(|i| slot.closed_on & bit(i) != 0);
-        let is_shown =
-            slot.closes_connections() || is_last && slot.closings >= CLOSINGS_OF_LAST_MIN;
-        is_shown && self.all_survived(slot, context, |_| false)
+        let closings_min = POISON_CLOSINGS_MIN * slot.closed_on.count_ones();
+        (slot.closes_connections() || is_last)
+            && u32::from(slot.closings) >= closings_min.max(POISON_CLOSINGS_MIN)
+            && self.all_survived(slot, context, |_| false)
     }
 
     /// Whether all instances that closed the connection on an entry are known to live on, or are

@@ -241,9 +241,11 @@ impl Lane {
         let has_others = in_use().any(|(peer, instance)| {
             slot.failed_on & bit(instance) == 0 && peer.standing != Standing::Down
         });
-        // The probe that tells a poisonous entry from a server that died is on its way.
+        // Probes tell a poisonous entry, which is given up soon, from servers that died.
         let is_down = |peer: Peer| peer.standing == Standing::Down;
-        let closed = slot.closes_connections() && self.all_survived(slot, context, is_down);
+        let closed = slot.closes_connections()
+            && self.all_survived(slot, context, is_down)
+            && !self.all_survived(slot, context, |_| false);
         let attempts = FAILED_ATTEMPTS_BEFORE_ANSWER * slot.failed_on.count_ones();
         let is_enough = slot.failures >= attempts || in_use().next().is_none();
         closed || (!has_others && is_enough)

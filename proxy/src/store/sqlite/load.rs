@@ -169,7 +169,7 @@ async fn lanes(
 async fn entries(connection: &mut SqliteConnection) -> Result<Vec<Logged>> {
     let sql = "SELECT entries.lane, entries.position, entry, entries.logged_at_ms, verb,
                       entries.content_type, verdict, keys.key,
-                      CASE parts WHEN 0 THEN length(body)
+                      CASE entries.parts WHEN 0 THEN length(entries.body)
                         ELSE (SELECT sum(length(bytes)) FROM parts
                               WHERE parts.entry = entries.entry) END AS bytes
                FROM entries LEFT JOIN keys
