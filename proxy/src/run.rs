@@ -88,7 +88,7 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
     .await?;
     let replicator = running.replicator();
     see_instances(&replicator, &instances, config.timing.probe).await;
-    follow_policy(&policies, &replicator);
+    policies.wal.follow(Box::new(replicator.policy_follower()));
     let facts = Facts {
         strategy: config.strategy,
         replica_ratio: match config.serve.strategy {
@@ -154,17 +154,6 @@ fn members(instances: &Instances) -> Vec<Member> {
         is_primary: place == InstanceIx(0),
     };
     instances.iter().map(member).collect()
-}
-
-/// Tells the replicator, for as long as there are policies, when another one says which writes are
-/// logged.
-fn follow_policy(policies: &Policies, replicator: &Replicator) {
-    let (mut changes, replicator) = (policies.wal.changes(), replicator.clone());
-    tokio::spawn(async move {
-        while changes.changed().await.is_ok() {
-            replicator.policy_changed();
-        }
-    });
 }
 
 /// Gives every instance the chance to be seen before the first request, and tells which are not.

@@ -108,7 +108,7 @@ fn collections_of_other_tenants_are_found_when_they_are_asked_for() {
     }
     for nothing in [
         "/api/v2/tenants/nobody",
-        "/api/v2/tenants/nobody/databases/x",
+        "/api/v2/tenants/nobody/databases/none",
     ] {
         let (ours, theirs) = (api.get(nothing), direct.get(nothing));
         assert_eq!((ours.status, ours.body), (404, theirs.body));

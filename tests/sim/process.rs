@@ -6,6 +6,7 @@ use std::time::Duration;
 use achromat_core::ids::InstanceIx;
 
 use super::{
+    faults::Fault,
     marks::Mark,
     model::Server,
     wire::{Stage, Word},
@@ -133,6 +134,18 @@ impl World {
             request.stage = Stage::Serving;
             let late = Duration::from_micros(self.of_chaos.between(100, 300_000));
             self.after(late, Happening::Serve(id));
+        }
+    }
+
+    /// Counts the probes in a row that do not reach an instance, and of which the proxy hears nothing
+    /// better than that.
+    pub(super) fn note_probe(&mut self, instance: InstanceIx, fate: Option<Fault>) {
+        let lost = &mut self.processes[instance.at()].lost_probes;
+        match fate {
+            Some(Fault::Unsent | Fault::LostSilent) => *lost += 1,
+            // It is sent again at once.
+            Some(Fault::LostStale) => {}
+            _ => *lost = 0,
         }
     }
 

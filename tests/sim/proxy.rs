@@ -468,12 +468,11 @@ impl World {
 
     /// The proxy that clients reach, if one serves: the owner of the log, or nobody.
     ///
-    /// A deposed proxy that does not know it yet is not reached again when its successor dies. It
-    /// fences its writes by the epoch, but what the successor has acknowledged it can't know, so that
-    /// its reads could be older than what clients were told. What keeps reads away from it stands
-    /// outside `core`: the lock on the log's file, which a proxy holds as long as it lives, so that
-    /// nobody can depose it (`store::conformance::a_file_has_one_owner`). Two proxies on one log are
-    /// simulated for what a lost lock leaves: requests of the old one that are still on their way.
+    /// A deposed proxy that does not know it yet is not reached again when its successor dies: it does
+    /// not know what the successor has acknowledged, so its reads could be older than what clients were
+    /// told. Nothing in `core` can prevent that. The lock on the log's file does: a proxy holds it as
+    /// long as it lives, so that no other proxy can depose it (`a_file_has_one_owner`). Two proxies on
+    /// one log are simulated for what a lost lock leaves behind: commits and requests of the old one.
     pub(super) fn serving(&mut self) -> Option<u32> {
         let number = self.store.epoch;
         self.proxies.get(&number)?;

@@ -221,18 +221,6 @@ impl World {
         self.after(deadline, Happening::Expire(id));
     }
 
-    /// Counts the probes in a row that do not reach an instance, and of which the proxy hears nothing
-    /// better than that.
-    fn note_probe(&mut self, instance: InstanceIx, fate: Option<Fault>) {
-        let lost = &mut self.processes[instance.at()].lost_probes;
-        match fate {
-            Some(Fault::Unsent | Fault::LostSilent) => *lost += 1,
-            // It is sent again at once.
-            Some(Fault::LostStale) => {}
-            _ => *lost = 0,
-        }
-    }
-
     fn lose(&mut self, id: u64, request: &mut Request, word: Option<Word>) {
         request.stage = Stage::Over;
         if let Some(word) = word {

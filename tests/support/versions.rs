@@ -79,10 +79,20 @@ pub fn settle(cluster: &Cluster) -> Contents {
 }
 
 fn fill(api: &Api, id: &str, count: usize) {
+    fill_with(api, id, count, |n| json!([n, 0.1]));
+}
+
+/// For collections that compare directions: Chroma keeps their embeddings at length 1, and rounds those
+/// again that a copy is made of.
+fn fill_units(api: &Api, id: &str, count: usize) {
+    fill_with(api, id, count, |n| json!([n % 2, 1 - n % 2]));
+}
+
+fn fill_with(api: &Api, id: &str, count: usize, embedding: impl Fn(usize) -> Value) {
     let all = |make: &dyn Fn(usize) -> Value| (0..count).map(make).collect::<Vec<_>>();
     let body = json!({
         "ids": all(&|n| json!(format!("r{n}"))),
-        "embeddings": all(&|n| json!([n, 0.1])),
+        "embeddings": all(&embedding),
         "documents": all(&|n| if n % 3 == 0 { Value::Null } else { json!(format!("text {n}")) }),
         "metadatas": all(&|n| if n % 5 == 0 { Value::Null } else { json!({ "n": n, "half": 0.5, "yes": true }) }),
     });
@@ -146,7 +156,7 @@ pub fn live(versions: [&'static str; 2]) {
     fill(&api, &notes, 300);
     let legacy = json!({ "name": "legacy", "metadata": { "hnsw:space": "cosine", "hnsw:M": 24 } });
     let legacy = api.post("$D/collections", &legacy).ok();
-    fill(&api, legacy["id"].as_str().expect("an id"), 20);
+    fill_units(&api, legacy["id"].as_str().expect("an id"), 20);
     let emptied = api.create("emptied");
     fill(&api, &emptied, 1);
     api.records(&emptied, "delete", &json!({ "ids": ["r0"] }))

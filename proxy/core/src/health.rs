@@ -305,8 +305,8 @@ impl Health {
         }
         self.next_probe = match probe {
             _ if std::mem::take(&mut self.probes_again) => now,
-            // Time that was spent waiting counts: while an instance is silent somebody always looks at
-            // it, so that a restart is met and not missed.
+            // The time that a silent probe took is part of the interval: probes of a silent instance
+            // follow one another, so that they meet a restart and do not miss it.
             Probe::Silent => now.max(sent_at + self.interval(rules)),
             _ => now + self.interval(rules),
         };

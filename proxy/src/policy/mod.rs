@@ -57,7 +57,7 @@ pub use self::{
     replay::{Change, ReplayError, Replayed, replay},
     request::{Request, chosen},
     routing::{Conditions, Load},
-    slot::{Generation, Listener, Notice, Slot},
+    slot::{Follower, Generation, Listener, Notice, Slot},
     supply::{
         Reference, RegistryError, SCHEME, SupplyError, Trust, TrustedKey, WrongKey, WrongReference,
         from_file, from_registry, judge,

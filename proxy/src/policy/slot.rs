@@ -11,7 +11,6 @@ use std::{
 use achromat_core::policy::{Tally, TrialKind, Verdict, VersionId};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
 use super::{
     limits::{Budget, HISTORY_MAX, REASONS_TOLD_MAX, TROUBLE_WINDOW, TROUBLES_MAX},
@@ -47,6 +46,9 @@ pub enum Notice {
 
 /// Who is told.
 pub type Listener = Box<dyn Fn(Notice) + Send + Sync>;
+
+/// Who is told that another version decides, before whoever has changed that goes on. It must not wait.
+pub type Follower = Box<dyn Fn() + Send + Sync>;
 
 /// Who decides.
 enum Occupant<W: World> {
@@ -108,8 +110,8 @@ pub struct Slot<W: World> {
     /// Counts questions that have no number of their own.
     numbers: AtomicU64,
     recorder: Recorder,
-    /// Tells whenever another version decides.
-    changed: watch::Sender<()>,
+    /// Told whenever another version decides.
+    follower: OnceLock<Follower>,
 }
 
 /// What is needed to change a slot, and what is known of its troubles.
@@ -150,7 +152,7 @@ impl<W: World> Slot<W> {
             listener: OnceLock::new(),
             numbers: AtomicU64::new(1),
             recorder: Recorder::default(),
-            changed: watch::Sender::new(()),
+            follower: OnceLock::new(),
         }
     }
 
@@ -159,9 +161,9 @@ impl<W: World> Slot<W> {
         let _taken = self.listener.set(listener);
     }
 
-    /// Tells from now on whenever another version decides, or none.
-    pub fn changes(&self) -> watch::Receiver<()> {
-        self.changed.subscribe()
+    /// Has somebody told whenever another version decides, or none; the first one that asks for it.
+    pub fn follow(&self, follower: Follower) {
+        let _taken = self.follower.set(follower);
     }
 
     fn notify(&self, notice: Notice) {
@@ -173,6 +175,14 @@ impl<W: World> Slot<W> {
     /// What a request that begins now lives in.
     pub fn generation(&self) -> Arc<Generation<W>> {
         self.active.load_full()
+    }
+
+    /// Whether the version that decides in a generation is the one that decides now.
+    pub fn is_current(&self, generation: &Generation<W>) -> bool {
+        match (self.active.load().version(), generation.version()) {
+            (Some(active), Some(version)) => Arc::ptr_eq(active, version),
+            (active, version) => active.is_none() && version.is_none(),
+        }
     }
 
     /// What instances are to be told.
@@ -286,7 +296,9 @@ impl<W: World> Slot<W> {
             facts,
             trial: None,
         }));
-        self.changed.send_replace(());
+        if let Some(follower) = self.follower.get() {
+            follower();
+        }
     }
 
     /// Versions that were taken out of service since the start.

@@ -176,9 +176,13 @@ impl Replicator {
         Self::told(answer).await
     }
 
-    /// Tells that another policy says from now on which writes are logged.
-    pub fn policy_changed(&self) {
-        self.say(Message::Event(Event::PolicyChanged));
+    /// What tells that another policy says from now on which writes are logged.
+    pub fn policy_follower(&self) -> impl Fn() + Send + Sync + use<> {
+        let messages = self.messages.clone();
+        move || {
+            // A driver that has stopped hears nothing.
+            let _closed = messages.send(Message::Event(Event::PolicyChanged));
+        }
     }
 
     /// Waits for the entry that is remembered under a client's key, as long as the one that

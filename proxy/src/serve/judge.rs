@@ -120,6 +120,10 @@ impl App {
                 level,
                 accept_when_down,
             } => Ok(Judged::Logged(permit.answered(level, accept_when_down))),
+            // A version that decides no more makes no collection go local.
+            Eligibility::LocalOnly if !wal.is_current(&generations.wal) => {
+                Ok(Judged::Logged(permit))
+            }
             Eligibility::LocalOnly => Ok(match permit.locally(&self.guard, &view.catalog) {
                 Ok(local) => Judged::Local(local),
                 Err(permit) => Judged::Logged(*permit),
