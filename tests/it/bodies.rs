@@ -241,6 +241,12 @@ fn post_as(api: &Api, content_type: &str, body: &str) -> u16 {
     request.send(body).expect("an answer").status().as_u16()
 }
 
+/// The same without lines and columns: Chroma's type of a delete has a part that it reads at the end.
+fn without_place((status, mut words): (u16, Vec<String>)) -> (u16, Vec<String>) {
+    words.retain(|word| word.parse::<u32>().is_err());
+    (status, words)
+}
+
 /// Bodies of deletes, of all kinds.
 const DELETES: [&str; 40] = [
     r#"{"ids":["1","3"],"limit":5}"#,
@@ -324,10 +330,11 @@ fn odd_deletes_are_answered_as_by_one_chroma() {
                 "{name} {body}: {:?}",
                 answers[0].0
             );
+            let [ours, theirs] = answers.map(|(said, _)| without_place(said));
             if *body == "[]" {
-                assert_eq!(answers[0].0.0, answers[1].0.0);
+                assert_eq!(ours.0, theirs.0);
             } else {
-                assert_eq!(answers[0].0, answers[1].0, "{name} {body}");
+                assert_eq!(ours, theirs, "{name} {body}");
             }
             achromat.delete(&format!("$D/collections/{name}"));
             chroma.delete(&format!("$D/collections/{name}")).ok();

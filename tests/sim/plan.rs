@@ -119,7 +119,7 @@ impl Plan {
                     COPY_BATCH_BYTES_MAX,
                     COPY_BATCH_BYTES_MAX,
                     COPY_BATCH_BYTES_MAX,
-                    600,
+                    250,
                 ]),
             },
             keys_kept: Duration::from_hours(24),

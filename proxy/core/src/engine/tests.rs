@@ -33,7 +33,6 @@ use crate::{
     ids::{DatabaseId, EntryId, InstanceId},
     jobs::Task,
     key::Keyed,
-    limits::POISON_CLOSINGS_MIN,
     log::{Level, RecordAct, Verb, Verdict},
     outcome::Sending,
     planted::Planted,
@@ -186,6 +185,24 @@ impl World {
 
     fn both_live_for(&mut self, ms: u64) {
         self.live_for(&[A, B], ms);
+    }
+
+    /// Both instances live on, and close the connection on whatever they are sent of this, until nothing
+    /// of it is sent for a second; returns how often.
+    fn break_both(&mut self, what: &str) -> usize {
+        let lines = [format!("A {what}"), format!("B {what}")];
+        let (mut closed, mut quiet) = (0, 0);
+        while quiet < 10 {
+            quiet += 1;
+            for line in &lines {
+                if self.lines().contains(&line.as_str()) {
+                    self.end(line, Sending::Closed { reused: false });
+                    (closed, quiet) = (closed + 1, 0);
+                }
+            }
+            self.both_live_for(100);
+        }
+        closed
     }
 
     /// An instance has lost its copy of a collection.
@@ -804,13 +821,7 @@ fn a_poisonous_write_ends_after_two_instances() {
     let mut world = World::new();
     let c = world.collection(1, "abc");
     let ticket = world.submit(add(c), Level::One);
-    for _ in 0..POISON_CLOSINGS_MIN {
-        let told = world.answers.get(&ticket);
-        assert_eq!(told, None, "one of them may have died");
-        world.end("A POST add", Sending::Closed { reused: false });
-        world.end("B POST add", Sending::Closed { reused: false });
-        world.both_live_for(500);
-    }
+    assert_eq!(world.break_both("POST add"), 6);
     assert_eq!(world.answers[&ticket], 502);
     let standings = world.engine.view().standings;
     assert!(standings.iter().all(|standing| *standing == Standing::Up));

@@ -159,13 +159,18 @@ fn a_poisonous_create_holds_nothing_up() {
     let next = CollectionId(Uuid::from_u128(2));
     let ticket = world.submit(create(poison, "abc"), Level::One);
     let waiting = world.submit(create(next, "xyz"), Level::One);
-    for _ in 0..3 {
-        assert_eq!(world.answers.get(&ticket), None);
-        for line in ["A POST collections", "B POST collections"] {
-            world.end(line, CLOSED);
+    for line in ["A POST collections", "B POST collections"] {
+        world.end(line, CLOSED);
+    }
+    assert!(world.lines().is_empty(), "probes come first");
+    let next_line = ["A POST collections", "B POST collections"];
+    for _ in 0..20 {
+        world.both_live_for(100);
+        for line in next_line {
+            if world.closed.is_empty() && world.lines().contains(&line) {
+                world.end(line, CLOSED);
+            }
         }
-        assert!(world.lines().is_empty(), "probes come first");
-        world.both_live_for(500);
     }
     assert_eq!(world.answers[&ticket], 502);
     assert_eq!(world.closed, [Verdict::Abandoned]);
