@@ -203,11 +203,13 @@ impl Lane {
 
     /// Whether an entry that may be poison must wait for probes that tell whether the instances that
     /// closed their connections lived through it.
-    fn awaits_probe(&self, slot: &Slot, context: &Context<'_>) -> bool {
-        let is_known = |peer: Peer| {
-            peer.standing == Standing::Down || !peer.lived.is_unknown_since(slot.closed_at)
+    fn awaits_probe(slot: &Slot, context: &Context<'_>) -> bool {
+        let is_unknown = |(instance, at)| {
+            Self::peer(context, instance).is_some_and(|peer| {
+                peer.standing != Standing::Down && peer.lived.is_unknown_since(at)
+            })
         };
-        slot.closes_connections() && !self.all_survived(slot, context, is_known)
+        slot.closes_connections() && slot.closings.last().any(is_unknown)
     }
 
     /// The best instance to carry out an open entry: one that did not fail it before one that did,
@@ -225,7 +227,7 @@ impl Lane {
             let suits = self.next_of(instance) == Some(open)
                 && Self::is_sendable(context, instance)
                 && !slot.is_kept_from(instance)
-                && !self.awaits_probe(slot, context)
+                && !Self::awaits_probe(slot, context)
                 && !(hedges && failed);
             if !suits || !self.may_retry(instance, context) {
                 continue;
@@ -319,25 +321,23 @@ impl Lane {
     /// was lost succeeds when it is sent again.
     fn is_poison(&self, slot: &Slot, context: &Context<'_>) -> bool {
         let mut sendable = self.instances().filter(|i| Self::is_sendable(context, *i));
-        let is_last = sendable.all(|i| slot.closed_on & bit(i) != 0);
-        let closings_min = POISON_CLOSINGS_MIN * slot.closed_on.count_ones();
+        let is_last = sendable.all(|instance| slot.closings.has(instance));
         (slot.closes_connections() || is_last)
-            && u32::from(slot.closings) >= closings_min.max(POISON_CLOSINGS_MIN)
-            && self.all_survived(slot, context, |_| false)
+            && slot.closings.least() >= POISON_CLOSINGS_MIN
+            && Self::all_survived(slot, context, |_| false)
     }
 
-    /// Whether all instances that closed the connection on an entry are known to live on, or are
+    /// Whether all instances that closed the connection on an entry are known to have lived on, or are
     /// exempt.
     pub(super) fn all_survived(
-        &self,
         slot: &Slot,
         context: &Context<'_>,
         is_exempt: impl Fn(Peer) -> bool,
     ) -> bool {
-        self.instances()
-            .filter(|instance| slot.closed_on & bit(*instance) != 0)
-            .filter_map(|instance| Self::peer(context, instance))
-            .all(|peer| peer.lived.survived(slot.closed_at) || is_exempt(peer))
+        slot.closings.last().all(|(instance, at)| {
+            Self::peer(context, instance)
+                .is_some_and(|peer| peer.lived.survived(at) || is_exempt(peer))
+        })
     }
 
     /// A hopeless entry is given up, so that it does not block its lane for ever; it is told to the

@@ -241,14 +241,15 @@ impl Lane {
         let has_others = in_use().any(|(peer, instance)| {
             slot.failed_on & bit(instance) == 0 && peer.standing != Standing::Down
         });
-        // Probes tell a poisonous entry, which is given up soon, from servers that died.
-        let is_down = |peer: Peer| peer.standing == Standing::Down;
-        let closed = slot.closes_connections()
-            && self.all_survived(slot, context, is_down)
-            && !self.all_survived(slot, context, |_| false);
+        if slot.closes_connections() {
+            // Probes tell a poisonous entry, which is given up soon, from servers that died.
+            let is_down = |peer: Peer| peer.standing == Standing::Down;
+            return Self::all_survived(slot, context, is_down)
+                && !Self::all_survived(slot, context, |_| false);
+        }
         let attempts = FAILED_ATTEMPTS_BEFORE_ANSWER * slot.failed_on.count_ones();
         let is_enough = slot.failures >= attempts || in_use().next().is_none();
-        closed || (!has_others && is_enough)
+        !has_others && is_enough
     }
 }
 
@@ -305,7 +306,7 @@ fn failure_reply(slot: &Slot) -> Reply {
         // What an instance was too busy for is not refused: it will be carried out.
         Some(Failure::ServerError(reply)) if reply.status >= 500 => reply.clone(),
         Some(Failure::Closed { .. }) => {
-            let count = slot.closed_on.count_ones();
+            let count = slot.closings.instances();
             reply::no_answer(&format!("{count} instance(s)"))
         }
         _ => outcome_unknown(slot),

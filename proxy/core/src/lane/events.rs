@@ -343,7 +343,7 @@ impl Lane {
         }
         match &failure {
             Failure::NotSent(_) | Failure::Withheld(_) | Failure::Closed { reused: true } => return,
-            Failure::Closed { .. } => slot.closed(instance, now),
+            Failure::Closed { .. } => slot.closings.note(instance, now),
             Failure::TooLarge | Failure::Silent | Failure::ServerError(_) => {}
         }
         slot.failed_on |= bit(instance);

@@ -11,6 +11,7 @@
 
 mod advance;
 mod answers;
+mod closings;
 mod effect;
 mod events;
 mod flight;
@@ -25,7 +26,10 @@ use std::{
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use self::flight::{Flight, Phase};
+use self::{
+    closings::Closings,
+    flight::{Flight, Phase},
+};
 pub use self::{effect::Effect, flight::Awaited};
 use crate::{
     awake::Awake,
@@ -134,11 +138,8 @@ pub(crate) struct Slot {
     since: Instant,
     /// The answer that decided it.
     reply: Option<Box<Reply>>,
-    /// The instances that closed the connection on it.
-    closed_on: u16,
-    /// How often that happened, and when it happened last.
-    closings: u8,
-    closed_at: Instant,
+    /// Connections that instances closed on it.
+    closings: Closings,
     /// The instances that failed it after it was sent.
     failed_on: u16,
     failures: u32,
@@ -148,19 +149,12 @@ pub(crate) struct Slot {
 impl Slot {
     /// Whether instances enough have closed the connection on it: it goes to no further one.
     fn closes_connections(&self) -> bool {
-        self.closed_on.count_ones() >= u32::from(CLOSED_INSTANCES_MAX)
-    }
-
-    /// An instance closed the connection on it.
-    fn closed(&mut self, instance: InstanceIx, now: Instant) {
-        self.closed_on |= bit(instance);
-        self.closings = self.closings.saturating_add(1);
-        self.closed_at = now;
+        self.closings.instances() >= usize::from(CLOSED_INSTANCES_MAX)
     }
 
     /// Whether it must not be tried on an instance, because it may break that one as well.
     fn is_kept_from(&self, instance: InstanceIx) -> bool {
-        self.closes_connections() && self.closed_on & bit(instance) == 0
+        self.closes_connections() && !self.closings.has(instance)
     }
 
     /// Whether an instance may have carried it out without our knowing.
@@ -207,9 +201,7 @@ impl Slot {
             verdict_is_recorded: verdict != Verdict::Open,
             since,
             reply: None,
-            closed_on: 0,
-            closings: 0,
-            closed_at: since,
+            closings: Closings::default(),
             failed_on: 0,
             failures: 0,
             last_failure: None,
@@ -394,7 +386,7 @@ impl Lane {
     /// tells whether it lived on.
     pub fn has_closed_on(&self, instance: InstanceIx) -> bool {
         let open = self.slot(self.decided.next());
-        open.is_some_and(|slot| slot.closed_on & bit(instance) != 0)
+        open.is_some_and(|slot| slot.closings.has(instance))
     }
 
     /// Whether any sending or recording is under way, or any client waits.

@@ -116,7 +116,7 @@ impl Lane {
             if let Some(slot) = self.slot_mut(position) {
                 slot.maybe_on |= bit(instance);
                 if let Some(now) = closed {
-                    slot.closed(instance, now);
+                    slot.closings.note(instance, now);
                 }
             }
         }

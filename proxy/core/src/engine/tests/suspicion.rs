@@ -164,7 +164,7 @@ fn a_poisonous_create_holds_nothing_up() {
     }
     assert!(world.lines().is_empty(), "probes come first");
     let next_line = ["A POST collections", "B POST collections"];
-    for _ in 0..20 {
+    for _ in 0..30 {
         world.both_live_for(100);
         for line in next_line {
             if world.closed.is_empty() && world.lines().contains(&line) {

@@ -1,0 +1,56 @@
+//! Connections that instances closed on an entry, from which poison is told (rule 15 of the design).
+
+use smallvec::SmallVec;
+
+use crate::{ids::InstanceIx, time::Instant};
+
+/// Closings of one instance.
+#[derive(Clone, Copy, Debug)]
+struct OfInstance {
+    instance: InstanceIx,
+    count: u32,
+    last_at: Instant,
+}
+
+/// Closings of all instances. Most entries have none, which takes one word.
+#[derive(Debug, Default)]
+pub(super) struct Closings(Option<Box<SmallVec<[OfInstance; 2]>>>);
+
+impl Closings {
+    /// An instance closed the connection.
+    pub(super) fn note(&mut self, instance: InstanceIx, now: Instant) {
+        let all = self.0.get_or_insert_default();
+        match all.iter_mut().find(|known| known.instance == instance) {
+            Some(known) => (known.count, known.last_at) = (known.count.saturating_add(1), now),
+            None => all.push(OfInstance {
+                instance,
+                count: 1,
+                last_at: now,
+            }),
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &OfInstance> {
+        self.0.iter().flat_map(|all| all.iter())
+    }
+
+    /// How many instances closed a connection.
+    pub(super) fn instances(&self) -> usize {
+        self.all().count()
+    }
+
+    /// Whether this one did.
+    pub(super) fn has(&self, instance: InstanceIx) -> bool {
+        self.all().any(|known| known.instance == instance)
+    }
+
+    /// The least number of closings of those instances; 0 when there are none.
+    pub(super) fn least(&self) -> u32 {
+        self.all().map(|known| known.count).min().unwrap_or(0)
+    }
+
+    /// The instances, each with the time of its last closing.
+    pub(super) fn last(&self) -> impl Iterator<Item = (InstanceIx, Instant)> {
+        self.all().map(|known| (known.instance, known.last_at))
+    }
+}
