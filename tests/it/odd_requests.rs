@@ -310,7 +310,7 @@ fn records_deleted_with_their_collection_are_no_trouble() {
     let cluster = Cluster::start();
     let api = cluster.api();
     for number in 0..60 {
-        let name = format!("c{number}");
+        let name = format!("col-{number}");
         let id = api.create(&name);
         api.records(&id, "add", &add("x")).ok();
         api.records(&id, "delete", &json!({ "ids": ["x"] })).ok();

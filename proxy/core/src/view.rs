@@ -22,7 +22,7 @@ pub enum Scope<'a> {
     Any,
     /// Every acknowledged write of tenants, databases and collections.
     Schema,
-    /// The same, and a copy of every collection of a database of which any instance in service has one.
+    /// The same, and a sound copy of every collection of a database of which any instance has one.
     List {
         /// The tenant.
         tenant: &'a str,
@@ -99,8 +99,9 @@ impl View {
             }
     }
 
-    /// Whether no other instance in service has a collection of the database that this one lacks. What
-    /// no instance can serve is missing in no list for that (rule 14 of the design).
+    /// Whether an instance has a sound copy of every collection of a database of which any instance has
+    /// one, be that in service or not: a list hides nothing. A collection that no instance can serve
+    /// keeps nobody from listing the others (rule 14 of the design).
     pub(crate) fn lists(&self, instance: InstanceIx, tenant: &str, database: &str) -> bool {
         self.catalog.is_whole(instance)
             || self
@@ -112,12 +113,8 @@ impl View {
     }
 
     fn is_on_another(&self, collection: &Collection, instance: InstanceIx) -> bool {
-        self.instances().any(|other| {
-            other != instance
-                && collection.is_sound_on(other)
-                && self.standing(other) != Standing::Down
-                && self.schema.is_current(other)
-        })
+        self.instances()
+            .any(|other| other != instance && collection.is_sound_on(other))
     }
 
     /// Whether an instance is doing nothing, of what a read is about, that nobody has decided yet: its
