@@ -20,9 +20,11 @@ pub const REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Chroma's handler, and sending them round everywhere is not failover.
 pub const CLOSED_INSTANCES_MAX: u8 = 2;
 
-/// Connections that each instance must have closed on an entry, and lived on, before the entry is given
-/// up. With the first pauses between two attempts this takes less than half a second.
-pub const POISON_CLOSINGS_MIN: u32 = 3;
+/// Connections that instances must have closed on an entry, and lived on, before the entry is given up.
+/// With the first pauses between two attempts this takes half a second on two instances, and three
+/// seconds on the only one in service. A write that was done although its connection was reset succeeds
+/// at one of these attempts.
+pub const POISON_CLOSINGS_MIN: u32 = 6;
 
 /// Connections from the pool that may turn out to be dead before a question or a read counts that as
 /// its own failure.

@@ -198,7 +198,9 @@ impl Engine {
                     settled,
                     is_letter,
                 }));
-                if let (LaneId::Collection(collection), true) = (id, may_be_done) {
+                let subject = self.lane(id).and_then(|lane| lane.slot(position));
+                let subject = subject.and_then(|slot| slot.verb.subject());
+                if let (Some(collection), true) = (subject, may_be_done) {
                     self.ask_for(Task::Verify(collection));
                 }
             }

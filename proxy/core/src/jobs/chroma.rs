@@ -155,17 +155,24 @@ impl Described {
         self.configuration.get("hnsw_configuration").is_none()
     }
 
-    /// The parts of the schema about embeddings and documents themselves.
-    fn special_keys(&self) -> Vec<(&String, Value)> {
+    /// The parts of the schema about embeddings and documents themselves, as they are on this machine.
+    fn special_parts(&self) -> Vec<(&String, &Value)> {
         let keys = self.schema.get("keys").and_then(Value::as_object);
         let mut special: Vec<_> = keys
             .into_iter()
             .flatten()
             .filter(|(key, _)| key.starts_with('#'))
-            .map(|(key, made)| (key, without_machine(made)))
             .collect();
         special.sort_by_key(|(key, _)| *key);
         special
+    }
+
+    /// The same, as they would be on any machine.
+    fn special_keys(&self) -> Vec<(&String, Value)> {
+        let parts = self.special_parts().into_iter();
+        parts
+            .map(|(key, made)| (key, without_machine(made)))
+            .collect()
     }
 
     /// The ways in which one like it may be made.
@@ -417,18 +424,26 @@ impl Port {
             database,
         )
         .await?;
+        // One that is the same to the last setting is best; one that servers of other versions, or on
+        // other machines, can't make more alike will do.
+        let mut second_best = None;
         for recipe in model.recipes() {
             self.remove(instance, Action::DeleteCollection, &named)
                 .await?;
-            let made = self.follow(instance, &within, &named, recipe).await?;
-            if let Some(made) = made.filter(|made| made.is_like(model)) {
-                return Ok(made.id);
+            let made = self.follow(instance, &within, &named, &recipe).await?;
+            match made.filter(|made| made.is_like(model)) {
+                Some(made) if made.special_parts() == model.special_parts() => return Ok(made.id),
+                Some(_) => second_best = second_best.or(Some(recipe)),
+                None => {}
             }
         }
-        Err(Stopped::because(format!(
-            "no collection like {} could be made",
-            model.name
-        )))
+        let none = || Stopped::because(format!("no collection like {} could be made", model.name));
+        let recipe = second_best.ok_or_else(none)?;
+        self.remove(instance, Action::DeleteCollection, &named)
+            .await?;
+        let made = self.follow(instance, &within, &named, &recipe).await?;
+        let made = made.filter(|made| made.is_like(model));
+        made.map(|made| made.id).ok_or_else(none)
     }
 }
 
@@ -439,20 +454,25 @@ impl Port {
         instance: InstanceIx,
         within: &Address,
         named: &Address,
-        recipe: Recipe,
+        recipe: &Recipe,
     ) -> Result<Option<Described>, Stopped> {
-        let create = Some(recipe.create);
+        let create = Some(recipe.create.clone());
         let created = self
             .request(instance, Action::CreateCollection, within, create)
             .await?;
         let made = Described::parse(&created.body).filter(|_| created.is_success());
-        let (Some(made), Some(modify)) = (&made, recipe.modify) else {
+        let (Some(made), Some(modify)) = (&made, &recipe.modify) else {
             return Ok(made);
         };
         let mut copy = within.clone();
         copy.captures.collection = Some(owned(&made.id.0.to_string()));
         let modified = self
-            .request(instance, Action::UpdateCollection, &copy, Some(modify))
+            .request(
+                instance,
+                Action::UpdateCollection,
+                &copy,
+                Some(modify.clone()),
+            )
             .await?;
         if modified.is_success() {
             self.describe(instance, named).await

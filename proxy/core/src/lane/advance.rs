@@ -323,7 +323,7 @@ impl Lane {
         let mut sendable = self.instances().filter(|i| Self::is_sendable(context, *i));
         let is_last = sendable.all(|instance| slot.closings.has(instance));
         (slot.closes_connections() || is_last)
-            && slot.closings.least() >= POISON_CLOSINGS_MIN
+            && slot.closings.total() >= POISON_CLOSINGS_MIN
             && Self::all_survived(slot, context, |_| false)
     }
 

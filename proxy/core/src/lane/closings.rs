@@ -44,9 +44,10 @@ impl Closings {
         self.all().any(|known| known.instance == instance)
     }
 
-    /// The least number of closings of those instances; 0 when there are none.
-    pub(super) fn least(&self) -> u32 {
-        self.all().map(|known| known.count).min().unwrap_or(0)
+    /// The number of closings of all those instances.
+    pub(super) fn total(&self) -> u32 {
+        self.all()
+            .fold(0, |sum, known| sum.saturating_add(known.count))
     }
 
     /// The instances, each with the time of its last closing.

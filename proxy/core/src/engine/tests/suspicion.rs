@@ -221,10 +221,10 @@ fn the_last_instance_shows_poison_alone() {
     let c = world.collection(1, "abc");
     world.probe(B, Probe::Refused);
     let ticket = world.submit(add(c), Level::One);
-    for _ in 0..3 {
+    for _ in 0..6 {
         assert!(world.closed.is_empty());
         world.end("A POST add", CLOSED);
-        world.live_for(&[A], 1_000);
+        world.live_for(&[A], 2_000);
     }
     assert_eq!(world.answers[&ticket], 502);
     assert_eq!(world.closed, [Verdict::Abandoned]);
