@@ -52,7 +52,7 @@ impl Engine {
         }
     }
 
-    /// I24: an answer in the schema lane that a collection is missing takes the copy out of service
+    /// I27: an answer in the schema lane that a collection is missing takes the copy out of service
     /// only while another sound copy is there. Otherwise it refuses the entry, so that the lane goes
     /// on, and the instances are asked who has the collection.
     pub(super) fn spare_last_copy(

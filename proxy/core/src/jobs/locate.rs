@@ -77,7 +77,7 @@ async fn missing(
     Ok(missing)
 }
 
-/// The cursors and changes that follow when these copies are missing. I24: the last sound copy goes
+/// The cursors and changes that follow when these copies are missing. I27: the last sound copy goes
 /// out of service only when its instance says that it does not exist.
 ///
 /// `schema` is the position of the schema lane, `decided` that of the collection's last decided
