@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD as STANDARD};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -25,8 +26,8 @@ fn rewritten(body: &Bytes) -> Option<Bytes> {
         .ok()?
         .embeddings?;
     let list: Vec<Option<&RawValue>> = serde_json::from_str(raw.get()).ok()?;
-    let is_string = |one: &Option<&RawValue>| one.is_some_and(|one| one.get().starts_with('"'));
-    if !list.iter().any(is_string) {
+    let is_string = |one: &RawValue| one.get().starts_with('"');
+    if !list.iter().flatten().any(|one| is_string(one)) {
         return None;
     }
     let start = raw
@@ -44,7 +45,7 @@ fn rewritten(body: &Bytes) -> Option<Bytes> {
             arrays.push(',');
         }
         match one {
-            Some(one) if is_string(&Some(one)) => push_array(&mut arrays, one.get())?,
+            Some(one) if is_string(one) => push_array(&mut arrays, one.get())?,
             Some(one) => arrays.push_str(one.get()),
             None => arrays.push_str("null"),
         }
@@ -57,7 +58,7 @@ fn rewritten(body: &Bytes) -> Option<Bytes> {
 /// Appends the numbers of one base64 string: 32-bit floats, the lowest byte first.
 fn push_array(arrays: &mut String, quoted: &str) -> Option<()> {
     let encoded: String = serde_json::from_str(quoted).ok()?;
-    let bytes = decoded(&encoded)?;
+    let bytes = STANDARD.decode(encoded).ok()?;
     let (numbers, rest) = bytes.as_chunks::<4>();
     if !rest.is_empty() {
         return None;
@@ -98,59 +99,13 @@ fn rounded(number: f64) -> f32 {
     number as f32
 }
 
-/// Bytes of a base64 string in the standard alphabet, padded (RFC 4648, section 4).
-fn decoded(text: &str) -> Option<Vec<u8>> {
-    let bytes = text.as_bytes();
-    if !bytes.len().is_multiple_of(4) {
-        return None;
-    }
-    let unpadded = text.trim_end_matches('=').as_bytes();
-    if bytes.len() - unpadded.len() > 2 {
-        return None;
-    }
-    let mut decoded = Vec::with_capacity(bytes.len() / 4 * 3);
-    for group in unpadded.chunks(4) {
-        let mut bits = 0_u32;
-        for at in 0..4 {
-            let digit = group.get(at).map_or(Some(0), |byte| digit(*byte))?;
-            bits = bits << 6 | u32::from(digit);
-        }
-        let [_, three @ ..] = bits.to_be_bytes();
-        decoded.extend(three.iter().take(group.len() - 1));
-    }
-    Some(decoded)
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    Some(match byte {
-        b'A'..=b'Z' => byte - b'A',
-        b'a'..=b'z' => byte - b'a' + 26,
-        b'0'..=b'9' => byte - b'0' + 52,
-        b'+' => 62,
-        b'/' => 63,
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn encoded(numbers: &[f32]) -> String {
-        const DIGITS: &[u8; 64] =
-            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         let bytes: Vec<u8> = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
-        let mut text = String::new();
-        for three in bytes.chunks(3) {
-            let mut bits = [0; 4];
-            bits[1..=three.len()].copy_from_slice(three);
-            let bits = u32::from_be_bytes(bits);
-            for at in 0..4 {
-                let digit = DIGITS[(bits >> (18 - 6 * at) & 63) as usize];
-                text.push(if at > three.len() { '=' } else { digit.into() });
-            }
-        }
-        text
+        STANDARD.encode(bytes)
     }
 
     /// What the Python client sends, with numbers whose shortest digits are few, many or tiny.

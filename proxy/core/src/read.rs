@@ -177,6 +177,10 @@ pub enum ReadStep {
 /// no attempt. For each attempt it is planned anew: who was eligible for the one before, or for the
 /// request that a dead connection swallowed, may not be any more.
 #[derive(Debug, Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own that an answer has brought"
+)]
 pub struct Dispatch {
     tried: Tried,
     under_way: Tried,

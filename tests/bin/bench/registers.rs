@@ -1,23 +1,15 @@
-//! `bench registers`: whether clients see registers, over as many operations as are wanted, and what
-//! that costs reads of records that are being written.
+//! `bench registers`: whether clients see registers, over as many operations as are wanted.
 
-use std::{
-    process::{Child, Command as Process, Stdio},
-    sync::atomic::Ordering::Relaxed,
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use achromat_tests::{
     api::Api,
-    chroma::{Chroma, free_port},
-    cluster::{Cluster, NAMES, folder},
+    chroma::Chroma,
+    cluster::{Cluster, folder},
     registers::{Act, Goal, Mix, Recorded, check, record},
-    wait::eventually,
 };
 use anyhow::ensure;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use tempfile::TempDir;
 
 use super::figures::value;
 
@@ -44,14 +36,6 @@ pub(super) fn command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Ask one Chroma directly instead"),
         )
-        .arg(
-            Arg::new("beside")
-                .long("beside")
-                .value_name("PROGRAM")
-                .help("Another `achromat-tests`, whose Achromat is measured in turn with this one for --seconds each, over the same servers"),
-        )
-        .arg(number("seconds", "5", "How long each turn of --beside takes"))
-        .arg(number("rounds", "4", "Turns of --beside for each"))
 }
 
 fn count(matches: &ArgMatches, name: &str) -> anyhow::Result<usize> {
@@ -67,10 +51,6 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     };
     let instances = count(matches, "instances")?;
     let seed = value(matches, "seed")?;
-    if let Some(other) = matches.get_one::<String>("beside") {
-        let turns = (value(matches, "seconds")?, count(matches, "rounds")?);
-        return beside(other, instances, mix, turns, seed);
-    }
     let operations = count(matches, "operations")?;
     let goal = Goal::operations(operations);
     if matches.get_flag("direct") {
@@ -118,95 +98,4 @@ fn told(recorded: &Recorded, took: Duration) -> String {
         per_second(all - reads),
         recorded.failures.len()
     )
-}
-
-/// Another build of Achromat in front of servers of its own.
-struct Other {
-    port: u16,
-    child: Child,
-    _instances: Vec<Chroma>,
-    _folder: TempDir,
-}
-
-impl Other {
-    fn start(program: &str, count: usize) -> Self {
-        let folder = folder();
-        let named = NAMES.into_iter().take(count);
-        let instances = named
-            .clone()
-            .map(|name| Chroma::start(&folder.path().join(name)));
-        let instances: Vec<_> = instances.collect();
-        let port = free_port();
-        let store = folder.path().join("log.sqlite");
-        let mut command = Process::new(program);
-        command
-            .args(["achromat", "serve"])
-            .arg(format!("--listen=127.0.0.1:{port}"))
-            .arg(format!("--store=sqlite:{}", store.display()));
-        for (name, chroma) in named.zip(&instances) {
-            command.arg(format!("--instance={name}={}", chroma.url()));
-        }
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let child = child.spawn().expect("the other Achromat starts");
-        eventually(
-            "the other Achromat serves",
-            Duration::from_secs(30),
-            || match Api::at(port).try_call("GET", "/readyz", &serde_json::Value::Null) {
-                Ok(answer) if answer.status == 200 => Ok(()),
-                other => Err(format!("{other:?}")),
-            },
-        );
-        Self {
-            port,
-            child,
-            _instances: instances,
-            _folder: folder,
-        }
-    }
-}
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        // It has no work to lose.
-        let _gone = self.child.kill().and_then(|()| self.child.wait().map(drop));
-    }
-}
-
-/// Measures this Achromat and another one in turn: each with servers of its own, the same clients.
-fn beside(
-    other: &str,
-    instances: usize,
-    mix: Mix,
-    (seconds, rounds): (u64, usize),
-    seed: u64,
-) -> anyhow::Result<()> {
-    let new = Cluster::with(instances, &[]);
-    let old = Other::start(other, instances);
-    let sides = [("this", new.api()), ("the other", Api::at(old.port))];
-    let collections = sides.each_ref().map(|(_, api)| api.create("registers"));
-    let mut rates: [Vec<f64>; 2] = Default::default();
-    for round in 0..rounds as u64 {
-        for (at, ((name, api), collection)) in sides.iter().zip(&collections).enumerate() {
-            let (goal, began) = (Goal::default(), Instant::now());
-            let recorded = thread::scope(|scope| {
-                let clients =
-                    scope.spawn(|| record(&[api.clone()], collection, mix, &goal, seed + round));
-                thread::sleep(Duration::from_secs(seconds));
-                goal.stop.store(true, Relaxed);
-                clients.join().expect("the clients end well")
-            });
-            let took = began.elapsed();
-            println!("{name}: {}", told(&recorded, took));
-            rates[at].push(reads_of(&recorded) as f64 / took.as_secs_f64());
-        }
-    }
-    let sum = |at: usize| rates[at].iter().sum::<f64>();
-    println!(
-        "reads of this one to those of the other: {:.2}",
-        sum(0) / sum(1)
-    );
-    Ok(())
 }
