@@ -11,6 +11,7 @@ use achromat_tests::{
     api::{Answer, Api, DATABASE},
     chroma::Chroma,
     cluster::{Cluster, folder},
+    ends::Raised,
     records::records,
     wait::eventually,
 };
@@ -60,8 +61,9 @@ fn beside_innocents(api: &Api, act: impl FnOnce()) -> Duration {
             }
             worst
         });
+        let over = Raised(&is_over);
         act();
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         let worst = asking.join().expect("innocent requests succeed");
         println!("innocent requests took {worst:?} each at worst");
         assert!(worst < Duration::from_secs(2), "{worst:?}");
@@ -87,8 +89,9 @@ fn beside_users(api: &Api, collection: &str, act: impl FnOnce()) {
             })
         };
         let users = [use_it(1), use_it(2)];
+        let over = Raised(&is_over);
         act();
-        is_over.store(true, Ordering::Relaxed);
+        drop(over);
         for user in users {
             user.join().expect("users of the collection succeed");
         }
