@@ -41,13 +41,8 @@ pub enum Sender {
         /// The engine's name for it.
         attempt: Attempt,
     },
-    /// A probe.
-    Probe {
-        /// The proxy.
-        proxy: u32,
-        /// The marker that is asked for.
-        marker: Option<Marker>,
-    },
+    /// A probe of a proxy for a marker.
+    Probe { proxy: u32, marker: Option<Marker> },
     /// A job's request.
     Job {
         /// The proxy.

@@ -12,6 +12,7 @@ mod intake;
 mod judge;
 mod read;
 mod respond;
+mod stream;
 mod tenants;
 mod write;
 

@@ -23,36 +23,20 @@ use achromat_core::{
     weight::heavy_read_time,
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_timeout::{sleep, timeout};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::{
-    App,
-    admission::Memory,
-    intake::Intake,
-    respond::{add_headers, respond_with},
-};
+use super::{App, admission::Memory, intake::Intake, respond::respond_with, stream::stream};
 use crate::{
     instances::{Exchange, ExchangeError, Request},
     policy::{self, Conditions, Generation, Load, RoutingSlot},
 };
 
-/// For the next part of an answer to come.
-const PART_DEADLINE: Duration = Duration::from_secs(30);
-
 /// An answer of this size is taken in whole before its first byte is passed on, so that a read
 /// survives an instance that dies in the middle of it.
 const SMALL_BYTES_MAX: usize = 64 * 1024;
-
-/// What an instance says of the pages that may read its answers.
-const INSTANCES_CORS: [HeaderName; 3] = [
-    header::ACCESS_CONTROL_ALLOW_ORIGIN,
-    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
-    header::ACCESS_CONTROL_EXPOSE_HEADERS,
-];
 
 /// An answer for the client.
 enum Answer<'a> {
@@ -496,50 +480,4 @@ fn failure(error: &ExchangeError) -> ReadFailure {
             ReadFailure::Closed
         }
     }
-}
-
-/// Passes an answer on as it comes. When it breaks off, so does the client's connection: half an
-/// answer must not look like a whole one.
-async fn stream(
-    session: &mut ServerSession,
-    mut exchange: Exchange<'_>,
-    allowed: &HeaderMap,
-) -> bool {
-    let Some(mut head) = exchange.head() else {
-        return false;
-    };
-    // What pages may do is ours to say, and the same whichever instance answers.
-    for name in INSTANCES_CORS {
-        head.remove_header(&name);
-    }
-    if add_headers(&mut head, allowed).is_err() {
-        return false;
-    }
-    let is_old = session.req_header().version < Version::HTTP_11;
-    if !head.headers.contains_key(header::CONTENT_LENGTH) && !session.is_http2() && !is_old {
-        // Cannot fail: the value is a constant.
-        let _inserted = head.insert_header(header::TRANSFER_ENCODING, "chunked");
-    }
-    if session.write_response_header(Box::new(head)).await.is_err() {
-        return false;
-    }
-    loop {
-        match timeout(PART_DEADLINE, exchange.next()).await {
-            Ok(Ok(Some(part))) => {
-                if session.write_response_body(part, false).await.is_err() {
-                    return false;
-                }
-            }
-            Ok(Ok(None)) => break,
-            Ok(Err(_)) | Err(_) => {
-                tracing::debug!("an answer broke off");
-                return false;
-            }
-        }
-    }
-    exchange.release().await;
-    session
-        .write_response_body(Bytes::new(), true)
-        .await
-        .is_ok()
 }

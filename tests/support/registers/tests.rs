@@ -1,3 +1,5 @@
+//! The checker finds planted violations.
+
 use super::*;
 
 fn operation(client: usize, act: Act, begun: u64, ended: u64) -> Operation {

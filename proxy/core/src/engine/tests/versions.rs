@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::Payload;
+use crate::limits;
 
 /// Abilities of Chroma 1.0.0.
 const OLDEST: Abilities = Abilities {
@@ -60,7 +61,7 @@ fn an_instance_is_asked_for_its_abilities_when_it_returns() {
     assert!(!next_probe_meets(&mut world, B));
     answered(&mut world, B, None);
     assert_eq!(world.engine.view().abilities.of(B), OLDEST);
-    world.now = world.now + MEET_INTERVAL;
+    world.now = world.now + limits::MEET_INTERVAL;
     assert!(next_probe_meets(&mut world, B), "a minute has passed");
 }
 
@@ -96,5 +97,5 @@ fn absent_tenants_are_remembered_for_a_moment() {
     for number in 0..5_000 {
         world.engine.remember_absent(format!("t{number}").into());
     }
-    assert!(world.engine.view().absent.len() <= ABSENT_TENANTS_MAX);
+    assert!(world.engine.view().absent.len() <= limits::ABSENT_TENANTS_MAX);
 }

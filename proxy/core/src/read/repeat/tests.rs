@@ -1,3 +1,5 @@
+//! The same read goes to the same instance, and shares hold.
+
 use std::sync::Arc;
 
 use super::*;

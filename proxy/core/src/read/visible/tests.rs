@@ -1,3 +1,5 @@
+//! Answers that may show an undecided write are held.
+
 use std::sync::Arc;
 
 use super::*;

@@ -1,0 +1,67 @@
+//! An answer on its way through: head, parts, end.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Version, header};
+use pingora_core::protocols::http::ServerSession;
+use pingora_timeout::timeout;
+
+use super::respond::add_headers;
+use crate::instances::Exchange;
+
+/// For the next part of an answer to come.
+const PART_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What an instance says of the pages that may read its answers.
+const INSTANCES_CORS: [HeaderName; 3] = [
+    header::ACCESS_CONTROL_ALLOW_ORIGIN,
+    header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
+    header::ACCESS_CONTROL_EXPOSE_HEADERS,
+];
+
+/// Passes an answer on as it comes. When it breaks off, so does the client's connection: half an
+/// answer must not look like a whole one.
+pub(super) async fn stream(
+    session: &mut ServerSession,
+    mut exchange: Exchange<'_>,
+    allowed: &HeaderMap,
+) -> bool {
+    let Some(mut head) = exchange.head() else {
+        return false;
+    };
+    // What pages may do is ours to say, and the same whichever instance answers.
+    for name in INSTANCES_CORS {
+        head.remove_header(&name);
+    }
+    if add_headers(&mut head, allowed).is_err() {
+        return false;
+    }
+    let is_old = session.req_header().version < Version::HTTP_11;
+    if !head.headers.contains_key(header::CONTENT_LENGTH) && !session.is_http2() && !is_old {
+        // Cannot fail: the value is a constant.
+        let _inserted = head.insert_header(header::TRANSFER_ENCODING, "chunked");
+    }
+    if session.write_response_header(Box::new(head)).await.is_err() {
+        return false;
+    }
+    loop {
+        match timeout(PART_DEADLINE, exchange.next()).await {
+            Ok(Ok(Some(part))) => {
+                if session.write_response_body(part, false).await.is_err() {
+                    return false;
+                }
+            }
+            Ok(Ok(None)) => break,
+            Ok(Err(_)) | Err(_) => {
+                tracing::debug!("an answer broke off");
+                return false;
+            }
+        }
+    }
+    exchange.release().await;
+    session
+        .write_response_body(Bytes::new(), true)
+        .await
+        .is_ok()
+}
