@@ -20,36 +20,6 @@ fn fill(api: &Api, id: &str, count: usize) {
     api.records(id, "add", &body).ok();
 }
 
-/// Chroma brings vectors to length one where the distance is cosine, and rounds those of a copy once
-/// more: the copy is equal all the same, and is read.
-#[test]
-fn a_copy_with_cosine_distance_is_equal() {
-    let mut cluster = Cluster::start();
-    let api = cluster.api();
-    let cosine = json!({ "name": "angles", "metadata": { "hnsw:space": "cosine" } });
-    let id = api.post("$D/collections", &cosine).ok()["id"].clone();
-    let id = id.as_str().expect("an id");
-    let numbers = 1..300;
-    let vector = |n: i32| [0.3, 1.7, 12.9].map(|x| x * f64::from(n % 17 + 1) + f64::from(n).sin());
-    let body = json!({
-        "ids": numbers.clone().map(|n| format!("r{n}")).collect::<Vec<_>>(),
-        "embeddings": numbers.map(vector).collect::<Vec<_>>(),
-    });
-    api.records(id, "add", &body).ok();
-    cluster.settle();
-    cluster.instances[1].kill();
-    cluster.instances[1].wipe();
-    cluster.instances[1].up();
-    cluster.wait_state("b", &["up"]);
-    cluster.wait_nothing_owed(std::time::Duration::from_secs(60));
-    let (code, told) = cluster.command(&["verify", "--collection", "angles"]);
-    assert_eq!(code, Some(0), "{told}");
-    assert_eq!(api.get("/health").ok()["status"], "healthy");
-    let own = cluster.own_id(1, "angles");
-    let copy = records(&cluster.instances[1].api(), DATABASE, &own).expect("its records");
-    assert_eq!(copy.len(), 299);
-}
-
 /// The replica's disk is wiped under load: it ends equal without a command, and no read misses an
 /// acknowledged write or finds a collection gone.
 #[test]

@@ -144,13 +144,6 @@ pub const COPY_BATCH_GROWTH_MAX: usize = 4;
 /// of 40 MiB. A record that has more is asked for alone.
 pub const COPY_BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Difference between two numbers of vectors of length one that is taken for rounding: one step of a
-/// 32-bit number below 1 is 6e-8, and each time that a vector is brought to length one costs a few.
-pub const UNIT_ROUNDING_MAX: f64 = 5e-7;
-
-/// Difference from 1 of the squared length of a vector that is taken to have length one.
-pub const UNIT_LENGTH_ERROR_MAX: f64 = 1e-4;
-
 /// Time before a collection that an instance may lack is looked for again.
 pub const LOCATE_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -7,8 +7,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use sha2::{Digest as _, Sha256};
 
-use crate::limits::{UNIT_LENGTH_ERROR_MAX, UNIT_ROUNDING_MAX};
-
 /// What a record consists of, in 32 bytes.
 pub type Digest = [u8; 32];
 
@@ -93,39 +91,6 @@ impl Record<'_> {
         }
         form.finalize().into()
     }
-
-    /// Whether two records are the same but for the last bits of a vector of length one. Chroma brings
-    /// the vectors of a collection with cosine distance to length one and answers with those, so that a
-    /// copy of them is rounded once more.
-    pub fn is_rounded_like(&self, other: &Record<'_>) -> bool {
-        let [ours, our_rest @ ..] = self.parts;
-        let [theirs, their_rest @ ..] = other.parts;
-        let value = |part: Option<&RawValue>| {
-            part.and_then(|part| serde_json::from_str::<Value>(part.get()).ok())
-        };
-        let rest = our_rest.into_iter().zip(their_rest);
-        let is_near = || {
-            let vectors = vector(ours).zip(vector(theirs));
-            vectors.is_some_and(|(ours, theirs)| are_near(&ours, &theirs))
-        };
-        self.id == other.id && rest.into_iter().all(|(a, b)| value(a) == value(b)) && is_near()
-    }
-}
-
-fn vector(part: Option<&RawValue>) -> Option<Vec<f64>> {
-    serde_json::from_str(part?.get()).ok()
-}
-
-fn are_near(ours: &[f64], theirs: &[f64]) -> bool {
-    let is_unit = |vector: &[f64]| {
-        let length = vector.iter().map(|x| x * x).sum::<f64>();
-        (length - 1.0).abs() < UNIT_LENGTH_ERROR_MAX
-    };
-    let is_near = |(a, b): (&f64, &f64)| (a - b).abs() < UNIT_ROUNDING_MAX;
-    ours.len() == theirs.len()
-        && is_unit(ours)
-        && is_unit(theirs)
-        && ours.iter().zip(theirs).all(is_near)
 }
 
 fn text(form: &mut Sha256, text: &str) {
@@ -227,27 +192,6 @@ pub fn delete_body(ids: &[&str]) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Vectors of length one are the same when they differ by rounding; longer ones, and everything else
-    /// of a record, only when they are equal.
-    #[test]
-    fn only_vectors_of_length_one_are_compared_with_tolerance() {
-        let same = |ours: &str, theirs: &str| {
-            let body = |one: &str, document: &str| {
-                format!(r#"{{"ids":["x"],"embeddings":[{one}],"documents":["{document}"]}}"#)
-            };
-            let (ours, theirs) = (body(ours, "d"), body(theirs, "d"));
-            let other = theirs.replace(r#""d""#, r#""e""#);
-            let [ours, theirs, other] =
-                [&ours, &theirs, &other].map(|body| records(body.as_bytes()).unwrap());
-            assert!(!ours[0].is_rounded_like(&other[0]));
-            ours[0].is_rounded_like(&theirs[0])
-        };
-        assert!(same("[0.6,0.8]", "[0.60000002,0.8]"));
-        assert!(!same("[0.6,0.8]", "[0.600001,0.8]"), "that is no rounding");
-        assert!(!same("[6,8]", "[6.0000002,8]"), "not of length one");
-        assert!(!same("[0.6,0.8]", "[0.6,0.8,0]"));
-    }
 
     const WHOLE: &str = r#"{"ids":["a","b"],"embeddings":[[1.0,0.1],[2.0,3.0]],"documents":["x",null],
         "metadatas":[{"n":9007199254740993,"f":1.0},null],"uris":null,"include":[]}"#;

@@ -48,7 +48,7 @@ pub use self::{
 use crate::{
     abilities::{Abilities, AllAbilities},
     catalog::{Catalog, Change},
-    health::{Health, HealthRules, Probe, Sign, Standing, Transition},
+    health::{Health, HealthRules, Sign, Standing, Transition},
     ids::{Attempt, CollectionId, InstanceId, InstanceIx, JobId, LaneId, Position, Ticket},
     jobs::copy::Pace,
     lane::{Lane, Rules},
@@ -59,7 +59,6 @@ use crate::{
     progress::Progress,
     time::{Instant, WallTime},
     view::View,
-    weight::Vitals,
 };
 
 /// What the engine decides by.

@@ -30,6 +30,7 @@ use crate::{
     catalog::{Change, Prefer},
     durable::{Appended, Ledger, Write},
     guard::Guard,
+    health::Probe,
     ids::{DatabaseId, EntryId, InstanceId},
     jobs::Task,
     key::Keyed,
@@ -38,6 +39,7 @@ use crate::{
     planted::Planted,
     reply::Reply,
     view::Scope,
+    weight::Vitals,
     write::Permit,
 };
 

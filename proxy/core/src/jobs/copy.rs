@@ -88,16 +88,6 @@ pub(crate) fn compare(source: &[u8], target: &[u8]) -> Option<Compared> {
     for record in &theirs {
         digests.entry(by_id(record)).or_default().1 = Some(record.digest());
     }
-    let same_but_rounded = |record: &&Record<'_>| {
-        let is_other = digests.get(record.id.as_ref()).is_some_and(|(a, b)| a != b);
-        is_other && theirs.iter().any(|other| record.is_rounded_like(other))
-    };
-    let rounded: Vec<String> = ours.iter().filter(same_but_rounded).map(by_id).collect();
-    for id in rounded {
-        if let Some((ours, theirs)) = digests.get_mut(&id) {
-            *theirs = *ours;
-        }
-    }
     let differs = |id: &str| digests.get(id).is_some_and(|(a, b)| a != b);
     let wrong: Vec<&str> = theirs
         .iter()
