@@ -112,6 +112,28 @@ fn assert_healthy(cluster: &Cluster) {
     assert_eq!(health["reasons"], json!([]));
 }
 
+/// Waits until the service calls itself healthy.
+fn wait_healthy(api: &Api) {
+    eventually("all is well", Duration::from_secs(30), || {
+        let health = api.get("/health").ok();
+        if health["status"] == "healthy" {
+            Ok(())
+        } else {
+            Err(health)
+        }
+    });
+}
+
+/// Deletes a collection on each server directly, past Achromat.
+fn delete_everywhere(cluster: &Cluster, name: &str) {
+    for instance in &cluster.instances {
+        instance
+            .api()
+            .delete(&format!("$D/collections/{name}"))
+            .ok();
+    }
+}
+
 /// Waits until every instance has the same copy of a collection; returns its record ids.
 fn ids_everywhere(cluster: &Cluster, name: &str) -> Vec<String> {
     let held = |place: usize| {
@@ -178,9 +200,7 @@ fn a_collection_deleted_on_every_server_can_be_made_again() {
     api.records(&id, "add", &add("old")).ok();
     cluster.settle();
     beside_innocents(&api, || {
-        for instance in &cluster.instances {
-            instance.api().delete("$D/collections/notes").ok();
-        }
+        delete_everywhere(&cluster, "notes");
         let made = json!({ "name": "notes", "get_or_create": true });
         let made = api.post("$D/collections", &made).ok();
         let made = made["id"].as_str().expect("an id").to_owned();
@@ -189,14 +209,7 @@ fn a_collection_deleted_on_every_server_can_be_made_again() {
         assert_eq!(got["ids"], json!(["new"]));
         assert_eq!(ids_everywhere(&cluster, "notes"), ["new"]);
     });
-    eventually("all is well", Duration::from_secs(30), || {
-        let health = api.get("/health").ok();
-        if health["status"] == "healthy" {
-            Ok(())
-        } else {
-            Err(health)
-        }
-    });
+    wait_healthy(&api);
     cluster.settle();
 }
 
@@ -210,9 +223,7 @@ fn a_collection_deleted_on_every_server_is_gone() {
     api.records(&id, "add", &add("old")).ok();
     cluster.settle();
     beside_innocents(&api, || {
-        for instance in &cluster.instances {
-            instance.api().delete("$D/collections/notes").ok();
-        }
+        delete_everywhere(&cluster, "notes");
         let answer = api.records(&id, "get", &json!({}));
         assert_eq!(answer.status, 404, "{answer:?}");
         let write = api.records(&id, "add", &add("more"));
@@ -350,14 +361,7 @@ fn a_collection_with_one_sound_copy_is_told() {
     assert_eq!(api.get("/readyz").status, 200);
     let (code, told) = cluster.command(&["repair", "--collection", "notes", "--source", "a"]);
     assert_eq!(code, Some(0), "{told}");
-    eventually("all is well", Duration::from_secs(30), || {
-        let health = api.get("/health").ok();
-        if health["status"] == "healthy" {
-            Ok(())
-        } else {
-            Err(health)
-        }
-    });
+    wait_healthy(&api);
     assert!(
         cluster.settle()[&format!("{DATABASE} notes")]
             .1
