@@ -1,6 +1,8 @@
 //! Instances that lose their data end equal by themselves, and no read sees the gap; mappings that
 //! are lost are restored.
 
+use std::time::Duration;
+
 use achromat_tests::{
     api::{Api, DATABASE},
     cluster::Cluster,
@@ -18,6 +20,70 @@ fn fill(api: &Api, id: &str, count: usize) {
         "metadatas": numbers.map(|n| if n % 5 == 0 { Value::Null } else { json!({ "n": n, "half": f64::from(u32::try_from(n).expect("small")) / 2.0, "big": 9_007_199_254_740_993_u64, "yes": true }) }).collect::<Vec<_>>(),
     });
     api.records(id, "add", &body).ok();
+}
+
+/// Numbers that Chroma answers differently when its own answer is added anew: vectors with cosine
+/// distance, and floats of 17 digits in metadata.
+fn fill_with_odd_numbers(api: &Api, name: &str, space: &str) {
+    let made = json!({ "name": name, "configuration": { "hnsw": { "space": space } } });
+    let id = api.post("$D/collections", &made).ok()["id"].clone();
+    let vector = |n: u32| [0.3, 1.7, 12.9].map(|x| x * f64::from(n % 17 + 1) + f64::from(n).sin());
+    let time = |n: u32| 1_732_800_000.123_456_7 + f64::from(n) * 1.7;
+    let small = |n: u32| f64::from(n).sin() * 1e-9;
+    let body = json!({
+        "ids": (1..300).map(|n| format!("r{n}")).collect::<Vec<_>>(),
+        "embeddings": (1..300).map(vector).collect::<Vec<_>>(),
+        "metadatas": (1..300).map(|n| json!({ "at": time(n), "small": small(n) })).collect::<Vec<_>>(),
+    });
+    api.records(id.as_str().expect("an id"), "add", &body).ok();
+}
+
+/// A copy that is made anew has every number as its source has it, up to the rounding of vectors with
+/// cosine distance, and no comparison calls it different.
+#[test]
+fn a_copy_has_the_numbers_of_its_source() {
+    const SPACES: [(&str, &str); 3] = [("cosine", "cosine"), ("squared", "l2"), ("inner", "ip")];
+    let mut cluster = Cluster::start();
+    for (name, space) in SPACES {
+        fill_with_odd_numbers(&cluster.api(), name, space);
+    }
+    cluster.settle();
+    cluster.instances[1].kill();
+    cluster.instances[1].wipe();
+    cluster.instances[1].up();
+    cluster.wait_state("b", &["up"]);
+    cluster.wait_nothing_owed(Duration::from_secs(60));
+    for (space, _) in SPACES {
+        let (code, told) = cluster.command(&["verify", "--collection", space]);
+        assert_eq!(code, Some(0), "{space}: {told}");
+        let [source, copy] = [0, 1].map(|at| {
+            let own = cluster.own_id(at, space);
+            records(&cluster.instances[at].api(), DATABASE, &own).expect("its records")
+        });
+        assert_eq!(copy.len(), 299);
+        for (id, record) in &source {
+            let other = &copy[id];
+            assert_eq!(record[2], other[2], "{space} {id}");
+            let is_exact = record[0] == other[0];
+            assert!(is_exact || space == "cosine", "{record} {other}");
+            assert!(is_near(&record[0], &other[0]), "{record} {other}");
+        }
+    }
+    assert_eq!(cluster.api().get("/health").ok()["status"], "healthy");
+}
+
+fn is_near(a: &Value, b: &Value) -> bool {
+    let numbers = |v: &Value| {
+        v.as_array()
+            .expect("a vector")
+            .iter()
+            .filter_map(Value::as_f64)
+            .collect::<Vec<_>>()
+    };
+    numbers(a)
+        .iter()
+        .zip(numbers(b))
+        .all(|(a, b)| (a - b).abs() <= 1e-6 * a.abs())
 }
 
 /// The replica's disk is wiped under load: it ends equal without a command, and no read misses an

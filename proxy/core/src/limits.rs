@@ -144,6 +144,10 @@ pub const COPY_BATCH_GROWTH_MAX: usize = 4;
 /// of 40 MiB. A record that has more is asked for alone.
 pub const COPY_BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Difference between two numbers of a vector that is taken for rounding, in steps of a 32-bit number: a
+/// copy of a copy of a copy, each two steps off.
+pub const ROUNDING_STEPS_MAX: f32 = 8.0;
+
 /// Time before a collection that an instance may lack is looked for again.
 pub const LOCATE_INTERVAL: Duration = Duration::from_secs(1);
 

@@ -1,17 +1,27 @@
 //! Records as instances answer them: told apart by digests, and written elsewhere as they are.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use sha2::{Digest as _, Sha256};
 
+use crate::limits::ROUNDING_STEPS_MAX;
+
+mod spelling;
+
 /// What a record consists of, in 32 bytes.
 pub type Digest = [u8; 32];
 
 /// What a `get` must include for records to be whole.
 pub const INCLUDE: [&str; 4] = ["embeddings", "documents", "metadatas", "uris"];
+
+/// The parts of a record, in the order of [`INCLUDE`].
+const EMBEDDING: usize = 0;
+const DOCUMENT: usize = 1;
+const METADATA: usize = 2;
+const URI: usize = 3;
 
 type Column<'a> = Option<Vec<&'a RawValue>>;
 
@@ -29,7 +39,8 @@ struct Answer<'a> {
     uris: Column<'a>,
 }
 
-/// One record. Its parts are passed on byte for byte: numbers are never written anew.
+/// One record. Its parts are passed on byte for byte, except numbers in metadata that Chroma would read
+/// differently ([`spelling`]).
 #[derive(Clone, Debug)]
 pub struct Record<'a> {
     /// Its id.
@@ -91,6 +102,66 @@ impl Record<'_> {
         }
         form.finalize().into()
     }
+
+    /// True when two records are the same as far as a copy can be: their vectors are, and numbers in
+    /// metadata that can't be written are off by one step ([`spelling`]).
+    pub fn is_copy_of(&self, source: &Self, vectors: Vectors) -> bool {
+        let same = |at: usize| value(self.parts[at]) == value(source.parts[at]);
+        self.id == source.id
+            && same(DOCUMENT)
+            && same(URI)
+            && (same(METADATA) || are_nearest(source.parts[METADATA], self.parts[METADATA]))
+            && (same(EMBEDDING)
+                || vectors == Vectors::Rounded
+                    && are_near(source.parts[EMBEDDING], self.parts[EMBEDDING]))
+    }
+}
+
+/// How vectors are compared.
+///
+/// With cosine distance Chroma keeps a vector `v` at length one, and answers `v * (1 / |v|) * |v|` in 32
+/// bits: each number is off by up to two steps (computed so, each number of 300 vectors came out as 1.5.9
+/// answered it). Each time that an answer is added anew, the steps add up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vectors {
+    /// Bit for bit.
+    Exact,
+    /// Up to [`ROUNDING_STEPS_MAX`].
+    Rounded,
+}
+
+fn value(part: Option<&RawValue>) -> Option<Value> {
+    serde_json::from_str(part?.get()).ok()
+}
+
+/// Compares two vectors up to [`ROUNDING_STEPS_MAX`].
+fn are_near(source: Option<&RawValue>, copy: Option<&RawValue>) -> bool {
+    let vector = |part: Option<&RawValue>| serde_json::from_str::<Vec<f32>>(part?.get()).ok();
+    let is_near =
+        |(a, b): (&f32, &f32)| (a - b).abs() <= ROUNDING_STEPS_MAX * f32::EPSILON * a.abs();
+    vector(source)
+        .zip(vector(copy))
+        .is_some_and(|(ours, theirs)| {
+            ours.len() == theirs.len() && ours.iter().zip(&theirs).all(is_near)
+        })
+}
+
+/// Compares metadata, up to the numbers that can't be copied.
+fn are_nearest(source: Option<&RawValue>, copy: Option<&RawValue>) -> bool {
+    let fields = |part: Option<&RawValue>| {
+        serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(part?.get()).ok()
+    };
+    let is_nearest =
+        |((key, ours), (other, theirs)): ((&String, &Box<RawValue>), (&String, &Box<RawValue>))| {
+            key == other
+                && (value(Some(ours)) == value(Some(theirs))
+                    || spelling::is_nearest_copy(ours.get(), theirs.get()))
+        };
+    fields(source)
+        .zip(fields(copy))
+        .is_some_and(|(ours, theirs)| {
+            ours.len() == theirs.len() && ours.iter().zip(&theirs).all(is_nearest)
+        })
 }
 
 fn text(form: &mut Sha256, text: &str) {
@@ -140,26 +211,28 @@ fn canonical(form: &mut Sha256, value: &Value) {
     }
 }
 
-/// The body of an `add` of these records.
-pub fn add_body(records: &[&Record<'_>]) -> Option<Bytes> {
+/// The body of an `add` of these records. Every number in it is one that Chroma reads as the server that
+/// answered it had it.
+pub fn add_body<'a>(records: &[&Record<'a>]) -> Option<Bytes> {
     #[derive(Serialize)]
     struct Add<'a> {
         ids: Vec<&'a str>,
         embeddings: Vec<Option<&'a RawValue>>,
         documents: Vec<Option<&'a RawValue>>,
-        metadatas: Vec<Option<&'a RawValue>>,
+        metadatas: Vec<Option<Cow<'a, RawValue>>>,
         uris: Vec<Option<&'a RawValue>>,
     }
+    let metadata = |record: &&Record<'a>| record.parts[METADATA].map(spelling::as_read_by_chroma);
     let column = |index: usize| {
         let parts = records.iter().map(|record| record.parts.get(index));
         parts.map(|part| part.copied().flatten()).collect()
     };
     let add = Add {
         ids: records.iter().map(|record| record.id.as_ref()).collect(),
-        embeddings: column(0),
-        documents: column(1),
-        metadatas: column(2),
-        uris: column(3),
+        embeddings: column(EMBEDDING),
+        documents: column(DOCUMENT),
+        metadatas: records.iter().map(metadata).collect(),
+        uris: column(URI),
     };
     serde_json::to_vec(&add).ok().map(Bytes::from)
 }

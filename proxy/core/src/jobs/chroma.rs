@@ -118,6 +118,18 @@ impl Described {
         self.name == other.name && self.unlike(other).is_empty()
     }
 
+    /// Whether its vectors are answered bit for bit as they were added. With cosine distance Chroma keeps
+    /// them at length one and their length beside, and answers the product, which is rounded. Servers
+    /// before 1.3, which say nothing of schemas, do not say the distance of each collection either.
+    pub(crate) fn answers_exact_vectors(&self) -> bool {
+        let distances = [
+            self.metadata.get("hnsw:space"),
+            self.configuration.pointer("/hnsw/space"),
+        ];
+        let is_cosine = |distance: &Value| distance.as_str() == Some("cosine");
+        self.schema.is_object() && !distances.into_iter().flatten().any(is_cosine)
+    }
+
     /// Whether this collection can be made equal to another by its records alone: one that has a dimension
     /// never has none again.
     pub(crate) fn may_become(&self, other: &Self) -> bool {

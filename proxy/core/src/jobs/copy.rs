@@ -9,14 +9,17 @@
 //! So the pause is as long as the last few records take. Everything but the hold may be
 //! interrupted and begun again: what is equal already is not written again.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
 use super::{
     Finding, Port, Stopped,
     batch::BatchSize,
-    chroma::{Address, unreadable},
+    chroma::{Address, Described, unreadable},
     discover::{NOT_LOOKED_FOR, take_in},
 };
 use crate::{
@@ -24,7 +27,7 @@ use crate::{
     ids::{CollectionId, InstanceId, InstanceIx, LaneId},
     limits::COPY_ROUNDS_MAX,
     planted::{Bug, Planted},
-    record::{self, Digest, Record, records},
+    record::{self, Digest, Record, Vectors, records},
     route::Action,
 };
 
@@ -78,16 +81,17 @@ pub(crate) struct Compared {
 }
 
 /// Compares two answers to the same `get`.
-pub(crate) fn compare(source: &[u8], target: &[u8]) -> Option<Compared> {
+pub(crate) fn compare(source: &[u8], target: &[u8], vectors: Vectors) -> Option<Compared> {
     let by_id = |record: &Record<'_>| record.id.clone().into_owned();
     let (ours, theirs) = (records(source)?, records(target)?);
-    let mut digests: std::collections::BTreeMap<String, (Option<Digest>, Option<Digest>)> = ours
+    let mut digests: Digests = ours
         .iter()
         .map(|r| (by_id(r), (Some(r.digest()), None)))
         .collect();
     for record in &theirs {
         digests.entry(by_id(record)).or_default().1 = Some(record.digest());
     }
+    equate_copies(&mut digests, (&ours, &theirs), vectors);
     let differs = |id: &str| digests.get(id).is_some_and(|(a, b)| a != b);
     let wrong: Vec<&str> = theirs
         .iter()
@@ -106,16 +110,61 @@ pub(crate) fn compare(source: &[u8], target: &[u8]) -> Option<Compared> {
     })
 }
 
+/// For each id the digest in the source, and in the target.
+type Digests = BTreeMap<String, (Option<Digest>, Option<Digest>)>;
+
+/// A record that is a copy of the other as far as there can be one gets its digest.
+fn equate_copies(
+    digests: &mut Digests,
+    (ours, theirs): (&[Record<'_>], &[Record<'_>]),
+    vectors: Vectors,
+) {
+    let by_id: BTreeMap<&str, &Record<'_>> = ours.iter().map(|r| (r.id.as_ref(), r)).collect();
+    for copy in theirs {
+        let source = by_id.get(copy.id.as_ref());
+        if let (Some(source), Some((ours, theirs))) = (source, digests.get_mut(copy.id.as_ref()))
+            && ours != theirs
+            && copy.is_copy_of(source, vectors)
+        {
+            *theirs = *ours;
+        }
+    }
+}
+
 /// Two copies of one collection.
 pub(crate) struct Pair {
     pub(crate) port: Port,
     pub(crate) lane: LaneId,
     pub(crate) source: Side,
     pub(crate) target: Side,
-    pub(crate) size: BatchSize,
+    size: BatchSize,
+    vectors: Vectors,
 }
 
 impl Pair {
+    /// Two copies, compared as exactly as the source answers.
+    pub(crate) async fn new(
+        port: Port,
+        collection: &Collection,
+        (source, target): (InstanceIx, InstanceIx),
+        pace: Pace,
+    ) -> Result<Self, Stopped> {
+        let mut pair = Self {
+            lane: LaneId::Collection(collection.id),
+            source: Side::of(collection, source)?,
+            target: Side::of(collection, target)?,
+            port,
+            size: BatchSize::new(pace),
+            vectors: Vectors::Exact,
+        };
+        let missing = || Stopped::because("a copy is gone before it is compared");
+        let described = describe(&pair, &pair.source).await?.ok_or_else(missing)?;
+        if !described.answers_exact_vectors() {
+            pair.vectors = Vectors::Rounded;
+        }
+        Ok(pair)
+    }
+
     /// The ids of all records, in the order of the source, so that a copy made anew has it as well;
     /// then those that only the target has.
     async fn all_ids(&self) -> Result<Vec<String>, Stopped> {
@@ -167,8 +216,8 @@ impl Pair {
                 self.size.was_too_large(batch.len());
                 continue;
             };
-            let compared =
-                compare(&source, &target).ok_or_else(|| unreadable("a batch of records"))?;
+            let compared = compare(&source, &target, self.vectors)
+                .ok_or_else(|| unreadable("a batch of records"))?;
             take(&compared);
             if mends {
                 self.mend(&compared).await?;
@@ -254,14 +303,8 @@ pub(crate) async fn rebuild(
     }
     let gone = || Stopped::because("the collection is gone");
     let collection = port.catalog().get(id).cloned().ok_or_else(gone)?;
-    let lane = LaneId::Collection(id);
-    let mut pair = Pair {
-        lane,
-        source: Side::of(&collection, source)?,
-        target: Side::of(&collection, target)?,
-        port: port.clone(),
-        size: BatchSize::new(pace),
-    };
+    let mut pair = Pair::new(port.clone(), &collection, (source, target), pace).await?;
+    let lane = pair.lane;
     port.watch(lane).await;
     let mut left = pair.approach(&[source], |_| (), true).await?;
     port.stage(|stage| stage.doing = "taking the last step");
@@ -404,8 +447,14 @@ async fn same_dimension(pair: &Pair) -> Result<(), Stopped> {
     Ok(())
 }
 
-/// The dimension of a copy, found by its own id: a change of the collection's name may be under way.
 async fn dimension(pair: &Pair, side: &Side) -> Result<Option<u64>, Stopped> {
+    let missing = || Stopped::because("a copy is gone while it is made equal");
+    Ok(describe(pair, side).await?.ok_or_else(missing)?.dimension)
+}
+
+/// What an instance says of a copy, found by its own id: a change of the collection's name may be under
+/// way.
+async fn describe(pair: &Pair, side: &Side) -> Result<Option<Described>, Stopped> {
     let (port, catalog) = (&pair.port, pair.port.catalog());
     let LaneId::Collection(id) = pair.lane else {
         return Ok(None);
@@ -413,9 +462,7 @@ async fn dimension(pair: &Pair, side: &Side) -> Result<Option<u64>, Stopped> {
     let gone = || Stopped::because("the collection is gone");
     let collection = catalog.get(id).ok_or_else(gone)?;
     let copy = collection.on(side.instance).ok_or_else(gone)?;
-    let described = port.describe_copy(side.instance, collection, copy).await?;
-    let missing = || Stopped::because("a copy is gone while it is made equal");
-    Ok(described.ok_or_else(missing)?.dimension)
+    port.describe_copy(side.instance, collection, copy).await
 }
 
 /// The id of a record that is added and deleted at once.

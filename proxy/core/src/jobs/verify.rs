@@ -176,15 +176,10 @@ async fn compare_two(
         .get(comparison.collection)
         .cloned()
         .ok_or_else(gone)?;
-    let mut pair = Pair {
-        port: port.clone(),
-        lane: LaneId::Collection(comparison.collection),
-        source: Side::of(&collection, source)?,
-        target: Side::of(&collection, target)?,
-        size: BatchSize::new(pace),
-    };
-    let (both, lane) = ([source, target], pair.lane);
+    let both = [source, target];
     let unlike = unlike(port, comparison.collection, both).await?;
+    let mut pair = Pair::new(port.clone(), &collection, (source, target), pace).await?;
+    let lane = pair.lane;
     let mut tally = Tally::default();
     port.watch(lane).await;
     let mut left = pair

@@ -80,7 +80,7 @@ fn a_question_from_before_a_job_does_not_name_records() {
         collection,
         source: A,
     });
-    for uuid in [0xa01, 0xb01] {
+    for uuid in [0xa01, 0xb01, 0xa01] {
         world.tell(200, described(uuid, "abc"));
     }
     let found = Ok(Bytes::from_static(br#"{"where":{"g":2}}"#));
