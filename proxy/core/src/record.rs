@@ -1,6 +1,6 @@
 //! Records as instances answer them: told apart by digests, and written elsewhere as they are.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -103,14 +103,13 @@ impl Record<'_> {
         form.finalize().into()
     }
 
-    /// True when two records are the same as far as a copy can be: their vectors are, and numbers in
-    /// metadata that can't be written are off by one step ([`spelling`]).
+    /// True when two records are the same as far as their vectors can be.
     pub fn is_copy_of(&self, source: &Self, vectors: Vectors) -> bool {
         let same = |at: usize| value(self.parts[at]) == value(source.parts[at]);
         self.id == source.id
             && same(DOCUMENT)
             && same(URI)
-            && (same(METADATA) || are_nearest(source.parts[METADATA], self.parts[METADATA]))
+            && same(METADATA)
             && (same(EMBEDDING)
                 || vectors == Vectors::Rounded
                     && are_near(source.parts[EMBEDDING], self.parts[EMBEDDING]))
@@ -143,24 +142,6 @@ fn are_near(source: Option<&RawValue>, copy: Option<&RawValue>) -> bool {
         .zip(vector(copy))
         .is_some_and(|(ours, theirs)| {
             ours.len() == theirs.len() && ours.iter().zip(&theirs).all(is_near)
-        })
-}
-
-/// Compares metadata, up to the numbers that can't be copied.
-fn are_nearest(source: Option<&RawValue>, copy: Option<&RawValue>) -> bool {
-    let fields = |part: Option<&RawValue>| {
-        serde_json::from_str::<BTreeMap<String, Box<RawValue>>>(part?.get()).ok()
-    };
-    let is_nearest =
-        |((key, ours), (other, theirs)): ((&String, &Box<RawValue>), (&String, &Box<RawValue>))| {
-            key == other
-                && (value(Some(ours)) == value(Some(theirs))
-                    || spelling::is_nearest_copy(ours.get(), theirs.get()))
-        };
-    fields(source)
-        .zip(fields(copy))
-        .is_some_and(|(ours, theirs)| {
-            ours.len() == theirs.len() && ours.iter().zip(&theirs).all(is_nearest)
         })
 }
 
@@ -293,6 +274,25 @@ mod tests {
         ] {
             assert_ne!(digests(&WHOLE.replace(from, to))[0], base[0], "{from}");
         }
+    }
+
+    /// Rounding of vectors is no difference where the distance rounds them; all else is.
+    #[test]
+    fn vectors_are_compared_up_to_rounding() {
+        let is_copy = |vector: &str, document: &str, vectors| {
+            let body = |vector: &str, document: &str| {
+                format!(r#"{{"ids":["x"],"embeddings":[{vector}],"documents":["{document}"]}}"#)
+            };
+            let [source, copy] = [body("[1.8092973,39.6093]", "d"), body(vector, document)];
+            let [source, copy] = [&source, &copy].map(|b| records(b.as_bytes()).expect("records"));
+            copy[0].is_copy_of(&source[0], vectors)
+        };
+        assert!(is_copy("[1.8092972,39.6093]", "d", Vectors::Rounded));
+        assert!(!is_copy("[1.8092972,39.6093]", "d", Vectors::Exact));
+        assert!(!is_copy("[1.8092972,39.6093]", "e", Vectors::Rounded));
+        assert!(!is_copy("[1.8093,39.6093]", "d", Vectors::Rounded));
+        assert!(!is_copy("[1.8092973,39.6093,0]", "d", Vectors::Rounded));
+        assert!(is_copy("[1.80929730,39.6093]", "d", Vectors::Exact));
     }
 
     /// What is copied is what was read, to the byte.

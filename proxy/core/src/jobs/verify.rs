@@ -11,9 +11,8 @@ use setsum::Setsum;
 use super::{
     Finding, Places, Port, Stopped,
     adopt::MADE_DIFFERENTLY,
-    batch::BatchSize,
     chroma::{Address, Described},
-    copy::{Compared, Pace, Pair, Side, missing},
+    copy::{Compared, Pace, Pair, missing},
 };
 use crate::{
     catalog::Change,

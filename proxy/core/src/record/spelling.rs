@@ -1,10 +1,12 @@
-//! Numbers written so that Chroma reads them as they are.
+//! Numbers written so that Chroma keeps them as they are.
 //!
 //! Chroma parses JSON with `serde_json` and without its feature `float_roundtrip`: the digits are read as
-//! one integer, made a float (rounded), and divided by a power of ten (rounded again). So the shortest text
-//! of a float, which Chroma itself answers, is read as its neighbour when it has 16 or 17 digits: 5 of 300
-//! random numbers (1.5.9). A copy must have the same number, so another text is looked for that is read as
-//! it. 32-bit numbers of embeddings have at most nine digits and are always read right.
+//! one integer, made a float (rounded), and divided by a power of ten (rounded again). A float in metadata
+//! is read so twice: from the request, and from Chroma's own log, where it is written as its shortest text.
+//! So a number of 16 or 17 digits that a server answers is kept as a neighbour when it is added anew (5 of
+//! 300 random numbers; of 299 numbers of 1e-9, 74; each came out as [`kept`] computes it; 1.5.9). A copy
+//! must have the same number, so another text is looked for that is kept as it. 32-bit numbers of
+//! embeddings have at most nine digits and are always read right.
 
 use std::borrow::Cow;
 
@@ -79,26 +81,14 @@ fn end_of_string(bytes: &[u8], start: usize) -> usize {
     at
 }
 
-/// True when one text is a number that can't be copied, and the other one its neighbour: of 10,000 random
-/// numbers 6 have no text that Chroma reads as them.
-pub(super) fn is_nearest_copy(number: &str, copy: &str) -> bool {
-    let is_written = || is_read_exactly(number) || spelling(number).is_some();
-    match (number.parse::<f64>(), copy.parse::<f64>()) {
-        (Ok(number), Ok(copy)) => {
-            [number.next_up(), number.next_down()].contains(&copy) && !is_written()
-        }
-        _ => false,
-    }
+fn is_kept_exactly(number: &str) -> bool {
+    let kept = parts(number).and_then(|(digits, exponent)| kept(digits, exponent));
+    kept.is_some() && kept == number.parse::<f64>().ok().map(f64::abs)
 }
 
-fn is_read_exactly(number: &str) -> bool {
-    let read = parts(number).and_then(|(digits, exponent)| read(digits, exponent));
-    read.is_some() && read == number.parse::<f64>().ok().map(f64::abs)
-}
-
-/// Another text for a number that Chroma reads differently, where there is one.
+/// Another text for a number that Chroma would keep as another one, where there is one.
 fn spelling(number: &str) -> Option<String> {
-    if is_read_exactly(number) {
+    if is_kept_exactly(number) {
         return None;
     }
     let exact: f64 = number.parse().ok()?;
@@ -108,10 +98,17 @@ fn spelling(number: &str) -> Option<String> {
         .map_while(|added| Some((digits.checked_mul(10_u64.checked_pow(added)?)?, added)))
         .find_map(|(digits, added)| {
             let exponent = exponent.checked_sub_unsigned(added)?;
-            let is_it = |integer: &u64| read(*integer, exponent) == Some(exact.abs());
+            let is_it = |integer: &u64| kept(*integer, exponent) == Some(exact.abs());
             let integer = neighbours(digits).find(is_it)?;
             Some(format!("{sign}{integer}e{exponent}"))
         })
+}
+
+/// What Chroma keeps of an integer with an exponent.
+fn kept(integer: u64, exponent: i32) -> Option<f64> {
+    let read_once = read(integer, exponent)?;
+    let (integer, exponent) = parts(&serde_json::to_string(&read_once).ok()?)?;
+    read(integer, exponent)
 }
 
 /// Integers near this one that are different floats.
@@ -166,9 +163,10 @@ fn read(integer: u64, exponent: i32) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// This crate's own `serde_json` is built like Chroma's, so that it can be asked.
-    fn read_by_serde(text: &str) -> f64 {
-        serde_json::from_str(text).expect("a number")
+    /// What Chroma keeps of a text. This crate's `serde_json` is built like Chroma's.
+    fn kept_by_chroma(text: &str) -> f64 {
+        let read = |text: &str| serde_json::from_str::<f64>(text).expect("a number");
+        read(&serde_json::to_string(&read(text)).expect("a text"))
     }
 
     /// Random floats of all sizes, by a linear congruential generator.
@@ -184,28 +182,23 @@ mod tests {
         .take(count)
     }
 
+    /// Every number that a server has came from a text, so that there is one for it.
     #[test]
-    fn numbers_are_written_so_that_they_are_read_as_they_are() {
+    fn numbers_are_written_so_that_they_are_kept() {
         let times = (0..50_000).map(|n| 1_732_800_000.123_456_7 + f64::from(n) * 0.000_001_7);
         let (mut respelled, mut lost) = (0, 0);
         for float in times.chain(floats_of_all_sizes(50_000)) {
+            let float = kept_by_chroma(&float.to_string());
             let text = serde_json::to_string(&float).expect("a text");
             let written = spelling(&text);
-            let copy = read_by_serde(written.as_deref().unwrap_or(&text));
+            let copy = kept_by_chroma(written.as_deref().unwrap_or(&text));
             respelled += usize::from(written.is_some());
             if copy.to_bits() != float.to_bits() {
                 lost += 1;
-                let copy = serde_json::to_string(&copy).expect("a text");
-                assert!(is_nearest_copy(&text, &copy), "{text} {copy}");
             }
         }
-        assert!(respelled > 5_000, "{respelled}");
-        assert!(lost < 100, "{lost}");
-        assert!(
-            !is_nearest_copy("0.1", "0.10000000000000002"),
-            "0.1 can be copied"
-        );
-        assert!(!is_nearest_copy("0.1", "0.2"));
+        assert!(respelled > 2_000, "{respelled}");
+        assert!(lost <= 1, "{lost}: one, of 1e-177, was not found");
     }
 
     #[test]
