@@ -1,5 +1,7 @@
 //! Large upserts: texts whose index Chroma has to work on.
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
 /// Records of such an upsert.
@@ -23,7 +25,7 @@ fn text(bytes: usize, seed: usize) -> String {
         state = state
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        text += &format!("{:x} ", state >> 34);
+        write!(text, "{:x} ", state >> 34).expect("a string takes it");
     }
     text.truncate(bytes);
     text

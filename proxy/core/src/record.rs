@@ -17,12 +17,6 @@ pub type Digest = [u8; 32];
 /// What a `get` must include for records to be whole.
 pub const INCLUDE: [&str; 4] = ["embeddings", "documents", "metadatas", "uris"];
 
-/// The parts of a record, in the order of [`INCLUDE`].
-const EMBEDDING: usize = 0;
-const DOCUMENT: usize = 1;
-const METADATA: usize = 2;
-const URI: usize = 3;
-
 type Column<'a> = Option<Vec<&'a RawValue>>;
 
 #[derive(Deserialize)]
@@ -105,14 +99,14 @@ impl Record<'_> {
 
     /// True when two records are the same as far as their vectors can be.
     pub fn is_copy_of(&self, source: &Self, vectors: Vectors) -> bool {
-        let same = |at: usize| value(self.parts[at]) == value(source.parts[at]);
+        let [embedding, rest @ ..] = self.parts;
+        let [source_embedding, source_rest @ ..] = source.parts;
+        let same = |(a, b)| value(a) == value(b);
+        let may_differ = vectors == Vectors::Rounded;
         self.id == source.id
-            && same(DOCUMENT)
-            && same(URI)
-            && same(METADATA)
-            && (same(EMBEDDING)
-                || vectors == Vectors::Rounded
-                    && are_near(source.parts[EMBEDDING], self.parts[EMBEDDING]))
+            && rest.into_iter().zip(source_rest).all(same)
+            && (same((embedding, source_embedding))
+                || may_differ && are_near(source_embedding, embedding))
     }
 }
 
@@ -203,17 +197,20 @@ pub fn add_body<'a>(records: &[&Record<'a>]) -> Option<Bytes> {
         metadatas: Vec<Option<Cow<'a, RawValue>>>,
         uris: Vec<Option<&'a RawValue>>,
     }
-    let metadata = |record: &&Record<'a>| record.parts[METADATA].map(spelling::as_read_by_chroma);
+    let metadata = |record: &&Record<'a>| {
+        let [_, _, metadata, _] = record.parts;
+        metadata.map(spelling::as_read_by_chroma)
+    };
     let column = |index: usize| {
         let parts = records.iter().map(|record| record.parts.get(index));
         parts.map(|part| part.copied().flatten()).collect()
     };
     let add = Add {
         ids: records.iter().map(|record| record.id.as_ref()).collect(),
-        embeddings: column(EMBEDDING),
-        documents: column(DOCUMENT),
+        embeddings: column(0),
+        documents: column(1),
         metadatas: records.iter().map(metadata).collect(),
-        uris: column(URI),
+        uris: column(3),
     };
     serde_json::to_vec(&add).ok().map(Bytes::from)
 }

@@ -66,7 +66,7 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
 fn judged(api: &Api, mix: Mix, goal: &Goal, seed: u64) -> anyhow::Result<()> {
     let collection = api.create("registers");
     let began = Instant::now();
-    let recorded = record(&[api.clone()], &collection, mix, goal, seed);
+    let recorded = record(std::slice::from_ref(api), &collection, mix, goal, seed);
     let took = began.elapsed();
     println!("{}", told(&recorded, took));
     let began = Instant::now();
@@ -91,7 +91,8 @@ fn reads_of(recorded: &Recorded) -> usize {
 
 fn told(recorded: &Recorded, took: Duration) -> String {
     let (all, reads) = (recorded.history.len(), reads_of(recorded));
-    let per_second = |count: usize| count as f64 / took.as_secs_f64();
+    let number = |count: usize| f64::from(u32::try_from(count).expect("a small number"));
+    let per_second = |count: usize| number(count) / took.as_secs_f64();
     format!(
         "{all} operations in {took:.1?}: {:.0} reads/s, {:.0} writes/s; {} failed",
         per_second(reads),

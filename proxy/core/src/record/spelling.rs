@@ -55,7 +55,7 @@ fn floats(json: &str) -> impl Iterator<Item = (usize, &str)> {
                     let start = at;
                     let is_part =
                         |b: &u8| matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
-                    at += bytes[start..].iter().take_while(|b| is_part(b)).count();
+                    at += bytes.iter().skip(start).take_while(|b| is_part(b)).count();
                     let number = json.get(start..at)?;
                     if number.contains(['.', 'e', 'E']) {
                         return Some((start, number));
@@ -113,6 +113,7 @@ fn kept(integer: u64, exponent: i32) -> Option<f64> {
 
 /// Integers near this one that are different floats.
 #[allow(
+    clippy::as_conversions,
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -139,6 +140,7 @@ fn parts(number: &str) -> Option<(u64, i32)> {
 /// What `serde_json` without `float_roundtrip` makes of an integer with an exponent (its function
 /// `f64_from_parts`).
 #[allow(
+    clippy::as_conversions,
     clippy::cast_precision_loss,
     reason = "the rounding is what is computed here"
 )]
