@@ -16,7 +16,7 @@ use crate::{
     plugins::{LifeError, Lifecycle, Watching},
     policy::{Member, Policies},
     replicate::{self, Parts, Replicator, Running},
-    serve::{App, Listening},
+    serve::{App, Door, Listening},
     store::{InstanceNames, MemoryStore, SqliteStore, Store, StoreError, VersionStore},
     trash::{Purge, Purging},
 };
@@ -89,7 +89,9 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
     let replicator = running.replicator();
     see_instances(&replicator, &instances, config.timing.probe).await;
     policies.wal.follow(Box::new(replicator.policy_follower()));
+    let door = Door::new(config.connections);
     let facts = Facts {
+        door: door.clone(),
         strategy: config.strategy,
         replica_ratio: match config.serve.strategy {
             Strategy::ReadReplica { ratio } => Some(ratio),
@@ -117,8 +119,16 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         replicator.clone(),
         Arc::clone(&guard),
     );
-    let app = App::new(config.serve, guard, instances, replicator, admin, policies)
-        .allowing(config.origins);
+    let app = App::new(
+        config.serve,
+        guard,
+        instances,
+        replicator,
+        admin,
+        policies,
+        door,
+    )
+    .allowing(config.origins);
     let listening = app.listen(socket).map_err(listen)?;
     tracing::info!(%address, "serving");
     Ok(Achromat {

@@ -10,6 +10,7 @@ mod chaos;
 mod cli;
 mod clients;
 mod contract;
+mod edge;
 mod faults;
 mod flush;
 mod framing;

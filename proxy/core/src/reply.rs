@@ -69,6 +69,16 @@ pub fn malformed(message: &str) -> Reply {
     Reply::error(400, "InvalidArgumentError", message)
 }
 
+/// A request that can't be read as HTTP, with the status that says why.
+pub fn unreadable(status: u16, message: &str) -> Reply {
+    let error = match status {
+        408 => "RequestTimeout",
+        431 => "RequestHeaderFieldsTooLarge",
+        _ => "InvalidArgumentError",
+    };
+    Reply::error(status, error, message)
+}
+
 /// 422 for a key under which another request was made.
 pub fn key_reused(key: &Key) -> Reply {
     let message = format!(

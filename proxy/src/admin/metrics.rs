@@ -102,6 +102,15 @@ impl State<'_> {
         let oldest = report.oldest_pending.map(|at| at.0);
         let age_ms = oldest.map_or(0, |at| wall_time().0.saturating_sub(at));
         let uptime = self.facts.started.elapsed().as_secs_f64();
+        let (connections, refused) = self.facts.door.counts();
+        page.counter(
+            (
+                "refused_connections",
+                "Connections that were turned away because there were too many",
+            ),
+            &none,
+            float(refused),
+        );
         for (what, value) in [
             (("uptime_seconds", "Time since the start"), uptime),
             (
@@ -125,6 +134,10 @@ impl State<'_> {
                     "Age of the oldest pending write; 0 when there is none",
                 ),
                 float(age_ms) / 1000.0,
+            ),
+            (
+                ("connections", "Connections of clients"),
+                count(connections),
             ),
             (
                 ("waiting_writes", "Writes on their way into the log"),

@@ -32,6 +32,7 @@ use crate::{
     plugins::Lifecycle,
     policy::{Asker, Deed, Policies},
     replicate::Replicator,
+    serve::Door,
 };
 
 /// The longest that an operator's word about an instance holds.
@@ -50,6 +51,8 @@ pub struct Facts {
     pub lifecycle: Arc<Lifecycle>,
     /// What changing calls must show; none lets only this machine make them.
     pub token: Option<Arc<str>>,
+    /// Where clients' connections come in.
+    pub door: Door,
     /// Requests that are served at once.
     pub requests_max: usize,
     /// How the write of a dead letter is carried out.
@@ -162,6 +165,9 @@ impl Admin {
 
     /// Answers a question.
     pub async fn answer(&self, question: Question<'_, '_>) -> Reply {
+        if question.target.is_disguised() {
+            return nothing_at(question.target);
+        }
         let path: Vec<&str> = question.target.segments.iter().map(AsRef::as_ref).collect();
         let call = match path.as_slice() {
             ["livez"] => Call::Live,

@@ -23,7 +23,7 @@ use achromat_core::{
 };
 
 use super::{
-    ConfigError, Problem,
+    ConfigError, Problem, edge,
     memory::Shares,
     policies::policy,
     written::{FormatName, LevelName, Limits, StrategyName, Written},
@@ -31,7 +31,7 @@ use super::{
 use crate::{
     instances::{Address, Bounds, Timing},
     policy::PolicyConfig,
-    serve::{Origins, ServeLimits, Settings},
+    serve::{ConnectionLimits, Origins, ServeLimits, Settings},
 };
 
 /// Where the log is kept.
@@ -82,6 +82,8 @@ pub struct Config {
     pub bounds: Bounds,
     /// Origins of pages that may use Chroma's interface.
     pub origins: Origins,
+    /// How many connections of clients there may be.
+    pub connections: ConnectionLimits,
     /// What may not be destroyed.
     pub guard: Guard,
     /// Plugins that decide.
@@ -181,7 +183,7 @@ impl Checks {
         Duration::from_millis(ms)
     }
 
-    fn at_least(&mut self, key: &str, value: usize, min: usize) -> usize {
+    pub(super) fn at_least(&mut self, key: &str, value: usize, min: usize) -> usize {
         if value < min {
             self.wrong(key, format!("{value} is less than {min}"));
         }
@@ -204,6 +206,7 @@ impl Config {
             timing: timing(&mut checks, written),
             bounds: bounds(&mut checks, written, shares),
             origins: origins(&mut checks, written),
+            connections: edge::connections(&mut checks, &written.limits),
             guard: guard(&mut checks, written),
             policy: policy(&mut checks, written),
             admin_token: token(&mut checks, written),
@@ -353,6 +356,8 @@ fn serve(checks: &mut Checks, written: &Written, strategy: Strategy, shares: Sha
             queue_max: limits.queue_max,
             queue_wait: checks.time("limits.queue_wait_ms", limits.queue_wait_ms),
         },
+        patience: edge::patience(checks, limits),
+        streams_max: limits.http2_streams_max.max(1),
         reads: ReadRules {
             hedge: checks.time("reads.hedge_delay_ms", reads.hedge_delay_ms),
             deadline: checks.time("reads.deadline_ms", reads.deadline_ms),

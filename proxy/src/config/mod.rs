@@ -8,6 +8,7 @@
 //! What wins: a flag over the environment, the environment over the file, the file over the
 //! defaults.
 
+mod edge;
 mod keys;
 mod layers;
 mod meant;

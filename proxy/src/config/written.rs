@@ -171,6 +171,24 @@ section! {
         body_bytes_max: usize = 40 * 1024 * 1024,
         /// Bytes of memory in all, whatever is owed to whom. What the program itself needs comes first; the rest is shared out to bodies that are being served, on their way to the servers, or kept for one that is a moment behind. Past that, requests wait for as long as for a place.
         memory_bytes_max: usize = 400 * 1024 * 1024,
+        /// Connections at once. One more is answered 503 and closed.
+        connections_max: usize = 8192,
+        /// Connections at once from one address.
+        connections_per_address_max: usize = 4096,
+        /// Requests of one HTTP/2 connection at once.
+        http2_streams_max: u32 = 100,
+        /// Bytes of a request's head. A larger one is answered 431.
+        head_bytes_max: usize = 16 * 1024,
+        /// Fields of a request's head.
+        head_fields_max: usize = 100,
+        /// For a head to come whole, from the connection on, or from its first byte. A slower one is answered 408.
+        head_deadline_ms: u64 = 10_000,
+        /// For the next request of a connection to begin.
+        idle_ms: u64 = 75_000,
+        /// For a body, before it must have come with `rate_bytes_per_s_min`. A slower one is answered 408.
+        grace_ms: u64 = 15_000,
+        /// Bytes in a second with which a body must come, on average after `grace_ms`, and with which an answer must be taken.
+        rate_bytes_per_s_min: u32 = 4 * 1024,
         /// Requests that are served at once.
         requests_max: usize = 1024,
         /// Requests that wait to be served.

@@ -14,6 +14,8 @@ use std::{
 use achromat_core::reply::{self, Reply};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use super::wire::Patience;
+
 /// Bounds of what is served.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -38,6 +40,7 @@ pub(super) type Memory = OwnedSemaphorePermit;
 /// Lets requests in.
 pub(super) struct Admission {
     limits: Limits,
+    patience: Patience,
     places: Arc<Semaphore>,
     queued: AtomicUsize,
     memory: Arc<Semaphore>,
@@ -46,10 +49,11 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, patience: Patience) -> Self {
         let units = units(limits.bodies_bytes_max.max(limits.body_bytes_max));
         Self {
             limits,
+            patience,
             places: Arc::new(Semaphore::new(limits.requests_max)),
             queued: AtomicUsize::new(0),
             memory: Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(usize::MAX))),
@@ -80,9 +84,33 @@ impl Admission {
         }
     }
 
+    /// How long a client may take for what it sends.
+    pub(super) fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    /// Has memory for so many bytes of a body, in addition to what is held for its first ones.
+    pub(super) async fn hold(&self, held: &mut Option<Memory>, bytes: usize) -> Result<(), Reply> {
+        let units = units(bytes).min(self.memory_units);
+        let there = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let lacking = units.saturating_sub(u32::try_from(there).unwrap_or(u32::MAX));
+        if lacking == 0 {
+            return Ok(());
+        }
+        let more = self.take(lacking).await?;
+        match held {
+            Some(held) => held.merge(more),
+            None => *held = Some(more),
+        }
+        Ok(())
+    }
+
     /// Memory for a body, or for an answer; one that is larger than all there is takes all of it.
     pub(super) async fn memory(&self, bytes: usize) -> Result<Memory, Reply> {
-        let units = units(bytes).min(self.memory_units);
+        self.take(units(bytes).min(self.memory_units)).await
+    }
+
+    async fn take(&self, units: u32) -> Result<Memory, Reply> {
         let memory = Arc::clone(&self.memory).acquire_many_owned(units);
         match tokio::time::timeout(self.limits.queue_wait, memory).await {
             Ok(Ok(memory)) => Ok(memory),
@@ -166,6 +194,8 @@ impl Drop for Tracked {
 
 #[cfg(test)]
 mod tests {
+    use achromat_core::head::HeadLimits;
+
     use super::*;
 
     const LIMITS: Limits = Limits {
@@ -176,10 +206,21 @@ mod tests {
         queue_wait: Duration::from_millis(20),
     };
 
+    const PATIENCE: Patience = Patience {
+        head: HeadLimits {
+            bytes_max: 1024,
+            fields_max: 10,
+        },
+        head_deadline: Duration::from_secs(1),
+        idle: Duration::from_secs(1),
+        grace: Duration::from_secs(1),
+        rate_min: 1024,
+    };
+
     /// Past the places one waits, past the queue nobody does; both are told to come again.
     #[tokio::test]
     async fn past_the_limits_there_is_an_honest_503() {
-        let admission = Arc::new(Admission::new(LIMITS));
+        let admission = Arc::new(Admission::new(LIMITS, PATIENCE));
         let place = admission.enter().await.unwrap();
         let waits = {
             let admission = Arc::clone(&admission);
@@ -199,10 +240,15 @@ mod tests {
     /// Bodies take memory until they are served.
     #[tokio::test]
     async fn bodies_share_their_memory() {
-        let admission = Admission::new(LIMITS);
+        let admission = Admission::new(LIMITS, PATIENCE);
         let held = admission.memory(8000).await.unwrap();
         assert_eq!(admission.memory(4000).await.unwrap_err().status, 503);
         drop(held);
         assert!(admission.memory(4000).await.is_ok());
+        let mut held = None;
+        for bytes in [1, 1000, 5000, 3000] {
+            admission.hold(&mut held, bytes).await.unwrap();
+        }
+        assert_eq!(held.map(|held| held.num_permits()), Some(5));
     }
 }

@@ -1,9 +1,9 @@
-//! A request as it comes in: its head is checked from the raw bytes, its body is read within its
-//! limit.
+//! A request as it comes in: what is kept of its head, and its body, read within its limits.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Instant};
 
 use achromat_core::{
+    head::{Framing, Head, origin_form},
     ids::Key,
     key::{KEY_HEADERS, choose},
     reply::{self, Reply},
@@ -11,11 +11,76 @@ use achromat_core::{
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use pingora_core::protocols::http::ServerSession;
+use pingora_timeout::timeout;
 
 use super::{
-    KEEPALIVE_S,
     admission::{Admission, Memory},
+    connection::status,
+    wire::{ReadError, Reader},
 };
+
+/// Memory that is taken for a body before any of it is there.
+const FIRST_BYTES: usize = 4096;
+
+/// Where a request's body comes from.
+pub(super) enum Body<'a> {
+    /// From the connection.
+    Http1 {
+        reader: &'a mut Reader,
+        head: Head,
+        /// For how many seconds the connection is kept when the body was read whole.
+        keepalive: Option<u64>,
+    },
+    /// From the stream of a session.
+    Http2,
+}
+
+impl Body<'_> {
+    /// Its length, where the head says it.
+    fn declared(&self, intake: &Intake) -> Option<u64> {
+        match self {
+            Self::Http1 { head, .. } => match head.framing {
+                Framing::Length(bytes) => Some(bytes),
+                Framing::Chunked => None,
+            },
+            Self::Http2 => intake.header(&header::CONTENT_LENGTH)?.parse().ok(),
+        }
+    }
+
+    /// Adds the next part; false when there is none.
+    async fn next(
+        &mut self,
+        session: &mut ServerSession,
+        body: &mut BytesMut,
+        reading: &Reading<'_>,
+    ) -> Result<bool, ReadError> {
+        match self {
+            Self::Http1 { reader, .. } => {
+                reader.body(body, (reading.began, reading.bytes_max)).await
+            }
+            Self::Http2 => {
+                let patience = &reading.admission.patience();
+                let deadline = patience.body_deadline(reading.began, body.len());
+                let part = timeout(deadline, session.read_request_body()).await;
+                let part = part.map_err(|_| ReadError::TooSlow)?;
+                match part.map_err(|_| ReadError::Broken)? {
+                    None => Ok(false),
+                    Some(part) => {
+                        body.extend_from_slice(&part);
+                        Ok(true)
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A body that is being read.
+struct Reading<'a> {
+    admission: &'a Admission,
+    began: Instant,
+    bytes_max: usize,
+}
 
 /// What is kept of a request's head.
 pub(super) struct Intake {
@@ -27,79 +92,88 @@ pub(super) struct Intake {
     pub(super) client: Option<IpAddr>,
     /// Headers by which a browser lets a page read the answer.
     pub(super) allowed: HeaderMap,
-    expects_continue: bool,
 }
 
 impl Intake {
-    /// Takes in the head, unless its framing is ambiguous.
+    /// Takes in the head.
     pub(super) fn read_head(session: &ServerSession) -> Result<Self, Reply> {
         let head = session.req_header();
-        if head.headers.contains_key(header::TRANSFER_ENCODING) && raw_head_has_length(session) {
-            let message = "The request has both Content-Length and Transfer-Encoding";
-            return Err(reply::malformed(message));
-        }
         if head.method == http::Method::CONNECT {
             return Err(reply::method_not_allowed("CONNECT", "*", &[]));
         }
-        let expects_continue = head
-            .headers
-            .get(header::EXPECT)
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         Ok(Self {
             method: head.method.clone(),
-            target: origin_form(head.raw_path()).to_vec(),
+            target: origin_form(head.raw_path()).into(),
             headers: head.headers.clone(),
             client: client(session),
             allowed: HeaderMap::new(),
-            expects_continue,
         })
     }
 
-    /// Reads the body, which must be within the limit and find memory, to be held until it is served.
+    /// Reads the body, which must be within the limit and find memory, to be held until it is served. After
+    /// an error the connection is not used again: where the next request would begin is not known.
     pub(super) async fn read_body(
         &self,
         session: &mut ServerSession,
+        body: Body<'_>,
         admission: &Admission,
-    ) -> Result<(Bytes, Vec<Memory>), Reply> {
-        if session.is_body_empty() {
-            return Ok((Bytes::new(), Vec::new()));
+    ) -> Result<(Bytes, Option<Memory>), Reply> {
+        let read = self.take_body(session, body, admission).await;
+        if read.is_err() {
+            session.set_keepalive(None);
         }
-        let limit = admission.limits().body_bytes_max;
-        let declared = self.content_length();
-        if declared.is_some_and(|length| length > limit) {
-            return Err(reply::body_too_large(limit));
-        }
-        let mut memory = Vec::new();
-        if let Some(length) = declared {
-            memory.push(admission.memory(length).await?);
-        }
-        if self.expects_continue {
-            let sent = session.write_continue_response().await;
-            sent.map_err(|_| unreadable())?;
-        }
-        let mut body = BytesMut::with_capacity(declared.unwrap_or(0));
-        while let Some(part) = session
-            .read_request_body()
-            .await
-            .map_err(|_| unreadable())?
-        {
-            if body.len() + part.len() > limit {
-                return Err(reply::body_too_large(limit));
-            }
-            if declared.is_none() {
-                memory.push(admission.memory(part.len()).await?);
-            }
-            body.extend_from_slice(&part);
-        }
-        if self.expects_continue {
-            // pingora gives a connection up when it answers anything before the body is read.
-            session.set_keepalive(Some(KEEPALIVE_S));
-        }
-        Ok((body.freeze(), memory))
+        read
     }
 
-    fn content_length(&self) -> Option<usize> {
-        self.header(&header::CONTENT_LENGTH)?.parse().ok()
+    async fn take_body(
+        &self,
+        session: &mut ServerSession,
+        mut body: Body<'_>,
+        admission: &Admission,
+    ) -> Result<(Bytes, Option<Memory>), Reply> {
+        let reading = Reading {
+            admission,
+            began: Instant::now(),
+            bytes_max: admission.limits().body_bytes_max,
+        };
+        let declared = body.declared(self);
+        if declared == Some(0) || matches!(body, Body::Http2) && session.is_body_empty() {
+            return Ok((Bytes::new(), None));
+        }
+        let declared = declared.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        if declared.is_some_and(|bytes| bytes > reading.bytes_max) {
+            return Err(reply::body_too_large(reading.bytes_max));
+        }
+        let most = declared.unwrap_or(usize::MAX);
+        let mut memory = None;
+        let mut covered = FIRST_BYTES.min(most);
+        admission.hold(&mut memory, covered).await?;
+        if let Body::Http1 { head, .. } = &body
+            && head.expects_continue
+        {
+            let sent = session.write_continue_response().await;
+            sent.map_err(|_| unreadable(ReadError::Broken))?;
+        }
+        let mut whole = BytesMut::new();
+        while body
+            .next(session, &mut whole, &reading)
+            .await
+            .map_err(unreadable)?
+        {
+            if whole.len() > reading.bytes_max {
+                return Err(reply::body_too_large(reading.bytes_max));
+            }
+            if whole.len() > covered {
+                // The buffer grows so as well.
+                covered = (whole.len() * 2).min(most.max(whole.len()));
+                admission.hold(&mut memory, covered).await?;
+            }
+        }
+        admission.hold(&mut memory, whole.len()).await?;
+        if let Body::Http1 { keepalive, .. } = body {
+            session.set_keepalive(keepalive);
+        }
+        Ok((whole.freeze(), memory))
     }
 
     /// The key under which the client may repeat the request.
@@ -126,45 +200,7 @@ fn client(session: &ServerSession) -> Option<IpAddr> {
     Some(address.ip())
 }
 
-fn unreadable() -> Reply {
-    reply::malformed("The request's body did not come whole")
-}
-
-/// pingora takes `Content-Length` away when there is a `Transfer-Encoding`; the bytes still say.
-fn raw_head_has_length(session: &ServerSession) -> bool {
-    session.as_http1().is_some_and(|session| {
-        let raw = session.get_headers_raw_bytes();
-        raw.split(|byte| *byte == b'\n')
-            .filter_map(|line| line.split(|byte| *byte == b':').next())
-            .any(|name| name.trim_ascii().eq_ignore_ascii_case(b"content-length"))
-    })
-}
-
-/// The path and query of a target that also names the server, as requests to proxies do. pingora
-/// has made sure that it names the same server as `Host`.
-fn origin_form(target: &[u8]) -> &[u8] {
-    let after_scheme = [b"http://".as_slice(), b"https://"]
-        .into_iter()
-        .find_map(|scheme| target.strip_prefix(scheme));
-    match after_scheme {
-        None => target,
-        Some(rest) => {
-            let slash = rest.iter().position(|byte| *byte == b'/');
-            slash.and_then(|at| rest.get(at..)).unwrap_or(b"/")
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A target that names the server is the path on that server.
-    #[test]
-    fn absolute_targets_become_paths() {
-        assert_eq!(origin_form(b"/api/v2"), b"/api/v2");
-        assert_eq!(origin_form(b"http://host:1/api/v2?x=/"), b"/api/v2?x=/");
-        assert_eq!(origin_form(b"http://host"), b"/");
-        assert_eq!(origin_form(b"*"), b"*");
-    }
+fn unreadable(error: ReadError) -> Reply {
+    tracing::debug!(%error, "a body can't be read");
+    reply::unreadable(status(error), &error.to_string())
 }

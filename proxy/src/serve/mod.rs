@@ -6,19 +6,21 @@
 //! may be destroyed: `core` does.
 
 mod admission;
+mod connection;
 mod cors;
 mod counting;
+mod door;
 mod intake;
 mod judge;
 mod read;
 mod respond;
 mod stream;
 mod tenants;
+mod wire;
 mod write;
 
 use std::{
     net::TcpListener,
-    os::fd::IntoRawFd as _,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -33,17 +35,19 @@ use achromat_core::{
 use async_trait::async_trait;
 use http::header;
 use pingora_core::{
-    apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ReusedHttpStream},
-    protocols::http::ServerSession,
-    server::{Fds, ListenFds, ShutdownWatch},
-    services::{Service as _, listening::Service},
+    apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream},
+    protocols::http::{
+        ServerSession,
+        v2::server::{H2Options, default_h2_options},
+    },
+    server::ShutdownWatch,
 };
 use tokio::sync::watch;
 
 use self::{
     admission::{Admission, Limits, Tracker},
     cors::preflight,
-    intake::Intake,
+    intake::{Body, Intake},
     respond::{close, respond, respond_with},
 };
 use crate::{
@@ -53,7 +57,12 @@ use crate::{
     replicate::Replicator,
 };
 
-pub use self::{admission::Limits as ServeLimits, cors::Origins};
+pub use self::{
+    admission::Limits as ServeLimits,
+    cors::Origins,
+    door::{ConnectionLimits, Door},
+    wire::Patience,
+};
 
 /// How long an idle client connection is kept.
 const KEEPALIVE_S: u64 = 75;
@@ -61,14 +70,15 @@ const KEEPALIVE_S: u64 = 75;
 /// For a client to take what it is sent: per write.
 const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// For a client to send the next part of its request.
-const CLIENT_READ_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// What requests are served by.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Bounds.
     pub limits: Limits,
+    /// How long clients may take for what they send.
+    pub patience: Patience,
+    /// Requests of one HTTP/2 connection at once.
+    pub streams_max: u32,
     /// Timing of reads.
     pub reads: ReadRules,
     /// How reads are spread.
@@ -88,6 +98,7 @@ pub struct App {
     admin: Admin,
     policies: Arc<Policies>,
     admission: Admission,
+    door: Door,
     origins: Origins,
     options: HttpServerOptions,
     reads: AtomicU64,
@@ -110,9 +121,11 @@ impl App {
         replicator: Replicator,
         admin: Admin,
         policies: Arc<Policies>,
+        door: Door,
     ) -> Self {
         let mut options = HttpServerOptions::default();
         options.h2c = true;
+        options.h2_idle_timeout = Some(settings.patience.idle);
         Self {
             settings,
             guard,
@@ -120,7 +133,8 @@ impl App {
             replicator,
             admin,
             policies,
-            admission: Admission::new(settings.limits),
+            admission: Admission::new(settings.limits, settings.patience),
+            door,
             origins: Origins::None,
             options,
             reads: AtomicU64::new(1),
@@ -139,17 +153,10 @@ impl App {
     /// anything else has begun.
     pub fn listen(self, socket: TcpListener) -> std::io::Result<Listening> {
         socket.set_nonblocking(true)?;
-        let address = socket.local_addr()?.to_string();
-        let mut sockets = Fds::new();
-        sockets.add(address.clone(), socket.into_raw_fd());
-        let sockets: ListenFds = Arc::new(parking_lot::Mutex::new(sockets));
+        let socket = tokio::net::TcpListener::from_std(socket)?;
         let tracker = self.admission.tracker();
         let (stop, stopping) = watch::channel(false);
-        let mut service = Service::new("clients".to_owned(), self);
-        service.add_tcp(&address);
-        let accepting = tokio::spawn(async move {
-            service.start_service(Some(sockets), stopping, 1).await;
-        });
+        let accepting = tokio::spawn(Arc::new(self).accept(socket, stopping));
         Ok(Listening {
             stop,
             tracker,
@@ -157,15 +164,33 @@ impl App {
         })
     }
 
+    async fn accept(self: Arc<Self>, socket: tokio::net::TcpListener, mut stopping: ShutdownWatch) {
+        loop {
+            let came = tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stop| *stop) => return,
+                came = self.door.next(&socket) => came,
+            };
+            let (app, stopping) = (Arc::clone(&self), stopping.clone());
+            tokio::spawn(async move {
+                app.serve_connection(came.stream, stopping).await;
+                drop(came.place);
+            });
+        }
+    }
+
     /// One request, up to its answer. Returns whether the connection may be used again.
     ///
     /// What is not a read is in a box: the future of a connection has room for all that may become of it,
     /// and is copied for each request.
-    async fn serve(&self, session: &mut ServerSession) -> bool {
+    async fn serve(&self, session: &mut ServerSession, body: Body<'_>) -> bool {
         let mut intake = match Intake::read_head(session) {
             Ok(intake) => intake,
             Err(reply) => return respond(session, &reply, true).await,
         };
+        if intake.method == http::Method::OPTIONS && is_the_server(&intake.target) {
+            return respond(session, &alive(), false).await;
+        }
         let target = match Target::parse(&intake.target) {
             Ok(target) => target,
             Err(error) => {
@@ -173,7 +198,7 @@ impl App {
             }
         };
         if !is_chromas(target.path) {
-            let reply = Box::pin(self.serve_own(session, &intake, &target)).await;
+            let reply = Box::pin(self.serve_own(session, body, &intake, &target)).await;
             return respond(session, &reply, false).await;
         }
         intake.allowed = self.origins.headers(intake.headers.get(header::ORIGIN));
@@ -188,7 +213,7 @@ impl App {
             Ok(admitted) => admitted,
             Err(reply) => return respond_with(session, &reply, &intake.allowed, false).await,
         };
-        let (body, _memory) = match intake.read_body(session, &self.admission).await {
+        let (body, _memory) = match intake.read_body(session, body, &self.admission).await {
             Ok(read) => read,
             Err(reply) => return respond_with(session, &reply, &intake.allowed, true).await,
         };
@@ -222,6 +247,7 @@ impl App {
     async fn serve_own(
         &self,
         session: &mut ServerSession,
+        body: Body<'_>,
         intake: &Intake,
         target: &Target<'_>,
     ) -> Reply {
@@ -229,7 +255,7 @@ impl App {
             .client_addr()
             .and_then(|address| address.as_inet())
             .is_some_and(|address| address.ip().is_loopback());
-        let (body, _memory) = match intake.read_body(session, &self.admission).await {
+        let (body, _memory) = match intake.read_body(session, body, &self.admission).await {
             Ok(read) => read,
             Err(reply) => return reply,
         };
@@ -246,6 +272,20 @@ impl App {
             },
         };
         self.admin.answer(question).await
+    }
+}
+
+/// Whether a target means the server, and nothing in it.
+fn is_the_server(target: &[u8]) -> bool {
+    matches!(target, b"/" | b"*")
+}
+
+/// What a load balancer that asks `OPTIONS /` (HAProxy does by default) takes for a sign of life.
+fn alive() -> Reply {
+    Reply {
+        content_type: None,
+        allow: Some("GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS".to_owned()),
+        ..Reply::json(204, "")
     }
 }
 
@@ -266,6 +306,7 @@ fn refuse_route(intake: &Intake, target: &Target<'_>, miss: &Miss) -> Reply {
     }
 }
 
+/// What pingora calls for each request of an HTTP/2 connection.
 #[async_trait]
 impl HttpServerApp for App {
     async fn process_new_http(
@@ -273,35 +314,24 @@ impl HttpServerApp for App {
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        session.set_pipelining_enabled(true);
-        session.set_read_timeout(Some(CLIENT_READ_TIMEOUT));
         session.set_write_timeout(Some(CLIENT_WRITE_TIMEOUT));
-        let mut stopping = shutdown.clone();
-        let head = tokio::select! {
-            biased;
-            head = session.read_request() => head,
-            // An idle connection ends when the proxy stops.
-            _ = stopping.wait_for(|stop| *stop) => return None,
-        };
-        match head {
-            Ok(true) => {}
-            Ok(false) => return None,
-            Err(error) => {
-                tracing::debug!(%error, "a request can't be read");
-                let message = "The request's head can't be read, or its framing is ambiguous";
-                respond(&mut session, &reply::malformed(message), true).await;
-                return None;
-            }
+        if !matches!(session.read_request().await, Ok(true)) {
+            return None;
         }
         let _request = self.admission.tracker().begin();
         session.set_keepalive((!*shutdown.borrow()).then_some(KEEPALIVE_S));
-        if !self.serve(&mut session).await || !session.is_body_done() {
+        if !self.serve(&mut session, Body::Http2).await || !session.is_body_done() {
             close(&mut session).await;
-            return None;
         }
-        let settings = HttpPersistentSettings::for_session(&session);
-        let stream = session.finish().await.ok().flatten()?;
-        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+        None
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        let mut options = default_h2_options();
+        options.max_concurrent_streams(self.settings.streams_max);
+        let head_bytes = self.settings.patience.head.bytes_max;
+        options.max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX));
+        Some(options)
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

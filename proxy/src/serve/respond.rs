@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use achromat_core::reply::Reply;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_error::Error;
 use pingora_http::ResponseHeader;
@@ -44,9 +45,7 @@ pub(super) async fn respond_with(
     }
 }
 
-/// Closes a connection so that its last answer is read. A client that is still sending gets a reset from
-/// a socket that is closed on what it sends, and may lose the answer for it: so nothing more is sent, and
-/// what still comes is read and forgotten for a while (a lingering close, as nginx has it).
+/// Ends a stream of HTTP/2 whose client may still be sending: what comes is read and forgotten for a while.
 pub(super) async fn close(session: &mut ServerSession) {
     session.shutdown().await;
     session.set_read_timeout(Some(LINGER_READ_MAX));
@@ -80,6 +79,7 @@ async fn write(
     headers: &HeaderMap,
 ) -> Result<(), Box<Error>> {
     let mut head = ResponseHeader::build(reply.status, Some(6))?;
+    speak_like_client(session, &mut head);
     if let Some(content_type) = &reply.content_type {
         head.insert_header(header::CONTENT_TYPE, content_type.as_str())?;
     }
@@ -98,5 +98,18 @@ async fn write(
     }
     head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
     session.write_response_header(Box::new(head)).await?;
-    session.write_response_body(reply.body.clone(), true).await
+    // Over HTTP/1 the session leaves the body of an answer to HEAD out by itself.
+    let body = if session.is_http2() && session.req_header().method == Method::HEAD {
+        Bytes::new()
+    } else {
+        reply.body.clone()
+    };
+    session.write_response_body(body, true).await
+}
+
+/// Answers a client of HTTP/1.0 in its version.
+pub(super) fn speak_like_client(session: &ServerSession, head: &mut ResponseHeader) {
+    if session.req_header().version == Version::HTTP_10 {
+        head.set_version(Version::HTTP_10);
+    }
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_timeout::timeout;
 
-use super::respond::add_headers;
+use super::respond::{add_headers, speak_like_client};
 use crate::instances::Exchange;
 
 /// For the next part of an answer to come.
@@ -37,6 +37,7 @@ pub(super) async fn stream(
     if add_headers(&mut head, allowed).is_err() {
         return false;
     }
+    speak_like_client(session, &mut head);
     let is_old = session.req_header().version < Version::HTTP_11;
     if !head.headers.contains_key(header::CONTENT_LENGTH) && !session.is_http2() && !is_old {
         // Cannot fail: the value is a constant.

@@ -208,7 +208,8 @@ impl Route {
         let mut pairs = parts.iter().zip(segments).rev();
         let is_it = fits
             && pairs.all(|(part, segment)| match part {
-                Part::Word(word) => segment == word,
+                // As Chroma has it: words are compared as they stand.
+                Part::Word(word) => matches!(segment, Cow::Borrowed(segment) if segment == word),
                 Part::Rest => true,
                 Part::Tenant | Part::Database | Part::Collection | Part::Name => {
                     !segment.is_empty()
