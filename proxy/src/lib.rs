@@ -3,6 +3,7 @@
 //! `README.md` beside this crate holds the map, the glossary and the invariants. `achromat-core`
 //! decides; the rooms of this crate do.
 
+pub mod access;
 pub mod admin;
 pub mod authoring;
 pub mod cli;

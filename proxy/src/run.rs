@@ -2,6 +2,7 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
+    path::PathBuf,
     sync::Arc,
     time::Instant,
 };
@@ -9,14 +10,15 @@ use std::{
 use achromat_core::{health::Standing, ids::InstanceIx, read::Strategy};
 
 use crate::{
+    access::{Access, OperatorTokenError, TokenFileError, operator_token},
     admin::{Admin, Facts, Retrying},
     clock::Clock,
-    config::{Config, Keys, StoreUrl},
+    config::{Config, Keys, OperatorConfig, StoreUrl},
     instances::Instances,
     plugins::{LifeError, Lifecycle, Watching},
     policy::{Member, Policies},
     replicate::{self, Parts, Replicator, Running},
-    serve::{App, Door, Listening},
+    serve::{App, Door, Edge, Encryption, Kind, Listening, TlsError},
     store::{InstanceNames, MemoryStore, SqliteStore, Store, StoreError, VersionStore},
     trash::{Purge, Purging},
 };
@@ -37,6 +39,15 @@ pub enum StartError {
     /// The log can't be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// There is no operator's token.
+    #[error(transparent)]
+    OperatorToken(#[from] OperatorTokenError),
+    /// The clients' tokens can't be used.
+    #[error(transparent)]
+    Tokens(#[from] TokenFileError),
+    /// Connections can't be encrypted.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A policy plugin can't be used.
     #[error(transparent)]
     Policy(#[from] LifeError),
@@ -46,6 +57,7 @@ pub enum StartError {
 pub struct Achromat {
     address: SocketAddr,
     listening: Listening,
+    operating: Option<Listening>,
     running: Running,
     drain: std::time::Duration,
     lifecycle: Arc<Lifecycle>,
@@ -66,6 +78,13 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
     };
     let socket = TcpListener::bind(config.listen).map_err(listen)?;
     let address = socket.local_addr().map_err(listen)?;
+    let own = config.operator.listen.map(|address| {
+        TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })
+    });
+    let own = own.transpose()?;
+    let access = access(&config.operator, config.tokens_file, address)?;
+    let encryption = config.tls.map(Encryption::start).transpose()?;
+    warn_of_openness(address, &access, encryption.is_some());
     let names: InstanceNames = config
         .instances
         .iter()
@@ -99,7 +118,7 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         },
         policies: Arc::clone(&policies),
         lifecycle: Arc::clone(&lifecycle),
-        token: config.admin_token,
+        access: Arc::clone(&access),
         requests_max: config.serve.limits.requests_max,
         retrying: Retrying {
             levels: config.serve.levels,
@@ -126,14 +145,21 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         replicator,
         admin,
         policies,
-        door,
-    )
-    .allowing(config.origins);
-    let listening = app.listen(socket).map_err(listen)?;
+        Edge {
+            access,
+            door,
+            origins: config.origins,
+            hosts: config.hosts,
+            is_operated_on_main: config.operator.on_main,
+        },
+    );
+    let (listening, operating) =
+        listen_at(Arc::new(app), (socket, encryption), own).map_err(listen)?;
     tracing::info!(%address, "serving");
     Ok(Achromat {
         address,
         listening,
+        operating,
         running,
         drain: config.drain,
         lifecycle,
@@ -141,6 +167,57 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         _watching: watching,
         _purging: purging,
     })
+}
+
+/// Serves clients, and operators where they have an address of their own.
+fn listen_at(
+    app: Arc<App>,
+    (socket, encryption): (TcpListener, Option<Arc<Encryption>>),
+    own: Option<TcpListener>,
+) -> std::io::Result<(Listening, Option<Listening>)> {
+    let operating = match own {
+        Some(socket) => {
+            let address = socket.local_addr()?;
+            tracing::info!(%address, "serving operators");
+            Some(Arc::clone(&app).listen(socket, Kind::Operators, None)?)
+        }
+        None => None,
+    };
+    Ok((app.listen(socket, Kind::Clients, encryption)?, operating))
+}
+
+/// Who may do what. Clients' tokens are taken in again when they change.
+fn access(
+    operator: &OperatorConfig,
+    tokens: Option<PathBuf>,
+    address: SocketAddr,
+) -> Result<Arc<Access>, StartError> {
+    let token = match &operator.token {
+        Some(chosen) => (Arc::clone(chosen), true),
+        None => (
+            operator_token(operator.token_file.as_deref(), address)?,
+            false,
+        ),
+    };
+    let access = Arc::new(Access::new(token, tokens)?);
+    access.follow();
+    Ok(access)
+}
+
+/// Tells, where others can reach the address, what keeps nobody away.
+fn warn_of_openness(address: SocketAddr, access: &Access, is_encrypted: bool) {
+    if address.ip().is_loopback() {
+        return;
+    }
+    if !access.is_required() {
+        tracing::warn!(
+            %address,
+            "ANYBODY WHO REACHES THIS ADDRESS CAN READ AND DELETE EVERYTHING: no client needs a token; set access.tokens_file"
+        );
+    }
+    if !is_encrypted {
+        tracing::warn!(%address, "clients' tokens and records travel unencrypted; set tls.certificate and tls.key");
+    }
 }
 
 async fn open(url: &StoreUrl, names: InstanceNames) -> Result<Stores, StoreError> {
@@ -224,6 +301,9 @@ impl Achromat {
     /// Stops: no new requests, those that have begun end, what is under way is made durable.
     pub async fn stop(self) -> Result<(), StoreError> {
         tracing::info!("stopping: requests that have begun may end");
+        if let Some(operating) = self.operating {
+            operating.close();
+        }
         let cut_off = self.listening.stop(self.drain).await;
         if cut_off > 0 {
             tracing::warn!(cut_off, "requests did not end in time");

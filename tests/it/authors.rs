@@ -384,6 +384,7 @@ fn what_is_saved_decides() {
     let printed = project.path().join(".printed");
     let _dev = {
         let mut dev = achromat(&["plugin", "dev", "--url", cluster.api().base()]);
+        dev.env("ACHROMAT_ADMIN_TOKEN_FILE", cluster.proxy.token_file());
         dev.arg("--project").arg(project.path());
         dev.env("CARGO_TARGET_DIR", cargo_target());
         dev.stdout(std::fs::File::create(&printed).expect("a file"));

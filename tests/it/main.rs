@@ -1,5 +1,6 @@
 //! Achromat as a whole, against real Chroma servers.
 
+mod access;
 mod admin;
 mod adopt;
 mod api;

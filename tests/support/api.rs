@@ -1,6 +1,6 @@
 //! Chroma's interface in a few words, for Achromat and for the instances alike.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 use ureq::{Agent, http::Request};
@@ -19,6 +19,8 @@ pub struct Api {
     base: String,
     agent: Agent,
     headers: Vec<(String, String)>,
+    /// The file with the operator's token, which is shown on Achromat's own paths.
+    operator: Option<PathBuf>,
 }
 
 /// The default tenant and database.
@@ -60,7 +62,32 @@ impl Api {
             base: format!("http://127.0.0.1:{port}"),
             agent: config.into(),
             headers: Vec::new(),
+            operator: None,
         }
+    }
+
+    /// The same, for one who does what operators do.
+    #[must_use]
+    pub fn operated_by(mut self, token_file: PathBuf) -> Self {
+        self.operator = Some(token_file);
+        self
+    }
+
+    /// The same, without the operator's token.
+    #[must_use]
+    pub fn as_anybody(mut self) -> Self {
+        self.operator = None;
+        self
+    }
+
+    /// The operator's token, for a path of Achromat's own when nothing else is shown.
+    fn operators_token(&self, path: &str) -> Option<String> {
+        let is_shown = self.headers.iter().any(|(name, _)| name == "authorization");
+        if is_shown || path.starts_with("/api") {
+            return None;
+        }
+        let token = std::fs::read_to_string(self.operator.as_ref()?).ok()?;
+        Some(format!("Bearer {}", token.trim()))
     }
 
     /// The same, for answers that may take so long.
@@ -108,6 +135,9 @@ impl Api {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
+        if let Some(token) = self.operators_token(&path) {
+            request = request.header("authorization", token);
+        }
         let bytes = match body {
             Value::Null => Vec::new(),
             Value::String(raw) => raw.clone().into_bytes(),
@@ -148,6 +178,9 @@ impl Api {
         let mut request = self.agent.post(format!("{}{path}", self.base));
         for (name, value) in &self.headers {
             request = request.header(name, value);
+        }
+        if let Some(token) = self.operators_token(path) {
+            request = request.header("authorization", token);
         }
         let mut response = request.send(body).expect("an answer");
         let text = response.body_mut().read_to_string().expect("text");

@@ -122,6 +122,7 @@ impl Cluster {
     pub fn command(&self, words: &[&str]) -> (Option<i32>, String) {
         let output = achromat(words)
             .args(["--url", self.api().base()])
+            .env("ACHROMAT_ADMIN_TOKEN_FILE", self.proxy.token_file())
             .output()
             .expect("it runs");
         let told = [output.stdout, output.stderr].concat();

@@ -47,6 +47,7 @@ pub struct Proxy {
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
     log: PathBuf,
+    token_file: PathBuf,
     child: Option<Child>,
 }
 
@@ -78,6 +79,10 @@ impl Proxy {
             format!("--listen=127.0.0.1:{port}"),
             format!("--store=sqlite:{}", folder.join("log.sqlite").display()),
         ];
+        let token_file = folder.join("operator.token");
+        if !flags.iter().any(|flag| flag.starts_with("--admin-token")) {
+            arguments.push(format!("--admin-token-file={}", token_file.display()));
+        }
         for (name, url) in instances {
             arguments.push(format!("--instance={name}={url}"));
         }
@@ -90,6 +95,7 @@ impl Proxy {
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
             log: folder.join("achromat.log"),
+            token_file,
             child: None,
         };
         proxy.up();
@@ -110,7 +116,7 @@ impl Proxy {
             .spawn()
             .expect("Achromat starts");
         self.child = Some(child);
-        let api = self.api();
+        let api = Api::at(self.unencrypted_port());
         let path = self.log.clone();
         eventually("Achromat serves", Duration::from_secs(30), || {
             match api.try_call("GET", "/livez", &serde_json::Value::Null) {
@@ -120,9 +126,22 @@ impl Proxy {
         });
     }
 
+    /// The port of the operators' own address when it has one, which is never encrypted.
+    fn unencrypted_port(&self) -> u16 {
+        let own = self.arguments.iter();
+        let own = own.filter_map(|flag| flag.strip_prefix("--admin-listen=127.0.0.1:"));
+        own.last()
+            .map_or(self.port, |port| port.parse().expect("a port"))
+    }
+
     /// Its interface.
     pub fn api(&self) -> Api {
-        Api::at(self.port)
+        Api::at(self.port).operated_by(self.token_file.clone())
+    }
+
+    /// The file with the operator's token, unless one was chosen.
+    pub fn token_file(&self) -> &Path {
+        &self.token_file
     }
 
     /// Its process.

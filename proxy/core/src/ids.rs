@@ -27,6 +27,9 @@ pub struct DatabaseId(pub Uuid);
 #[serde(transparent)]
 pub struct EntryId(pub Uuid);
 
+/// The tenant that every server has.
+pub const DEFAULT_TENANT: &str = "default_tenant";
+
 /// What a client calls one write, so that it may repeat the request and have it done once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(Arc<str>);
@@ -41,9 +44,30 @@ impl Key {
         Some(Self(text.into()))
     }
 
-    /// The key as it was given.
+    /// A key as the store gives it.
+    pub fn stored(text: &str) -> Option<Self> {
+        let (_, own) = text.rsplit_once(' ').unwrap_or(("", text));
+        Self::parse(own.as_bytes()).map(|_| Self(text.into()))
+    }
+
+    /// The key as one tenant's: the same word is another key in another tenant. Keys of the default tenant
+    /// are stored as they are, as all keys were once.
+    #[must_use]
+    pub fn of_tenant(self, tenant: &str) -> Self {
+        if tenant == DEFAULT_TENANT {
+            return self;
+        }
+        Self(format!("{tenant} {}", self.0).into())
+    }
+
+    /// The key as the store has it.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The key as its client knows it.
+    pub fn word(&self) -> &str {
+        self.0.rsplit_once(' ').map_or(&self.0, |(_, word)| word)
     }
 }
 

@@ -6,6 +6,7 @@
 //! exactly what production runs.
 
 pub mod abilities;
+pub mod access;
 pub mod awake;
 pub mod backoff;
 pub mod body;

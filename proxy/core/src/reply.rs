@@ -83,7 +83,7 @@ pub fn unreadable(status: u16, message: &str) -> Reply {
 pub fn key_reused(key: &Key) -> Reply {
     let message = format!(
         "Another request was made under the key {}; a key belongs to one request, so choose a new one",
-        key.as_str()
+        key.word()
     );
     Reply::error(422, "KeyReused", &message)
 }
@@ -167,6 +167,15 @@ pub fn tenant_is_reserved(tenant: &str) -> Reply {
 pub fn no_such_tenant(tenant: &str) -> Reply {
     let message = format!("Tenant [{tenant}] not found");
     Reply::error(404, "NotFoundError", &message)
+}
+
+/// 421 for a request to another server.
+pub fn misdirected() -> Reply {
+    Reply::error(
+        421,
+        "MisdirectedRequest",
+        "This server is not called by that Host",
+    )
 }
 
 /// 403 with the rule that forbids it.

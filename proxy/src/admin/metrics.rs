@@ -111,6 +111,14 @@ impl State<'_> {
             &none,
             float(refused),
         );
+        page.counter(
+            (
+                "denied_requests",
+                "Requests that were denied for want of a token or of a grant",
+            ),
+            &none,
+            float(self.facts.access.denied()),
+        );
         for (what, value) in [
             (("uptime_seconds", "Time since the start"), uptime),
             (

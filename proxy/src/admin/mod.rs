@@ -18,16 +18,23 @@ mod trash;
 use std::{sync::Arc, time::Duration};
 
 use achromat_core::{
-    catalog::Collection, guard::Guard, health::Standing, ids::Key, reply::Reply, route::Target,
-    view::View, write::WriteRules,
+    access::{Need, Place, Role, TokenError},
+    catalog::Collection,
+    guard::Guard,
+    health::Standing,
+    ids::{DEFAULT_TENANT, Key},
+    reply::Reply,
+    route::Target,
+    view::View,
+    write::WriteRules,
 };
 use bytes::Bytes;
 use http::Method;
 use serde::{Deserialize, Serialize};
-use subtle::ConstantTimeEq as _;
 
 pub use self::letters::Retrying;
 use crate::{
+    access::{Access, Caller},
     instances::Instances,
     plugins::Lifecycle,
     policy::{Asker, Deed, Policies},
@@ -49,8 +56,8 @@ pub struct Facts {
     pub policies: Arc<Policies>,
     /// Their versions.
     pub lifecycle: Arc<Lifecycle>,
-    /// What changing calls must show; none lets only this machine make them.
-    pub token: Option<Arc<str>>,
+    /// Who may do what.
+    pub access: Arc<Access>,
     /// Where clients' connections come in.
     pub door: Door,
     /// Requests that are served at once.
@@ -77,10 +84,8 @@ pub struct Question<'a, 't> {
     pub target: &'a Target<'t>,
     /// The body.
     pub body: &'a Bytes,
-    /// Whether it comes from this machine.
-    pub is_local: bool,
-    /// The token that came with it.
-    pub token: Option<&'a str>,
+    /// Whom it comes from, by the token that it shows.
+    pub caller: &'a Result<Caller, TokenError>,
     /// Who asks, as a guard sees them.
     pub asker: Asker<'a>,
 }
@@ -100,7 +105,7 @@ enum Call<'a> {
     TransactionSafety,
     Scalability,
     Jobs,
-    Transaction(String),
+    Transaction(String, String),
     ForceHealth(&'a str),
     Verify,
     Repair,
@@ -138,6 +143,22 @@ impl Call<'_> {
             | Self::Cleanup
             | Self::ChangePlugins(..) => "POST",
             _ => "GET,HEAD",
+        }
+    }
+
+    /// What load balancers ask, and what tells nothing of clients.
+    fn is_public(&self) -> bool {
+        matches!(self, Self::Live | Self::Ready | Self::Health)
+    }
+
+    /// The role that it is for.
+    fn role(&self) -> Role {
+        match self {
+            Self::Plugins(_)
+            | Self::PluginDifferences(_)
+            | Self::PluginDecisions(_)
+            | Self::ChangePlugins(..) => Role::Policy,
+            _ => Role::Operate,
         }
     }
 
@@ -184,7 +205,9 @@ impl Admin {
             ["admin", "transaction_safety_status"] => Call::TransactionSafety,
             ["admin", "scalability_status"] => Call::Scalability,
             // A slash in a key stands as it is: encoded ones are refused everywhere.
-            ["transactions", key @ ..] => Call::Transaction(key.join("/")),
+            ["transactions", key @ ..] => {
+                Call::Transaction(key.join("/"), tenant_asked(question.target))
+            }
             ["admin", "instances", name, "health"] => Call::ForceHealth(name),
             ["admin", "jobs"] => Call::Jobs,
             ["admin", "verify"] => Call::Verify,
@@ -213,18 +236,15 @@ impl Admin {
                 ..problem(405, "Method not allowed", &detail)
             };
         }
-        let changes = !matches!(allow, "GET,HEAD");
-        if (changes || call.is_confidential())
-            && let Err(refusal) = self.authorise(&question)
-        {
+        if let Err(refusal) = self.authorise(&call, &question) {
             return refusal;
         }
-        let is_operator = changes || self.is_operators(question.token);
-        let asker = Asker {
-            is_operator,
-            ..question.asker
-        };
-        self.call(call, question.body, asker).await
+        self.call(call, question.body, question.asker).await
+    }
+
+    /// Answers where the operator's interface is not.
+    pub fn elsewhere(&self, target: &Target<'_>) -> Reply {
+        nothing_at(target)
     }
 
     async fn call(&self, call: Call<'_>, body: &Bytes, asker: Asker<'_>) -> Reply {
@@ -235,7 +255,7 @@ impl Admin {
             Call::Repair => return self.repair(body).await,
             Call::Map => return self.map(body).await,
             Call::Unmap(name) => return self.unmap(name, asker).await,
-            Call::Transaction(key) => return self.transaction(&key).await,
+            Call::Transaction(key, tenant) => return self.transaction(&key, &tenant).await,
             Call::Cleanup => return self.cleanup(body, asker).await,
             Call::Trash => return self.trash(),
             Call::RestoreTrash(id) => return self.restore_trash(id, body).await,
@@ -304,9 +324,9 @@ impl Admin {
     }
 
     /// What became of the write under a key.
-    async fn transaction(&self, text: &str) -> Reply {
+    async fn transaction(&self, text: &str, tenant: &str) -> Reply {
         let record = match Key::parse(text.as_bytes()) {
-            Some(key) => self.replicator.key(&key).await,
+            Some(key) => self.replicator.key(&key.of_tenant(tenant)).await,
             None => Ok(None),
         };
         match record {
@@ -325,28 +345,44 @@ impl Admin {
         }
     }
 
-    /// Whether this is the operator's token.
-    pub fn is_operators(&self, shown: Option<&str>) -> bool {
-        let tokens = self.facts.token.as_ref().zip(shown);
-        tokens.is_some_and(|(token, shown)| token.as_bytes().ct_eq(shown.as_bytes()).into())
-    }
-
-    /// Changing calls need the token; without one configured they are this machine's alone.
-    fn authorise(&self, question: &Question<'_, '_>) -> Result<(), Reply> {
-        match (&self.facts.token, question.token) {
-            (None, _) if question.is_local => Ok(()),
-            (None, _) => Err(problem(
-                403,
-                "Only from this machine",
-                "No admin.token is configured, so changing calls are served to the local machine only",
-            )),
-            (Some(token), Some(shown)) if token.as_bytes().ct_eq(shown.as_bytes()).into() => Ok(()),
-            (Some(_), _) => Err(problem(
-                401,
-                "A token is needed",
-                "Changing calls need the header `Authorization: Bearer TOKEN` with the configured admin.token",
-            )),
+    /// Changing calls need the operator's token, or one that is granted the role. So do the others when there
+    /// are tokens; what load balancers ask does not.
+    fn authorise(&self, call: &Call<'_>, question: &Question<'_, '_>) -> Result<(), Reply> {
+        let access = &self.facts.access;
+        let changes = call.methods() != "GET,HEAD";
+        let is_needed = changes || call.is_confidential() || access.is_confidential();
+        if call.is_public() || !is_needed {
+            return Ok(());
         }
+        let need = Need {
+            role: Some(call.role()),
+            place: Place::default(),
+        };
+        let (name, why, refusal) = match question.caller {
+            Ok(caller) if caller.may(need) => return Ok(()),
+            Ok(Caller::Known(identity)) => (
+                identity.name.as_ref(),
+                "it is not granted".to_owned(),
+                problem(
+                    403,
+                    "Not granted",
+                    &format!(
+                        "The token of {:?} has no grant `{} */*/*`",
+                        identity.name,
+                        call.role()
+                    ),
+                ),
+            ),
+            Ok(_) => (
+                "",
+                TokenError::Missing.to_string(),
+                no_token(&TokenError::Missing),
+            ),
+            Err(error) => ("", error.to_string(), no_token(error)),
+        };
+        let what = format!("{} {}", question.method, question.target.path);
+        access.note_denial(question.asker.client, name, &what, &why);
+        Err(refusal)
     }
 
     /// Holds an instance for healthy or not, whatever is observed, for a while.
@@ -396,6 +432,28 @@ impl Admin {
                 duration_seconds: word.duration_seconds,
             },
         )
+    }
+}
+
+/// The tenant whose key is asked for: `?tenant=NAME`, or the default one.
+fn tenant_asked(target: &Target<'_>) -> String {
+    let query = target.query.unwrap_or_default();
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let named = pairs.into_iter().find(|(name, _)| *name == "tenant");
+    let decoded = named.and_then(|(_, value)| achromat_core::route::decode(value).ok());
+    decoded.map_or_else(|| DEFAULT_TENANT.to_owned(), std::borrow::Cow::into_owned)
+}
+
+fn no_token(error: &TokenError) -> Reply {
+    let detail = format!(
+        "{error}. It is the operator's: the configured admin.token, or the one in the file that was told at the first start"
+    );
+    Reply {
+        headers: vec![(
+            http::header::WWW_AUTHENTICATE,
+            http::HeaderValue::from_static("Bearer realm=\"achromat\""),
+        )],
+        ..problem(401, "A token is needed", &detail)
     }
 }
 

@@ -9,6 +9,7 @@ mod plugin;
 mod remote;
 mod serve;
 mod show;
+mod token;
 mod trash;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -54,6 +55,7 @@ fn command() -> Command {
         .subcommand(letters::command())
         .subcommand(cleanup::command())
         .subcommand(trash::command())
+        .subcommand(token::command())
         .subcommand(plugin::command())
 }
 
@@ -69,6 +71,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("letters", matches)) => Ok(letters::run(matches)),
         Some(("cleanup", matches)) => Ok(cleanup::run(matches)),
         Some(("trash", matches)) => Ok(trash::run(matches)),
+        Some(("token", matches)) => token::run(matches),
         Some(("plugin", matches)) => Ok(plugin::run(matches)),
         _ => anyhow::bail!("no such command"),
     }

@@ -7,6 +7,7 @@
 
 use std::{
     collections::BTreeSet,
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -16,6 +17,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use ureq::Agent;
+
+use crate::access::{default_file, token_in};
 
 /// For one call to be answered.
 const CALL_DEADLINE: Duration = Duration::from_secs(60);
@@ -43,7 +46,13 @@ pub(super) fn with_address(command: Command) -> Command {
                 .long("token")
                 .env("ACHROMAT_ADMIN_TOKEN")
                 .hide_env_values(true)
-                .help("Its admin.token, when it has one"),
+                .help("The operator's token; rather keep it in a file"),
+        )
+        .arg(
+            Arg::new("token-file")
+                .long("token-file")
+                .env("ACHROMAT_ADMIN_TOKEN_FILE")
+                .help("The file with the operator's token [default: where an Achromat of this machine and user keeps it]"),
         )
 }
 
@@ -117,10 +126,11 @@ impl Remote {
             .timeout_global(Some(CALL_DEADLINE))
             .build();
         let url = matches.get_one::<String>("url");
+        let url = url.map_or("", |url| url.trim_end_matches('/')).to_owned();
         Self {
             agent: config.into(),
-            url: url.map_or("", |url| url.trim_end_matches('/')).to_owned(),
-            token: matches.get_one::<String>("token").cloned(),
+            token: token(matches, &url),
+            url,
         }
     }
 
@@ -192,6 +202,39 @@ impl Remote {
         }
         Ok(body)
     }
+}
+
+/// The operator's token: given, in the file that is named, or where an Achromat of this machine has put it.
+fn token(matches: &ArgMatches, url: &str) -> Option<String> {
+    if let Some(token) = matches.get_one::<String>("token") {
+        return Some(token.clone());
+    }
+    let named = matches.get_one::<String>("token-file").map(PathBuf::from);
+    let file = match named {
+        Some(file) => file,
+        None => default_file(local_port(url)?).filter(|file| file.exists())?,
+    };
+    match token_in(&file) {
+        Ok(token) => Some(token.to_string()),
+        Err(error) => {
+            eprintln!("achromat: {error}");
+            None
+        }
+    }
+}
+
+/// The port of a URL of this machine. Another one is not shown this machine's token.
+fn local_port(url: &str) -> Option<u16> {
+    let uri: http::Uri = url.parse().ok()?;
+    let is_local = matches!(uri.host()?, "127.0.0.1" | "localhost" | "[::1]");
+    let port = uri
+        .port_u16()
+        .unwrap_or(if uri.scheme_str() == Some("https") {
+            443
+        } else {
+            80
+        });
+    is_local.then_some(port)
 }
 
 fn which(matches: &ArgMatches) -> Value {

@@ -1,8 +1,13 @@
 //! What the configuration says of the clients' side of the network.
 
-use achromat_core::head::HeadLimits;
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use super::{meant::Checks, written::Limits};
+use achromat_core::head::{HeadLimits, host_name};
+
+use super::{
+    meant::{Checks, listen},
+    written::{Admin, Limits, Tls},
+};
 use crate::serve::{ConnectionLimits, Patience};
 
 /// Bytes below which usual heads would be refused.
@@ -13,6 +18,86 @@ const HEAD_BYTES_MOST: usize = 1024 * 1024;
 
 /// Fields that pingora's own parser takes at most.
 const HEAD_FIELDS_MOST: usize = 256;
+
+/// The operator's interface.
+#[derive(Clone, Debug)]
+pub struct OperatorConfig {
+    /// The token that was chosen.
+    pub token: Option<Arc<str>>,
+    /// Where it is kept, when none was.
+    pub token_file: Option<PathBuf>,
+    /// An address of its own.
+    pub listen: Option<SocketAddr>,
+    /// Whether it is on the clients' address.
+    pub on_main: bool,
+}
+
+/// Where certificates are.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The chain.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Authorities that clients' certificates must be from.
+    pub client_ca: Option<PathBuf>,
+}
+
+pub(super) fn path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| text.into())
+}
+
+pub(super) fn operator(checks: &mut Checks, admin: &Admin) -> OperatorConfig {
+    let token = admin.token.as_str();
+    if !token.is_empty() && token.len() < 16 {
+        checks.wrong(
+            "admin.token",
+            "it has fewer than 16 characters, which can be guessed",
+        );
+    }
+    let own = (!admin.listen.is_empty()).then_some(admin.listen.as_str());
+    if own.is_none() && !admin.on_main {
+        checks.wrong(
+            "admin.on_main",
+            "the operator's interface would be nowhere; set admin.listen",
+        );
+    }
+    OperatorConfig {
+        token: (!token.is_empty()).then(|| token.into()),
+        token_file: path(&admin.token_file),
+        listen: own.map(|text| listen(checks, "admin.listen", text)),
+        on_main: admin.on_main,
+    }
+}
+
+pub(super) fn tls(checks: &mut Checks, tls: &Tls) -> Option<TlsFiles> {
+    let files = (path(&tls.certificate), path(&tls.key));
+    let client_ca = path(&tls.client_ca);
+    match files {
+        (Some(certificate), Some(key)) => Some(TlsFiles {
+            certificate,
+            key,
+            client_ca,
+        }),
+        (None, None) if client_ca.is_none() => None,
+        _ => {
+            checks.wrong(
+                "tls.certificate",
+                "tls.certificate and tls.key belong together",
+            );
+            None
+        }
+    }
+}
+
+pub(super) fn hosts(checks: &mut Checks, names: &[String]) -> Vec<String> {
+    let has_port = |name: &&String| host_name(name) != name.as_str() || name.is_empty();
+    if let Some(name) = names.iter().find(has_port) {
+        let message = format!("{name:?} is not a name or an address without a port");
+        checks.wrong("http.hosts", message);
+    }
+    names.iter().map(|name| name.to_ascii_lowercase()).collect()
+}
 
 pub(super) fn connections(checks: &mut Checks, limits: &Limits) -> ConnectionLimits {
     ConnectionLimits {

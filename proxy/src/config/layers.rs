@@ -12,8 +12,8 @@ use super::{Config, ConfigError, Key, KeyKind, keys, written::Written};
 /// How the names of our variables begin.
 const PREFIX: &str = "ACHROMAT_";
 
-/// Variables that are no keys: they say where the file and the state folder are.
-const OTHER_VARIABLES: [&str; 2] = ["ACHROMAT_CONFIG", "ACHROMAT_STATE"];
+/// Variables that are no keys: they say where the file and the state folder are, and what commands talk to.
+const OTHER_VARIABLES: [&str; 3] = ["ACHROMAT_CONFIG", "ACHROMAT_STATE", "ACHROMAT_URL"];
 
 /// A value from outside the file.
 #[derive(Clone, Debug)]

@@ -23,7 +23,8 @@ use achromat_core::{
 };
 
 use super::{
-    ConfigError, Problem, edge,
+    ConfigError, Problem,
+    edge::{self, OperatorConfig, TlsFiles},
     memory::Shares,
     policies::policy,
     written::{FormatName, LevelName, Limits, StrategyName, Written},
@@ -82,14 +83,20 @@ pub struct Config {
     pub bounds: Bounds,
     /// Origins of pages that may use Chroma's interface.
     pub origins: Origins,
+    /// Names that clients may call the server by; none lets any pass.
+    pub hosts: Vec<String>,
+    /// The file of clients' tokens.
+    pub tokens_file: Option<PathBuf>,
+    /// How the clients' address is encrypted.
+    pub tls: Option<TlsFiles>,
     /// How many connections of clients there may be.
     pub connections: ConnectionLimits,
     /// What may not be destroyed.
     pub guard: Guard,
     /// Plugins that decide.
     pub policy: PolicyConfig,
-    /// The operator's token.
-    pub admin_token: Option<Arc<str>>,
+    /// The operator's interface.
+    pub operator: OperatorConfig,
     /// What is told while it runs.
     pub log_level: String,
     /// How that is written.
@@ -195,7 +202,7 @@ impl Config {
     /// Checks everything, and tells everything that is wrong.
     pub(super) fn mean(written: &Written) -> Result<Self, ConfigError> {
         let mut checks = Checks::default();
-        let listen = listen(&mut checks, &written.listen);
+        let listen = listen(&mut checks, "listen", &written.listen);
         let store = store(&mut checks, &written.store);
         let instances = instances(&mut checks, written);
         let (strategy, strategy_name) = strategy(&mut checks, written);
@@ -209,7 +216,10 @@ impl Config {
             connections: edge::connections(&mut checks, &written.limits),
             guard: guard(&mut checks, written),
             policy: policy(&mut checks, written),
-            admin_token: token(&mut checks, written),
+            operator: edge::operator(&mut checks, &written.admin),
+            tokens_file: edge::path(&written.access.tokens_file),
+            tls: edge::tls(&mut checks, &written.tls),
+            hosts: edge::hosts(&mut checks, &written.http.hosts),
             log_level: log_level(&mut checks, written),
             log_format: match written.log.format {
                 FormatName::Text => LogFormat::Text,
@@ -230,14 +240,14 @@ impl Config {
     }
 }
 
-fn listen(checks: &mut Checks, text: &str) -> SocketAddr {
+pub(super) fn listen(checks: &mut Checks, key: &str, text: &str) -> SocketAddr {
     let found = text
         .to_socket_addrs()
         .ok()
         .and_then(|mut found| found.next());
     found.unwrap_or_else(|| {
         let message = format!("{text:?} is not an address and a port, such as 127.0.0.1:8000");
-        checks.wrong("listen", message);
+        checks.wrong(key, message);
         SocketAddr::from(([127, 0, 0, 1], 0))
     })
 }
@@ -452,17 +462,6 @@ fn origins(checks: &mut Checks, written: &Written) -> Origins {
         checks.wrong("http.cors_allow_origins", wrong);
         Origins::None
     })
-}
-
-fn token(checks: &mut Checks, written: &Written) -> Option<Arc<str>> {
-    let token = written.admin.token.as_str();
-    if !token.is_empty() && token.len() < 16 {
-        checks.wrong(
-            "admin.token",
-            "it has fewer than 16 characters, which can be guessed",
-        );
-    }
-    (!token.is_empty()).then(|| token.into())
 }
 
 fn log_level(checks: &mut Checks, written: &Written) -> String {

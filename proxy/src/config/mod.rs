@@ -20,6 +20,7 @@ mod written;
 use std::path::PathBuf;
 
 pub use self::{
+    edge::{OperatorConfig, TlsFiles},
     keys::{Key, KeyKind, keys},
     layers::{Layers, Override},
     meant::{Config, InstanceConfig, Keys, LogFormat, StoreUrl},

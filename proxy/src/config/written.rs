@@ -43,6 +43,10 @@ section! {
         health: Health = Health::default(),
         /// What HTTP clients other than Chroma's own need.
         http: Http = Http::default(),
+        /// Who may use what.
+        access: Access = Access::default(),
+        /// Encryption of the clients' address.
+        tls: Tls = Tls::default(),
         /// Bounds of what is served.
         limits: Limits = Limits::default(),
         /// What may not be destroyed.
@@ -161,6 +165,28 @@ section! {
     Http {
         /// Origins of pages that browsers may let use Chroma's interface here, such as `https://app.example`, or `*` for any. By default there is none. It is answered as Chroma's own `cors_allow_origins` has it; what the servers themselves allow does not matter. Achromat's own paths are for no page.
         cors_allow_origins: Vec<String> = Vec::new(),
+        /// Names by which clients may call this server in `Host`, without a port. Any other is refused, which keeps a page in a browser from reaching it by a name of its own (DNS rebinding). By default any name is taken.
+        hosts: Vec<String> = Vec::new(),
+    }
+}
+
+section! {
+    /// Who may use what.
+    Access {
+        /// A file of clients' tokens, as `achromat token` writes it; every request must show one then. It is read again when it changes. When it is empty, no client needs a token.
+        tokens_file: String = String::new(),
+    }
+}
+
+section! {
+    /// Encryption of the clients' address.
+    Tls {
+        /// The certificate's chain, as PEM. Certificate and key are read again when they change. When it is empty, connections are not encrypted.
+        certificate: String = String::new(),
+        /// The certificate's key, as PEM.
+        key: String = String::new(),
+        /// Certificates of authorities, as PEM: clients must have a certificate of one of them. When it is empty, they need none.
+        client_ca: String = String::new(),
     }
 }
 
@@ -263,8 +289,14 @@ section! {
 section! {
     /// The operator's interface.
     Admin {
-        /// What changing calls must show as `Authorization: Bearer TOKEN`. When it is empty they are served to the local machine only.
+        /// What changing calls must show as `Authorization: Bearer TOKEN`. When it is empty, the token in `token_file` is asked for. Rather keep it in that file: arguments and environments of processes can be read.
         token: String = String::new(),
+        /// A file with that token, which nobody else may read. It is made at the first start. When it is empty, it is `achromat/operator-PORT.token` in the user's state folder, where Achromat's commands look for it.
+        token_file: String = String::new(),
+        /// An address and a port of its own for the operator's interface. When it is empty there is none.
+        listen: String = String::new(),
+        /// Whether the operator's interface is on clients' address as well. `/livez`, `/readyz` and `/health` always are.
+        on_main: bool = true,
     }
 }
 

@@ -44,7 +44,7 @@ pub async fn run(
         let server = Server::start(&program, name, &folder.join(name)).await;
         servers.push(server.with_context(|| format!("Chroma server {name} does not start"))?);
     }
-    let mut proxy = run::start(config(listen, &folder, &servers)?).await?;
+    let mut proxy = run::start(config(listen, (state, &folder), &servers)?).await?;
     explain(proxy.address(), &folder, &servers);
     watch(&mut servers, &mut proxy, stop).await;
     proxy.stop().await?;
@@ -83,7 +83,7 @@ async fn watch(servers: &mut [Server], proxy: &mut run::Achromat, stop: impl Fut
 
 fn config(
     listen: SocketAddr,
-    folder: &Path,
+    (state, folder): (&Path, &Path),
     servers: &[Server],
 ) -> anyhow::Result<crate::config::Config> {
     let file = folder.join("achromat.toml");
@@ -91,6 +91,10 @@ fn config(
         "# Written by `achromat dev` at each start.\nlisten = \"{listen}\"\nstore = {}\n",
         toml::Value::String(format!("sqlite:{}", folder.join("log.sqlite").display())),
     );
+    let token = state.join(format!("operator-{}.token", listen.port()));
+    let token = toml::Value::String(token.display().to_string());
+    // Writing into a String can't fail.
+    let _written = write!(text, "\n[admin]\ntoken_file = {token}\n");
     for server in servers {
         let (name, port) = (&server.name, server.port);
         // Writing into a String can't fail.

@@ -7,13 +7,14 @@ use bytes::BytesMut;
 use http::header;
 use pingora_core::{
     apps::ServerApp as _,
-    protocols::{Stream, http::ServerSession},
+    protocols::{Stream, http::ServerSession, l4::stream::Stream as L4},
     server::ShutdownWatch,
 };
 use pingora_timeout::timeout;
+use tokio::net::TcpListener;
 
 use super::{
-    App, CLIENT_WRITE_TIMEOUT, KEEPALIVE_S,
+    CLIENT_WRITE_TIMEOUT, Entrance, KEEPALIVE_S,
     intake::Body,
     respond::respond,
     wire::{Answers, Begun, ReadError, Reader, halves},
@@ -34,13 +35,32 @@ enum Next {
     Close,
 }
 
-impl App {
-    /// Serves a connection that comes unencrypted, or whose encryption is settled.
-    pub(super) async fn serve_connection(
-        self: &Arc<Self>,
-        mut stream: Stream,
-        stopping: ShutdownWatch,
-    ) {
+impl Entrance {
+    /// Serves whoever comes, until all shall stop.
+    pub(super) async fn accept(self: Arc<Self>, socket: TcpListener, mut stopping: ShutdownWatch) {
+        loop {
+            let came = tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stop| *stop) => return,
+                came = self.app.edge.door.next(&socket) => came,
+            };
+            let (entrance, stopping) = (Arc::clone(&self), stopping.clone());
+            tokio::spawn(async move {
+                entrance.serve_connection(came.stream, stopping).await;
+                drop(came.place);
+            });
+        }
+    }
+
+    async fn serve_connection(self: &Arc<Self>, stream: L4, stopping: ShutdownWatch) {
+        let deadline = self.app.settings.patience.head_deadline;
+        let mut stream: Stream = match &self.encryption {
+            None => Box::new(stream),
+            Some(encryption) => match encryption.settle(stream, deadline).await {
+                Some(stream) => stream,
+                None => return,
+            },
+        };
         match self.is_http2(&mut stream, stopping.clone()).await {
             None => {}
             Some(true) => {
@@ -57,7 +77,7 @@ impl App {
             Some(_) => return Some(false),
             None => {}
         }
-        let patience = self.settings.patience.head_deadline;
+        let patience = self.app.settings.patience.head_deadline;
         tokio::select! {
             biased;
             peeked = timeout(patience, peek(stream)) => peeked.ok().flatten(),
@@ -67,7 +87,7 @@ impl App {
     }
 
     async fn serve_http1(&self, stream: Stream, mut stopping: ShutdownWatch) {
-        let (mut reader, mut answers) = halves(stream, self.settings.patience);
+        let (mut reader, mut answers) = halves(stream, self.app.settings.patience);
         loop {
             let begins = tokio::select! {
                 biased;
@@ -78,7 +98,7 @@ impl App {
             if !begins {
                 return;
             }
-            let _request = self.admission.tracker().begin();
+            let _request = self.app.admission.tracker().begin();
             let next = match reader.head().await {
                 Ok(begun) => {
                     let is_stopping = *stopping.borrow();
@@ -110,7 +130,7 @@ impl App {
         let Some(mut session) = session(answers, begun.bytes).await else {
             return Next::Close;
         };
-        let rate = usize::try_from(self.settings.patience.rate_min).unwrap_or(usize::MAX);
+        let rate = usize::try_from(self.app.settings.patience.rate_min).unwrap_or(usize::MAX);
         session.set_min_send_rate(Some(rate));
         let is_kept = head.is_persistent && !is_stopping;
         let keepalive = is_kept.then_some(KEEPALIVE_S);
@@ -121,7 +141,7 @@ impl App {
             head,
             keepalive,
         };
-        let is_usable = self.serve(&mut session, body).await;
+        let is_usable = self.app.serve(&mut session, body, self.kind).await;
         if !is_usable || !is_kept || !reader.is_between() {
             session.shutdown().await;
             return Next::Close;

@@ -9,9 +9,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use pingora_core::protocols::{
-    GetSocketDigest as _, SocketDigest, Stream, l4::stream::Stream as L4,
-};
+use pingora_core::protocols::{GetSocketDigest as _, SocketDigest, l4::stream::Stream as L4};
 use tokio::net::{TcpListener, TcpStream};
 
 /// How many connections there may be.
@@ -101,7 +99,7 @@ impl Door {
 
 /// A connection that came in.
 pub(super) struct Came {
-    pub(super) stream: Stream,
+    pub(super) stream: L4,
     pub(super) place: Place,
 }
 
@@ -132,7 +130,7 @@ fn turn_away(stream: &TcpStream, address: SocketAddr) {
     }
 }
 
-fn prepared(stream: TcpStream, address: SocketAddr) -> Stream {
+fn prepared(stream: TcpStream, address: SocketAddr) -> L4 {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection can't be set to answer without delay");
     }
@@ -141,7 +139,7 @@ fn prepared(stream: TcpStream, address: SocketAddr) -> Stream {
     let _set = digest.peer_addr.set(Some(address.into()));
     let mut stream = L4::from(stream);
     stream.set_socket_digest(digest);
-    Box::new(stream)
+    stream
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 use std::{net::IpAddr, time::Instant};
 
 use achromat_core::{
+    access::TokenError,
     head::{Framing, Head, origin_form},
-    ids::Key,
+    ids::{DEFAULT_TENANT, Key},
     key::{KEY_HEADERS, choose},
     reply::{self, Reply},
 };
@@ -18,6 +19,8 @@ use super::{
     connection::status,
     wire::{ReadError, Reader},
 };
+
+use crate::access::{Access, Caller, TOKEN_HEADER};
 
 /// Memory that is taken for a body before any of it is there.
 const FIRST_BYTES: usize = 4096;
@@ -88,23 +91,32 @@ pub(super) struct Intake {
     /// The target in origin form, not judged yet.
     pub(super) target: Vec<u8>,
     pub(super) headers: HeaderMap,
-    /// Who asks.
+    /// Whom it comes from.
+    pub(super) caller: Result<Caller, TokenError>,
+    /// Their address.
     pub(super) client: Option<IpAddr>,
     /// Headers by which a browser lets a page read the answer.
     pub(super) allowed: HeaderMap,
 }
 
 impl Intake {
-    /// Takes in the head.
-    pub(super) fn read_head(session: &ServerSession) -> Result<Self, Reply> {
+    /// Takes in the head, and whom it comes from. What shows that is nobody's business after that.
+    pub(super) fn read_head(session: &ServerSession, access: &Access) -> Result<Self, Reply> {
         let head = session.req_header();
         if head.method == http::Method::CONNECT {
             return Err(reply::method_not_allowed("CONNECT", "*", &[]));
         }
+        let mut headers = head.headers.clone();
+        let caller = access.caller(&headers);
+        if access.keeps(&headers) {
+            headers.remove(header::AUTHORIZATION);
+            headers.remove(TOKEN_HEADER);
+        }
         Ok(Self {
             method: head.method.clone(),
             target: origin_form(head.raw_path()).into(),
-            headers: head.headers.clone(),
+            headers,
+            caller,
             client: client(session),
             allowed: HeaderMap::new(),
         })
@@ -177,17 +189,18 @@ impl Intake {
     }
 
     /// The key under which the client may repeat the request.
-    pub(super) fn key(&self) -> Result<Option<Key>, Reply> {
+    pub(super) fn key(&self, tenant: Option<&str>) -> Result<Option<Key>, Reply> {
         let values = KEY_HEADERS.into_iter().flat_map(|name| {
             let values = self.headers.get_all(name).iter();
             values.map(move |value| (name, value.as_bytes()))
         });
-        choose(values)
+        let key = choose(values)?;
+        Ok(key.map(|key| key.of_tenant(tenant.unwrap_or(DEFAULT_TENANT))))
     }
 
-    /// The token that came with it.
-    pub(super) fn token(&self) -> Option<&str> {
-        self.header(&header::AUTHORIZATION)?.strip_prefix("Bearer ")
+    /// True when it comes from one who does what operators do.
+    pub(super) fn is_operator(&self) -> bool {
+        self.caller.as_ref().is_ok_and(Caller::is_operator)
     }
 
     pub(super) fn header(&self, name: &header::HeaderName) -> Option<&str> {

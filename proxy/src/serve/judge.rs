@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use achromat_core::{
+    access::needs_of_verb,
     catalog::Collection,
     local::LocalWrite,
     log::Verb,
@@ -47,6 +48,13 @@ impl App {
             body,
             clock::fresh(),
         )?;
+        if let (Ok(caller), Some(need)) = (
+            &asked.intake.caller,
+            needs_of_verb(&permit.entry().verb, &view.catalog),
+        ) {
+            let what = format!("{} {}", asked.route.method, asked.route.path);
+            self.grant(asked.intake, caller, need, &what)?;
+        }
         if let Verb::CreateTenant { name: Some(name) } = &permit.entry().verb {
             self.know_tenant(Some(name)).await?;
         }
@@ -63,7 +71,7 @@ impl App {
         let (guard, generation) = (&self.policies.guard, &asked.generations.guard);
         let asker = Asker {
             client: asked.intake.client,
-            is_operator: self.admin.is_operators(asked.intake.token()),
+            is_operator: asked.intake.is_operator(),
             headers: &asked.intake.headers,
         };
         let counted = self.count(generation, view, permit.entry()).await;

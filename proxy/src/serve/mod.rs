@@ -6,6 +6,7 @@
 //! may be destroyed: `core` does.
 
 mod admission;
+mod authorise;
 mod connection;
 mod cors;
 mod counting;
@@ -16,6 +17,7 @@ mod read;
 mod respond;
 mod stream;
 mod tenants;
+mod tls;
 mod wire;
 mod write;
 
@@ -46,11 +48,13 @@ use tokio::sync::watch;
 
 use self::{
     admission::{Admission, Limits, Tracker},
+    authorise::identity,
     cors::preflight,
     intake::{Body, Intake},
     respond::{close, respond, respond_with},
 };
 use crate::{
+    access::Access,
     admin::{Admin, Question},
     instances::Instances,
     policy::{Asker, Policies},
@@ -61,6 +65,7 @@ pub use self::{
     admission::Limits as ServeLimits,
     cors::Origins,
     door::{ConnectionLimits, Door},
+    tls::{Encryption, TlsError},
     wire::Patience,
 };
 
@@ -98,11 +103,40 @@ pub struct App {
     admin: Admin,
     policies: Arc<Policies>,
     admission: Admission,
-    door: Door,
-    origins: Origins,
+    edge: Edge,
     options: HttpServerOptions,
     reads: AtomicU64,
     writes: AtomicU64,
+}
+
+/// What clients meet first.
+pub struct Edge {
+    /// Who may do what.
+    pub access: Arc<Access>,
+    /// Where connections come in.
+    pub door: Door,
+    /// Origins of pages that may use Chroma's interface.
+    pub origins: Origins,
+    /// Names by which the server may be called; none lets any pass.
+    pub hosts: Vec<String>,
+    /// Whether operators are served where clients are.
+    pub is_operated_on_main: bool,
+}
+
+/// For whom an address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// For Chroma's clients.
+    Clients,
+    /// For operators alone.
+    Operators,
+}
+
+/// An address at work: what is served to whoever comes there.
+struct Entrance {
+    app: Arc<App>,
+    kind: Kind,
+    encryption: Option<Arc<Encryption>>,
 }
 
 /// The listener at work.
@@ -121,7 +155,7 @@ impl App {
         replicator: Replicator,
         admin: Admin,
         policies: Arc<Policies>,
-        door: Door,
+        edge: Edge,
     ) -> Self {
         let mut options = HttpServerOptions::default();
         options.h2c = true;
@@ -134,29 +168,31 @@ impl App {
             admin,
             policies,
             admission: Admission::new(settings.limits, settings.patience),
-            door,
-            origins: Origins::None,
+            edge,
             options,
             reads: AtomicU64::new(1),
             writes: AtomicU64::new(1),
         }
     }
 
-    /// The same, for pages of these origins as well.
-    #[must_use]
-    pub fn allowing(mut self, origins: Origins) -> Self {
-        self.origins = origins;
-        self
-    }
-
     /// Serves on a socket that is already bound, so that a port that is taken is told before
     /// anything else has begun.
-    pub fn listen(self, socket: TcpListener) -> std::io::Result<Listening> {
+    pub fn listen(
+        self: Arc<Self>,
+        socket: TcpListener,
+        kind: Kind,
+        encryption: Option<Arc<Encryption>>,
+    ) -> std::io::Result<Listening> {
         socket.set_nonblocking(true)?;
         let socket = tokio::net::TcpListener::from_std(socket)?;
         let tracker = self.admission.tracker();
         let (stop, stopping) = watch::channel(false);
-        let accepting = tokio::spawn(Arc::new(self).accept(socket, stopping));
+        let entrance = Arc::new(Entrance {
+            app: self,
+            kind,
+            encryption,
+        });
+        let accepting = tokio::spawn(entrance.accept(socket, stopping));
         Ok(Listening {
             stop,
             tracker,
@@ -164,30 +200,18 @@ impl App {
         })
     }
 
-    async fn accept(self: Arc<Self>, socket: tokio::net::TcpListener, mut stopping: ShutdownWatch) {
-        loop {
-            let came = tokio::select! {
-                biased;
-                _ = stopping.wait_for(|stop| *stop) => return,
-                came = self.door.next(&socket) => came,
-            };
-            let (app, stopping) = (Arc::clone(&self), stopping.clone());
-            tokio::spawn(async move {
-                app.serve_connection(came.stream, stopping).await;
-                drop(came.place);
-            });
-        }
-    }
-
     /// One request, up to its answer. Returns whether the connection may be used again.
     ///
     /// What is not a read is in a box: the future of a connection has room for all that may become of it,
     /// and is copied for each request.
-    async fn serve(&self, session: &mut ServerSession, body: Body<'_>) -> bool {
-        let mut intake = match Intake::read_head(session) {
+    async fn serve(&self, session: &mut ServerSession, body: Body<'_>, kind: Kind) -> bool {
+        let mut intake = match Intake::read_head(session, &self.edge.access) {
             Ok(intake) => intake,
             Err(reply) => return respond(session, &reply, true).await,
         };
+        if !self.is_called_rightly(session) {
+            return respond(session, &reply::misdirected(), true).await;
+        }
         if intake.method == http::Method::OPTIONS && is_the_server(&intake.target) {
             return respond(session, &alive(), false).await;
         }
@@ -197,11 +221,14 @@ impl App {
                 return respond(session, &reply::malformed(&error.to_string()), true).await;
             }
         };
-        if !is_chromas(target.path) {
-            let reply = Box::pin(self.serve_own(session, body, &intake, &target)).await;
+        if kind == Kind::Operators || !is_chromas(target.path) {
+            let reply = Box::pin(self.serve_own(session, body, &intake, &target, kind)).await;
             return respond(session, &reply, false).await;
         }
-        intake.allowed = self.origins.headers(intake.headers.get(header::ORIGIN));
+        intake.allowed = self
+            .edge
+            .origins
+            .headers(intake.headers.get(header::ORIGIN));
         let (route, captures) = match find(Method::of(&intake.method), &target) {
             Ok(found) => found,
             Err(miss) => {
@@ -209,6 +236,9 @@ impl App {
                 return respond_with(session, &reply, &intake.allowed, false).await;
             }
         };
+        if let Err(reply) = self.authorise(&intake, route, &captures) {
+            return respond_with(session, &reply, &intake.allowed, false).await;
+        }
         let _admitted = match self.admission.enter().await {
             Ok(admitted) => admitted,
             Err(reply) => return respond_with(session, &reply, &intake.allowed, false).await,
@@ -219,6 +249,9 @@ impl App {
         };
         if let Err(reply) = self.know_tenant(captures.tenant.as_deref()).await {
             return respond(session, &reply, false).await;
+        }
+        if let Some(reply) = identity(&intake.caller, target.path) {
+            return respond_with(session, &reply, &intake.allowed, false).await;
         }
         match route.class {
             Class::System | Class::Read => {
@@ -237,7 +270,7 @@ impl App {
     /// asks for a page, what that page may do.
     fn refuse_route(&self, intake: &Intake, target: &Target<'_>, miss: &Miss) -> Reply {
         let refusal = refuse_route(intake, target, miss);
-        if intake.method == http::Method::OPTIONS && self.origins.is_any_allowed() {
+        if intake.method == http::Method::OPTIONS && self.edge.origins.is_any_allowed() {
             return preflight(refusal.allow);
         }
         refusal
@@ -250,11 +283,11 @@ impl App {
         body: Body<'_>,
         intake: &Intake,
         target: &Target<'_>,
+        kind: Kind,
     ) -> Reply {
-        let is_local = session
-            .client_addr()
-            .and_then(|address| address.as_inet())
-            .is_some_and(|address| address.ip().is_loopback());
+        if kind == Kind::Clients && !self.edge.is_operated_on_main && !is_public(target.path) {
+            return self.admin.elsewhere(target);
+        }
         let (body, _memory) = match intake.read_body(session, body, &self.admission).await {
             Ok(read) => read,
             Err(reply) => return reply,
@@ -263,11 +296,10 @@ impl App {
             method: &intake.method,
             target,
             body: &body,
-            is_local,
-            token: intake.token(),
+            caller: &intake.caller,
             asker: Asker {
                 client: intake.client,
-                is_operator: false,
+                is_operator: intake.is_operator(),
                 headers: &intake.headers,
             },
         };
@@ -275,12 +307,17 @@ impl App {
     }
 }
 
+/// Our own paths that are always on the clients' address, for load balancers.
+fn is_public(path: &str) -> bool {
+    matches!(path, "/livez" | "/readyz" | "/health")
+}
+
 /// Whether a target means the server, and nothing in it.
 fn is_the_server(target: &[u8]) -> bool {
     matches!(target, b"/" | b"*")
 }
 
-/// What a load balancer that asks `OPTIONS /` (HAProxy does by default) takes for a sign of life.
+/// What a load balancer that asks `OPTIONS /` (`HAProxy` does by default) takes for a sign of life.
 fn alive() -> Reply {
     Reply {
         content_type: None,
@@ -308,7 +345,7 @@ fn refuse_route(intake: &Intake, target: &Target<'_>, miss: &Miss) -> Reply {
 
 /// What pingora calls for each request of an HTTP/2 connection.
 #[async_trait]
-impl HttpServerApp for App {
+impl HttpServerApp for Entrance {
     async fn process_new_http(
         self: &Arc<Self>,
         mut session: ServerSession,
@@ -318,9 +355,10 @@ impl HttpServerApp for App {
         if !matches!(session.read_request().await, Ok(true)) {
             return None;
         }
-        let _request = self.admission.tracker().begin();
+        let app = &self.app;
+        let _request = app.admission.tracker().begin();
         session.set_keepalive((!*shutdown.borrow()).then_some(KEEPALIVE_S));
-        if !self.serve(&mut session, Body::Http2).await || !session.is_body_done() {
+        if !app.serve(&mut session, Body::Http2, self.kind).await || !session.is_body_done() {
             close(&mut session).await;
         }
         None
@@ -328,18 +366,24 @@ impl HttpServerApp for App {
 
     fn h2_options(&self) -> Option<H2Options> {
         let mut options = default_h2_options();
-        options.max_concurrent_streams(self.settings.streams_max);
-        let head_bytes = self.settings.patience.head.bytes_max;
+        options.max_concurrent_streams(self.app.settings.streams_max);
+        let head_bytes = self.app.settings.patience.head.bytes_max;
         options.max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX));
         Some(options)
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
+        Some(&self.app.options)
     }
 }
 
 impl Listening {
+    /// Accepts nobody any more; idle connections end.
+    pub fn close(self) {
+        self.stop.send_replace(true);
+        self.accepting.abort();
+    }
+
     /// Accepts nobody any more, lets requests that have begun end, and returns how many had not
     /// ended by the deadline.
     pub async fn stop(self, deadline: Duration) -> usize {

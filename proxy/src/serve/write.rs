@@ -40,7 +40,7 @@ impl App {
         target: &Target<'_>,
         body: Bytes,
     ) -> Reply {
-        let key = match intake.key() {
+        let key = match intake.key(captures.tenant.as_deref()) {
             Ok(key) => key,
             Err(reply) => return reply,
         };

@@ -90,7 +90,7 @@ fn at(position: u64) -> Appended {
 }
 
 fn key(name: &str) -> Key {
-    Key::parse(name.as_bytes()).unwrap()
+    Key::stored(name).unwrap()
 }
 
 /// An append under a key, by a request that is known by a number.

@@ -13,8 +13,7 @@ use uuid::Uuid;
 
 pub use self::change::{Change, Collection, Copy, InstanceRecord, Marker, Namespace};
 use crate::{
-    ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, Position, Token},
-    jobs::restore::DEFAULT_TENANT,
+    ids::{CollectionId, DEFAULT_TENANT, DatabaseId, InstanceId, InstanceIx, Position, Token},
     marker::OWN,
     trash,
 };

@@ -14,12 +14,9 @@ use super::{
 };
 use crate::{
     catalog::{Catalog, Change, Collection, InstanceRecord},
-    ids::{InstanceIx, LaneId},
+    ids::{DEFAULT_TENANT, InstanceIx, LaneId},
     route::Action,
 };
-
-/// The tenant that every Chroma server has.
-pub(crate) const DEFAULT_TENANT: &str = "default_tenant";
 
 /// All tenants that anything is known of.
 pub(crate) fn tenants(catalog: &Catalog) -> BTreeSet<String> {

@@ -11,7 +11,7 @@ mod tests;
 use std::{borrow::Cow, fmt};
 
 pub use table::ROUTES;
-pub use target::{Target, TargetError, is_reachable, push_segment};
+pub use target::{Target, TargetError, decode, is_reachable, push_segment};
 
 use crate::ids::InstanceId;
 

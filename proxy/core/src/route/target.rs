@@ -99,7 +99,7 @@ fn is_plain(byte: u8) -> bool {
 }
 
 /// Reads a segment of a path; one without percent signs is borrowed.
-fn decode(segment: &str) -> Result<Cow<'_, str>, TargetError> {
+pub fn decode(segment: &str) -> Result<Cow<'_, str>, TargetError> {
     let has_escapes = memchr::memchr(b'%', segment.as_bytes()).is_some();
     let decoded = if has_escapes {
         Cow::Owned(unescape(segment)?)

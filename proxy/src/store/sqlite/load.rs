@@ -208,7 +208,7 @@ fn bytes(count: Option<i64>) -> usize {
 
 fn key(text: Option<&str>) -> Result<Option<Key>> {
     let parse = |text: &str| {
-        Key::parse(text.as_bytes()).ok_or_else(|| StoreError::Unreadable(format!("a key {text:?}")))
+        Key::stored(text).ok_or_else(|| StoreError::Unreadable(format!("a key {text:?}")))
     };
     text.map(parse).transpose()
 }

@@ -1,0 +1,254 @@
+//! Who asks: the operator's token, clients' tokens, and what is told of those who are turned away.
+
+mod operator;
+mod tokens;
+
+use std::{
+    net::IpAddr,
+    path::PathBuf,
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use achromat_core::{
+    access::{Identity, Need, Role, TokenError, Tokens},
+    reply::{self, Reply},
+};
+use http::{HeaderMap, header};
+use subtle::ConstantTimeEq as _;
+
+pub use self::{
+    operator::{OperatorTokenError, default_file, operator_token, token_in},
+    tokens::{TokenFile, TokenFileError},
+};
+use crate::clock::wall_time;
+
+/// The header that Chroma's clients can be told to send a token in, beside `Authorization`.
+pub const TOKEN_HEADER: &str = "x-chroma-token";
+
+/// How often the file of tokens is looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Whom a request comes from.
+#[derive(Clone, Debug)]
+pub enum Caller {
+    /// The operator: everything is allowed.
+    Operator,
+    /// The holder of a token.
+    Known(Arc<Identity>),
+    /// Somebody, and no token is asked for.
+    Anybody,
+}
+
+impl Caller {
+    /// True when a need is granted. Anybody may do what clients do, and nothing that operators do.
+    pub fn may(&self, need: Need<'_>) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::Known(identity) => identity.may(need),
+            Self::Anybody => !matches!(need.role, Some(Role::Operate | Role::Policy)),
+        }
+    }
+
+    /// Who it is, for logs and for plugins.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Operator => "operator",
+            Self::Known(identity) => &identity.name,
+            Self::Anybody => "",
+        }
+    }
+
+    /// True for one who does what operators do.
+    pub fn is_operator(&self) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::Known(identity) => identity.has(Role::Operate),
+            Self::Anybody => false,
+        }
+    }
+}
+
+/// The tokens that are taken.
+pub struct Access {
+    operator: Arc<str>,
+    /// The operator's token was chosen, and not made at the first start.
+    is_chosen: bool,
+    clients: Option<Clients>,
+    denied: AtomicU64,
+}
+
+/// Clients' tokens.
+struct Clients {
+    file: PathBuf,
+    tokens: RwLock<Arc<Tokens>>,
+}
+
+impl Access {
+    /// Without clients' tokens anybody is served; the operator's is always asked for.
+    pub fn new(operator: (Arc<str>, bool), file: Option<PathBuf>) -> Result<Self, TokenFileError> {
+        let clients = file.map(|file| -> Result<Clients, TokenFileError> {
+            let tokens = TokenFile::read(&file)?.tokens()?;
+            Ok(Clients {
+                file,
+                tokens: RwLock::new(Arc::new(tokens)),
+            })
+        });
+        Ok(Self {
+            operator: operator.0,
+            is_chosen: operator.1,
+            clients: clients.transpose()?,
+            denied: AtomicU64::new(0),
+        })
+    }
+
+    /// True when every client must show a token.
+    pub fn is_required(&self) -> bool {
+        self.clients.is_some()
+    }
+
+    /// True when what operators see is not for everybody.
+    pub fn is_confidential(&self) -> bool {
+        self.is_chosen || self.is_required()
+    }
+
+    /// How many requests were turned away.
+    pub fn denied(&self) -> u64 {
+        self.denied.load(Relaxed)
+    }
+
+    /// Whom a request comes from, by the token that it shows.
+    pub fn caller(&self, headers: &HeaderMap) -> Result<Caller, TokenError> {
+        let shown = shown(headers);
+        if shown.is_some_and(|shown| self.operator.as_bytes().ct_eq(shown.as_bytes()).into()) {
+            return Ok(Caller::Operator);
+        }
+        match &self.clients {
+            None => Ok(Caller::Anybody),
+            Some(clients) => {
+                let tokens = Arc::clone(&read(&clients.tokens));
+                tokens.identify(shown, wall_time()).map(Caller::Known)
+            }
+        }
+    }
+
+    /// True when a header is for Achromat, and not for the servers behind it.
+    pub fn keeps(&self, headers: &HeaderMap) -> bool {
+        self.is_required()
+            || shown(headers)
+                .is_some_and(|shown| self.operator.as_bytes().ct_eq(shown.as_bytes()).into())
+    }
+
+    /// Notes that a request was turned away, with who was and why.
+    pub fn note_denial(&self, client: Option<IpAddr>, name: &str, what: &str, why: &str) {
+        // A flood must not fill the disk with lines: the first thousand are told, then each hundredth.
+        let count = self.denied.fetch_add(1, Relaxed);
+        if count < 1000 || count.is_multiple_of(100) {
+            let client = client.map(|address| address.to_string());
+            tracing::warn!(
+                client,
+                name,
+                what,
+                why,
+                count = count + 1,
+                "a request is denied"
+            );
+        }
+    }
+
+    /// Takes in the file of tokens whenever it changes, until this is dropped. A file that can't be read
+    /// changes nothing.
+    pub fn follow(self: &Arc<Self>) {
+        let access = Arc::downgrade(self);
+        tokio::spawn(async move {
+            let mut last = None;
+            loop {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+                let Some(access) = access.upgrade() else {
+                    return;
+                };
+                let Some(clients) = &access.clients else {
+                    return;
+                };
+                let now = Some(stamp(&clients.file));
+                if last.is_some() && last != now {
+                    clients.take_in();
+                }
+                last = now;
+            }
+        });
+    }
+}
+
+impl Clients {
+    fn take_in(&self) {
+        match TokenFile::read(&self.file).and_then(|file| file.tokens()) {
+            Ok(tokens) => {
+                tracing::info!(count = tokens.len(), "the tokens were read again");
+                let mut place = self
+                    .tokens
+                    .write()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
+                *place = Arc::new(tokens);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the tokens can't be read again; those of before hold on");
+            }
+        }
+    }
+}
+
+/// What changes with a file; nothing for one that is not there.
+type Stamp = Option<(std::time::SystemTime, u64)>;
+
+fn stamp(file: &std::path::Path) -> Stamp {
+    let about = std::fs::metadata(file).ok()?;
+    Some((about.modified().ok()?, about.len()))
+}
+
+fn read(tokens: &RwLock<Arc<Tokens>>) -> std::sync::RwLockReadGuard<'_, Arc<Tokens>> {
+    tokens
+        .read()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The token that a request shows.
+fn shown(headers: &HeaderMap) -> Option<&str> {
+    let value = headers
+        .get(header::AUTHORIZATION)
+        .or_else(|| headers.get(TOKEN_HEADER))?
+        .to_str()
+        .ok()?;
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),
+        Some(_) => None,
+        None => Some(value),
+    }
+}
+
+/// 401 for one whose token is not taken, in Chroma's form.
+pub fn unauthorized(error: &TokenError) -> Reply {
+    let mut reply = Reply::error(401, "AuthError", &error.to_string());
+    reply.headers.push((
+        header::WWW_AUTHENTICATE,
+        header::HeaderValue::from_static("Bearer realm=\"achromat\""),
+    ));
+    reply
+}
+
+/// 403 for one who may not do this.
+pub fn forbidden(caller: &Caller, need: Need<'_>) -> Reply {
+    let role = need.role.map_or("any", Role::as_str);
+    let place = need.place;
+    let message = format!(
+        "The token of {:?} has no grant for {role} at {}/{}/{}",
+        caller.name(),
+        place.tenant.unwrap_or("*"),
+        place.database.unwrap_or("*"),
+        place.collection.unwrap_or("*"),
+    );
+    reply::denied(&message)
+}

@@ -1,0 +1,159 @@
+//! Encryption of the clients' connections: certificate and key from files, taken in again when they change.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, SystemTime},
+};
+
+use pingora_core::{
+    listeners::tls::Acceptor,
+    protocols::{Stream, l4::stream::Stream as L4},
+};
+use pingora_timeout::timeout;
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::ring::default_provider,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    server::WebPkiClientVerifier,
+};
+
+use crate::config::TlsFiles;
+
+/// How often the files are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What is offered to clients, HTTP/2 first.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// Why connections can't be encrypted.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file can't be read, or has no certificate or key.
+    #[error("{path}: {message}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        message: String,
+    },
+    /// Certificate and key don't belong together, or can't be used.
+    #[error("the certificate can't be used: {0}")]
+    Unfit(#[from] rustls::Error),
+    /// The authorities can't be used.
+    #[error("tls.client_ca can't be used: {0}")]
+    Authorities(String),
+}
+
+/// What connections are encrypted with.
+pub struct Encryption {
+    files: TlsFiles,
+    acceptor: RwLock<Arc<Acceptor>>,
+}
+
+impl Encryption {
+    /// Reads the files, and goes on looking at them.
+    pub fn start(files: TlsFiles) -> Result<Arc<Self>, TlsError> {
+        let acceptor = RwLock::new(Arc::new(acceptor(&files)?));
+        let encryption = Arc::new(Self { files, acceptor });
+        let weak = Arc::downgrade(&encryption);
+        tokio::spawn(async move {
+            let mut last = None;
+            loop {
+                tokio::time::sleep(LOOK_INTERVAL).await;
+                let Some(encryption) = weak.upgrade() else {
+                    return;
+                };
+                let now = Some(encryption.stamps());
+                if last.is_some() && last != now {
+                    encryption.take_in();
+                }
+                last = now;
+            }
+        });
+        Ok(encryption)
+    }
+
+    /// Takes in the files. Connections that are there go on as they are.
+    fn take_in(&self) {
+        match acceptor(&self.files) {
+            Ok(acceptor) => {
+                tracing::info!("the certificate was read again");
+                *self
+                    .acceptor
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner) = Arc::new(acceptor);
+            }
+            Err(error) => {
+                tracing::error!(%error, "the certificate can't be read again; that of before is used on");
+            }
+        }
+    }
+
+    fn stamps(&self) -> Vec<Option<SystemTime>> {
+        let TlsFiles {
+            certificate,
+            key,
+            client_ca,
+        } = &self.files;
+        let files = [Some(certificate), Some(key), client_ca.as_ref()];
+        let stamp = |file: &PathBuf| std::fs::metadata(file).ok()?.modified().ok();
+        files.into_iter().flatten().map(stamp).collect()
+    }
+
+    /// Settles a connection's encryption, within a deadline; none when the client does not come to it.
+    pub(super) async fn settle(&self, stream: L4, deadline: Duration) -> Option<Stream> {
+        let acceptor = Arc::clone(&self.acceptor.read().unwrap_or_else(PoisonError::into_inner));
+        match timeout(deadline, acceptor.tls_handshake(stream)).await {
+            Ok(Ok(stream)) => Some(Box::new(stream)),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a connection could not be encrypted");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+fn acceptor(files: &TlsFiles) -> Result<Acceptor, TlsError> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()?;
+    let builder = match &files.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(path)? {
+                roots.add(certificate)?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(
+                Arc::new(roots),
+                Arc::new(default_provider()),
+            )
+            .build()
+            .map_err(|error| TlsError::Authorities(error.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let key =
+        PrivateKeyDer::from_pem_file(&files.key).map_err(|error| wrong(&files.key, &error))?;
+    let mut config = builder.with_single_cert(certificates(&files.certificate)?, key)?;
+    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
+    Ok(Acceptor::from_server_config(Arc::new(config)))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(path, &error))?;
+    let found: Result<Vec<_>, _> = read.collect();
+    let found = found.map_err(|error| wrong(path, &error))?;
+    if found.is_empty() {
+        return Err(wrong(path, &"there is no certificate in it"));
+    }
+    Ok(found)
+}
+
+fn wrong(path: &Path, message: &dyn ToString) -> TlsError {
+    TlsError::File {
+        path: path.to_owned(),
+        message: message.to_string(),
+    }
+}
