@@ -2,6 +2,7 @@
 //! own address.
 
 use std::{
+    io::Read as _,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,

@@ -206,7 +206,7 @@ fn slow_bodies_stop_nobody() {
 /// Clients that send nothing, or a head that never ends, are gone after the deadline.
 #[test]
 fn silent_and_endless_heads_are_ended() {
-    let cluster = Cluster::with(2, &["--limits-head-deadline-ms=1000"]);
+    let cluster = Cluster::with(2, &["--limits-head-deadline-ms=3000"]);
     let mut silent: Vec<TcpStream> = (0..200).map(|_| connect(&cluster)).collect();
     let mut begun: Vec<TcpStream> = (0..200).map(|_| connect(&cluster)).collect();
     for stream in &mut begun {

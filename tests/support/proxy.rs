@@ -128,10 +128,9 @@ impl Proxy {
 
     /// The port of the operators' own address when it has one, which is never encrypted.
     fn unencrypted_port(&self) -> u16 {
-        let own = self.arguments.iter();
-        let own = own.filter_map(|flag| flag.strip_prefix("--admin-listen=127.0.0.1:"));
-        own.last()
-            .map_or(self.port, |port| port.parse().expect("a port"))
+        let mut own = self.arguments.iter().rev();
+        let own = own.find_map(|flag| flag.strip_prefix("--admin-listen=127.0.0.1:"));
+        own.map_or(self.port, |port| port.parse().expect("a port"))
     }
 
     /// Its interface.

@@ -89,7 +89,6 @@ impl HeadError {
     /// The status that says so.
     pub fn status(self) -> u16 {
         match self {
-            Self::Version => 505,
             Self::Expectation => 417,
             Self::TooLarge(_) | Self::TooManyFields(_) => 431,
             _ => 400,

@@ -18,6 +18,7 @@ use achromat_core::{
     reply::{self, Reply},
 };
 use http::{HeaderMap, header};
+use parking_lot::Mutex;
 use subtle::ConstantTimeEq as _;
 
 pub use self::{
@@ -28,6 +29,9 @@ use crate::clock::wall_time;
 
 /// The header that Chroma's clients can be told to send a token in, beside `Authorization`.
 pub const TOKEN_HEADER: &str = "x-chroma-token";
+
+/// Denials that are told in one second, at most.
+const LINES_PER_SECOND_MAX: u32 = 5;
 
 /// How often the file of tokens is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -79,11 +83,21 @@ pub struct Access {
     is_chosen: bool,
     clients: Option<Clients>,
     denied: AtomicU64,
+    lines: Mutex<Lines>,
+}
+
+/// How many denials were told in one second.
+#[derive(Default)]
+struct Lines {
+    second: u64,
+    told: u32,
 }
 
 /// Clients' tokens.
 struct Clients {
     file: PathBuf,
+    /// What the file was like before it was read last.
+    read_at: Mutex<Stamp>,
     tokens: RwLock<Arc<Tokens>>,
 }
 
@@ -91,8 +105,10 @@ impl Access {
     /// Without clients' tokens anybody is served; the operator's is always asked for.
     pub fn new(operator: (Arc<str>, bool), file: Option<PathBuf>) -> Result<Self, TokenFileError> {
         let clients = file.map(|file| -> Result<Clients, TokenFileError> {
+            let read_at = stamp(&file);
             let tokens = TokenFile::read(&file)?.tokens()?;
             Ok(Clients {
+                read_at: Mutex::new(read_at),
                 file,
                 tokens: RwLock::new(Arc::new(tokens)),
             })
@@ -102,6 +118,7 @@ impl Access {
             is_chosen: operator.1,
             clients: clients.transpose()?,
             denied: AtomicU64::new(0),
+            lines: Mutex::default(),
         })
     }
 
@@ -144,19 +161,22 @@ impl Access {
 
     /// Notes that a request was turned away, with who was and why.
     pub fn note_denial(&self, client: Option<IpAddr>, name: &str, what: &str, why: &str) {
-        // A flood must not fill the disk with lines: the first thousand are told, then each hundredth.
-        let count = self.denied.fetch_add(1, Relaxed);
-        if count < 1000 || count.is_multiple_of(100) {
+        let count = self.denied.fetch_add(1, Relaxed) + 1;
+        if self.may_tell() {
             let client = client.map(|address| address.to_string());
-            tracing::warn!(
-                client,
-                name,
-                what,
-                why,
-                count = count + 1,
-                "a request is denied"
-            );
+            tracing::warn!(client, name, what, why, count, "a request is denied");
         }
+    }
+
+    /// A flood of denials must not fill the disk with lines; how many there were, each line says.
+    fn may_tell(&self) -> bool {
+        let second = wall_time().0 / 1000;
+        let mut lines = self.lines.lock();
+        if lines.second != second {
+            *lines = Lines { second, told: 0 };
+        }
+        lines.told += 1;
+        lines.told <= LINES_PER_SECOND_MAX
     }
 
     /// Takes in the file of tokens whenever it changes, until this is dropped. A file that can't be read
@@ -164,7 +184,6 @@ impl Access {
     pub fn follow(self: &Arc<Self>) {
         let access = Arc::downgrade(self);
         tokio::spawn(async move {
-            let mut last = None;
             loop {
                 tokio::time::sleep(LOOK_INTERVAL).await;
                 let Some(access) = access.upgrade() else {
@@ -173,11 +192,10 @@ impl Access {
                 let Some(clients) = &access.clients else {
                     return;
                 };
-                let now = Some(stamp(&clients.file));
-                if last.is_some() && last != now {
+                let now = stamp(&clients.file);
+                if std::mem::replace(&mut *clients.read_at.lock(), now) != now {
                     clients.take_in();
                 }
-                last = now;
             }
         });
     }

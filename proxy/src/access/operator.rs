@@ -163,7 +163,7 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
-        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).expect("a mode");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("a mode");
         let error = operator_token(Some(&file), address).expect_err("others can read it");
         assert!(matches!(error, OperatorTokenError::Open { .. }), "{error}");
     }

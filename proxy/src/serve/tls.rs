@@ -54,21 +54,21 @@ pub struct Encryption {
 impl Encryption {
     /// Reads the files, and goes on looking at them.
     pub fn start(files: TlsFiles) -> Result<Arc<Self>, TlsError> {
+        let mut read_at = stamps(&files);
         let acceptor = RwLock::new(Arc::new(acceptor(&files)?));
         let encryption = Arc::new(Self { files, acceptor });
         let weak = Arc::downgrade(&encryption);
         tokio::spawn(async move {
-            let mut last = None;
             loop {
                 tokio::time::sleep(LOOK_INTERVAL).await;
                 let Some(encryption) = weak.upgrade() else {
                     return;
                 };
-                let now = Some(encryption.stamps());
-                if last.is_some() && last != now {
+                let now = stamps(&encryption.files);
+                if read_at != now {
                     encryption.take_in();
                 }
-                last = now;
+                read_at = now;
             }
         });
         Ok(encryption)
@@ -90,17 +90,6 @@ impl Encryption {
         }
     }
 
-    fn stamps(&self) -> Vec<Option<SystemTime>> {
-        let TlsFiles {
-            certificate,
-            key,
-            client_ca,
-        } = &self.files;
-        let files = [Some(certificate), Some(key), client_ca.as_ref()];
-        let stamp = |file: &PathBuf| std::fs::metadata(file).ok()?.modified().ok();
-        files.into_iter().flatten().map(stamp).collect()
-    }
-
     /// Settles a connection's encryption, within a deadline; none when the client does not come to it.
     pub(super) async fn settle(&self, stream: L4, deadline: Duration) -> Option<Stream> {
         let acceptor = Arc::clone(&self.acceptor.read().unwrap_or_else(PoisonError::into_inner));
@@ -113,6 +102,18 @@ impl Encryption {
             Err(_) => None,
         }
     }
+}
+
+/// What changes with the files.
+fn stamps(files: &TlsFiles) -> Vec<Option<SystemTime>> {
+    let TlsFiles {
+        certificate,
+        key,
+        client_ca,
+    } = files;
+    let files = [Some(certificate), Some(key), client_ca.as_ref()];
+    let stamp = |file: &PathBuf| std::fs::metadata(file).ok()?.modified().ok();
+    files.into_iter().flatten().map(stamp).collect()
 }
 
 fn acceptor(files: &TlsFiles) -> Result<Acceptor, TlsError> {
