@@ -238,13 +238,13 @@ fn each_route_asks_for_its_grant() {
             "POST",
             format!("{in_acme}/{id}/get"),
             &get,
-            [401, 401, 403, 403, 403, 403, 403, 200],
+            [401, 401, 403, 403, 403, 403, 403, 404],
         ),
         (
             "POST",
             format!("{in_acme}/{id}/upsert"),
             &upsert,
-            [401, 401, 403, 403, 403, 403, 403, 200],
+            [401, 401, 403, 403, 403, 403, 403, 404],
         ),
         (
             "POST",
@@ -338,8 +338,8 @@ fn keys_belong_to_a_tenant() {
             .post("/api/v2/tenants", &json!({ "name": tenant }))
             .ok();
         let path = format!("/api/v2/tenants/{tenant}/databases");
-        client.post(&path, &json!({ "name": "db" })).ok();
-        let path = format!("{path}/db/collections");
+        client.post(&path, &json!({ "name": "database" })).ok();
+        let path = format!("{path}/database/collections");
         let body = json!({ "name": format!("of_{tenant}") });
         let made = client.under("same-key").post(&path, &body).ok();
         let again = client.under("same-key").post(&path, &body).ok();
@@ -452,7 +452,7 @@ impl Authority {
 
 /// Writes and reads with the official client, until it is told to stop; takes each token that it is given.
 const CLIENT: &str = r#"
-import sys, pathlib, chromadb, ssl
+import sys, pathlib, chromadb, httpx, ssl
 from chromadb.config import Settings
 port, folder = int(sys.argv[1]), pathlib.Path(sys.argv[2])
 def client(token, authority):
@@ -460,10 +460,10 @@ def client(token, authority):
         chroma_client_auth_provider="chromadb.auth.token_authn.TokenAuthClientProvider",
         chroma_client_auth_credentials=token, chroma_server_ssl_verify=str(authority)))
 try:
-    client((folder / "token").read_text(), folder / "stranger.pem")
+    httpx.get(f"https://localhost:{port}/livez", verify=ssl.create_default_context(cafile=folder / "stranger.pem"))
     sys.exit("a certificate of a stranger was trusted")
-except Exception as error:
-    assert "CERTIFICATE_VERIFY_FAILED" in str(error) or "certificate" in str(error).lower(), error
+except httpx.ConnectError as error:
+    assert "CERTIFICATE_VERIFY_FAILED" in str(error), error
 shown, count = "", 0
 while not (folder / "stop").exists():
     token = (folder / "token").read_text()
@@ -542,10 +542,12 @@ fn the_python_client_works_with_token_and_tls() {
     let goes_on = |client: &mut std::process::Child| {
         let before = count();
         eventually("the client goes on", Duration::from_secs(30), || {
-            assert!(
-                client.try_wait().expect("it can be asked").is_none(),
-                "it has ended"
-            );
+            if client.try_wait().expect("it can be asked").is_some() {
+                let mut errors = String::new();
+                let pipe = client.stderr.as_mut().expect("its errors");
+                pipe.read_to_string(&mut errors).expect("text");
+                panic!("the client has ended: {errors}");
+            }
             if count() > before + 20 {
                 Ok(())
             } else {

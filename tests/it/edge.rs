@@ -278,6 +278,6 @@ fn connections_are_counted() {
         let figure = line.and_then(|line| line.split(' ').next_back()?.parse::<f64>().ok());
         figure.expect("a figure")
     };
-    assert!(count("achromat_refused_connections_total") >= 40.0);
-    assert!(count("achromat_connections ") >= 1.0);
+    assert!(count("achromat_refused_connections_total{") >= 40.0);
+    assert!(count("achromat_connections{") >= 1.0);
 }

@@ -11,6 +11,7 @@ mod chaos;
 mod cli;
 mod clients;
 mod contract;
+mod corpus;
 mod edge;
 mod faults;
 mod flush;

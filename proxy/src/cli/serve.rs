@@ -3,6 +3,10 @@
 use std::{pin::pin, process::ExitCode};
 
 use clap::{ArgMatches, Command};
+use rustix::{
+    fs::Mode,
+    process::{Resource, Rlimit, getrlimit, setrlimit, umask},
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{arguments, runtime};
@@ -18,8 +22,11 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    // What is written is for the user who runs this, and for nobody else.
+    umask(Mode::RWXG | Mode::RWXO);
     let config = arguments::config(matches)?;
     telemetry::start(&config.log_level, config.log_format);
+    raise_open_files();
     runtime()?.block_on(async {
         let mut proxy = run::start(config).await?;
         let mut hangups = hangups();
@@ -35,6 +42,18 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         proxy.stop().await?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Takes as many open files as may be had: each connection is one.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files can't be raised");
+    }
 }
 
 /// Reads the configuration again; one that can't be read changes nothing.

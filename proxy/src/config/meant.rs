@@ -305,10 +305,7 @@ fn instances(checks: &mut Checks, written: &Written) -> Vec<InstanceConfig> {
                     address,
                 });
             }
-            Err(error) => checks.wrong(
-                key,
-                format!("the URL {:?} of {name:?}: {error}", instance.url),
-            ),
+            Err(error) => checks.wrong(key, format!("the URL of {name:?}: {error}")),
         }
     }
     instances

@@ -16,7 +16,7 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
 use super::{LifeError, Lifecycle, Offer, source};
-use crate::policy::{Unfit, limits::CONFIG_BYTES_MAX};
+use crate::policy::{Unfit, limits::CONFIG_BYTES_MAX, supply::read_regular};
 
 /// How often the folder is looked at when nothing is told.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -138,16 +138,21 @@ async fn read_config(path: &Path) -> Result<String, LifeError> {
         path: path.to_owned(),
         source,
     };
-    let bytes = match tokio::fs::metadata(path).await {
-        Ok(about) => usize::try_from(about.len()).unwrap_or(usize::MAX),
+    let path_read = path.to_owned();
+    let most = u64::try_from(CONFIG_BYTES_MAX).unwrap_or(u64::MAX);
+    let read = tokio::task::spawn_blocking(move || read_regular(&path_read, most));
+    let contents = match read.await.map_err(std::io::Error::other).flatten() {
+        Ok(contents) => contents,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(String::new()),
         Err(error) => return Err(unreadable(error)),
     };
-    if bytes > CONFIG_BYTES_MAX {
+    if contents.len() > CONFIG_BYTES_MAX {
         return Err(LifeError::Unfit {
             name: path.to_string_lossy().into(),
-            unfit: Box::new(Unfit::ConfigTooLarge { bytes }),
+            unfit: Box::new(Unfit::ConfigTooLarge {
+                bytes: contents.len(),
+            }),
         });
     }
-    tokio::fs::read_to_string(path).await.map_err(unreadable)
+    String::from_utf8(contents).map_err(|error| unreadable(std::io::Error::other(error)))
 }

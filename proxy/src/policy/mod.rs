@@ -26,7 +26,7 @@ mod replay;
 mod request;
 mod routing;
 mod slot;
-mod supply;
+pub(crate) mod supply;
 #[cfg(test)]
 mod tests;
 mod trial;

@@ -9,6 +9,8 @@ mod signature;
 
 use std::{
     fs,
+    io::{self, Read as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -18,6 +20,7 @@ pub use self::{
     signature::{TrustedKey, WrongKey},
 };
 use achromat_core::policy::Digest;
+use rustix::fs::OFlags;
 
 use super::limits::COMPONENT_BYTES_MAX;
 
@@ -42,7 +45,7 @@ pub enum SupplyError {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// It is larger than anything that is meant.
     #[error("{path}: it has {bytes} bytes, and may have {bytes_max}")]
@@ -170,7 +173,8 @@ fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, SupplyError> {
         path: path.to_owned(),
         source,
     };
-    let bytes = fs::metadata(path).map_err(unreadable)?.len();
+    let contents = read_regular(path, bytes_max).map_err(unreadable)?;
+    let bytes = u64::try_from(contents.len()).unwrap_or(u64::MAX);
     if bytes > bytes_max {
         let path = path.to_owned();
         return Err(SupplyError::TooLarge {
@@ -179,7 +183,27 @@ fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, SupplyError> {
             bytes_max,
         });
     }
-    fs::read(path).map_err(unreadable)
+    Ok(contents)
+}
+
+/// The contents of a regular file, of which one byte more than `bytes_max` is read at most. A device or a
+/// pipe in a folder that others can write to would never end, or never begin.
+pub(crate) fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is not a regular file",
+        ));
+    }
+    let mut contents = Vec::new();
+    file.take(bytes_max.saturating_add(1))
+        .read_to_end(&mut contents)?;
+    Ok(contents)
 }
 
 #[cfg(test)]
