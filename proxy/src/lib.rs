@@ -10,6 +10,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dev;
+mod files;
 pub mod instances;
 pub mod plugins;
 pub mod policy;

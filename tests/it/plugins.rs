@@ -452,8 +452,11 @@ fn commands_change_versions() {
     assert!(code == Some(2) && told.contains("Authorization"), "{told}");
     let told = run(&[&push[..], &["--digest", &digest]].concat(), 0);
     assert!(told.contains("version 1 (my.wasm"), "{told}");
-    let api = cluster.api();
-    api.get("/admin/plugins/routing/diffs").refused(401);
+    let api = cluster.api().with_token(token);
+    cluster
+        .api()
+        .get("/admin/plugins/routing/diffs")
+        .refused(401);
     assert_eq!(decides(&api), "native");
     run(&["swap", &digest[..8], "--slot", "routing"], 0);
     assert_eq!(decides(&api), "my.wasm");

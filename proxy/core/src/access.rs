@@ -4,7 +4,7 @@
 //! a pattern with `*` and `?`. What concerns more than one collection, such as a list, needs a grant for
 //! all of them: a part of an answer is never hidden.
 
-use std::{collections::HashMap, fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
 
@@ -231,7 +231,7 @@ pub fn digest(token: &str) -> TokenDigest {
 
 /// All tokens.
 #[derive(Clone, Debug, Default)]
-pub struct Tokens(HashMap<TokenDigest, Arc<Identity>>);
+pub struct Tokens(BTreeMap<TokenDigest, Arc<Identity>>);
 
 impl FromIterator<(TokenDigest, Identity)> for Tokens {
     fn from_iter<I: IntoIterator<Item = (TokenDigest, Identity)>>(tokens: I) -> Self {

@@ -25,7 +25,10 @@ pub use self::{
     operator::{OperatorTokenError, default_file, operator_token, token_in},
     tokens::{TokenFile, TokenFileError},
 };
-use crate::clock::wall_time;
+use crate::{
+    clock::wall_time,
+    files::{Stamp, stamp},
+};
 
 /// The header that Chroma's clients can be told to send a token in, beside `Authorization`.
 pub const TOKEN_HEADER: &str = "x-chroma-token";
@@ -97,7 +100,7 @@ struct Lines {
 struct Clients {
     file: PathBuf,
     /// What the file was like before it was read last.
-    read_at: Mutex<Stamp>,
+    read_at: Mutex<Option<Stamp>>,
     tokens: RwLock<Arc<Tokens>>,
 }
 
@@ -217,14 +220,6 @@ impl Clients {
             }
         }
     }
-}
-
-/// What changes with a file; nothing for one that is not there.
-type Stamp = Option<(std::time::SystemTime, u64)>;
-
-fn stamp(file: &std::path::Path) -> Stamp {
-    let about = std::fs::metadata(file).ok()?;
-    Some((about.modified().ok()?, about.len()))
 }
 
 fn read(tokens: &RwLock<Arc<Tokens>>) -> std::sync::RwLockReadGuard<'_, Arc<Tokens>> {

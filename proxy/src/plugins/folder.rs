@@ -5,7 +5,6 @@
 
 use std::{
     collections::BTreeMap,
-    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -16,16 +15,16 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
 use super::{LifeError, Lifecycle, Offer, source};
-use crate::policy::{Unfit, limits::CONFIG_BYTES_MAX, supply::read_regular};
+use crate::{
+    files::{Stamp, read_regular, stamp},
+    policy::{Unfit, limits::CONFIG_BYTES_MAX},
+};
 
 /// How often the folder is looked at when nothing is told.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// A file is whole when it has not changed for so long.
 const SETTLED: Duration = Duration::from_millis(250);
-
-/// What tells that a file is another one: its number, size and time of change.
-type Stamp = (u64, u64, i64, i64);
 
 /// The stamps of a plugin and of its configuration.
 type Stamps = (Stamp, Option<Stamp>);
@@ -77,10 +76,7 @@ fn watcher(folder: &Path, changed: &Arc<Notify>) -> Option<RecommendedWatcher> {
 async fn look(folder: &Path, slot: Slot, seen: &mut Seen, lifecycle: &Lifecycle) -> bool {
     let plugin = folder.join(format!("{}.wasm", slot.as_str()));
     let config = plugin.with_extension("json");
-    let now = match stamp(&plugin).await {
-        Some(stamp_of_plugin) => Some((stamp_of_plugin, stamp(&config).await)),
-        None => None,
-    };
+    let now = stamp(&plugin).map(|of_plugin| (of_plugin, stamp(&config)));
     let is_settled = now == seen.now;
     seen.now = now;
     if now == seen.taken || now.is_none() {
@@ -99,11 +95,6 @@ async fn look(folder: &Path, slot: Slot, seen: &mut Seen, lifecycle: &Lifecycle)
         );
     }
     false
-}
-
-async fn stamp(path: &Path) -> Option<Stamp> {
-    let about = tokio::fs::metadata(path).await.ok()?;
-    Some((about.ino(), about.size(), about.mtime(), about.mtime_nsec()))
 }
 
 async fn take(

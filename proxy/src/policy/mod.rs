@@ -26,7 +26,7 @@ mod replay;
 mod request;
 mod routing;
 mod slot;
-pub(crate) mod supply;
+mod supply;
 #[cfg(test)]
 mod tests;
 mod trial;

@@ -98,19 +98,19 @@ impl Entrance {
             if !begins {
                 return;
             }
-            let _request = self.app.admission.tracker().begin();
             let next = match reader.head().await {
                 Ok(begun) => {
+                    let _request = self.app.admission.tracker().begin();
                     let is_stopping = *stopping.borrow();
-                    self.serve_head(&mut reader, begun, answers, is_stopping)
-                        .await
+                    // In a box: an idle connection has no room for all that may become of a request.
+                    Box::pin(self.serve_head(&mut reader, begun, answers, is_stopping)).await
                 }
                 Err(error) => refuse(answers, error).await,
             };
             match next {
                 Next::Answer(next) => answers = next,
                 Next::Close => {
-                    if !reader.is_between() {
+                    if !reader.is_at_end() {
                         reader.linger().await;
                     }
                     return;

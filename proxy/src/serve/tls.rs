@@ -3,7 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use pingora_core::{
@@ -18,7 +18,10 @@ use rustls::{
     server::WebPkiClientVerifier,
 };
 
-use crate::config::TlsFiles;
+use crate::{
+    config::TlsFiles,
+    files::{Stamp, stamp},
+};
 
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -93,7 +96,7 @@ impl Encryption {
     /// Settles a connection's encryption, within a deadline; none when the client does not come to it.
     pub(super) async fn settle(&self, stream: L4, deadline: Duration) -> Option<Stream> {
         let acceptor = Arc::clone(&self.acceptor.read().unwrap_or_else(PoisonError::into_inner));
-        match timeout(deadline, acceptor.tls_handshake(stream)).await {
+        match timeout(deadline, Box::pin(acceptor.tls_handshake(stream))).await {
             Ok(Ok(stream)) => Some(Box::new(stream)),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a connection could not be encrypted");
@@ -105,15 +108,15 @@ impl Encryption {
 }
 
 /// What changes with the files.
-fn stamps(files: &TlsFiles) -> Vec<Option<SystemTime>> {
+fn stamps(files: &TlsFiles) -> Vec<Option<Stamp>> {
     let TlsFiles {
         certificate,
         key,
         client_ca,
     } = files;
     let files = [Some(certificate), Some(key), client_ca.as_ref()];
-    let stamp = |file: &PathBuf| std::fs::metadata(file).ok()?.modified().ok();
-    files.into_iter().flatten().map(stamp).collect()
+    let files = files.into_iter().flatten();
+    files.map(|file| stamp(file)).collect()
 }
 
 fn acceptor(files: &TlsFiles) -> Result<Acceptor, TlsError> {

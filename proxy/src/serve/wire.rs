@@ -117,6 +117,11 @@ impl Reader {
         matches!(self.place, Place::Between)
     }
 
+    /// True when nothing more has come than what was read.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.is_between() && self.input.is_empty()
+    }
+
     /// Waits for the first byte of a request; false when there is none any more. Nothing is lost when it
     /// is given up.
     pub(super) async fn begins(&mut self) -> bool {

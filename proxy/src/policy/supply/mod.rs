@@ -8,9 +8,7 @@ mod registry;
 mod signature;
 
 use std::{
-    fs,
-    io::{self, Read as _},
-    os::unix::fs::OpenOptionsExt as _,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -20,9 +18,9 @@ pub use self::{
     signature::{TrustedKey, WrongKey},
 };
 use achromat_core::policy::Digest;
-use rustix::fs::OFlags;
 
 use super::limits::COMPONENT_BYTES_MAX;
+use crate::files::read_regular;
 
 /// Bytes of a signature's file: one has some 300.
 const SIGNATURE_BYTES_MAX: u64 = 4096;
@@ -183,26 +181,6 @@ fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, SupplyError> {
             bytes_max,
         });
     }
-    Ok(contents)
-}
-
-/// The contents of a regular file, of which one byte more than `bytes_max` is read at most. A device or a
-/// pipe in a folder that others can write to would never end, or never begin.
-pub(crate) fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(nonblocking)
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is not a regular file",
-        ));
-    }
-    let mut contents = Vec::new();
-    file.take(bytes_max.saturating_add(1))
-        .read_to_end(&mut contents)?;
     Ok(contents)
 }
 
