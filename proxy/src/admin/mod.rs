@@ -5,6 +5,7 @@
 //! moment; nothing is kept. Errors are problem documents (RFC 9457).
 
 mod answers;
+mod authorise;
 mod cleanup;
 mod health;
 mod jobs;
@@ -18,7 +19,7 @@ mod trash;
 use std::{sync::Arc, time::Duration};
 
 use achromat_core::{
-    access::{Need, Place, Role, TokenError},
+    access::{Role, TokenError},
     catalog::Collection,
     guard::Guard,
     health::Standing,
@@ -345,46 +346,6 @@ impl Admin {
         }
     }
 
-    /// Changing calls need the operator's token, or one that is granted the role. So do the others when there
-    /// are tokens; what load balancers ask does not.
-    fn authorise(&self, call: &Call<'_>, question: &Question<'_, '_>) -> Result<(), Reply> {
-        let access = &self.facts.access;
-        let changes = call.methods() != "GET,HEAD";
-        let is_needed = changes || call.is_confidential() || access.is_confidential();
-        if call.is_public() || !is_needed {
-            return Ok(());
-        }
-        let need = Need {
-            role: Some(call.role()),
-            place: Place::default(),
-        };
-        let (name, why, refusal) = match question.caller {
-            Ok(caller) if caller.may(need) => return Ok(()),
-            Ok(Caller::Known(identity)) => (
-                identity.name.as_ref(),
-                "it is not granted".to_owned(),
-                problem(
-                    403,
-                    "Not granted",
-                    &format!(
-                        "The token of {:?} has no grant `{} */*/*`",
-                        identity.name,
-                        call.role()
-                    ),
-                ),
-            ),
-            Ok(_) => (
-                "",
-                TokenError::Missing.to_string(),
-                no_token(&TokenError::Missing),
-            ),
-            Err(error) => ("", error.to_string(), no_token(error)),
-        };
-        let what = format!("{} {}", question.method, question.target.path);
-        access.note_denial(question.asker.client, name, &what, &why);
-        Err(refusal)
-    }
-
     /// Holds an instance for healthy or not, whatever is observed, for a while.
     fn force_health(&self, name: &str, body: &Bytes) -> Reply {
         #[derive(Deserialize)]
@@ -442,19 +403,6 @@ fn tenant_asked(target: &Target<'_>) -> String {
     let named = pairs.into_iter().find(|(name, _)| *name == "tenant");
     let decoded = named.and_then(|(_, value)| achromat_core::route::decode(value).ok());
     decoded.map_or_else(|| DEFAULT_TENANT.to_owned(), std::borrow::Cow::into_owned)
-}
-
-fn no_token(error: &TokenError) -> Reply {
-    let detail = format!(
-        "{error}. It is the operator's: the configured admin.token, or the one in the file that was told at the first start"
-    );
-    Reply {
-        headers: vec![(
-            http::header::WWW_AUTHENTICATE,
-            http::HeaderValue::from_static("Bearer realm=\"achromat\""),
-        )],
-        ..problem(401, "A token is needed", &detail)
-    }
 }
 
 fn nothing_at(target: &Target<'_>) -> Reply {

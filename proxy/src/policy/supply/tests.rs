@@ -1,5 +1,7 @@
 //! Files with digests and signatures, good and bad.
 
+use std::fs;
+
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader, Write as _},

@@ -1,0 +1,68 @@
+//! Who may ask what of Achromat itself.
+
+use achromat_core::{
+    access::{Need, Place, TokenError},
+    reply::Reply,
+};
+
+use super::{Admin, Call, Question, problem};
+use crate::access::Caller;
+
+impl Admin {
+    /// Changing calls need the operator's token, or one that is granted the role. So do the others when there
+    /// are tokens; what load balancers ask does not.
+    pub(super) fn authorise(
+        &self,
+        call: &Call<'_>,
+        question: &Question<'_, '_>,
+    ) -> Result<(), Reply> {
+        let access = &self.facts.access;
+        let changes = call.methods() != "GET,HEAD";
+        let is_needed = changes || call.is_confidential() || access.is_confidential();
+        if call.is_public() || !is_needed {
+            return Ok(());
+        }
+        let need = Need {
+            role: Some(call.role()),
+            place: Place::default(),
+        };
+        let (name, why, refusal) = match question.caller {
+            Ok(caller) if caller.may(need) => return Ok(()),
+            Ok(Caller::Known(identity)) => (
+                identity.name.as_ref(),
+                "it is not granted".to_owned(),
+                problem(
+                    403,
+                    "Not granted",
+                    &format!(
+                        "The token of {:?} has no grant `{} */*/*`",
+                        identity.name,
+                        call.role()
+                    ),
+                ),
+            ),
+            Ok(_) => (
+                "",
+                TokenError::Missing.to_string(),
+                no_token(&TokenError::Missing),
+            ),
+            Err(error) => ("", error.to_string(), no_token(error)),
+        };
+        let what = format!("{} {}", question.method, question.target.path);
+        access.note_denial(question.asker.client, name, &what, &why);
+        Err(refusal)
+    }
+}
+
+fn no_token(error: &TokenError) -> Reply {
+    let detail = format!(
+        "{error}. It is the operator's: the configured admin.token, or the one in the file that was told at the first start"
+    );
+    Reply {
+        headers: vec![(
+            http::header::WWW_AUTHENTICATE,
+            http::HeaderValue::from_static("Bearer realm=\"achromat\""),
+        )],
+        ..problem(401, "A token is needed", &detail)
+    }
+}
