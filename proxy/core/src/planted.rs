@@ -31,6 +31,10 @@ pub enum Bug {
     HedgesHeavy,
     /// An instance that answers no probe while it works on a heavy body is down.
     BusyIsDown,
+    /// A 404 to a change of what is attached to a collection says that the collection is missing.
+    AnyMissingIsLoss,
+    /// A write that is refused after its client was told that it is logged is no letter.
+    LosesLetters,
 }
 
 /// The bug that is planted, if any.

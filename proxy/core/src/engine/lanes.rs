@@ -305,6 +305,7 @@ impl Engine {
         } else {
             judge(&verb, sending, before)
         };
+        let outcome = self.weigh_not_found(&verb, outcome);
         let outcome = self.spare_last_copy(id, instance, &verb, outcome);
         self.conclude(id, instance, awaited, outcome);
         if let Some(sign) = sign {

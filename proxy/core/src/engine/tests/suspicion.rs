@@ -267,3 +267,21 @@ fn troubles_that_are_settled_are_told_apart() {
     world.step(Event::ClearTroubles);
     assert_eq!(standing(&world), Vec::<bool>::new());
 }
+
+/// A 404 for a function that is not there is an answer to its client: no copy goes out of service, and
+/// the instances are asked about the collection.
+#[test]
+fn a_missing_function_takes_no_copy_out() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let detach = Verb::DetachFunction {
+        collection: c,
+        function: "nope".into(),
+    };
+    let ticket = world.submit(detach, Level::One);
+    world.reply("A POST detach", 404);
+    assert_eq!(world.answers[&ticket], 404);
+    assert_eq!(world.eligible(c), [true, true]);
+    world.tell_counts(&[("A", (200, "0")), ("B", (200, "0"))]);
+    assert_eq!(world.eligible(c), [true, true]);
+}
