@@ -11,11 +11,13 @@ pub enum Planting {
     Core(Bug),
     /// The store takes cursors from a proxy that was deposed.
     DeposedCursors,
+    /// A positional body is logged as if nothing stood in it.
+    BlindToPositions,
 }
 
 impl Planting {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Core(Bug::AcknowledgesBeforeAppend),
         Self::Core(Bug::TwoUnrecorded),
         Self::Core(Bug::SkipsFailing),
@@ -28,7 +30,10 @@ impl Planting {
         Self::Core(Bug::MergesDependent),
         Self::Core(Bug::HedgesHeavy),
         Self::Core(Bug::BusyIsDown),
+        Self::Core(Bug::AnyMissingIsLoss),
+        Self::Core(Bug::LosesLetters),
         Self::DeposedCursors,
+        Self::BlindToPositions,
     ];
 
     /// What it is called.
@@ -36,6 +41,7 @@ impl Planting {
         match self {
             Self::Core(bug) => format!("{bug:?}"),
             Self::DeposedCursors => "DeposedCursors".to_owned(),
+            Self::BlindToPositions => "BlindToPositions".to_owned(),
         }
     }
 
@@ -53,7 +59,7 @@ impl Planting {
     pub fn in_core(self) -> Option<Bug> {
         match self {
             Self::Core(bug) => Some(bug),
-            Self::DeposedCursors => None,
+            Self::DeposedCursors | Self::BlindToPositions => None,
         }
     }
 }

@@ -177,7 +177,10 @@ impl Fold {
 fn is_idempotent(verb: &Verb) -> bool {
     matches!(
         verb,
-        Verb::DeleteDatabase { .. } | Verb::CreateDatabase { .. } | Verb::CreateTenant { .. }
+        Verb::DeleteDatabase { .. }
+            | Verb::CreateDatabase { .. }
+            | Verb::CreateTenant { .. }
+            | Verb::DetachFunction { .. }
     )
 }
 
@@ -257,6 +260,10 @@ impl Version {
                 let Living { database, name, .. } = living?;
                 let tail = format!("default_tenant/databases/{database}/collections/{name}");
                 ("DELETE", at(tail))
+            }
+            Verb::DetachFunction { function, .. } => {
+                let tail = format!("/attached_functions/{function}/detach");
+                ("POST", living?.target(&tail))
             }
             Verb::Reset => ("POST", "/api/v2/reset".to_owned()),
             _ => return None,

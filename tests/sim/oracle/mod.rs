@@ -1,6 +1,7 @@
 //! Whoever judges: it sees what is written to the log, what is sent to the instances and carried
 //! out there, and what the clients are told. It never asks a proxy.
 
+mod evidence;
 mod fold;
 mod letters;
 mod past;
@@ -14,11 +15,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use achromat_core::{
     catalog::Marker,
-    ids::{CollectionId, EntryId, InstanceIx, Key, LaneId, Position},
-    log::{Entry, Verb, Verdict},
+    ids::{CollectionId, EntryId, InstanceId, InstanceIx, Key, LaneId, Position},
+    log::{Entry, Level, Verb, Verdict},
 };
 
-use super::requests::Known;
+use super::{process::is_old, requests::Known};
 
 /// An entry, for ever: what the log forgets is kept here.
 #[derive(Clone, Debug)]
@@ -61,6 +62,10 @@ pub struct Oracle {
     pub violation: Option<String>,
     seed: u64,
     instances: usize,
+    /// When clients of writes of records are answered.
+    level: Level,
+    /// The UUID of each collection on each instance, as far as that is durable.
+    copies: BTreeMap<(CollectionId, InstanceIx), InstanceId>,
     requests: u64,
     log: BTreeMap<LaneId, Vec<Noted>>,
     places: BTreeMap<EntryId, (LaneId, Position)>,
@@ -99,8 +104,10 @@ pub struct Oracle {
 
 impl Oracle {
     /// A judge who has seen nothing yet.
-    pub fn new(seed: u64, instances: usize) -> Self {
+    pub fn new(seed: u64, instances: usize, level: Level) -> Self {
         Self {
+            level,
+            copies: BTreeMap::new(),
             violation: None,
             seed,
             instances,
@@ -133,6 +140,10 @@ impl Oracle {
 
     fn violate(&mut self, what: String) {
         self.violation.get_or_insert(what);
+    }
+
+    fn has_old_servers(&self) -> bool {
+        InstanceIx::all(self.instances).any(|instance| is_old(self.seed, instance))
     }
 
     /// A number for a request.

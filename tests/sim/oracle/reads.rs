@@ -52,6 +52,7 @@ impl Oracle {
             }
             About::Description => is_description(operation, reply, versions),
             About::List => is_list(operation, reply, versions),
+            About::Absent => self.is_absent(operation, reply, versions),
             About::CountAll => versions
                 .iter()
                 .any(|version| is_count(operation, reply, version)),
@@ -68,6 +69,18 @@ impl Oracle {
             "{} read {} {body}, which never was so",
             operation.draft.target, reply.status
         ))
+    }
+
+    /// What never was there is not found, and while its collection is there nothing else is missing. An
+    /// old server does not know of such things.
+    fn is_absent(&self, operation: &Operation, reply: &Reply, versions: &[Version]) -> bool {
+        let draft = &operation.draft;
+        let resolved = |version| resolve(version, draft.database, &draft.reference, false);
+        let may_be_gone = versions.iter().any(|version| resolved(version).is_none());
+        let says = String::from_utf8_lossy(&reply.body);
+        let may_be_old = self.has_old_servers() && says.is_empty();
+        let is_told = says.contains("'nope' not found");
+        reply.status == 404 && (is_told || may_be_old || may_be_gone || !self.tampered.is_empty())
     }
 
     /// The positions of a lane after which a read may have seen it.

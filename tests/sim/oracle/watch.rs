@@ -254,6 +254,8 @@ impl Oracle {
         };
         let mut marks = Vec::new();
         match reply.status {
+            404 if operation.draft.about == About::Absent => marks.push(Mark::LegalMissing),
+            422 if operation.draft.is_positional() => marks.push(Mark::Positional),
             504 if is_level_not_reached(reply) => marks.push(Mark::LevelNotReached),
             504 => marks.push(Mark::OutcomeUnknown),
             502 => marks.push(Mark::NoAnswer),
@@ -268,6 +270,10 @@ impl Oracle {
             return marks;
         };
         self.acknowledged.push(Acknowledged { lane, position, at });
+        let verdict = self.noted(lane, position).map(|noted| noted.verdict);
+        if lane != LaneId::Schema && verdict == Some(Verdict::Open) && !self.is_gone(lane) {
+            marks.push(Mark::Logged);
+        }
         let verb = self.noted(lane, position).map(|noted| &noted.entry.verb);
         if let Some(Verb::CreateCollection { name, .. }) = verb {
             let is_again = self.log[&LaneId::Schema]
