@@ -35,6 +35,8 @@ pub enum Bug {
     AnyMissingIsLoss,
     /// A write that is refused after its client was told that it is logged is no letter.
     LosesLetters,
+    /// A collection that no instance has any more is still held to be there.
+    NeverGone,
 }
 
 /// The bug that is planted, if any.

@@ -29,6 +29,12 @@ impl Located {
         self.0.insert(id, now);
     }
 
+    /// Whether a collection was looked for a moment ago: what was found then still holds.
+    pub(super) fn was_just(&self, id: CollectionId, now: Instant) -> bool {
+        let at = self.0.get(&id);
+        at.is_some_and(|at| *at + LOCATE_INTERVAL > now)
+    }
+
     fn is_recent(&mut self, id: CollectionId, now: Instant) -> bool {
         self.0.retain(|_, at| *at + LOCATE_INTERVAL > now);
         self.0.contains_key(&id)

@@ -285,3 +285,37 @@ fn a_missing_function_takes_no_copy_out() {
     world.tell_counts(&[("A", (200, "0")), ("B", (200, "0"))]);
     assert_eq!(world.eligible(c), [true, true]);
 }
+
+/// A comparison that finds a collection on neither instance has them asked about it, and it is gone.
+#[test]
+fn a_comparison_of_what_nobody_has_ends_it() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    world.step(Event::Wanted(Task::Verify(c)));
+    for instance in ["A", "B", "A", "B"] {
+        assert_eq!(world.asked_line, format!("{instance} GET abc"));
+        world.tell(missing().0, missing().1);
+    }
+    for instance in ["A", "B", "A", "B"] {
+        assert_eq!(world.asked_line, format!("{instance} GET count"));
+        world.tell(missing().0, missing().1);
+    }
+    assert!(world.engine.view().catalog.get(c).is_none());
+    assert!(world.engine.report().jobs.is_empty());
+}
+
+/// A copy that is to be made anew of one that is missing takes that one not out of service: it may be the
+/// last, and the instances are asked.
+#[test]
+fn a_source_that_is_missing_ends_a_collection_that_nobody_has() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    world.lose(c, B);
+    world.step(Event::Tick);
+    assert_eq!(world.asked_line, "A GET abc");
+    world.tell(missing().0, missing().1);
+    assert_eq!(world.asked_line, "A GET count");
+    world.tell(missing().0, missing().1);
+    world.tell(missing().0, missing().1);
+    assert!(world.engine.view().catalog.get(c).is_none());
+}
