@@ -17,7 +17,7 @@ pub enum Planting {
 
 impl Planting {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Core(Bug::AcknowledgesBeforeAppend),
         Self::Core(Bug::TwoUnrecorded),
         Self::Core(Bug::SkipsFailing),
@@ -32,6 +32,7 @@ impl Planting {
         Self::Core(Bug::BusyIsDown),
         Self::Core(Bug::AnyMissingIsLoss),
         Self::Core(Bug::LosesLetters),
+        Self::Core(Bug::NeverGone),
         Self::DeposedCursors,
         Self::BlindToPositions,
     ];

@@ -218,6 +218,7 @@ fn rates(random: &mut Random, options: &Options) -> Vec<u32> {
             Fault::Tamper | Fault::Flip => 80,
             Fault::Join => 100,
             Fault::Poison => 30,
+            Fault::Vanish => 120,
             Fault::Wipe | Fault::Past => kinds / 2,
             _ => kinds,
         });

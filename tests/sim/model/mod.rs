@@ -101,6 +101,15 @@ impl Server {
         self.collections.contains_key(&id)
     }
 
+    /// The path of a collection, by its name.
+    pub fn target_of(&self, id: Uuid) -> Option<String> {
+        let found = self.collections.get(&id)?;
+        let (tenant, database, name) = (&found.tenant, &found.database, &found.name);
+        Some(format!(
+            "/api/v2/tenants/{tenant}/databases/{database}/collections/{name}"
+        ))
+    }
+
     /// Abilities that it shows when it is met.
     pub fn abilities(&self) -> Abilities {
         Abilities {

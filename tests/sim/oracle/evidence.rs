@@ -24,6 +24,7 @@ impl Oracle {
         };
         for change in changes {
             if let Some((collection, instance)) = said_to_be_missing(change)
+                && !makes_whole(changes, instance)
                 && self.is_there((collection, instance), servers)
             {
                 let who = instance.0;
@@ -64,6 +65,12 @@ impl Oracle {
             _ => {}
         }
     }
+}
+
+/// Whether an instance is taken into service by these changes, which may be written twice.
+fn makes_whole(changes: &[Change], instance: InstanceIx) -> bool {
+    let is_about = |change: &Change| matches!(change, Change::Instance { instance: of, .. } if *of == instance);
+    changes.iter().any(is_about)
 }
 
 fn said_to_be_missing(change: &Change) -> Option<(CollectionId, InstanceIx)> {

@@ -7,6 +7,7 @@ mod letters;
 mod past;
 mod reads;
 mod registers;
+mod vanished;
 mod watch;
 mod writes;
 mod written;
@@ -19,6 +20,7 @@ use achromat_core::{
     log::{Entry, Level, Verb, Verdict},
 };
 
+use self::vanished::Vanished;
 use super::{process::is_old, requests::Known};
 
 /// An entry, for ever: what the log forgets is kept here.
@@ -99,6 +101,8 @@ pub struct Oracle {
     letters: BTreeSet<EntryId>,
     /// Names that somebody has deleted on an instance, behind the proxy's back.
     tampered: BTreeSet<(InstanceIx, String, String)>,
+    /// Collections that somebody has deleted on every instance, behind the proxy's back.
+    vanished: Vanished,
     sendings: u64,
 }
 
@@ -134,6 +138,7 @@ impl Oracle {
             known: Vec::new(),
             letters: BTreeSet::new(),
             tampered: BTreeSet::new(),
+            vanished: Vanished::default(),
             sendings: 0,
         }
     }
@@ -233,9 +238,14 @@ impl Oracle {
         self.altered.insert(instance);
     }
 
-    /// Whether somebody should compare all copies before the end.
+    /// Whether somebody has changed a record.
     pub fn is_altered(&self) -> bool {
         !self.altered.is_empty()
+    }
+
+    /// Whether somebody should compare all copies before the end.
+    pub fn must_compare(&self) -> bool {
+        self.is_altered() || !self.tampered.is_empty() || self.has_vanished()
     }
 
     /// The copies that are known to differ from others.
@@ -291,12 +301,13 @@ impl Oracle {
         };
         let mut others = InstanceIx::all(self.instances).filter(|other| *other != instance);
         let is_lost = self.out.contains(&instance) || self.wiped.contains(&instance);
-        !self.is_altered() && !is_lost && others.any(is_sound)
+        !self.is_altered() && !self.is_vanishing() && !is_lost && others.any(is_sound)
     }
 
     /// Whether every instance has everything, so that one of them may lose something.
     pub fn is_whole(&self) -> bool {
         let has_gaps = self.is_altered()
+            || self.is_vanishing()
             || !self.out.is_empty()
             || !self.wiped.is_empty()
             || !self.quarantined.is_empty();

@@ -125,7 +125,9 @@ impl Oracle {
             503 if watch::is_ours(reply) => match noted {
                 None => true,
                 Some(noted) => {
-                    is_gone || (noted.verdict == Verdict::Abandoned && noted.executed == 0)
+                    is_gone
+                        || self.is_refused_for_lack(verdict)
+                        || (noted.verdict == Verdict::Abandoned && noted.executed == 0)
                 }
             },
             _ => true,
@@ -160,10 +162,11 @@ impl Oracle {
         theirs.retain(|(tenant, ..), _| tenant == "default_tenant");
         let who = instance.0;
         for (place, (id, expected)) in fold.contents() {
-            let found = theirs.remove(&place);
-            if self.is_quarantined(LaneId::Collection(id), instance)
-                || self.is_tampered(instance, &place)
-            {
+            let mut found = theirs.remove(&place);
+            if let Some(found) = found.as_mut().filter(|_| self.is_vanished(id, u64::MAX)) {
+                found.metadata.clone_from(&expected.metadata);
+            }
+            if self.is_quarantined(LaneId::Collection(id), instance) {
                 continue;
             }
             let (_, database, name) = &place;
@@ -177,20 +180,10 @@ impl Oracle {
                 Some(_) => {}
             }
         }
-        let extra = theirs
-            .into_keys()
-            .find(|place| !self.is_tampered(instance, place));
-        match extra {
+        match theirs.into_keys().next() {
             Some((_, database, name)) => Err(format!("{database}/{name} is left over on {who}")),
             None => Ok(()),
         }
-    }
-
-    /// Whether the collections of a history were tampered with on this instance.
-    fn is_tampered(&self, instance: InstanceIx, _: &(String, String, String)) -> bool {
-        self.tampered
-            .iter()
-            .any(|(tampered, ..)| *tampered == instance)
     }
 
     /// The last position of a lane whose client knew before a moment that it was done.
