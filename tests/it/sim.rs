@@ -53,7 +53,7 @@ const FOUND: &[u64] = &[
     213_615, 566_518, 566_985, 44_698, 523_920, 144_859, 756_374, 7_045_116, 7_096_229, 7_234_765,
     7_567_306, 7_199_196, 7_201_108, 7_202_291, 7_461_803, 7_331_511, 7_077_667, 7_210_857,
     8_076_525, 8_126_588, 30_000_009, 41_013_178, 42_000_055, 42_000_217, 43_000_958, 43_000_014,
-    43_005_013, 4_514, 43_012_303,
+    43_005_013, 4_514, 43_012_303, 44_003_844,
 ];
 
 /// What histories found that broke once is mended. In 5318 a delete by filter had asked for the
@@ -96,7 +96,8 @@ const FOUND: &[u64] = &[
 /// again in one moment, until the stack was full, and what a lost create had made was left over; in
 /// 43000014 what had been made under its name was taken for its copy; in 43005013 nobody looked for it
 /// any more, because its last known copy was quarantined; in 4514 and 43012303 a create whose answer was
-/// lost was refused because of what it had made itself.
+/// lost was refused because of what it had made itself; in 44003844 a proxy that was started while no
+/// instance had the collection forgot what was open of it.
 #[test]
 fn histories_that_broke_once_end_well() {
     for &seed in FOUND {

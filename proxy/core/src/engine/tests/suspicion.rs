@@ -319,3 +319,18 @@ fn a_source_that_is_missing_ends_a_collection_that_nobody_has() {
     world.tell(missing().0, missing().1);
     assert!(world.engine.view().catalog.get(c).is_none());
 }
+
+/// A restart while no instance has a collection forgets none of its open writes: they wait for one that
+/// has it, or for its end.
+#[test]
+fn a_restart_keeps_what_is_open_of_a_collection_that_nobody_has() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    world.submit(add(c), Level::One);
+    world.lose(c, A);
+    world.lose(c, B);
+    world.step(Event::Tick);
+    world.engine = Engine::restore(SETTINGS, world.ledger.snapshot(2), world.now);
+    let lane = world.engine.lane(LaneId::Collection(c)).unwrap();
+    assert_eq!((lane.decided(), lane.head()), (Position(0), Position(1)));
+}
