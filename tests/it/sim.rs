@@ -52,7 +52,8 @@ const FOUND: &[u64] = &[
     5_318, 13_035, 21_297, 32_906, 34_131, 35_185, 46_929, 52_505, 56_792, 137_661, 137_806,
     213_615, 566_518, 566_985, 44_698, 523_920, 144_859, 756_374, 7_045_116, 7_096_229, 7_234_765,
     7_567_306, 7_199_196, 7_201_108, 7_202_291, 7_461_803, 7_331_511, 7_077_667, 7_210_857,
-    8_076_525, 8_126_588,
+    8_076_525, 8_126_588, 30_000_009, 41_013_178, 42_000_055, 42_000_217, 43_000_958, 43_000_014,
+    43_005_013, 4_514, 43_012_303, 44_003_844,
 ];
 
 /// What histories found that broke once is mended. In 5318 a delete by filter had asked for the
@@ -87,7 +88,16 @@ const FOUND: &[u64] = &[
 /// lost probe kept everybody from looking at such an instance for three seconds. In 7077667, 7210857,
 /// 8076525 and 8126588 a repeat under a key came between the commit of its entry and the confirmation,
 /// was sent to ask the store again, and that was away by then: its client was told 503, and what was
-/// refused later was no letter.
+/// refused later was no letter. In 30000009 a function to be detached was missing, and the copy of its
+/// collection was quarantined for it. In 41013178 an entry was given up right behind a sending that had
+/// ended in silence, and was done. The others delete a collection on every server: in 42000055 a
+/// comparison failed for ever because neither instance had it; in 42000217 a rebuild took the source of
+/// a copy, the last one, out of service because that was missing; in 43000958 it was looked for again and
+/// again in one moment, until the stack was full, and what a lost create had made was left over; in
+/// 43000014 what had been made under its name was taken for its copy; in 43005013 nobody looked for it
+/// any more, because its last known copy was quarantined; in 4514 and 43012303 a create whose answer was
+/// lost was refused because of what it had made itself; in 44003844 a proxy that was started while no
+/// instance had the collection forgot what was open of it.
 #[test]
 fn histories_that_broke_once_end_well() {
     for &seed in FOUND {

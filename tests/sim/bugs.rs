@@ -11,11 +11,13 @@ pub enum Planting {
     Core(Bug),
     /// The store takes cursors from a proxy that was deposed.
     DeposedCursors,
+    /// A positional body is logged as if nothing stood in it.
+    BlindToPositions,
 }
 
 impl Planting {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Core(Bug::AcknowledgesBeforeAppend),
         Self::Core(Bug::TwoUnrecorded),
         Self::Core(Bug::SkipsFailing),
@@ -28,7 +30,11 @@ impl Planting {
         Self::Core(Bug::MergesDependent),
         Self::Core(Bug::HedgesHeavy),
         Self::Core(Bug::BusyIsDown),
+        Self::Core(Bug::AnyMissingIsLoss),
+        Self::Core(Bug::LosesLetters),
+        Self::Core(Bug::NeverGone),
         Self::DeposedCursors,
+        Self::BlindToPositions,
     ];
 
     /// What it is called.
@@ -36,6 +42,7 @@ impl Planting {
         match self {
             Self::Core(bug) => format!("{bug:?}"),
             Self::DeposedCursors => "DeposedCursors".to_owned(),
+            Self::BlindToPositions => "BlindToPositions".to_owned(),
         }
     }
 
@@ -53,7 +60,7 @@ impl Planting {
     pub fn in_core(self) -> Option<Bug> {
         match self {
             Self::Core(bug) => Some(bug),
-            Self::DeposedCursors => None,
+            Self::DeposedCursors | Self::BlindToPositions => None,
         }
     }
 }

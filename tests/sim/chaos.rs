@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use achromat_core::{body::Named, engine::Event, health::Standing, ids::InstanceIx};
+use achromat_core::{body::Named, engine::Event, health::Standing, ids::InstanceIx, route::Method};
 
 use super::{
     faults::Fault,
     process::State,
     proxy::Message,
+    random::Random,
     store::Told,
+    wire::Request,
     world::{Happening, World},
 };
 
@@ -21,6 +23,9 @@ pub(super) const WIPED_SPAN_MIN: Duration = Duration::from_millis(2_500);
 
 /// Pause before it is looked again whether such a process was missed.
 const UNMISSED_PAUSE: Duration = Duration::from_millis(100);
+
+/// From one look whether all instances have everything to the next.
+const UNWHOLE_PAUSE: Duration = Duration::from_millis(200);
 
 /// From one try to replace a disk by its backup to the next.
 const SET_BACK_INTERVAL: Duration = Duration::from_secs(1);
@@ -51,10 +56,18 @@ impl World {
                 self.at(self.now + at, Happening::Begin(*fault));
             }
         }
+        if self.plan.rate(Fault::Vanish) > 0 {
+            let at = Random::of(self.plan.seed, "vanish").below(span);
+            self.at(self.now + at, Happening::Begin(Fault::Vanish));
+        }
     }
 
     pub(super) fn begin_spell(&mut self, fault: Fault) {
         if self.is_healed {
+            return;
+        }
+        if fault == Fault::Vanish {
+            self.vanish();
             return;
         }
         let count = u64::try_from(self.processes.len()).expect("a count");
@@ -190,6 +203,37 @@ impl World {
         let answer = server.handle("DELETE", &target, b"");
         self.oracle.tampered(instance, (tenant, database, name));
         self.say(|| format!("tampered: {target} on {}: {}", instance.0, answer.status));
+    }
+
+    /// Somebody deletes a collection on every instance, behind the proxy's back, as soon as all of them
+    /// have everything.
+    fn vanish(&mut self) {
+        let known = self.oracle.copies_of(InstanceIx(0));
+        let collections: Vec<_> = known.into_keys().collect();
+        // A create that found the collection elsewhere, and is still under way, would make it anew there,
+        // and nobody would ever hear of that.
+        let makes = |request: &Request| {
+            request.is_write()
+                && request.method == Method::Post
+                && request.target.ends_with("/collections")
+        };
+        let is_being_made = self.requests.values().any(makes);
+        if is_being_made || !self.oracle.is_whole() || collections.is_empty() {
+            self.after(UNWHOLE_PAUSE, Happening::Begin(Fault::Vanish));
+            return;
+        }
+        let at = Random::of(self.plan.seed, "vanished").below(collections.len() as u64);
+        let collection = collections[usize::try_from(at).expect("an index")];
+        for instance in InstanceIx::all(self.processes.len()) {
+            let id = self.oracle.copies_of(instance).get(&collection).copied();
+            let server = &mut self.processes[instance.at()].server;
+            if let Some(target) = id.and_then(|id| server.target_of(id.0)) {
+                server.handle("DELETE", &target, b"");
+            }
+        }
+        self.oracle.vanished(collection, self.now);
+        self.count(Fault::Vanish);
+        self.say(|| format!("{collection} is deleted on every instance"));
     }
 
     /// Somebody changes a record on one instance, behind the proxy's back. Returns whether there

@@ -8,14 +8,15 @@ use achromat_core::{
     reply::Reply,
     route::{Class, Target, find},
     time::WallTime,
-    write::{Fresh, Permit, WriteRules, permit},
+    write::{Fresh, Permit, WriteRules, permit, permit_blindly},
 };
 use bytes::Bytes;
 
 use super::{
+    bugs::Planting,
     marks::Mark,
     proxy::{Message, Proxy},
-    requests::{About, Draft, Known, draft},
+    requests::{About, Draft, Known, draft, odd_draft},
     scopes::Next,
     world::{Happening, World},
 };
@@ -77,6 +78,7 @@ impl World {
         let draft = closing.unwrap_or_else(|| {
             let known: Vec<Known> = self.oracle.known().to_vec();
             let draft = draft(&mut self.of_clients, &known, self.operations.is_empty());
+            let draft = self.made_odd(draft, &known);
             let draft = self.under_a_key(draft);
             self.made_heavy(draft)
         });
@@ -103,6 +105,14 @@ impl World {
             is_closing,
         });
         self.hand_in(proxy, operation);
+    }
+
+    /// Has some operations be odd ones, but for the first, which makes a collection.
+    fn made_odd(&mut self, draft: Draft, known: &[Known]) -> Draft {
+        if self.operations.is_empty() || !self.of_odd.chance(self.plan.odd) {
+            return draft;
+        }
+        odd_draft(&mut self.of_odd, known)
     }
 
     /// Gives some writes a key, and makes some again under the key that they had.
@@ -192,7 +202,13 @@ impl World {
             levels: self.plan.levels,
         };
         let content_type = Some("application/json");
-        let permit = permit(
+        let is_blind = self.options.planting == Some(Planting::BlindToPositions);
+        let judge = if is_blind && self.operations[operation].draft.is_positional() {
+            permit_blindly
+        } else {
+            permit
+        };
+        let permit = judge(
             rules,
             route.action,
             &captures,

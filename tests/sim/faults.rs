@@ -61,6 +61,7 @@ names! {
     Depose => "proxy deposed",
     Poison => "entry failed by every instance",
     Past => "instance's disk replaced by an old backup",
+    Vanish => "collection deleted on every instance directly",
 }
 
 impl Fault {

@@ -83,7 +83,7 @@ impl World {
         if self.operators_take_up_letters() {
             return true;
         }
-        if !self.oracle.is_altered() {
+        if !self.oracle.must_compare() {
             return false;
         }
         let wrong = self.oracle.distrusted();

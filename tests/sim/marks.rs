@@ -55,6 +55,9 @@ names! {
     Repaired => "an operator said which of two copies is right",
     Restored => "an instance was taken into service",
     PastHeld => "an instance was held because its data was from the past",
+    LegalMissing => "a request was answered 404 for something that was never there",
+    Positional => "a positional body was refused",
+    Logged => "a client was told that its write is logged, and no more was known",
     LetterRetried => "an operator had a letter written again",
     LetterDismissed => "an operator dismissed a letter",
 }

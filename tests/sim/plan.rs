@@ -67,6 +67,8 @@ pub struct Plan {
     pub keyed: u32,
     /// How many writes of records in a thousand are heavy.
     pub heavy: u32,
+    /// How many operations in a thousand are legal and odd.
+    pub odd: u32,
     /// How long faults happen.
     pub chaos: Duration,
     /// The longest that a flush of the store takes.
@@ -126,8 +128,10 @@ impl Plan {
             verify_interval: ms(*random.pick(&[2_000, 60_000, 600_000])),
             token_interval: ms(10_000),
         };
+        let records = *random.pick(&[Level::One, Level::One, Level::Majority, Level::All]);
+        let is_logged = Random::of(seed, "logged").chance(150);
         let levels = Levels {
-            records: *random.pick(&[Level::One, Level::One, Level::Majority, Level::All]),
+            records: if is_logged { Level::Logged } else { records },
             schema: *random.pick(&[Level::All, Level::All, Level::One]),
         };
         Self {
@@ -157,6 +161,7 @@ impl Plan {
             pause_max: ms(*random.pick(&[5, 50, 300, 1_000])),
             keyed: *random.pick(&[0, 100, 700]),
             heavy: *Random::of(seed, "heavy rate").pick(&[0, 0, 0, 0, 0, 0, 0, 60]),
+            odd: *Random::of(seed, "odd rate").pick(&[0, 0, 30, 200]),
             chaos: ms(random.between(2, 40) * 1_000),
             flush_max: ms(*random.pick(&[1, 5, 40])),
             rates: rates(&mut random, options),
@@ -190,6 +195,7 @@ impl Plan {
             pause_max: ms(5),
             keyed: 0,
             heavy: 0,
+            odd: 0,
             chaos: ms(20_000),
             flush_max: ms(1),
             rates: vec![0; Fault::ALL.len()],
@@ -212,6 +218,7 @@ fn rates(random: &mut Random, options: &Options) -> Vec<u32> {
             Fault::Tamper | Fault::Flip => 80,
             Fault::Join => 100,
             Fault::Poison => 30,
+            Fault::Vanish => 120,
             Fault::Wipe | Fault::Past => kinds / 2,
             _ => kinds,
         });

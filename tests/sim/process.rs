@@ -77,15 +77,22 @@ impl Process {
     }
 }
 
-/// An empty server. In a quarter of the histories all are older than 1.5.7, in another quarter all but
-/// the first.
-fn server(seed: u64, instance: InstanceIx, life: u32) -> Server {
-    let is_old = match seed % 4 {
+/// Whether a server is older than 1.5.7: in a quarter of the histories all are, in another quarter all
+/// but the first.
+pub fn is_old(seed: u64, instance: InstanceIx) -> bool {
+    match seed % 4 {
         0 => true,
         1 => instance != InstanceIx(0),
         _ => false,
-    };
-    Server::new(minting_seed(seed, instance, life)).with_by_id(!is_old)
+    }
+}
+
+/// An empty server.
+fn server(seed: u64, instance: InstanceIx, life: u32) -> Server {
+    let is_old = is_old(seed, instance);
+    Server::new(minting_seed(seed, instance, life))
+        .with_by_id(!is_old)
+        .with_functions(!is_old)
 }
 
 /// No two servers of a history mint the same UUIDs.

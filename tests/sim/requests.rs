@@ -18,6 +18,8 @@ pub enum About {
     List,
     /// How many there are.
     CountAll,
+    /// Something below a collection that never is there.
+    Absent,
 }
 
 /// A request.
@@ -37,6 +39,13 @@ pub struct Draft {
     pub body: String,
     /// The key under which it may be made again.
     pub key: Option<String>,
+}
+
+impl Draft {
+    /// Whether its body is an array, behind what may stand before it.
+    pub fn is_positional(&self) -> bool {
+        self.about == About::Write && self.body.trim_start().starts_with('[')
+    }
 }
 
 /// The databases that clients know; the second must be made first.
@@ -283,6 +292,42 @@ fn count_all(random: &mut Random) -> Draft {
         (About::CountAll, Method::Get, "/collections_count"),
         String::new(),
     )
+}
+
+/// Something that is legal, and that few clients ask: for a function that was never attached, or with
+/// a positional array instead of an object, which Chroma takes and Achromat refuses.
+pub fn odd_draft(random: &mut Random, known: &[Known]) -> Draft {
+    let name = *random.pick(&NAMES);
+    let value = random.below(100);
+    match random.below(6) {
+        0 | 1 => {
+            let what = (About::Absent, Method::Get, "/functions/nope");
+            within(random, known, what, String::new())
+        }
+        2 => {
+            let tail = "/attached_functions/nope/detach";
+            let what = (About::Write, Method::Post, tail);
+            within(random, known, what, "{}".to_owned())
+        }
+        3 => {
+            let body = format!(r#"["{name}",null,null,{{"m":{value}}},{}]"#, value < 50);
+            let database = database(random);
+            at_database(database, (About::Write, Method::Post, "/collections"), body)
+        }
+        4 => {
+            let body = if value < 50 {
+                format!(r#"["{name}",null,null]"#)
+            } else {
+                format!(r#"[null,{{"m":{value}}},null]"#)
+            };
+            within(random, known, (About::Write, Method::Put, ""), body)
+        }
+        _ => {
+            let body = format!(r#" [["a"],[[{value},1]],null,null,null]"#);
+            let tail = *random.pick(&["/add", "/upsert", "/update"]);
+            within(random, known, (About::Write, Method::Post, tail), body)
+        }
+    }
 }
 
 /// The database of this name; the default one for what is in none.

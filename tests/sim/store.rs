@@ -183,6 +183,8 @@ impl World {
             });
             self.say(|| format!("proxy {proxy} writes {}", shown(write, position)));
             let is_new = proxy == self.store.epoch;
+            let servers: Vec<_> = self.processes.iter().map(|p| &p.server).collect();
+            self.oracle.check_evidence(write, &servers);
             let marks = self.oracle.written(write, position, is_new, self.now);
             for mark in marks {
                 self.mark(mark);

@@ -122,6 +122,8 @@ pub struct World {
     pub of_store: Random,
     /// Randomness of heavy writes.
     pub of_heavy: Random,
+    /// Randomness of odd requests.
+    pub of_odd: Random,
     /// The instances.
     pub processes: Vec<Process>,
     /// What is on the wire.
@@ -182,6 +184,7 @@ impl World {
             of_clients: Random::of(seed, "clients"),
             of_store: Random::of(seed, "store"),
             of_heavy: Random::of(seed, "heavy"),
+            of_odd: Random::of(seed, "odd"),
             processes: InstanceIx::all(count)
                 .map(|instance| Process::new(seed, instance))
                 .collect(),
@@ -191,7 +194,7 @@ impl World {
             proxy_count: 0,
             clients: (0..plan.clients).map(|_| Client::default()).collect(),
             operations: Vec::new(),
-            oracle: Oracle::new(seed, count),
+            oracle: Oracle::new(seed, count, plan.levels.records),
             poison: Poison::default(),
             faults: Counts::new(Fault::ALL.len()),
             marks: Counts::new(Mark::ALL.len()),

@@ -50,6 +50,9 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Attempts, on each instance in service, after which an entry that all of them fail is abandoned.
 pub const ABANDON_ATTEMPTS_MIN: u32 = 6;
 
+/// The same when the last of them ended in silence: it may have been done, and the next answer tells.
+pub const ABANDON_SILENT_ATTEMPTS_MIN: u32 = 12;
+
 /// Age before which no entry is abandoned, whatever its attempts.
 pub const ABANDON_AGE_MIN: Duration = Duration::from_mins(1);
 

@@ -183,7 +183,11 @@ fn judge_not_found(verb: &Verb, reply: Reply, before: Before) -> Outcome {
     match verb {
         // It is only ever sent while the catalog has the collection: so it is gone already.
         Verb::DeleteCollection { .. } => already(reply),
-        Verb::DeleteDatabase { .. } if before.is_likely() => already(reply),
+        Verb::DeleteDatabase { .. } | Verb::DetachFunction { .. } if before.is_likely() => {
+            already(reply)
+        }
+        // It may be about a function as well as about the collection: it is no evidence.
+        Verb::AttachFunction { .. } | Verb::DetachFunction { .. } => refused(verb, reply),
         _ if verb.subject().is_some() => Outcome::Missing(reply),
         _ => refused(verb, reply),
     }
@@ -268,7 +272,15 @@ mod tests {
         let tenant = Verb::UpdateTenant { tenant: "t".into() };
         let unique =
             "(code: 2067) UNIQUE constraint failed: collections.name, collections.database_id";
+        let detach = Verb::DetachFunction {
+            collection: C,
+            function: "nope".into(),
+        };
+        let no_function = r#"{"error":"NotFoundError","message":"Function 'nope' not found"}"#;
         let cases = [
+            (&detach, 404, no_function, false, "refused"),
+            (&detach, 404, no_function, true, "done"),
+            (&detach, 404, "", false, "refused"),
             (&add, 201, "", false, "done"),
             (&add, 400, "", false, "refused, with a trace"),
             (&add, 422, "", false, "refused"),

@@ -31,6 +31,12 @@ pub enum Bug {
     HedgesHeavy,
     /// An instance that answers no probe while it works on a heavy body is down.
     BusyIsDown,
+    /// A 404 to a change of what is attached to a collection says that the collection is missing.
+    AnyMissingIsLoss,
+    /// A write that is refused after its client was told that it is logged is no letter.
+    LosesLetters,
+    /// A collection that no instance has any more is still held to be there.
+    NeverGone,
 }
 
 /// The bug that is planted, if any.

@@ -235,6 +235,12 @@ pub fn level_not_reached(done: usize) -> Reply {
     Reply::error(504, "LevelNotReached", &message)
 }
 
+/// 409: the name of a collection that is to be made is taken, in Chroma's words.
+pub(crate) fn collection_exists(name: &str) -> Reply {
+    let message = format!("Collection [{name}] already exists");
+    Reply::error(409, "ChromaError", &message)
+}
+
 /// Replaces an instance's UUID by the collection's id, wherever it stands in an error text. Both
 /// have 36 characters, so lengths stay as they are.
 #[must_use]

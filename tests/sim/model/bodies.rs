@@ -25,18 +25,26 @@ pub(super) struct ChangeTenant {
     _resource_name: String,
 }
 
+/// In Chroma's order, because it takes a positional array as well.
 #[derive(Deserialize)]
 pub(super) struct CreateCollection {
     pub(super) name: Arc<str>,
+    #[serde(rename = "schema")]
+    _schema: Option<IgnoredAny>,
+    #[serde(rename = "configuration")]
+    _configuration: Option<IgnoredAny>,
     pub(super) metadata: Option<Fields>,
     #[serde(default)]
     pub(super) get_or_create: bool,
 }
 
+/// In Chroma's order, because it takes a positional array as well.
 #[derive(Deserialize)]
 pub(super) struct ChangeCollection {
-    pub(super) new_metadata: Option<Changes>,
     pub(super) new_name: Option<Arc<str>>,
+    pub(super) new_metadata: Option<Changes>,
+    #[serde(rename = "new_configuration")]
+    _new_configuration: Option<IgnoredAny>,
 }
 
 /// A write of records: `E` are its embeddings, `M` the metadata of one record.

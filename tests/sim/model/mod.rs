@@ -37,6 +37,9 @@ pub struct Server {
     minting: Minting,
     /// Whether it describes collections by their UUID, as servers do since 1.5.7.
     knows_by_id: bool,
+    /// Whether it knows functions attached to collections. None can be attached; a single node of Chroma
+    /// answers 501 to detaching one, where this one answers, as a distributed one does, that it is missing.
+    knows_functions: bool,
     reset_allowed: bool,
     tenants: OrdSet<Arc<str>>,
     /// By tenant, which need not exist, and by name.
@@ -62,6 +65,7 @@ impl Server {
         let mut server = Self {
             minting: Minting::from_seed(seed),
             knows_by_id: true,
+            knows_functions: true,
             reset_allowed: true,
             tenants: OrdSet::new(),
             databases: OrdMap::new(),
@@ -83,6 +87,27 @@ impl Server {
     pub fn with_by_id(mut self, known: bool) -> Self {
         self.knows_by_id = known;
         self
+    }
+
+    /// The same, with or without the routes of attached functions.
+    #[must_use]
+    pub fn with_functions(mut self, known: bool) -> Self {
+        self.knows_functions = known;
+        self
+    }
+
+    /// Whether it has a collection.
+    pub fn has(&self, id: Uuid) -> bool {
+        self.collections.contains_key(&id)
+    }
+
+    /// The path of a collection, by its name.
+    pub fn target_of(&self, id: Uuid) -> Option<String> {
+        let found = self.collections.get(&id)?;
+        let (tenant, database, name) = (&found.tenant, &found.database, &found.name);
+        Some(format!(
+            "/api/v2/tenants/{tenant}/databases/{database}/collections/{name}"
+        ))
     }
 
     /// Abilities that it shows when it is met.

@@ -100,11 +100,24 @@ impl Server {
                 check_read_level(query)?;
                 self.count(place, collection)
             }
+            ("GET", ["functions", name]) | ("POST", ["attached_functions", name, "detach"])
+                if self.knows_functions =>
+            {
+                self.no_function(collection, name)
+            }
             (_, [] | ["add" | "upsert" | "update" | "delete" | "get" | "query" | "count"]) => {
                 Ok(Answer::bare(405))
             }
             _ => Ok(Answer::bare(404)),
         }
+    }
+}
+
+impl Server {
+    /// A collection has no functions.
+    fn no_function(&self, collection: &str, name: &str) -> Handled {
+        self.collection(collection)?;
+        Err(Refused::missing(format!("Function '{name}' not found")))
     }
 }
 

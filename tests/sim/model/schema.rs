@@ -195,6 +195,7 @@ impl Server {
             name,
             metadata,
             get_or_create,
+            ..
         } = bodies::read(body)?;
         place.check()?;
         check_name(&name, "Validation error: name: ")?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use achromat_core::{
     body::Named,
-    ids::{CollectionId, LaneId},
+    ids::{CollectionId, LaneId, Position},
     log::{RecordAct, Verb, Verdict},
 };
 use uuid::Uuid;
@@ -39,8 +39,12 @@ pub(super) struct Fold {
     pub(super) schema: Vec<Version>,
     /// After each entry of a collection's lane, and before the first.
     pub(super) lanes: BTreeMap<CollectionId, Vec<Server>>,
+    /// Of a collection that is there again, empty, since some entry of its lane: what it had before.
+    pub(super) lost: BTreeMap<CollectionId, (usize, Server)>,
     /// Every collection that ever lived, as it was made.
     pub(super) made: BTreeMap<CollectionId, Living>,
+    /// The last version without what was found to be gone since.
+    without: Option<Version>,
 }
 
 type Place = (String, String, String);
@@ -54,13 +58,17 @@ impl Fold {
                 living: BTreeMap::new(),
             }],
             lanes: BTreeMap::new(),
+            lost: BTreeMap::new(),
             made: BTreeMap::new(),
+            without: None,
         };
         let schema = oracle.log.get(&LaneId::Schema);
         for (noted, at) in schema.into_iter().flatten().zip(1..) {
-            fold.apply_schema(noted, at)
+            fold.bury(oracle, at - 1);
+            fold.apply_schema(noted, at, oracle)
                 .map_err(|why| format!("schema {at}: {why}"))?;
         }
+        fold.bury(oracle, fold.schema.len() - 1);
         for (lane, entries) in &oracle.log {
             if let LaneId::Collection(collection) = lane {
                 fold.apply_lane(*collection, entries, oracle)?;
@@ -74,8 +82,31 @@ impl Fold {
         Ok(fold)
     }
 
-    fn apply_schema(&mut self, noted: &Noted, at: usize) -> Result<(), String> {
-        let mut version = self.schema.last().expect("the first").clone();
+    /// The next version lacks what was found to be gone after this entry of the schema lane.
+    fn bury(&mut self, oracle: &Oracle, at: usize) {
+        let at = Position(u64::try_from(at).expect("a position"));
+        let mut buried = oracle.vanished.buried.iter();
+        let version = self.schema.last().expect("the first");
+        let is_due = |(id, (after, _)): &(&CollectionId, &(Position, u64))| {
+            *after == at && version.living.contains_key(id)
+        };
+        let Some((id, _)) = buried.find(is_due) else {
+            return;
+        };
+        let mut version = version.clone();
+        if let Some(living) = version.living.remove(id) {
+            let Living { database, name, .. } = living;
+            let target =
+                format!("/api/v2/tenants/default_tenant/databases/{database}/collections/{name}");
+            version.server.handle("DELETE", &target, b"");
+        }
+        self.without = Some(version);
+    }
+
+    fn apply_schema(&mut self, noted: &Noted, at: usize, oracle: &Oracle) -> Result<(), String> {
+        let last = self.schema.last().expect("the first");
+        let mut version = self.without.take().unwrap_or_else(|| last.clone());
+        let before = version.clone();
         let verb = &noted.entry.verb;
         let applies = matches!(noted.verdict, Verdict::Accepted | Verdict::Found)
             || matches!(noted.verdict, Verdict::Refused { .. });
@@ -102,6 +133,12 @@ impl Fold {
             (Verdict::Refused { .. }, Some(answer)) if !is_success(answer) => {}
             (Verdict::Refused { .. }, None)
             | (Verdict::Abandoned | Verdict::Void | Verdict::Open, _) => {}
+            // An instance has decided that has it no more.
+            (Verdict::Refused { .. } | Verdict::Found, _)
+                if before.is_about_vanished(noted, oracle) =>
+            {
+                version = before;
+            }
             (verdict, answer) => {
                 let status = answer.as_ref().map(|answer| answer.status);
                 return Err(format!(
@@ -119,7 +156,7 @@ impl Fold {
         entries: &[Noted],
         oracle: &Oracle,
     ) -> Result<(), String> {
-        let Some(made) = self.made.get(&collection) else {
+        let Some(made) = self.made.get(&collection).cloned() else {
             return match entries.first() {
                 Some(_) => Err(format!("{collection} has entries and was never made")),
                 None => Ok(()),
@@ -127,7 +164,9 @@ impl Fold {
         };
         let is_gone = oracle.gone.contains(&collection);
         let mut versions = vec![self.schema[made.made_at].server.clone()];
+        let emptied = oracle.vanished.emptied.get(&collection).copied();
         for (noted, at) in entries.iter().zip(1..) {
+            self.empty((collection, emptied), &mut versions);
             let mut server = versions.last().expect("the first").clone();
             let applies = matches!(noted.verdict, Verdict::Accepted | Verdict::Refused { .. })
                 || (is_gone && noted.verdict == Verdict::Open);
@@ -148,13 +187,29 @@ impl Fold {
             }
             versions.push(server);
         }
+        self.empty((collection, emptied), &mut versions);
         self.lanes.insert(collection, versions);
         Ok(())
+    }
+
+    /// Behind the entry at which a collection is there again it is as it was made.
+    fn empty(
+        &mut self,
+        (collection, emptied): (CollectionId, Option<Position>),
+        versions: &mut [Server],
+    ) {
+        let last = versions.len() - 1;
+        if emptied.is_some_and(|at| usize::try_from(at.0) == Ok(last)) {
+            let lost = versions[last].clone();
+            self.lost.entry(collection).or_insert((last, lost));
+            versions[last] = versions[0].clone();
+        }
     }
 
     /// What every instance must hold.
     pub(super) fn contents(&self) -> BTreeMap<Place, (CollectionId, Contents)> {
         let last = self.schema.last().expect("the first");
+        let last = self.without.as_ref().unwrap_or(last);
         let mut contents = last.server.contents();
         last.living
             .iter()
@@ -177,7 +232,10 @@ impl Fold {
 fn is_idempotent(verb: &Verb) -> bool {
     matches!(
         verb,
-        Verb::DeleteDatabase { .. } | Verb::CreateDatabase { .. } | Verb::CreateTenant { .. }
+        Verb::DeleteDatabase { .. }
+            | Verb::CreateDatabase { .. }
+            | Verb::CreateTenant { .. }
+            | Verb::DetachFunction { .. }
     )
 }
 
@@ -231,6 +289,20 @@ impl Living {
 }
 
 impl Version {
+    /// Whether an entry is about a collection, by itself or by its name, that was deleted directly
+    /// before the entry was decided.
+    fn is_about_vanished(&self, noted: &Noted, oracle: &Oracle) -> bool {
+        let decided = noted.decided.unwrap_or(u64::MAX);
+        let is_meant = |(id, living): &(&CollectionId, &Living)| match &noted.entry.verb {
+            Verb::CreateCollection { database, name, .. } => {
+                *living.database == **database && name.as_deref() == Some(&*living.name)
+            }
+            verb => verb.subject() == Some(**id),
+        };
+        let mut meant = self.living.iter().filter(is_meant);
+        meant.any(|(id, _)| oracle.is_vanished(*id, decided))
+    }
+
     /// Sends an entry to the server; nothing when its collection does not live.
     fn send(&mut self, verb: &Verb, body: &[u8]) -> Option<Answer> {
         let at = |tail: String| format!("/api/v2/tenants/{tail}");
@@ -257,6 +329,10 @@ impl Version {
                 let Living { database, name, .. } = living?;
                 let tail = format!("default_tenant/databases/{database}/collections/{name}");
                 ("DELETE", at(tail))
+            }
+            Verb::DetachFunction { function, .. } => {
+                let tail = format!("/attached_functions/{function}/detach");
+                ("POST", living?.target(&tail))
             }
             Verb::Reset => ("POST", "/api/v2/reset".to_owned()),
             _ => return None,

@@ -1,11 +1,13 @@
 //! Whoever judges: it sees what is written to the log, what is sent to the instances and carried
 //! out there, and what the clients are told. It never asks a proxy.
 
+mod evidence;
 mod fold;
 mod letters;
 mod past;
 mod reads;
 mod registers;
+mod vanished;
 mod watch;
 mod writes;
 mod written;
@@ -14,11 +16,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use achromat_core::{
     catalog::Marker,
-    ids::{CollectionId, EntryId, InstanceIx, Key, LaneId, Position},
-    log::{Entry, Verb, Verdict},
+    ids::{CollectionId, EntryId, InstanceId, InstanceIx, Key, LaneId, Position},
+    log::{Entry, Level, Verb, Verdict},
 };
 
-use super::requests::Known;
+use self::vanished::Vanished;
+use super::{process::is_old, requests::Known};
 
 /// An entry, for ever: what the log forgets is kept here.
 #[derive(Clone, Debug)]
@@ -61,6 +64,10 @@ pub struct Oracle {
     pub violation: Option<String>,
     seed: u64,
     instances: usize,
+    /// When clients of writes of records are answered.
+    level: Level,
+    /// The UUID of each collection on each instance, as far as that is durable.
+    copies: BTreeMap<(CollectionId, InstanceIx), InstanceId>,
     requests: u64,
     log: BTreeMap<LaneId, Vec<Noted>>,
     places: BTreeMap<EntryId, (LaneId, Position)>,
@@ -94,13 +101,17 @@ pub struct Oracle {
     letters: BTreeSet<EntryId>,
     /// Names that somebody has deleted on an instance, behind the proxy's back.
     tampered: BTreeSet<(InstanceIx, String, String)>,
+    /// Collections that somebody has deleted on every instance, behind the proxy's back.
+    vanished: Vanished,
     sendings: u64,
 }
 
 impl Oracle {
     /// A judge who has seen nothing yet.
-    pub fn new(seed: u64, instances: usize) -> Self {
+    pub fn new(seed: u64, instances: usize, level: Level) -> Self {
         Self {
+            level,
+            copies: BTreeMap::new(),
             violation: None,
             seed,
             instances,
@@ -127,12 +138,17 @@ impl Oracle {
             known: Vec::new(),
             letters: BTreeSet::new(),
             tampered: BTreeSet::new(),
+            vanished: Vanished::default(),
             sendings: 0,
         }
     }
 
     fn violate(&mut self, what: String) {
         self.violation.get_or_insert(what);
+    }
+
+    fn has_old_servers(&self) -> bool {
+        InstanceIx::all(self.instances).any(|instance| is_old(self.seed, instance))
     }
 
     /// A number for a request.
@@ -222,9 +238,14 @@ impl Oracle {
         self.altered.insert(instance);
     }
 
-    /// Whether somebody should compare all copies before the end.
+    /// Whether somebody has changed a record.
     pub fn is_altered(&self) -> bool {
         !self.altered.is_empty()
+    }
+
+    /// Whether somebody should compare all copies before the end.
+    pub fn must_compare(&self) -> bool {
+        self.is_altered() || !self.tampered.is_empty() || self.has_vanished()
     }
 
     /// The copies that are known to differ from others.
@@ -280,12 +301,13 @@ impl Oracle {
         };
         let mut others = InstanceIx::all(self.instances).filter(|other| *other != instance);
         let is_lost = self.out.contains(&instance) || self.wiped.contains(&instance);
-        !self.is_altered() && !is_lost && others.any(is_sound)
+        !self.is_altered() && !self.is_vanishing() && !is_lost && others.any(is_sound)
     }
 
     /// Whether every instance has everything, so that one of them may lose something.
     pub fn is_whole(&self) -> bool {
         let has_gaps = self.is_altered()
+            || self.is_vanishing()
             || !self.out.is_empty()
             || !self.wiped.is_empty()
             || !self.quarantined.is_empty();

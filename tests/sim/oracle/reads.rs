@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::{
     Oracle,
-    fold::{Fold, Version},
+    fold::{Fold, Living, Version},
     registers::Shown,
 };
 use crate::sim::{clients::Operation, requests::About};
@@ -42,6 +42,11 @@ impl Oracle {
         }
         let span = self.span(LaneId::Schema, operation.started, ended);
         let versions = &fold.schema[span];
+        let vanished: BTreeSet<CollectionId> = versions
+            .iter()
+            .flat_map(|version| version.living.keys().copied())
+            .filter(|id| self.is_vanished(*id, ended))
+            .collect();
         let is_right = match operation.draft.about {
             // An instance that has lost a collection does not list it, nor does it describe it.
             About::List | About::Description if !self.tampered.is_empty() => true,
@@ -50,11 +55,12 @@ impl Oracle {
             About::Records => {
                 return self.judge_records((operation, reply), fold, versions, shown);
             }
-            About::Description => is_description(operation, reply, versions),
-            About::List => is_list(operation, reply, versions),
+            About::Description => is_description(operation, reply, versions, &vanished),
+            About::List => is_list(operation, reply, versions, &vanished),
+            About::Absent => self.is_absent(operation, reply, versions),
             About::CountAll => versions
                 .iter()
-                .any(|version| is_count(operation, reply, version)),
+                .any(|version| is_count(operation, reply, version, &vanished)),
             About::Write => true,
         };
         if is_right {
@@ -68,6 +74,21 @@ impl Oracle {
             "{} read {} {body}, which never was so",
             operation.draft.target, reply.status
         ))
+    }
+
+    /// What never was there is not found, and while its collection is there nothing else is missing. An
+    /// old server does not know of such things.
+    fn is_absent(&self, operation: &Operation, reply: &Reply, versions: &[Version]) -> bool {
+        let draft = &operation.draft;
+        let resolved = |version| resolve(version, draft.database, &draft.reference, false);
+        let ended = operation.ended.unwrap_or_default();
+        let is_doubtful = |id: CollectionId| self.is_vanished(id, ended);
+        let mut all = versions.iter();
+        let may_be_gone = all.any(|version| resolved(version).is_none_or(is_doubtful));
+        let says = String::from_utf8_lossy(&reply.body);
+        let may_be_old = self.has_old_servers() && says.is_empty();
+        let is_told = says.contains("'nope' not found");
+        reply.status == 404 && (is_told || may_be_old || may_be_gone || !self.tampered.is_empty())
     }
 
     /// The positions of a lane after which a read may have seen it.
@@ -87,15 +108,17 @@ impl Oracle {
             .iter()
             .map(|version| resolve(version, draft.database, &draft.reference, false))
             .collect();
+        let ended = operation.ended.unwrap_or_default();
+        let mut all = found.iter().flatten();
+        let is_vanished = all.any(|id| self.is_vanished(*id, ended));
         if reply.status == 404 {
             // An instance that has lost a collection does not find it.
-            if found.contains(&None) || !self.tampered.is_empty() {
+            if found.contains(&None) || is_vanished || !self.tampered.is_empty() {
                 return Ok(());
             }
             return Err(format!("{} is not found, but is there", draft.target));
         }
         let tail = draft.target.rsplit('/').next().unwrap_or_default();
-        let ended = operation.ended.unwrap_or_default();
         let theirs = json(&reply.body);
         let mut tried = Vec::new();
         // By name it may have been one of several.
@@ -104,8 +127,19 @@ impl Oracle {
         for collection in found.into_iter().flatten() {
             let lane = LaneId::Collection(collection);
             let floor = shown.floor(collection, operation.started);
-            for at in self.span(lane, operation.started, ended) {
-                let server = &fold.lanes[&collection][at];
+            let buried = self.vanished.buried.get(&collection);
+            if buried.is_some_and(|(_, since)| *since < operation.started) {
+                continue;
+            }
+            let span = self.span(lane, operation.started, ended);
+            let states = span.flat_map(|at| {
+                let lost = fold.lost.get(&collection).filter(|(lost, _)| *lost == at);
+                let now = &fold.lanes[&collection][at];
+                lost.map(|(_, server)| (at, server))
+                    .into_iter()
+                    .chain([(at, now)])
+            });
+            for (at, server) in states {
                 let made = &fold.made[&collection];
                 let tail = format!("/{tail}");
                 let answer = made.ask(server, draft.method.as_str(), &tail, &draft.body);
@@ -182,7 +216,12 @@ fn resolve(
     }
 }
 
-fn is_description(operation: &Operation, reply: &Reply, versions: &[Version]) -> bool {
+fn is_description(
+    operation: &Operation,
+    reply: &Reply,
+    versions: &[Version],
+    vanished: &BTreeSet<CollectionId>,
+) -> bool {
     let draft = &operation.draft;
     let mut found = versions.iter().map(|version| {
         (
@@ -191,7 +230,7 @@ fn is_description(operation: &Operation, reply: &Reply, versions: &[Version]) ->
         )
     });
     if reply.status == 404 {
-        return found.any(|(_, found)| found.is_none());
+        return found.any(|(_, found)| found.is_none_or(|id| vanished.contains(&id)));
     }
     let theirs = json(&reply.body);
     found.any(|(version, found)| {
@@ -208,13 +247,18 @@ fn is_description(operation: &Operation, reply: &Reply, versions: &[Version]) ->
         let metadata = serde_json::to_value(&contents[&place].metadata).unwrap_or_default();
         theirs["id"] == id.to_string()
             && theirs["name"] == living.name.as_str()
-            && theirs["metadata"] == metadata
+            && (theirs["metadata"] == metadata || vanished.contains(&id))
     })
 }
 
 /// What is listed was there at some time, what was there all the time is listed, and all stands in
 /// the order in which it was made.
-fn is_list(operation: &Operation, reply: &Reply, versions: &[Version]) -> bool {
+fn is_list(
+    operation: &Operation,
+    reply: &Reply,
+    versions: &[Version],
+    vanished: &BTreeSet<CollectionId>,
+) -> bool {
     let database = operation.draft.database;
     let Some(listed) = elements(&reply.body) else {
         return false;
@@ -242,7 +286,7 @@ fn is_list(operation: &Operation, reply: &Reply, versions: &[Version]) -> bool {
     });
     let all_are = stayed
         .into_iter()
-        .all(|(id, _)| listed.iter().any(|(listed, _)| listed == id));
+        .all(|(id, _)| vanished.contains(id) || listed.iter().any(|(listed, _)| listed == id));
     let made_at = |id: &CollectionId| {
         let mut lives = versions.iter().filter_map(|version| version.living.get(id));
         lives.next().map(|living| living.made_at)
@@ -250,8 +294,20 @@ fn is_list(operation: &Operation, reply: &Reply, versions: &[Version]) -> bool {
     all_were && all_are && listed.is_sorted_by_key(|(id, _)| made_at(id))
 }
 
-fn is_count(operation: &Operation, reply: &Reply, version: &Version) -> bool {
+/// Collections that were deleted directly are counted, or not.
+fn is_count(
+    operation: &Operation,
+    reply: &Reply,
+    version: &Version,
+    vanished: &BTreeSet<CollectionId>,
+) -> bool {
     let database = operation.draft.database;
-    let living = version.living.values().filter(|l| l.database == database);
-    json(&reply.body) == living.count()
+    let here = |(_, living): &(&CollectionId, &Living)| living.database == database;
+    let living = version.living.iter().filter(here);
+    let (doubtful, sure): (Vec<_>, Vec<_>) = living.partition(|(id, _)| vanished.contains(id));
+    let counted = json(&reply.body).as_u64();
+    let most = sure.len() + doubtful.len();
+    counted.is_some_and(|counted| {
+        (sure.len()..=most).any(|count| Ok(count) == usize::try_from(counted))
+    })
 }

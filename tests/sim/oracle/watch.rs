@@ -84,7 +84,11 @@ impl Oracle {
 
     fn check_sending(&mut self, (lane, instance, position): (LaneId, InstanceIx, Position)) {
         let (who, cursor) = (instance.0, self.cursor(lane, instance));
-        if self.is_quarantined(lane, instance) {
+        // One that was deleted everywhere has what it was sent, whether or not it is durable that it is
+        // all there is.
+        let is_all = matches!(lane, LaneId::Collection(id)
+            if self.is_vanished(id, u64::MAX) && self.healing.contains(&(id, instance)));
+        if self.is_quarantined(lane, instance) && !is_all {
             self.violate(format!(
                 "{lane} {position} is sent to {who}, quarantined there"
             ));
@@ -127,6 +131,10 @@ impl Oracle {
             self.violate(format!(
                 "rule 5: {lane} {position} lands on {who} after {before}"
             ));
+        }
+        // An instance without the collection has carried nothing out.
+        if lane != LaneId::Schema && reply.status == 404 {
+            return;
         }
         for position in (position.0..=last.0).map(Position) {
             self.executed_one((lane, position), instance, reply);
@@ -222,7 +230,8 @@ impl Oracle {
             }
             503 if is_ours(reply)
                 && !is_gone
-                && !matches!(verdict, None | Some(Verdict::Abandoned)) =>
+                && !matches!(verdict, None | Some(Verdict::Abandoned))
+                && !self.is_refused_for_lack(verdict) =>
             {
                 self.violate(format!("I14: {what} is answered 503, but is {verdict:?}"));
             }
@@ -230,11 +239,21 @@ impl Oracle {
         }
     }
 
+    /// Whether an entry was durably refused because the only instance in service lacks what somebody has
+    /// deleted there.
+    pub(super) fn is_refused_for_lack(&self, verdict: Option<Verdict>) -> bool {
+        let lacks = self.has_vanished() || !self.tampered.is_empty();
+        lacks && verdict == Some(Verdict::Refused { trace: false })
+    }
+
     /// Whether an entry's collection may be deleted without that being durable yet.
     fn may_be_void(&self, place: Option<(LaneId, Position)>) -> bool {
         let Some((LaneId::Collection(collection), _)) = place else {
             return false;
         };
+        if self.is_vanished(collection, u64::MAX) {
+            return true;
+        }
         let deletes = |verb: &Verb| match verb {
             Verb::DeleteCollection {
                 collection: deleted,
@@ -254,6 +273,8 @@ impl Oracle {
         };
         let mut marks = Vec::new();
         match reply.status {
+            404 if operation.draft.about == About::Absent => marks.push(Mark::LegalMissing),
+            422 if operation.draft.is_positional() => marks.push(Mark::Positional),
             504 if is_level_not_reached(reply) => marks.push(Mark::LevelNotReached),
             504 => marks.push(Mark::OutcomeUnknown),
             502 => marks.push(Mark::NoAnswer),
@@ -268,6 +289,10 @@ impl Oracle {
             return marks;
         };
         self.acknowledged.push(Acknowledged { lane, position, at });
+        let verdict = self.noted(lane, position).map(|noted| noted.verdict);
+        if lane != LaneId::Schema && verdict == Some(Verdict::Open) && !self.is_gone(lane) {
+            marks.push(Mark::Logged);
+        }
         let verb = self.noted(lane, position).map(|noted| &noted.entry.verb);
         if let Some(Verb::CreateCollection { name, .. }) = verb {
             let is_again = self.log[&LaneId::Schema]

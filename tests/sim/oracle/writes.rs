@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use achromat_core::{
     ids::{CollectionId, EntryId, InstanceIx, LaneId},
-    log::Verdict,
-    reply::Reply,
+    log::{Level, Verb, Verdict},
+    reply::{Reply, logged},
 };
 
-use super::{Oracle, fold::Fold, registers::Shown, watch};
+use super::{Noted, Oracle, fold::Fold, registers::Shown, watch};
 use crate::sim::{clients::Operation, model::Server, requests::About};
 
 impl Oracle {
@@ -27,7 +27,8 @@ impl Oracle {
         };
         let mut shown = Shown::default();
         for (at, operation) in operations.iter().enumerate() {
-            self.judge_write(operation)
+            self.judge_positional(operation)
+                .and_then(|()| self.judge_write(operation))
                 .and_then(|()| self.judge_letter(operation))
                 .and_then(|()| self.judge_read(operation, &fold, &mut shown))
                 .map_err(|why| format!("operation {at}: {why}"))?;
@@ -53,7 +54,7 @@ impl Oracle {
                 Some(Verdict::Refused { .. }) => watch::is_refusal(reply),
                 _ => false,
             };
-            if !is_outcome {
+            if !is_outcome || self.is_only_logged(noted, reply) {
                 continue;
             }
             let first = *told.entry(entry).or_insert(reply);
@@ -64,6 +65,39 @@ impl Oracle {
             }
         }
         Ok(())
+    }
+
+    /// Rule 17: a positional body is refused before anything is logged.
+    fn judge_positional(&self, operation: &Operation) -> Result<(), String> {
+        let is_logged = operation
+            .entry
+            .is_some_and(|id| self.places.contains_key(&id));
+        let is_done = operation.reply.as_ref().is_some_and(Reply::is_success);
+        if operation.draft.is_positional() && (is_logged || is_done) {
+            let (target, body) = (&operation.draft.target, &operation.draft.body);
+            return Err(format!("rule 17: {target} was not refused: {body}"));
+        }
+        Ok(())
+    }
+
+    /// Whether an answer says that a write is in the log, and nothing of its outcome.
+    fn is_only_logged(&self, noted: Option<&Noted>, reply: &Reply) -> bool {
+        let Some(Verb::Record { act, .. }) = noted.map(|noted| &noted.entry.verb) else {
+            return false;
+        };
+        let logged = logged(*act);
+        self.level == Level::Logged && (logged.status, &logged.body) == (reply.status, &reply.body)
+    }
+
+    /// Whether a client was told that its write is in the log, which came to nothing later and is a
+    /// letter.
+    fn is_logged_letter(&self, noted: Option<&Noted>) -> bool {
+        noted.is_some_and(|noted| {
+            let is_record = matches!(noted.entry.verb, Verb::Record { .. });
+            let is_nothing = matches!(noted.verdict, Verdict::Abandoned | Verdict::Refused { .. });
+            let is_letter = self.letters.contains(&noted.entry.id);
+            self.level == Level::Logged && is_record && is_nothing && is_letter
+        })
     }
 
     fn judge_write(&self, operation: &Operation) -> Result<(), String> {
@@ -81,6 +115,7 @@ impl Oracle {
             200..=299 => {
                 matches!(verdict, Some(Verdict::Accepted | Verdict::Found))
                     || (is_gone && verdict == Some(Verdict::Open))
+                    || self.is_logged_letter(noted)
                     || (verdict.is_none() && watch::is_nothing_to_delete(operation, reply))
             }
             400..=499 => {
@@ -90,7 +125,9 @@ impl Oracle {
             503 if watch::is_ours(reply) => match noted {
                 None => true,
                 Some(noted) => {
-                    is_gone || (noted.verdict == Verdict::Abandoned && noted.executed == 0)
+                    is_gone
+                        || self.is_refused_for_lack(verdict)
+                        || (noted.verdict == Verdict::Abandoned && noted.executed == 0)
                 }
             },
             _ => true,
@@ -125,10 +162,11 @@ impl Oracle {
         theirs.retain(|(tenant, ..), _| tenant == "default_tenant");
         let who = instance.0;
         for (place, (id, expected)) in fold.contents() {
-            let found = theirs.remove(&place);
-            if self.is_quarantined(LaneId::Collection(id), instance)
-                || self.is_tampered(instance, &place)
-            {
+            let mut found = theirs.remove(&place);
+            if let Some(found) = found.as_mut().filter(|_| self.is_vanished(id, u64::MAX)) {
+                found.metadata.clone_from(&expected.metadata);
+            }
+            if self.is_quarantined(LaneId::Collection(id), instance) {
                 continue;
             }
             let (_, database, name) = &place;
@@ -142,20 +180,10 @@ impl Oracle {
                 Some(_) => {}
             }
         }
-        let extra = theirs
-            .into_keys()
-            .find(|place| !self.is_tampered(instance, place));
-        match extra {
+        match theirs.into_keys().next() {
             Some((_, database, name)) => Err(format!("{database}/{name} is left over on {who}")),
             None => Ok(()),
         }
-    }
-
-    /// Whether the collections of a history were tampered with on this instance.
-    fn is_tampered(&self, instance: InstanceIx, _: &(String, String, String)) -> bool {
-        self.tampered
-            .iter()
-            .any(|(tampered, ..)| *tampered == instance)
     }
 
     /// The last position of a lane whose client knew before a moment that it was done.

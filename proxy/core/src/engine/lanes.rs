@@ -271,8 +271,7 @@ impl Engine {
         let known = self.lane(id).and_then(|lane| {
             let slot = lane.slot(awaited.position)?;
             let before = Before {
-                maybe_here: slot.may_be_done_on(instance)
-                    && !(slot.verdict == Verdict::Open && self.is_anothers(&slot.verb)),
+                maybe_here: slot.may_be_done_on(instance),
                 elsewhere: slot.verdict == Verdict::Accepted,
             };
             let verb = match self.left_over(&slot.verb, instance, slot.verdict) {
@@ -301,10 +300,11 @@ impl Engine {
             Sending::Closed { reused: true } | Sending::TooLarge | Sending::Answered(_) => None,
         };
         let outcome = if awaited.look_up {
-            judge_look_up(sending)
+            self.own_or_anothers(instance, &verb, judge_look_up(sending))
         } else {
             judge(&verb, sending, before)
         };
+        let outcome = self.weigh_not_found(&verb, outcome);
         let outcome = self.spare_last_copy(id, instance, &verb, outcome);
         self.conclude(id, instance, awaited, outcome);
         if let Some(sign) = sign {

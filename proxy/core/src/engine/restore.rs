@@ -133,7 +133,8 @@ impl Engine {
             .filter(|(i, _)| peers.get(i.at()).is_some_and(|peer| !peer.is_quarantined))
             .map(|(_, cursor)| cursor.unwrap_or_default())
             .min()
-            .unwrap_or(restored.head)
+            // Where no instance has the collection its open entries wait for one that has.
+            .unwrap_or(restored.trimmed)
             .min(restored.head);
         let mut lane = Lane::new(id, count, base);
         for (instance, cursor) in cursors() {

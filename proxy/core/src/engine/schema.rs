@@ -187,9 +187,15 @@ impl Engine {
         }
     }
 
-    /// Whether the name of a collection that is to be made belongs to an older one: then what an
-    /// instance finds under it is not the entry's own work.
-    pub(super) fn is_anothers(&self, verb: &Verb) -> bool {
+    /// What was found under the name of a collection that is to be made, where an earlier sending may have
+    /// made it: the copy of an older collection of that name refuses it. Anything else is the entry's own
+    /// work, and the older one's copy was missing.
+    pub(super) fn own_or_anothers(
+        &self,
+        instance: InstanceIx,
+        verb: &Verb,
+        outcome: Outcome,
+    ) -> Outcome {
         let Verb::CreateCollection {
             tenant,
             database,
@@ -197,10 +203,21 @@ impl Engine {
             id,
         } = verb
         else {
-            return false;
+            return outcome;
         };
         let named = self.catalog.named(tenant, database, name);
-        named.is_some_and(|named| named.id != *id)
+        let older = named.filter(|named| named.id != *id);
+        match (older.and_then(|older| older.on(instance)), outcome) {
+            (Some(copy), Outcome::Done(found))
+                if Named::parse(&found.body).is_some_and(|found| found.id == copy.0) =>
+            {
+                Outcome::Refused {
+                    reply: reply::collection_exists(name),
+                    trace: false,
+                }
+            }
+            (_, outcome) => outcome,
+        }
     }
 
     /// What an outcome changes in the catalog; and the outcome as its client is to see it.

@@ -14,7 +14,8 @@ use crate::{
     limits::LOCATE_INTERVAL,
     log::Verb,
     outcome::Outcome,
-    reply,
+    planted::Bug,
+    reply::{self, Reply},
     time::Instant,
 };
 
@@ -26,6 +27,12 @@ impl Located {
     /// Notes that a collection was looked for.
     pub(super) fn note(&mut self, id: CollectionId, now: Instant) {
         self.0.insert(id, now);
+    }
+
+    /// Whether a collection was looked for a moment ago: what was found then still holds.
+    pub(super) fn was_just(&self, id: CollectionId, now: Instant) -> bool {
+        let at = self.0.get(&id);
+        at.is_some_and(|at| *at + LOCATE_INTERVAL > now)
     }
 
     fn is_recent(&mut self, id: CollectionId, now: Instant) -> bool {
@@ -49,6 +56,28 @@ impl Engine {
         let now = self.now;
         if self.catalog.get(id).is_some() && !self.jobs.is_awaited(&Task::Locate(id), now) {
             self.ask_for(Task::Locate(id));
+        }
+    }
+
+    /// A 404 to a change of a function may be about the function or about the collection: its client is
+    /// answered, and the instances are asked about the collection itself.
+    pub(super) fn weigh_not_found(&mut self, verb: &Verb, outcome: Outcome) -> Outcome {
+        let is_vague = matches!(
+            verb,
+            Verb::AttachFunction { .. } | Verb::DetachFunction { .. }
+        );
+        let is_not_found = |reply: &Reply| reply.status == 404 && !reply.body.is_empty();
+        match (outcome, verb.subject()) {
+            (Outcome::Refused { reply, .. }, Some(_))
+                if is_vague && is_not_found(&reply) && self.plants(Bug::AnyMissingIsLoss) =>
+            {
+                Outcome::Missing(reply)
+            }
+            (Outcome::Refused { reply, trace }, Some(id)) if is_vague && is_not_found(&reply) => {
+                self.suspect(id);
+                Outcome::Refused { reply, trace }
+            }
+            (outcome, _) => outcome,
         }
     }
 

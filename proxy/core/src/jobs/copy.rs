@@ -157,7 +157,7 @@ impl Pair {
             size: BatchSize::new(pace),
             vectors: Vectors::Exact,
         };
-        let missing = || Stopped::because("a copy is gone before it is compared");
+        let missing = || Stopped::lacking("a copy is gone before it is compared");
         let described = describe(&pair, &pair.source).await?.ok_or_else(missing)?;
         if !described.answers_exact_vectors() {
             pair.vectors = Vectors::Rounded;
@@ -395,9 +395,11 @@ async fn make(
     let collection = port.catalog().get(id).cloned().ok_or_else(gone)?;
     let (tenant, database) = (&collection.tenant, &collection.database);
     let named = Address::named(tenant, database, &collection.name);
-    let Some(model) = port.describe(source, &named).await? else {
-        port.settle(Vec::new(), vec![missing(id, source)]).await;
-        return Err(Stopped::because("the collection is missing on its source"));
+    // What somebody has made under the name is not the copy.
+    let model = port.describe(source, &named).await?;
+    let Some(model) = model.filter(|model| Some(model.id) == collection.on(source)) else {
+        // I27: it may be the last copy.
+        return Err(Stopped::lacking("the collection is missing on its source"));
     };
     let there = port.describe(target, &named).await?;
     let copy = collection.copies.get(target.at());

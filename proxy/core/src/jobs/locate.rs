@@ -7,10 +7,15 @@
 
 use smallvec::SmallVec;
 
-use super::{Cursor, Finding, Places, Port, Stopped, chroma::Address, copy::lost};
+use super::{
+    Cursor, Finding, Places, Port, Stopped,
+    chroma::Address,
+    copy::{lost, unsure},
+};
 use crate::{
     catalog::{Change, Collection},
     ids::{CollectionId, InstanceIx, LaneId, Position},
+    planted::{Bug, Planted},
     route::Action,
 };
 
@@ -24,6 +29,7 @@ pub(crate) async fn locate(
     port: Port,
     id: CollectionId,
     places: Places,
+    planted: Planted,
 ) -> Result<Finding, Stopped> {
     port.stage(|stage| stage.doing = "asking who has the collection");
     if missing(&port, id, &places).await?.is_empty() && !is_stuck(&port, id) {
@@ -36,7 +42,9 @@ pub(crate) async fn locate(
     };
     let decided = port.decided(LaneId::Collection(id)).await;
     let (cursors, changes) = conclude(&collection, &missing, (at, decided));
-    if !changes.is_empty() {
+    let is_gone = matches!(changes.first(), Some(Change::Gone { .. }));
+    let forgets = is_gone && planted.is(Bug::NeverGone);
+    if !changes.is_empty() && !forgets {
         port.settle(cursors, changes).await;
     }
     port.release(LaneId::Schema).await;
@@ -98,14 +106,24 @@ fn conclude(
         };
         return (Vec::new(), vec![gone]);
     }
-    let mut changes: Vec<Change> = missing.iter().map(|i| lost(id, *i)).collect();
     let is_empty_one = |i: &InstanceIx| {
         let copy = collection.copies.get(i.at());
         copy.is_some_and(|copy| copy.quarantine.as_deref() == Some(MADE_EMPTY))
     };
-    // A copy that was made empty is all that there is: what its clients see is an empty collection.
-    match left.first() {
-        Some(first) if left.iter().all(is_empty_one) => {
+    // A create that made an empty copy may have made others that nobody heard of.
+    let was_made_empty = InstanceIx::all(collection.copies.len()).any(|i| is_empty_one(&i));
+    let mut changes: Vec<Change> = Vec::new();
+    for instance in missing {
+        changes.push(lost(id, *instance));
+        if was_made_empty {
+            changes.push(unsure(collection, *instance));
+        }
+    }
+    // A copy that was made empty is all that there is: what its clients see is an empty collection. One
+    // of which no more is known than that a job wanted to make it never was whole.
+    let mut known = left.iter().filter(|i| collection.on(**i).is_some());
+    match left.iter().find(|i| is_empty_one(i)) {
+        Some(first) if known.all(is_empty_one) => {
             changes.push(Change::Healed {
                 collection: id,
                 instance: *first,
@@ -155,6 +173,7 @@ mod tests {
         let shown = changes.iter().map(|change| match change {
             Change::Gone { at, .. } => format!("gone at {}", at.0),
             Change::Lost { instance, .. } => format!("lost on {}", instance.0),
+            Change::Unsure { instance, .. } => format!("unsure on {}", instance.0),
             Change::Healed { instance, .. } => format!("healed on {}", instance.0),
             other => format!("{other:?}"),
         });
@@ -168,6 +187,10 @@ mod tests {
     #[test]
     fn missing_copies_are_lost_and_the_last_one_ends_the_collection() {
         let made_empty = || copy(13, Some(MADE_EMPTY));
+        let unheard_of = || Copy {
+            unsure: Some("abc".into()),
+            ..copy(0, Some("it is missing there"))
+        };
         let cases = [
             ([copy(11, None), copy(12, None)], vec![B], "lost on 1"),
             ([copy(11, None), copy(12, None)], vec![A, B], "gone at 7"),
@@ -175,10 +198,12 @@ mod tests {
             (
                 [made_empty(), copy(12, None)],
                 vec![B],
-                "lost on 1, healed on 0, 0 at 3",
+                "lost on 1, unsure on 1, healed on 0, 0 at 3",
             ),
             // B could not be asked: its copy may be there, and has the records.
             ([made_empty(), copy(12, None)], vec![], ""),
+            // Nor is one that a job wanted to make, and of which it never heard.
+            ([made_empty(), unheard_of()], vec![], "healed on 0, 0 at 3"),
             // A copy in the making is not a whole one.
             (
                 [copy(11, Some("it is being rebuilt")), copy(12, None)],

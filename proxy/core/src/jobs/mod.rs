@@ -181,6 +181,8 @@ pub(crate) struct Stopped {
     pub(crate) reason: String,
     /// Whether the next attempt would end in the same way, because of what an instance holds.
     pub(crate) is_lasting: bool,
+    /// Whether instances lack the collection, so that all of them are to be asked about it.
+    pub(crate) is_suspicion: bool,
 }
 
 impl Stopped {
@@ -188,6 +190,15 @@ impl Stopped {
         Self {
             reason: reason.into(),
             is_lasting: false,
+            is_suspicion: false,
+        }
+    }
+
+    /// Instances lack the collection.
+    pub(crate) fn lacking(reason: impl Into<String>) -> Self {
+        Self {
+            is_suspicion: true,
+            ..Self::because(reason)
         }
     }
 
@@ -196,6 +207,7 @@ impl Stopped {
         Self {
             reason: reason.into(),
             is_lasting: true,
+            is_suspicion: false,
         }
     }
 }

@@ -233,7 +233,7 @@ async fn unlike(
         }
         [Some(_), None] => target,
         [None, Some(_)] => source,
-        [None, None] => return Err(Stopped::because("the collection is on neither instance")),
+        [None, None] => return Err(Stopped::lacking("the collection is on neither instance")),
     };
     port.settle(Vec::new(), vec![missing(id, missing_on)]).await;
     Err(Stopped::because(
@@ -253,9 +253,15 @@ async fn described(
     let (tenant, database) = (&collection.tenant, &collection.database);
     let named = Address::named(tenant, database, &collection.name);
     let [source, target] = both;
-    Ok([
+    let [ours, theirs] = [
         port.describe(source, &named).await?,
         port.describe(target, &named).await?,
+    ];
+    // What somebody has made under the name is not the copy.
+    let is_copy = |described: &Described, instance| Some(described.id) == collection.on(instance);
+    Ok([
+        ours.filter(|ours| is_copy(ours, source)),
+        theirs.filter(|theirs| is_copy(theirs, target)),
     ])
 }
 

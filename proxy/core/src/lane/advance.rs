@@ -12,7 +12,9 @@ use super::{
 use crate::{
     health::Standing,
     ids::{Attempt, InstanceIx, Position},
-    limits::{ABANDON_AGE_MIN, ABANDON_ATTEMPTS_MIN, POISON_CLOSINGS_MIN},
+    limits::{
+        ABANDON_AGE_MIN, ABANDON_ATTEMPTS_MIN, ABANDON_SILENT_ATTEMPTS_MIN, POISON_CLOSINGS_MIN,
+    },
     log::Verdict,
     outcome::Failure,
     planted::Bug,
@@ -297,9 +299,13 @@ impl Lane {
     /// Whether every instance in service that may do an entry keeps failing it; or all in service must be
     /// kept from it, and those that it broke are being made anew, which waits for the lane.
     fn is_hopeless(&self, slot: &Slot, context: &Context<'_>) -> bool {
+        let attempts = match slot.last_failure.as_deref() {
+            Some(Failure::Silent) => ABANDON_SILENT_ATTEMPTS_MIN,
+            _ => ABANDON_ATTEMPTS_MIN,
+        };
         let keeps_failing = |instance: InstanceIx| {
             let trouble = self.track(instance).and_then(|track| track.trouble);
-            trouble.map_or(0, |trouble| trouble.tries) >= ABANDON_ATTEMPTS_MIN
+            trouble.map_or(0, |trouble| trouble.tries) >= attempts
         };
         let is_out = |instance: InstanceIx| {
             Self::peer(context, instance).is_some_and(|peer| peer.is_quarantined)

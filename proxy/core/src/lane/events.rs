@@ -225,7 +225,8 @@ impl Lane {
         let is_new = !slot.verdict_is_recorded;
         let verdict = is_new.then_some(slot.verdict);
         let settled = if is_new { settled(slot) } else { None };
-        let letter = if is_new { late_refusal(slot) } else { None };
+        let has_letter = is_new && !context.rules.planted.is(Bug::LosesLetters);
+        let letter = if has_letter { late_refusal(slot) } else { None };
         let Some(track) = self.track_mut(instance) else {
             return;
         };

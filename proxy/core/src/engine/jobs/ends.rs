@@ -57,7 +57,12 @@ impl Engine {
                     self.found(task, finding);
                 }
             }
-            Err(stopped) => self.retry_later(task, stopped),
+            Err(stopped) => {
+                if let Some(id) = task.collection().filter(|_| stopped.is_suspicion) {
+                    self.suspect(id);
+                }
+                self.retry_later(task, stopped);
+            }
         }
         if let Some((lane, _)) = running.holds {
             self.open_gate(lane);

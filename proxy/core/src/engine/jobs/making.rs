@@ -103,7 +103,7 @@ impl Engine {
                 let places = self.places_with_copy(self.catalog.get(id)?);
                 let asked = places.clone();
                 Some(Job::new(task, places, |port| {
-                    Box::pin(locate(port, id, asked))
+                    Box::pin(locate(port, id, asked, planted))
                 }))
             }
             Task::Discover(tenant) => {

@@ -16,7 +16,7 @@ use crate::{
     ids::{CollectionId, InstanceIx, JobId, LaneId, Position},
     jobs::{
         Finding, Grant, Job, Places, Stage, Stopped, Task, adopt::NOT_COMPARED,
-        copy::BEING_REPAIRED, locate::MADE_EMPTY,
+        copy::BEING_REPAIRED,
     },
     limits::{DISCOVERIES_MAX, JOBS_MAX},
     time::Instant,
@@ -266,10 +266,11 @@ impl Engine {
             {
                 Some(Task::Verify(id))
             }
-            (Some(reason), None)
-                if reason.as_ref() == MADE_EMPTY && !self.is_sound_anywhere(collection) =>
-            {
-                Some(Task::Locate(id))
+            // There is nothing to make it anew of: what has it is looked for.
+            (Some(_), None) if copy.id.is_some() && !self.is_sound_anywhere(collection) => {
+                // It may have nothing to conclude yet, and ends at once then.
+                let was_just = self.jobs.located.was_just(id, self.now);
+                (!was_just).then_some(Task::Locate(id))
             }
             (Some(_), None) => {
                 let lane = self.lanes.get(&id);

@@ -267,3 +267,70 @@ fn troubles_that_are_settled_are_told_apart() {
     world.step(Event::ClearTroubles);
     assert_eq!(standing(&world), Vec::<bool>::new());
 }
+
+/// A 404 for a function that is not there is an answer to its client: no copy goes out of service, and
+/// the instances are asked about the collection.
+#[test]
+fn a_missing_function_takes_no_copy_out() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let detach = Verb::DetachFunction {
+        collection: c,
+        function: "nope".into(),
+    };
+    let ticket = world.submit(detach, Level::One);
+    world.reply("A POST detach", 404);
+    assert_eq!(world.answers[&ticket], 404);
+    assert_eq!(world.eligible(c), [true, true]);
+    world.tell_counts(&[("A", (200, "0")), ("B", (200, "0"))]);
+    assert_eq!(world.eligible(c), [true, true]);
+}
+
+/// A comparison that finds a collection on neither instance has them asked about it, and it is gone.
+#[test]
+fn a_comparison_of_what_nobody_has_ends_it() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    world.step(Event::Wanted(Task::Verify(c)));
+    for instance in ["A", "B", "A", "B"] {
+        assert_eq!(world.asked_line, format!("{instance} GET abc"));
+        world.tell(missing().0, missing().1);
+    }
+    for instance in ["A", "B", "A", "B"] {
+        assert_eq!(world.asked_line, format!("{instance} GET count"));
+        world.tell(missing().0, missing().1);
+    }
+    assert!(world.engine.view().catalog.get(c).is_none());
+    assert!(world.engine.report().jobs.is_empty());
+}
+
+/// A copy that is to be made anew of one that is missing takes that one not out of service: it may be the
+/// last, and the instances are asked.
+#[test]
+fn a_source_that_is_missing_ends_a_collection_that_nobody_has() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    world.lose(c, B);
+    world.step(Event::Tick);
+    assert_eq!(world.asked_line, "A GET abc");
+    world.tell(missing().0, missing().1);
+    assert_eq!(world.asked_line, "A GET count");
+    world.tell(missing().0, missing().1);
+    world.tell(missing().0, missing().1);
+    assert!(world.engine.view().catalog.get(c).is_none());
+}
+
+/// A restart while no instance has a collection forgets none of its open writes: they wait for one that
+/// has it, or for its end.
+#[test]
+fn a_restart_keeps_what_is_open_of_a_collection_that_nobody_has() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    world.submit(add(c), Level::One);
+    world.lose(c, A);
+    world.lose(c, B);
+    world.step(Event::Tick);
+    world.engine = Engine::restore(SETTINGS, world.ledger.snapshot(2), world.now);
+    let lane = world.engine.lane(LaneId::Collection(c)).unwrap();
+    assert_eq!((lane.decided(), lane.head()), (Position(0), Position(1)));
+}
