@@ -1,9 +1,8 @@
 //! Files with digests and signatures, good and bad.
 
-use std::fs;
-
 use std::{
     collections::BTreeMap,
+    fs,
     io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
 };
