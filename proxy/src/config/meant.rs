@@ -305,7 +305,10 @@ fn instances(checks: &mut Checks, written: &Written) -> Vec<InstanceConfig> {
                     address,
                 });
             }
-            Err(error) => checks.wrong(key, format!("the URL of {name:?}: {error}")),
+            Err(error) => checks.wrong(
+                key,
+                format!("the URL {:?} of {name:?}: {error}", masked(&instance.url)),
+            ),
         }
     }
     instances
@@ -429,6 +432,14 @@ fn timing(checks: &mut Checks, written: &Written) -> Timing {
             written.writes.attempt_deadline_ms,
         ),
         idle: IDLE_CONNECTION,
+    }
+}
+
+/// A URL without what may be a password in it.
+fn masked(url: &str) -> String {
+    match url.rsplit_once('@') {
+        Some((_, rest)) => format!("…@{rest}"),
+        None => url.to_owned(),
     }
 }
 

@@ -192,6 +192,14 @@ fn names_agree() {
     );
 }
 
+/// A password in a URL is told to nobody.
+#[test]
+fn credentials_are_not_told() {
+    let (_folder, layers) = file("[[instances]]\nname = \"a\"\nurl = \"http://u:secret@x:1\"\n");
+    let told = layers.resolve().expect_err("it is refused").to_string();
+    assert!(told.contains("@x:1") && !told.contains("secret"), "{told}");
+}
+
 /// The published schema and the published defaults change only on purpose, and the defaults are a
 /// configuration that can be used.
 #[test]
