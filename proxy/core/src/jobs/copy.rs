@@ -34,6 +34,9 @@ use crate::{
 /// Why a copy that is being made is not used. A job that finds this goes on where it was.
 const BEING_REBUILT: &str = "it is being rebuilt";
 
+/// Why a copy that was just made, and never had all records, is not used.
+pub(crate) const BEING_MADE: &str = "it was made anew, and gets its records";
+
 /// Why a copy that is being mended is not used.
 pub(crate) const BEING_REPAIRED: &str = "it is being repaired";
 
@@ -358,6 +361,15 @@ pub(super) fn to_be_rebuilt(
     instance: InstanceIx,
     id: InstanceId,
 ) -> Vec<Change> {
+    unused((collection, instance), id, BEING_REBUILT)
+}
+
+/// A copy is there and is not used, for a reason.
+fn unused(
+    (collection, instance): (CollectionId, InstanceIx),
+    id: InstanceId,
+    reason: &str,
+) -> Vec<Change> {
     vec![
         Change::Copied {
             collection,
@@ -367,7 +379,7 @@ pub(super) fn to_be_rebuilt(
         Change::Quarantined {
             collection,
             instance,
-            reason: BEING_REBUILT.into(),
+            reason: reason.into(),
         },
     ]
 }
@@ -411,7 +423,8 @@ async fn make(
         take_in(port, &collection, (source, target), there.id).await;
         return Ok(Made::ToBeCompared);
     }
-    let goes_on = reason.is_some_and(|reason| [BEING_REBUILT, BEING_REPAIRED].contains(&reason));
+    let begun = [BEING_MADE, BEING_REBUILT, BEING_REPAIRED];
+    let goes_on = reason.is_some_and(|reason| begun.contains(&reason));
     let is_made = there.is_some_and(|there| {
         goes_on && collection.on(target) == Some(there.id) && there.may_become(&model)
     });
@@ -419,8 +432,8 @@ async fn make(
         let unsure = unsure(&collection, target);
         port.settle(Vec::new(), vec![unsure]).await;
         let made = port.make_like(target, &model, tenant, database).await?;
-        port.settle(Vec::new(), to_be_rebuilt(id, target, made))
-            .await;
+        let made = unused((id, target), made, BEING_MADE);
+        port.settle(Vec::new(), made).await;
     }
     port.release(LaneId::Schema).await;
     Ok(Made::ToBeFilled)

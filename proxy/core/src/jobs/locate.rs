@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::{
     Cursor, Finding, Places, Port, Stopped,
     chroma::Address,
-    copy::{lost, unsure},
+    copy::{BEING_MADE, lost, unsure},
 };
 use crate::{
     catalog::{Change, Collection},
@@ -120,10 +120,14 @@ fn conclude(
         }
     }
     // A copy that was made empty is all that there is: what its clients see is an empty collection. One
-    // of which no more is known than that a job wanted to make it never was whole.
+    // that a job has made, or wanted to make, never was whole.
+    let is_begun = |i: &InstanceIx| {
+        let copy = collection.copies.get(i.at());
+        copy.is_some_and(|copy| copy.quarantine.as_deref() == Some(BEING_MADE))
+    };
     let mut known = left.iter().filter(|i| collection.on(**i).is_some());
     match left.iter().find(|i| is_empty_one(i)) {
-        Some(first) if known.all(is_empty_one) => {
+        Some(first) if known.all(|i| is_empty_one(i) || is_begun(i)) => {
             changes.push(Change::Healed {
                 collection: id,
                 instance: *first,
@@ -204,6 +208,18 @@ mod tests {
             ([made_empty(), copy(12, None)], vec![], ""),
             // Nor is one that a job wanted to make, and of which it never heard.
             ([made_empty(), unheard_of()], vec![], "healed on 0, 0 at 3"),
+            // Nor is one that a job has made and not filled: its source is the empty one.
+            (
+                [made_empty(), copy(12, Some(BEING_MADE))],
+                vec![],
+                "healed on 0, 0 at 3",
+            ),
+            // One that came back from the past has records of its own.
+            (
+                [made_empty(), copy(12, Some("it is being rebuilt"))],
+                vec![],
+                "",
+            ),
             // A copy in the making is not a whole one.
             (
                 [copy(11, Some("it is being rebuilt")), copy(12, None)],
