@@ -35,6 +35,9 @@ pub enum Unresolved {
     /// The instance could not be asked, or its answer says nothing; another one may know. What the
     /// client is told when none does.
     Unanswered(Reply),
+    /// The instance says that it does not have the collection, which is to be looked into; another one may
+    /// know. What the client is told when none does.
+    Missing(Reply),
 }
 
 impl Unresolved {
@@ -117,7 +120,12 @@ impl Resolution {
                     let message = format!(
                         "What this would delete can't be found out: an instance answered {status}; nothing was done"
                     );
-                    Err(Unresolved::Unanswered(reply::unavailable(&message, 1)))
+                    let reply = reply::unavailable(&message, 1);
+                    Err(if status == 404 {
+                        Unresolved::Missing(reply)
+                    } else {
+                        Unresolved::Unanswered(reply)
+                    })
                 }
             };
         }
@@ -174,7 +182,9 @@ mod tests {
             )
             .map(|body| String::from_utf8(body.to_vec()).unwrap())
             .map_err(|unresolved| match unresolved {
-                Unresolved::Refused(reply) | Unresolved::Unanswered(reply) => reply.status,
+                Unresolved::Refused(reply)
+                | Unresolved::Unanswered(reply)
+                | Unresolved::Missing(reply) => reply.status,
                 Unresolved::Closed => 0,
             })
     }

@@ -178,6 +178,12 @@ impl Engine {
             Err(Unresolved::Refused(reply)) => self.refuse_resolved(lane, ticket, reply),
             Err(Unresolved::Closed) => self.question_closed(lane, ticket),
             Err(Unresolved::Unanswered(reply)) => self.ask_another(lane, Some(reply)),
+            Err(Unresolved::Missing(reply)) => {
+                if let LaneId::Collection(id) = lane {
+                    self.suspect(id);
+                }
+                self.ask_another(lane, Some(reply));
+            }
         }
         self.pass_gate(lane);
         self.wake_for_gate(lane);

@@ -1,6 +1,7 @@
 //! Missing collections, poisonous writes, and what they must not take with them.
 
 use super::*;
+use crate::resolve::Unresolved;
 
 const CLOSED: Sending = Sending::Closed { reused: false };
 
@@ -333,4 +334,17 @@ fn a_restart_keeps_what_is_open_of_a_collection_that_nobody_has() {
     world.engine = Engine::restore(SETTINGS, world.ledger.snapshot(2), world.now);
     let lane = world.engine.lane(LaneId::Collection(c)).unwrap();
     assert_eq!((lane.decided(), lane.head()), (Position(0), Position(1)));
+}
+
+/// A question about a delete that is answered 404 has the instances asked about the collection.
+#[test]
+fn a_question_that_is_answered_404_is_looked_into() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let ticket = Ticket(100);
+    world.submit_delete(ticket, c);
+    world.asked_line.clear();
+    let found = Err(Unresolved::Missing(Reply::json(503, "{}")));
+    world.step(Event::Resolved { ticket, found });
+    assert_eq!(world.asked_line, "A GET count");
 }
