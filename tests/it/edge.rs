@@ -171,10 +171,14 @@ fn old_and_short_requests_are_answered_at_once() {
 /// Bodies that are declared and come slowly take no memory from others, and no place for long.
 #[test]
 fn slow_bodies_stop_nobody() {
-    let cluster = Cluster::with(
-        2,
-        &["--limits-grace-ms=2000", "--limits-head-deadline-ms=2000"],
-    );
+    // There are fewer places than slow bodies: these take none.
+    let flags = [
+        "--limits-grace-ms=2000",
+        "--limits-head-deadline-ms=2000",
+        "--limits-requests-max=20",
+        "--limits-queue-max=20",
+    ];
+    let cluster = Cluster::with(2, &flags);
     let api = cluster.api();
     let id = api.create("served");
     let before = cluster.proxy.resident_kb();

@@ -239,13 +239,14 @@ impl App {
         if let Err(reply) = self.authorise(&intake, route, &captures) {
             return respond_with(session, &reply, &intake.allowed, false).await;
         }
-        let _admitted = match self.admission.enter().await {
-            Ok(admitted) => admitted,
-            Err(reply) => return respond_with(session, &reply, &intake.allowed, false).await,
-        };
         let (body, _memory) = match intake.read_body(session, body, &self.admission).await {
             Ok(read) => read,
             Err(reply) => return respond_with(session, &reply, &intake.allowed, true).await,
+        };
+        // With its body: those whose bodies come slowly keep no place.
+        let _admitted = match self.admission.enter().await {
+            Ok(admitted) => admitted,
+            Err(reply) => return respond_with(session, &reply, &intake.allowed, false).await,
         };
         if let Err(reply) = self.know_tenant(captures.tenant.as_deref()).await {
             return respond(session, &reply, false).await;
