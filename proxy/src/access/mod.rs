@@ -265,3 +265,13 @@ pub fn forbidden(caller: &Caller, need: Need<'_>) -> Reply {
     );
     reply::denied(&message)
 }
+
+/// Bytes as they are written in files and headers.
+fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Cannot fail: it is a string.
+        let _written = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -12,6 +12,7 @@ use std::{
 
 use rand::Rng as _;
 
+use super::hexadecimal;
 use crate::dev::default_state;
 
 /// Bytes of a token before they are written in hexadecimal digits.
@@ -61,12 +62,7 @@ pub fn default_file(port: u16) -> Option<PathBuf> {
 pub(super) fn random() -> String {
     let mut bytes = [0_u8; TOKEN_BYTES];
     rand::rng().fill_bytes(&mut bytes);
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        use std::fmt::Write as _;
-        // Cannot fail: it is a string.
-        let _written = write!(text, "{byte:02x}");
-        text
-    })
+    hexadecimal(&bytes)
 }
 
 /// The token in a file, which is made when it is not there.

@@ -13,7 +13,7 @@ use achromat_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::operator::random;
+use super::{hexadecimal, operator::random};
 
 /// Bytes of the file, at most.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -202,15 +202,6 @@ impl TokenFile {
             .map_err(wrong)?;
         std::fs::rename(&new, &self.path).map_err(wrong)
     }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Cannot fail: it is a string.
-        let _written = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn bytes(digits: &str) -> Option<TokenDigest> {
