@@ -4,7 +4,9 @@ use std::{
     fs,
     io::{self, Read as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
 use rustix::fs::OFlags;
@@ -16,6 +18,36 @@ pub(crate) type Stamp = (u64, u64, i64, i64);
 pub(crate) fn stamp(path: &Path) -> Option<Stamp> {
     let about = fs::metadata(path).ok()?;
     Some((about.ino(), about.size(), about.mtime(), about.mtime_nsec()))
+}
+
+/// How often files that are followed are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The stamps of files, as they were before the files were read.
+pub(crate) fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
+    files.iter().map(|file| stamp(file)).collect()
+}
+
+/// Has files taken in whenever they have changed since `read_at`, for as long as what they are for is there.
+pub(crate) fn follow<T: Send + Sync + 'static>(
+    (files, mut read_at): (Vec<PathBuf>, Vec<Option<Stamp>>),
+    owner: &Arc<T>,
+    take_in: fn(&T),
+) {
+    let owner = Arc::downgrade(owner);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            let Some(owner) = owner.upgrade() else {
+                return;
+            };
+            let now = stamps(&files);
+            if read_at != now {
+                take_in(&owner);
+            }
+            read_at = now;
+        }
+    });
 }
 
 /// The contents of a regular file, of which one byte more than `bytes_max` is read at most. A device or a

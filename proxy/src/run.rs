@@ -199,9 +199,7 @@ fn access(
             false,
         ),
     };
-    let access = Arc::new(Access::new(token, tokens)?);
-    access.follow();
-    Ok(access)
+    Ok(Access::start(token, tokens)?)
 }
 
 /// Tells, where others can reach the address, what keeps nobody away.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use achromat_tests::cluster::Cluster;
+use achromat_tests::{cluster::Cluster, raw::statuses};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -225,13 +225,6 @@ fn answers(port: u16, bytes: &[u8]) -> String {
         (_, Err(error)) => panic!("{error} after {:?}", String::from_utf8_lossy(bytes)),
     }
     String::from_utf8_lossy(&read).into_owned()
-}
-
-fn statuses(answers: &str) -> Vec<u16> {
-    let lines = answers.split("HTTP/1.").skip(1);
-    // An error may name versions too.
-    let status = |line: &str| line.get(2..5)?.parse().ok();
-    lines.filter_map(status).collect()
 }
 
 /// Whatever stands before it, a second request is answered only where hyper sees it too; and behind what is

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use achromat_tests::{cluster::Cluster, wait::eventually};
+use achromat_tests::{cluster::Cluster, raw::statuses, wait::eventually};
 use serde_json::{Value, json};
 
 const COLLECTIONS: &str = "/api/v2/tenants/default_tenant/databases/default_database/collections";
@@ -40,13 +40,6 @@ fn exchange(cluster: &Cluster, bytes: &str) -> String {
     let mut stream = connect(cluster);
     stream.write_all(bytes.as_bytes()).expect("it takes bytes");
     to_the_end(&mut stream)
-}
-
-fn statuses(answers: &str) -> Vec<u16> {
-    let lines = answers.split("HTTP/1.").skip(1);
-    // An error may name versions too.
-    let status = |line: &str| line.get(2..5)?.parse().ok();
-    lines.filter_map(status).collect()
 }
 
 /// After anything wrong in the framing of a body the connection ends, on every kind of path: what looks

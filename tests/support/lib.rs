@@ -12,6 +12,7 @@ pub mod heavy;
 pub mod load;
 pub mod postgres;
 pub mod proxy;
+pub mod raw;
 pub mod records;
 pub mod registers;
 #[path = "../sim/mod.rs"]

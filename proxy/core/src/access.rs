@@ -7,6 +7,7 @@
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use sha2::{Digest as _, Sha256};
+use smallvec::{SmallVec, smallvec};
 
 use crate::{
     catalog::Catalog,
@@ -273,7 +274,11 @@ impl Tokens {
 
 /// What a request to Chroma's interface needs, by what stands in its target: at the place that is named,
 /// and where the collection is in truth.
-pub fn needs<'a>(route: &Route, captures: &'a Captures<'a>, catalog: &'a Catalog) -> Vec<Need<'a>> {
+pub fn needs<'a>(
+    route: &Route,
+    captures: &'a Captures<'a>,
+    catalog: &'a Catalog,
+) -> SmallVec<[Need<'a>; 2]> {
     let role = role(route);
     let named = Place {
         tenant: captures.tenant.as_deref(),
@@ -281,14 +286,14 @@ pub fn needs<'a>(route: &Route, captures: &'a Captures<'a>, catalog: &'a Catalog
         collection: None,
     };
     let Some(shown) = captures.collection.as_deref() else {
-        return vec![Need { role, place: named }];
+        return smallvec![Need { role, place: named }];
     };
     let by_id = shown
         .parse()
         .ok()
         .and_then(|id| catalog.get(CollectionId(id)));
     match by_id {
-        None => vec![Need {
+        None => smallvec![Need {
             role,
             place: Place {
                 collection: Some(shown),

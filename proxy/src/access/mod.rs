@@ -7,17 +7,17 @@ use std::{
     net::IpAddr,
     path::PathBuf,
     sync::{
-        Arc, RwLock,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
 use achromat_core::{
     access::{Identity, Need, Role, TokenError, Tokens},
     reply::{self, Reply},
 };
-use http::{HeaderMap, header};
+use arc_swap::ArcSwap;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use parking_lot::Mutex;
 use subtle::ConstantTimeEq as _;
 
@@ -27,7 +27,7 @@ pub use self::{
 };
 use crate::{
     clock::wall_time,
-    files::{Stamp, stamp},
+    files::{follow, stamps},
 };
 
 /// The header that Chroma's clients can be told to send a token in, beside `Authorization`.
@@ -35,9 +35,6 @@ pub const TOKEN_HEADER: &str = "x-chroma-token";
 
 /// Denials that are told in one second, at most.
 const LINES_PER_SECOND_MAX: u32 = 5;
-
-/// How often the file of tokens is looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Whom a request comes from.
 #[derive(Clone, Debug)]
@@ -99,30 +96,33 @@ struct Lines {
 /// Clients' tokens.
 struct Clients {
     file: PathBuf,
-    /// What the file was like before it was read last.
-    read_at: Mutex<Option<Stamp>>,
-    tokens: RwLock<Arc<Tokens>>,
+    tokens: ArcSwap<Tokens>,
 }
 
 impl Access {
-    /// Without clients' tokens anybody is served; the operator's is always asked for.
-    pub fn new(operator: (Arc<str>, bool), file: Option<PathBuf>) -> Result<Self, TokenFileError> {
+    /// Without clients' tokens anybody is served; the operator's is always asked for. The file of tokens is
+    /// taken in again whenever it changes; one that can't be read changes nothing.
+    pub fn start(
+        (operator, is_chosen): (Arc<str>, bool),
+        file: Option<PathBuf>,
+    ) -> Result<Arc<Self>, TokenFileError> {
+        let files: Vec<PathBuf> = file.iter().cloned().collect();
+        let read_at = stamps(&files);
         let clients = file.map(|file| -> Result<Clients, TokenFileError> {
-            let read_at = stamp(&file);
-            let tokens = TokenFile::read(&file)?.tokens()?;
-            Ok(Clients {
-                read_at: Mutex::new(read_at),
-                file,
-                tokens: RwLock::new(Arc::new(tokens)),
-            })
+            let tokens = ArcSwap::from_pointee(TokenFile::read(&file)?.tokens()?);
+            Ok(Clients { file, tokens })
         });
-        Ok(Self {
-            operator: operator.0,
-            is_chosen: operator.1,
+        let access = Arc::new(Self {
+            operator,
+            is_chosen,
             clients: clients.transpose()?,
             denied: AtomicU64::new(0),
             lines: Mutex::default(),
-        })
+        });
+        if access.is_required() {
+            follow((files, read_at), &access, Self::take_in);
+        }
+        Ok(access)
     }
 
     /// True when every client must show a token.
@@ -149,17 +149,15 @@ impl Access {
         match &self.clients {
             None => Ok(Caller::Anybody),
             Some(clients) => {
-                let tokens = Arc::clone(&read(&clients.tokens));
+                let tokens = clients.tokens.load();
                 tokens.identify(shown, wall_time()).map(Caller::Known)
             }
         }
     }
 
-    /// True when a header is for Achromat, and not for the servers behind it.
-    pub fn keeps(&self, headers: &HeaderMap) -> bool {
-        self.is_required()
-            || shown(headers)
-                .is_some_and(|shown| self.operator.as_bytes().ct_eq(shown.as_bytes()).into())
+    /// True when the token that was shown is for Achromat, and not for the servers behind it.
+    pub fn keeps_token(&self, caller: &Result<Caller, TokenError>) -> bool {
+        self.is_required() || matches!(caller, Ok(Caller::Operator))
     }
 
     /// Notes that a request was turned away, with who was and why.
@@ -182,50 +180,20 @@ impl Access {
         lines.told <= LINES_PER_SECOND_MAX
     }
 
-    /// Takes in the file of tokens whenever it changes, until this is dropped. A file that can't be read
-    /// changes nothing.
-    pub fn follow(self: &Arc<Self>) {
-        let access = Arc::downgrade(self);
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(LOOK_INTERVAL).await;
-                let Some(access) = access.upgrade() else {
-                    return;
-                };
-                let Some(clients) = &access.clients else {
-                    return;
-                };
-                let now = stamp(&clients.file);
-                if std::mem::replace(&mut *clients.read_at.lock(), now) != now {
-                    clients.take_in();
-                }
-            }
-        });
-    }
-}
-
-impl Clients {
     fn take_in(&self) {
-        match TokenFile::read(&self.file).and_then(|file| file.tokens()) {
+        let Some(clients) = &self.clients else {
+            return;
+        };
+        match TokenFile::read(&clients.file).and_then(|file| file.tokens()) {
             Ok(tokens) => {
                 tracing::info!(count = tokens.len(), "the tokens were read again");
-                let mut place = self
-                    .tokens
-                    .write()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner);
-                *place = Arc::new(tokens);
+                clients.tokens.store(Arc::new(tokens));
             }
             Err(error) => {
                 tracing::error!(%error, "the tokens can't be read again; those of before hold on");
             }
         }
     }
-}
-
-fn read(tokens: &RwLock<Arc<Tokens>>) -> std::sync::RwLockReadGuard<'_, Arc<Tokens>> {
-    tokens
-        .read()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The token that a request shows.
@@ -245,11 +213,14 @@ fn shown(headers: &HeaderMap) -> Option<&str> {
 /// 401 for one whose token is not taken, in Chroma's form.
 pub fn unauthorized(error: &TokenError) -> Reply {
     let mut reply = Reply::error(401, "AuthError", &error.to_string());
-    reply.headers.push((
-        header::WWW_AUTHENTICATE,
-        header::HeaderValue::from_static("Bearer realm=\"achromat\""),
-    ));
+    reply.headers.push(challenge());
     reply
+}
+
+/// The header by which an answer asks for a token.
+pub fn challenge() -> (HeaderName, HeaderValue) {
+    let bearer = HeaderValue::from_static("Bearer realm=\"achromat\"");
+    (header::WWW_AUTHENTICATE, bearer)
 }
 
 /// 403 for one who may not do this.

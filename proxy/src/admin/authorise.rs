@@ -6,7 +6,7 @@ use achromat_core::{
 };
 
 use super::{Admin, Call, Question, problem};
-use crate::access::Caller;
+use crate::access::{Caller, challenge};
 
 impl Admin {
     /// Changing calls need the operator's token, or one that is granted the role. So do the others when there
@@ -59,10 +59,7 @@ fn no_token(error: &TokenError) -> Reply {
         "{error}. It is the operator's: the configured admin.token, or the one in the file that was told at the first start"
     );
     Reply {
-        headers: vec![(
-            http::header::WWW_AUTHENTICATE,
-            http::HeaderValue::from_static("Bearer realm=\"achromat\""),
-        )],
+        headers: vec![challenge()],
         ..problem(401, "A token is needed", &detail)
     }
 }

@@ -38,17 +38,13 @@ impl App {
         if !self.edge.access.is_required() || ALIVE.contains(&route.path) {
             return Ok(());
         }
-        let what = format!("{} {}", route.method, route.path);
         let caller = intake.caller.as_ref().map_err(|error| {
-            let denied = &error.to_string();
-            self.edge
-                .access
-                .note_denial(intake.client, "", &what, denied);
+            self.note_denial(intake, "", route, &error.to_string());
             unauthorized(error)
         })?;
         let view = self.replicator.view();
         for need in needs(route, captures, &view.catalog) {
-            self.grant(intake, caller, need, &what)?;
+            self.grant(intake, caller, need, route)?;
         }
         Ok(())
     }
@@ -59,16 +55,19 @@ impl App {
         intake: &Intake,
         caller: &Caller,
         need: Need<'_>,
-        what: &str,
+        route: &Route,
     ) -> Result<(), Reply> {
         if caller.may(need) {
             return Ok(());
         }
-        let reply = forbidden(caller, need);
-        self.edge
-            .access
-            .note_denial(intake.client, caller.name(), what, "it is not granted");
-        Err(reply)
+        self.note_denial(intake, caller.name(), route, "it is not granted");
+        Err(forbidden(caller, need))
+    }
+
+    fn note_denial(&self, intake: &Intake, name: &str, route: &Route, why: &str) {
+        let what = format!("{} {}", route.method, route.path);
+        let access = &self.edge.access;
+        access.note_denial(intake.client, name, &what, why);
     }
 }
 

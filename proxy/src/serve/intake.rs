@@ -108,7 +108,7 @@ impl Intake {
         }
         let mut headers = head.headers.clone();
         let caller = access.caller(&headers);
-        if access.keeps(&headers) {
+        if access.keeps_token(&caller) {
             headers.remove(header::AUTHORIZATION);
             headers.remove(TOKEN_HEADER);
         }

@@ -52,8 +52,7 @@ impl App {
             &asked.intake.caller,
             needs_of_verb(&permit.entry().verb, &view.catalog),
         ) {
-            let what = format!("{} {}", asked.route.method, asked.route.path);
-            self.grant(asked.intake, caller, need, &what)?;
+            self.grant(asked.intake, caller, need, asked.route)?;
         }
         if let Verb::CreateTenant { name: Some(name) } = &permit.entry().verb {
             self.know_tenant(Some(name)).await?;

@@ -2,10 +2,11 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use pingora_core::{
     listeners::tls::Acceptor,
     protocols::{Stream, l4::stream::Stream as L4},
@@ -20,11 +21,8 @@ use rustls::{
 
 use crate::{
     config::TlsFiles,
-    files::{Stamp, stamp},
+    files::{follow, stamps},
 };
-
-/// How often the files are looked at.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is offered to clients, HTTP/2 first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -51,29 +49,22 @@ pub enum TlsError {
 /// What connections are encrypted with.
 pub struct Encryption {
     files: TlsFiles,
-    acceptor: RwLock<Arc<Acceptor>>,
+    acceptor: ArcSwap<Acceptor>,
 }
 
 impl Encryption {
     /// Reads the files, and goes on looking at them.
     pub fn start(files: TlsFiles) -> Result<Arc<Self>, TlsError> {
-        let mut read_at = stamps(&files);
-        let acceptor = RwLock::new(Arc::new(acceptor(&files)?));
+        let TlsFiles {
+            certificate,
+            key,
+            client_ca,
+        } = files.clone();
+        let followed: Vec<PathBuf> = [certificate, key].into_iter().chain(client_ca).collect();
+        let read_at = stamps(&followed);
+        let acceptor = ArcSwap::from_pointee(acceptor(&files)?);
         let encryption = Arc::new(Self { files, acceptor });
-        let weak = Arc::downgrade(&encryption);
-        tokio::spawn(async move {
-            loop {
-                tokio::time::sleep(LOOK_INTERVAL).await;
-                let Some(encryption) = weak.upgrade() else {
-                    return;
-                };
-                let now = stamps(&encryption.files);
-                if read_at != now {
-                    encryption.take_in();
-                }
-                read_at = now;
-            }
-        });
+        follow((followed, read_at), &encryption, Self::take_in);
         Ok(encryption)
     }
 
@@ -82,10 +73,7 @@ impl Encryption {
         match acceptor(&self.files) {
             Ok(acceptor) => {
                 tracing::info!("the certificate was read again");
-                *self
-                    .acceptor
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner) = Arc::new(acceptor);
+                self.acceptor.store(Arc::new(acceptor));
             }
             Err(error) => {
                 tracing::error!(%error, "the certificate can't be read again; that of before is used on");
@@ -95,7 +83,7 @@ impl Encryption {
 
     /// Settles a connection's encryption, within a deadline; none when the client does not come to it.
     pub(super) async fn settle(&self, stream: L4, deadline: Duration) -> Option<Stream> {
-        let acceptor = Arc::clone(&self.acceptor.read().unwrap_or_else(PoisonError::into_inner));
+        let acceptor = self.acceptor.load_full();
         match timeout(deadline, Box::pin(acceptor.tls_handshake(stream))).await {
             Ok(Ok(stream)) => Some(Box::new(stream)),
             Ok(Err(error)) => {
@@ -105,18 +93,6 @@ impl Encryption {
             Err(_) => None,
         }
     }
-}
-
-/// What changes with the files.
-fn stamps(files: &TlsFiles) -> Vec<Option<Stamp>> {
-    let TlsFiles {
-        certificate,
-        key,
-        client_ca,
-    } = files;
-    let files = [Some(certificate), Some(key), client_ca.as_ref()];
-    let files = files.into_iter().flatten();
-    files.map(|file| stamp(file)).collect()
 }
 
 fn acceptor(files: &TlsFiles) -> Result<Acceptor, TlsError> {

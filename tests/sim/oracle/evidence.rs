@@ -16,11 +16,11 @@ impl Oracle {
     /// Something is about to become durable. Instances that are out of service are made whole by jobs,
     /// which drop what the catalog says of them.
     pub fn check_evidence(&mut self, write: &Write, servers: &[&Server]) {
-        let changes = match write {
-            Write::Record { changes, .. }
-            | Write::Settle { changes, .. }
-            | Write::Change(changes) => changes,
-            _ => return,
+        let (Write::Record { changes, .. }
+        | Write::Settle { changes, .. }
+        | Write::Change(changes)) = write
+        else {
+            return;
         };
         for change in changes {
             if let Some((collection, instance)) = said_to_be_missing(change)

@@ -200,8 +200,8 @@ impl Fold {
     ) {
         let last = versions.len() - 1;
         if emptied.is_some_and(|at| usize::try_from(at.0) == Ok(last)) {
-            let lost = versions[last].clone();
-            self.lost.entry(collection).or_insert((last, lost));
+            let dropped = versions[last].clone();
+            self.lost.entry(collection).or_insert((last, dropped));
             versions[last] = versions[0].clone();
         }
     }
