@@ -14,6 +14,7 @@ mod files;
 pub mod instances;
 pub mod plugins;
 pub mod policy;
+mod program;
 pub mod replicate;
 pub mod run;
 pub mod serve;

@@ -39,7 +39,10 @@ fn fields(api: &Api) -> Vec<(&'static str, Value)> {
             "/wal/status",
             vec!["/wal_system/pending_writes", "/wal_system/is_syncing"],
         ),
-        ("/collection/mappings", vec!["/collection_mappings"]),
+        (
+            "/collection/mappings",
+            vec!["/collection_mappings", "/total_mappings"],
+        ),
         (
             "/admin/instances",
             vec!["/instances/1/name", "/instances/1/healthy"],
@@ -279,4 +282,41 @@ fn changing_calls_need_the_token() {
         .post(path, &body)
         .refused(401);
     assert!(!cluster.proxy.told().contains(token), "no secret is told");
+}
+
+/// The list of mappings comes in pages, of one tenant when it is asked for; what is wrong is named.
+#[test]
+fn mappings_come_in_pages() {
+    let cluster = Cluster::start();
+    let api = cluster.api();
+    for name in ["one", "two", "three"] {
+        api.create(name);
+    }
+    let page = |query: &str| {
+        let page = api.get(&format!("/admin/collection_mappings?{query}")).ok();
+        let mappings = page["collection_mappings"].as_array().expect("a list");
+        let names: Vec<_> = mappings
+            .iter()
+            .map(|m| m["collection_name"].clone())
+            .collect();
+        (
+            names,
+            page["total_mappings"].clone(),
+            page["next_offset"].clone(),
+        )
+    };
+    let named = |names: &[&str]| names.iter().map(|n| json!(n)).collect::<Vec<_>>();
+    assert_eq!(
+        page("limit=2"),
+        (named(&["one", "two"]), json!(3), json!(2))
+    );
+    assert_eq!(
+        page("limit=2&offset=2"),
+        (named(&["three"]), json!(3), Value::Null)
+    );
+    assert_eq!(page("limit=0"), (vec![], json!(3), Value::Null));
+    assert_eq!(page("tenant=other"), (vec![], json!(0), Value::Null));
+    assert_eq!(page("tenant=default_tenant").0.len(), 3);
+    let wrong = api.get("/collection/mappings?limit=many").refused(400);
+    assert!(wrong.contains("limit is a whole number"), "{wrong}");
 }

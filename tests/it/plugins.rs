@@ -614,6 +614,18 @@ fn the_configuration_is_read_again() {
     cluster.proxy.hang_up();
     says(&api, &marker, "three");
 
+    // So is the slot of writes.
+    write("say:three", "[policy.wal]\nplugin = 'default'\n");
+    cluster.proxy.hang_up();
+    eventually("the plugin of writes decides", SOON, || {
+        let status = api.get("/status").ok()["policy"]["wal"].clone();
+        if status["plugin"] == "default-wal-eligibility" {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
+    });
+
     // Whose plugins are taken is read again as well: from now on, none without a signature.
     let key = "RWRvdXJzAAAAAKzfLHGqVTPfjhhe8ONb3/wEjR0mh+uqe/cWrO0cVN/D";
     let signed = format!("[policy]\nrequire_signature = true\npublic_keys = ['{key}']\n");

@@ -46,14 +46,6 @@ fn order(api: &Api, id: &str) -> Vec<String> {
     ids.filter(|id| id.starts_with('r')).collect()
 }
 
-/// The most memory that a process has held so far, in KiB.
-fn memory_kib_max(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    kib.expect("a number")
-}
-
 /// The copies of both servers, read from each under its own UUID.
 fn copies(cluster: &Cluster) -> Vec<Records> {
     thread::scope(|scope| {
@@ -143,7 +135,7 @@ fn one_flipped_value_among_many_is_found_and_mended() {
     assert_eq!(copies[1]["r77777"][2], json!({ "n": 77_777 }));
     assert_eq!(after.len(), RECORDS as usize);
     assert_eq!(expected.check(&copies[1]), Ok(()));
-    let kib = memory_kib_max(cluster.proxy.pid());
+    let kib = cluster.proxy.resident_kb_max();
     println!("Achromat has held {kib} KiB at most");
     assert!(kib < MEMORY_KIB_MAX, "{kib} KiB");
 }

@@ -125,6 +125,7 @@ impl Plan {
                 ]),
             },
             keys_kept: Duration::from_hours(24),
+            keys_max: 1_000_000,
             verify_interval: ms(*random.pick(&[2_000, 60_000, 600_000])),
             token_interval: ms(10_000),
         };

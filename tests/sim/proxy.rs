@@ -333,9 +333,11 @@ impl World {
                     self.ask_again(proxy, operation);
                 }
             }
-            Effect::ForgetKeys { .. } => {
-                let logged_before = WallTime(0);
-                let write = Write::ForgetKeys { logged_before };
+            Effect::ForgetKeys { kept_max, .. } => {
+                let write = Write::ForgetKeys {
+                    logged_before: WallTime(0),
+                    kept_max,
+                };
                 proxy.writing.take(Order::other(write));
             }
             Effect::JobFailed { task, reason, .. } => {

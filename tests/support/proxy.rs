@@ -172,12 +172,12 @@ impl Proxy {
 
     /// The memory that it has, in kilobytes.
     pub fn resident_kb(&self) -> u64 {
-        let path = format!("/proc/{}/status", self.pid());
-        let status = std::fs::read_to_string(path).expect("its status");
-        let mut lines = status.lines();
-        let line = lines.find_map(|line| line.strip_prefix("VmRSS:"));
-        let number = line.and_then(|line| line.split_whitespace().next());
-        number.and_then(|n| n.parse().ok()).expect("a number")
+        status_kb(self.pid(), "VmRSS:")
+    }
+
+    /// The most memory that it has held so far, in kilobytes.
+    pub fn resident_kb_max(&self) -> u64 {
+        status_kb(self.pid(), "VmHWM:")
     }
 
     /// Everything that it told on standard error.
@@ -193,6 +193,14 @@ impl Proxy {
         let bad: Vec<_> = told.lines().filter(bad).collect();
         assert!(bad.is_empty(), "{bad:#?}");
     }
+}
+
+/// A figure of a process, in kilobytes, as Linux tells it.
+pub fn status_kb(pid: u32, field: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its status");
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.and_then(|n| n.parse().ok()).expect("a number")
 }
 
 fn told(path: &Path) -> String {

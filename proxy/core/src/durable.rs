@@ -63,10 +63,13 @@ pub enum Write {
         /// The instances.
         instances: Vec<InstanceIx>,
     },
-    /// Keys of entries that were logged before this time may be deleted, once they are settled.
+    /// Keys of entries that were logged before this time are deleted, and the oldest beyond a number, once
+    /// they are settled.
     ForgetKeys {
         /// The time.
         logged_before: WallTime,
+        /// The number.
+        kept_max: u64,
     },
     /// Cursors and catalog as a job has made them true.
     Settle {
@@ -159,9 +162,10 @@ impl Ledger {
                 lane.trimmed = lane.trimmed.max(*through);
                 lane.entries = lane.entries.split_off(&through.next());
             }
-            Write::ForgetKeys { logged_before } => self
-                .keys
-                .retain(|_, key| key.outcome.is_none() || key.logged_at >= *logged_before),
+            Write::ForgetKeys {
+                logged_before,
+                kept_max,
+            } => self.forget_keys(*logged_before, *kept_max),
             Write::Settle {
                 cursors, changes, ..
             } => {
@@ -245,6 +249,17 @@ impl Ledger {
                 self.bury(*collection);
             }
         }
+    }
+
+    fn forget_keys(&mut self, logged_before: WallTime, kept_max: u64) {
+        let mut times: Vec<WallTime> = self.keys.values().map(|key| key.logged_at).collect();
+        times.sort_unstable_by(|one, other| other.cmp(one));
+        let kept_max = usize::try_from(kept_max).unwrap_or(usize::MAX);
+        let superfluous = times.get(kept_max).copied();
+        self.keys.retain(|_, key| {
+            let is_old = key.logged_at < logged_before || Some(key.logged_at) <= superfluous;
+            key.outcome.is_none() || !is_old
+        });
     }
 
     fn bury(&mut self, collection: CollectionId) {

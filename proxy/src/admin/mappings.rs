@@ -1,15 +1,52 @@
 //! Which collection is where, field by field as existing scripts read it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use achromat_core::{catalog::Collection, ids::InstanceIx};
+use achromat_core::{catalog::Collection, ids::InstanceIx, route::Target};
 use serde::Serialize;
 
-use super::answers::State;
+use super::{answers::State, parameter};
+
+/// Mappings of one answer, unless `?limit=` says otherwise. One has some 500 bytes.
+const LIMIT_DEFAULT: usize = 1000;
+
+/// Mappings of one answer at most.
+const LIMIT_MAX: usize = 10_000;
+
+/// The part of the list that is asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Page {
+    limit: usize,
+    offset: usize,
+    /// Of this tenant alone.
+    tenant: Option<String>,
+}
+
+impl Page {
+    /// What `?limit=…&offset=…&tenant=…` says. What is wrong with it otherwise.
+    pub(super) fn asked(target: &Target<'_>) -> Result<Self, String> {
+        let number = |name: &str, default: usize| match parameter(target, name) {
+            None => Ok(default),
+            Some(text) => text
+                .parse()
+                .map_err(|_| format!("{name} is a whole number, and not {text:?}")),
+        };
+        Ok(Self {
+            limit: number("limit", LIMIT_DEFAULT)?.min(LIMIT_MAX),
+            offset: number("offset", 0)?,
+            tenant: parameter(target, "tenant"),
+        })
+    }
+}
 
 #[derive(Serialize)]
 pub(super) struct Mappings<'a> {
     count: usize,
+    /// Of all pages together.
+    total_mappings: usize,
+    /// Where the next page begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_offset: Option<usize>,
     collection_mappings: Vec<Mapping<'a>>,
 }
 
@@ -35,12 +72,25 @@ struct Mapping<'a> {
 }
 
 impl State<'_> {
-    pub(super) fn mappings(&self) -> Mappings<'_> {
-        let mut mappings: Vec<_> = self.view.catalog.collections().collect();
-        mappings.sort_by_key(|collection| (collection.made_at, collection.id));
+    /// The mappings of a page, the oldest collection first.
+    pub(super) fn mappings(&self, page: &Page) -> Mappings<'_> {
+        let tenant = page.tenant.as_deref();
+        let of_tenant = |c: &&Arc<Collection>| tenant.is_none_or(|tenant| tenant == &*c.tenant);
+        let mut all: Vec<_> = self.view.catalog.collections().filter(of_tenant).collect();
+        all.sort_by_key(|collection| (collection.made_at, collection.id));
+        let total = all.len();
+        let mappings: Vec<_> = all
+            .into_iter()
+            .skip(page.offset)
+            .take(page.limit)
+            .map(|c| self.mapping(c))
+            .collect();
+        let end = page.offset.saturating_add(mappings.len());
         Mappings {
             count: mappings.len(),
-            collection_mappings: mappings.into_iter().map(|c| self.mapping(c)).collect(),
+            total_mappings: total,
+            next_offset: (end < total && !mappings.is_empty()).then_some(end),
+            collection_mappings: mappings,
         }
     }
 

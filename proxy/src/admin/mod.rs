@@ -34,6 +34,7 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 
 pub use self::letters::Retrying;
+use self::mappings::Page;
 use crate::{
     access::{Access, Caller},
     instances::Instances,
@@ -99,7 +100,7 @@ enum Call<'a> {
     Status,
     Metrics,
     LogStatus,
-    Mappings,
+    Mappings(Result<Page, String>),
     Instances,
     LogErrors,
     LogCount,
@@ -198,7 +199,9 @@ impl Admin {
             ["status"] => Call::Status,
             ["metrics"] => Call::Metrics,
             ["wal", "status"] => Call::LogStatus,
-            ["collection", "mappings"] | ["admin", "collection_mappings"] => Call::Mappings,
+            ["collection", "mappings"] | ["admin", "collection_mappings"] => {
+                Call::Mappings(Page::asked(question.target))
+            }
             ["admin", "instances"] => Call::Instances,
             ["admin", "wal_errors"] => Call::LogErrors,
             ["admin", "clear_wal_errors"] => Call::ClearLogErrors,
@@ -292,7 +295,8 @@ impl Admin {
             Call::Health => state.health(),
             Call::Metrics => state.metrics(),
             Call::LogStatus => json(200, &state.log_status()),
-            Call::Mappings => json(200, &state.mappings()),
+            Call::Mappings(Ok(page)) => json(200, &state.mappings(&page)),
+            Call::Mappings(Err(wrong)) => problem(400, "Bad request", &wrong),
             Call::Instances => json(200, &state.instance_list()),
             Call::LogErrors => json(200, &state.log_errors()),
             Call::LogCount => json(200, &state.log_count()),
@@ -398,11 +402,16 @@ impl Admin {
 
 /// The tenant whose key is asked for: `?tenant=NAME`, or the default one.
 fn tenant_asked(target: &Target<'_>) -> String {
+    parameter(target, "tenant").unwrap_or_else(|| DEFAULT_TENANT.to_owned())
+}
+
+/// A parameter of the query.
+fn parameter(target: &Target<'_>, name: &str) -> Option<String> {
     let query = target.query.unwrap_or_default();
-    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let named = pairs.into_iter().find(|(name, _)| *name == "tenant");
-    let decoded = named.and_then(|(_, value)| achromat_core::route::decode(value).ok());
-    decoded.map_or_else(|| DEFAULT_TENANT.to_owned(), std::borrow::Cow::into_owned)
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(named, _)| *named == name)?;
+    let decoded = achromat_core::route::decode(value).ok()?;
+    Some(decoded.into_owned())
 }
 
 fn nothing_at(target: &Target<'_>) -> Reply {

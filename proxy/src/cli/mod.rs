@@ -3,6 +3,7 @@
 mod arguments;
 mod check;
 mod cleanup;
+mod compile;
 mod dev;
 mod letters;
 mod plugin;
@@ -16,11 +17,17 @@ use std::{ffi::OsString, process::ExitCode};
 
 use clap::{ArgMatches, Command};
 
+use crate::{policy::COMPILE_COMMAND, program};
+
 /// Exit code for what the caller did wrong, as clap uses it.
 const USAGE: u8 = 2;
 
 /// Runs the command that the arguments say. The first is the program's name.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // What stands before them belongs to the program that Achromat's commands are a part of.
+    let others = std::env::args_os().len().saturating_sub(arguments.len());
+    program::remember(std::env::args_os().skip(1).take(others).collect());
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => {
@@ -57,6 +64,7 @@ fn command() -> Command {
         .subcommand(trash::command())
         .subcommand(token::command())
         .subcommand(plugin::command())
+        .subcommand(compile::command())
 }
 
 fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -73,6 +81,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("trash", matches)) => Ok(trash::run(matches)),
         Some(("token", matches)) => token::run(matches),
         Some(("plugin", matches)) => Ok(plugin::run(matches)),
+        Some((COMPILE_COMMAND, matches)) => compile::run(matches),
         _ => anyhow::bail!("no such command"),
     }
 }

@@ -410,6 +410,7 @@ fn engine(
             silent_max: health.silent_probes_max,
         },
         keys_kept: checks.time_up_to("writes.keys_kept_ms", writes.keys_kept_ms, KEYS_KEPT_MS_MAX),
+        keys_max: writes.keys_max,
         pace: Pace {
             records_per_s: written.copies.records_per_s.max(1),
             batch_bytes_max: COPY_BATCH_BYTES_MAX,

@@ -5,9 +5,13 @@ use super::{
     written::{Policy, PolicySlot, Written},
 };
 use crate::policy::{
-    Choice, Digest, PolicyConfig, Recording, SCHEME, SlotConfig, Trust, WrongKey, WrongReference,
+    Choice, CompileLimits, Digest, PolicyConfig, Recording, SCHEME, SlotConfig, Trust, WrongKey,
+    WrongReference,
     limits::{Budget, MEMORY_BYTES_MAX},
 };
+
+/// Memory with which any plugin at all can be compiled, in bytes.
+const COMPILE_MEMORY_BYTES_LEAST: u64 = 64 * 1024 * 1024;
 
 pub(super) fn policy(checks: &mut Checks, written: &Written) -> PolicyConfig {
     let policy = &written.policy;
@@ -17,9 +21,21 @@ pub(super) fn policy(checks: &mut Checks, written: &Written) -> PolicyConfig {
         guard: policy_slot(checks, "policy.guard", &policy.guard),
         trust: trust(checks, policy),
         cache: (!policy.cache.is_empty()).then(|| policy.cache.as_str().into()),
+        compile: CompileLimits {
+            memory_bytes: compile_memory(checks, policy.compile_memory_bytes_max),
+            deadline: checks.time("policy.compile_deadline_ms", policy.compile_deadline_ms),
+        },
         recording: recording(checks, policy),
         folder: (!policy.folder.is_empty()).then(|| policy.folder.as_str().into()),
     }
+}
+
+fn compile_memory(checks: &mut Checks, bytes: u64) -> u64 {
+    if bytes < COMPILE_MEMORY_BYTES_LEAST {
+        let message = format!("{bytes} is less than {COMPILE_MEMORY_BYTES_LEAST}");
+        checks.wrong("policy.compile_memory_bytes_max", message);
+    }
+    bytes
 }
 
 fn recording(checks: &mut Checks, policy: &Policy) -> Recording {

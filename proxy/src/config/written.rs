@@ -131,6 +131,8 @@ section! {
         all_wait_ms: u64 = 2_000,
         /// How long the outcome of a write with a key (`Idempotency-Key`) is kept for those who repeat it.
         keys_kept_ms: u64 = 86_400_000,
+        /// How many keys are kept; beyond that the oldest are forgotten sooner, once a minute.
+        keys_max: u64 = 1_000_000,
     }
 }
 
@@ -255,6 +257,10 @@ section! {
         record_share: f64 = 0.01,
         /// Whether the ids and filters of deletes are recorded as well. What documents say never is.
         record_contents: bool = false,
+        /// Memory that compiling a plugin may take. It is compiled in a process of its own, which ends beyond that, and the plugin is refused.
+        compile_memory_bytes_max: u64 = 1024 * 1024 * 1024,
+        /// How long compiling a plugin may take.
+        compile_deadline_ms: u64 = 60_000,
         /// Public keys of minisign, each as the second line of its file: a plugin that is signed (`FILE.minisig` beside it) must be signed by one of them.
         public_keys: Vec<String> = Vec::new(),
         /// Whether a plugin without a signature is refused: `true` or `false`.

@@ -59,7 +59,7 @@ impl Lifecycle {
             policies,
             store,
             shelf,
-            config.cache,
+            (config.cache, config.compile),
             config.trust,
         ));
         let lives: Vec<Arc<dyn SlotLife>> = vec![
@@ -182,9 +182,8 @@ impl Lifecycle {
         self.shared.set_trust(config.trust.clone());
         for life in &self.lives {
             life.set_recording(config.recording);
-            if let Some(config) = config.slot(life.slot()) {
-                errors.extend(life.reload(config.clone()).await.err());
-            }
+            let config = config.slot(life.slot()).clone();
+            errors.extend(life.reload(config).await.err());
         }
         errors
     }

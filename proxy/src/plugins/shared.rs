@@ -9,7 +9,7 @@ use tokio::sync::MutexGuard;
 
 use super::LifeError;
 use crate::{
-    policy::{EngineError, Plugins, Policies, Trust},
+    policy::{CompileLimits, EngineError, Plugins, Policies, Trust},
     store::VersionStore,
 };
 
@@ -23,6 +23,8 @@ pub(super) struct Shared {
     /// Made when the first plugin wants it: where none runs, no memory is set apart for them.
     engine: Mutex<Option<Plugins>>,
     cache: Option<PathBuf>,
+    /// What compiling a plugin may take.
+    compile: CompileLimits,
     /// Whose plugins are taken.
     trust: ArcSwap<Trust>,
 }
@@ -32,7 +34,7 @@ impl Shared {
         policies: Arc<Policies>,
         store: Arc<dyn VersionStore>,
         shelf: Shelf,
-        cache: Option<PathBuf>,
+        (cache, compile): (Option<PathBuf>, CompileLimits),
         trust: Trust,
     ) -> Self {
         Self {
@@ -42,6 +44,7 @@ impl Shared {
             changing: tokio::sync::Mutex::default(),
             engine: Mutex::default(),
             cache,
+            compile,
             trust: ArcSwap::from_pointee(trust),
         }
     }
@@ -87,7 +90,7 @@ impl Shared {
         if let Some(engine) = engine.as_ref() {
             return Ok(engine.clone());
         }
-        let made = Plugins::new(self.cache.clone())?;
+        let made = Plugins::with_limits(self.cache.clone(), self.compile)?;
         *engine = Some(made.clone());
         Ok(made)
     }

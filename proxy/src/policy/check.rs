@@ -1,7 +1,7 @@
 //! From bytes to a component that may run: what it is, what it needs, what it offers. Each refusal
 //! says what is wrong and how to mend it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use achromat_core::policy::Slot;
 use wasmtime::component::{Component, types::ComponentItem};
@@ -45,6 +45,24 @@ pub enum Unfit {
     #[error("it can't be compiled: {why}. `wasm-tools validate` says where it is broken")]
     Broken {
         /// What the compiler says.
+        why: String,
+    },
+    /// Compiling it takes more than it may.
+    #[error(
+        "compiling it takes more {what} than policy.compile_memory_bytes_max ({memory_mib} MiB) and policy.compile_deadline_ms ({deadline:?}) allow: build it optimised for size, or raise them"
+    )]
+    TooCostly {
+        /// Memory or time.
+        what: &'static str,
+        /// What it may take, in MiB.
+        memory_mib: u64,
+        /// How long it may take.
+        deadline: Duration,
+    },
+    /// The process that compiles can't be used.
+    #[error("the process that compiles plugins has failed: {why}")]
+    NoCompiler {
+        /// What it said last.
         why: String,
     },
     /// It wants something from outside.
@@ -166,7 +184,17 @@ pub(super) fn compile<W: World>(plugins: &Plugins, bytes: &[u8]) -> Result<Compo
     })
 }
 
+/// Compiles it where the engine says: in a process with limits, or here.
 fn compile_any(plugins: &Plugins, bytes: &[u8]) -> Result<Component, Unfit> {
+    check_bytes(bytes)?;
+    match plugins.compiler() {
+        Some(compiler) => compiler.compile(plugins.engine(), bytes),
+        None => compile_here(plugins, bytes),
+    }
+}
+
+/// Compiles it in this process.
+pub(super) fn compile_here(plugins: &Plugins, bytes: &[u8]) -> Result<Component, Unfit> {
     let component = component_of(bytes)?;
     let component = Component::from_binary(plugins.engine(), &component);
     component.map_err(|error| Unfit::Broken {
@@ -176,17 +204,21 @@ fn compile_any(plugins: &Plugins, bytes: &[u8]) -> Result<Component, Unfit> {
 
 /// A component as it is, or the one that a core module with its world inside makes.
 pub fn component_of(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Unfit> {
-    if bytes.len() > COMPONENT_BYTES_MAX {
-        return Err(Unfit::TooLarge { bytes: bytes.len() });
-    }
-    let Some(rest) = bytes.strip_prefix(MAGIC) else {
-        let first = bytes.iter().take(8).copied().collect();
-        return Err(Unfit::NotWasm { first });
-    };
+    let rest = check_bytes(bytes)?;
     if rest.starts_with(CORE_MODULE) {
         return encode(bytes).map(Cow::Owned);
     }
     Ok(Cow::Borrowed(bytes))
+}
+
+/// What follows the bytes that every WebAssembly binary begins with.
+fn check_bytes(bytes: &[u8]) -> Result<&[u8], Unfit> {
+    if bytes.len() > COMPONENT_BYTES_MAX {
+        return Err(Unfit::TooLarge { bytes: bytes.len() });
+    }
+    bytes.strip_prefix(MAGIC).ok_or_else(|| Unfit::NotWasm {
+        first: bytes.iter().take(8).copied().collect(),
+    })
 }
 
 fn encode(module: &[u8]) -> Result<Vec<u8>, Unfit> {

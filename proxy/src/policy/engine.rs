@@ -1,7 +1,7 @@
 //! The one engine that all plugins run in: what WebAssembly may do here, and the clock of its
 //! deadlines.
 
-use std::{path::PathBuf, thread};
+use std::{path::PathBuf, sync::Arc, thread};
 
 use wasmtime::{
     Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
@@ -9,6 +9,7 @@ use wasmtime::{
 };
 
 use super::{
+    compiler::{CompileLimits, Compiler},
     contract::routing::achromat::policy::host as contract,
     host::State,
     limits::{
@@ -16,6 +17,7 @@ use super::{
         TABLE_ELEMENTS_MAX, TICK,
     },
 };
+use crate::program;
 
 /// How well compiled plugins are compressed where they are kept: zstd's usual level.
 const CACHE_COMPRESSION: i32 = 3;
@@ -30,6 +32,7 @@ pub struct EngineError(String);
 pub struct Plugins {
     engine: Engine,
     linker: Linker<State>,
+    compiler: Option<Arc<Compiler>>,
 }
 
 impl Plugins {
@@ -47,7 +50,40 @@ impl Plugins {
         let mut linker = Linker::new(&engine);
         contract::add_to_linker::<_, HasSelf<_>>(&mut linker, |state| state).map_err(wrong)?;
         tick(&engine).map_err(|error| EngineError(error.to_string()))?;
-        Ok(Self { engine, linker })
+        Ok(Self {
+            engine,
+            linker,
+            compiler: None,
+        })
+    }
+
+    /// An engine for plugins of strangers: each is compiled in a process of its own, within limits. A program
+    /// that only uses Achromat's library has no such process, and compiles here.
+    pub fn with_limits(cache: Option<PathBuf>, limits: CompileLimits) -> Result<Self, EngineError> {
+        if !program::is_known() {
+            return Self::new(cache);
+        }
+        Ok(Self {
+            compiler: Some(Arc::new(Compiler::new(limits, cache))),
+            ..Self::new(None)?
+        })
+    }
+
+    /// An engine that only compiles, with the settings of the others.
+    pub(super) fn compiling(cache: Option<PathBuf>) -> Result<Self, EngineError> {
+        let cache = cache.and_then(open_cache);
+        let wrong = |error: wasmtime::Error| EngineError(format!("{error:#}"));
+        let engine = Engine::new(&config(cache, InstanceAllocationStrategy::OnDemand));
+        let engine = engine.map_err(wrong)?;
+        Ok(Self {
+            linker: Linker::new(&engine),
+            engine,
+            compiler: None,
+        })
+    }
+
+    pub(super) fn compiler(&self) -> Option<&Compiler> {
+        self.compiler.as_deref()
     }
 
     pub(super) fn engine(&self) -> &Engine {

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Bytes of a component. One of Python's has 18 MB; one that is pushed is the body of a request.
 pub const COMPONENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
+/// Bytes of a component's machine code: one of Python's has some 60 MB.
+pub(super) const COMPILED_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
 /// Bytes of a plugin's configuration.
 pub const CONFIG_BYTES_MAX: usize = 256 * 1024;
 

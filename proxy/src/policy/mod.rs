@@ -9,6 +9,7 @@
 
 mod asked;
 mod check;
+mod compiler;
 mod contract;
 mod embedded;
 mod engine;
@@ -40,6 +41,7 @@ pub use achromat_core::policy::{Digest, WrongDigest};
 pub use self::{
     asked::Asked,
     check::{Inspection, Unfit, component_of, inspect},
+    compiler::{COMMAND as COMPILE_COMMAND, CompileLimits, compile_for_parent},
     contract::{
         guard::exports::achromat::policy::guard_policy::{Deed, Question, Records},
         routing::{

@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 use achromat_core::policy::{Digest, Slot as SlotName};
 
 use super::{
+    compiler::CompileLimits,
     limits::Budget,
     recorder::Recording,
     slot::{Generation, Slot},
@@ -51,6 +52,8 @@ pub struct PolicyConfig {
     pub trust: Trust,
     /// Where compiled plugins are kept.
     pub cache: Option<PathBuf>,
+    /// What compiling a plugin may take.
+    pub compile: CompileLimits,
     /// A folder that is watched for plugins.
     pub folder: Option<PathBuf>,
     /// What of the decisions is recorded.
@@ -59,11 +62,11 @@ pub struct PolicyConfig {
 
 impl PolicyConfig {
     /// What it says of a slot.
-    pub fn slot(&self, slot: SlotName) -> Option<&SlotConfig> {
+    pub fn slot(&self, slot: SlotName) -> &SlotConfig {
         match slot {
-            SlotName::Routing => Some(&self.routing),
-            SlotName::WalEligibility => None,
-            SlotName::CleanupGuard => Some(&self.guard),
+            SlotName::Routing => &self.routing,
+            SlotName::WalEligibility => &self.wal,
+            SlotName::CleanupGuard => &self.guard,
         }
     }
 }

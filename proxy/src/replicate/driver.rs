@@ -248,7 +248,7 @@ impl Driver {
             Effect::WriteWithNext(write) => self.writer.order(Order::lingering(write)),
             Effect::Answer { ticket, reply } => self.answer(ticket, Told::Reply(reply)),
             Effect::AskAgain { ticket } => self.answer(ticket, Told::AskAgain),
-            Effect::ForgetKeys { kept } => self.forget_keys(kept),
+            Effect::ForgetKeys { kept, kept_max } => self.forget_keys(kept, kept_max),
             Effect::Send {
                 lane,
                 instance,
@@ -336,11 +336,13 @@ impl Driver {
         });
     }
 
-    fn forget_keys(&self, kept: Duration) {
+    fn forget_keys(&self, kept: Duration, kept_max: u64) {
         let kept_ms = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
         let logged_before = WallTime(wall_time().0.saturating_sub(kept_ms));
-        self.writer
-            .order(Order::other(Write::ForgetKeys { logged_before }));
+        self.writer.order(Order::other(Write::ForgetKeys {
+            logged_before,
+            kept_max,
+        }));
     }
 
     fn send(

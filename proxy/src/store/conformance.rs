@@ -631,6 +631,7 @@ async fn old_keys_are_forgotten() {
         let done = || outcome(KeyState::Completed, 201, "");
         let logged_before = |ms| Write::ForgetKeys {
             logged_before: WallTime(entry(1, 1).logged_at.0 + ms),
+            kept_max: u64::MAX,
         };
         store
             .commit(&[
@@ -647,6 +648,49 @@ async fn old_keys_are_forgotten() {
         assert!(store.key(&key("open")).await.unwrap().is_some());
         let appended = store.commit(&[keyed(3, 1, "settled", 9)]).await.unwrap();
         assert_eq!(appended, [at(3)]);
+    }
+}
+
+/// Beyond their number the oldest keys are forgotten, once they are settled.
+#[tokio::test]
+async fn superfluous_keys_are_forgotten() {
+    for place in Place::all() {
+        let store = place.open().await;
+        let at = |later: u64, name: &str| match keyed(u128::from(later), 1, name, 1) {
+            Write::Append(mut entry) => {
+                entry.logged_at.0 += later;
+                Write::Append(entry)
+            }
+            other => other,
+        };
+        let names = ["open", "b", "c", "d"];
+        let appends: Vec<_> = (1..).zip(names).map(|(n, name)| at(n, name)).collect();
+        store.commit(&appends).await.unwrap();
+        let done = || outcome(KeyState::Completed, 201, "");
+        let closed: Vec<_> = (2..)
+            .zip(["b", "c", "d"])
+            .map(|(position, name)| close(1, position, name, done()))
+            .collect();
+        store.commit(&closed).await.unwrap();
+        let forget = |kept_max| Write::ForgetKeys {
+            logged_before: WallTime(0),
+            kept_max,
+        };
+        let there = async || {
+            let mut there = Vec::new();
+            for name in names {
+                if store.key(&key(name)).await.unwrap().is_some() {
+                    there.push(name);
+                }
+            }
+            there
+        };
+        store.commit(&[forget(4)]).await.unwrap();
+        assert_eq!(there().await, names);
+        store.commit(&[forget(2)]).await.unwrap();
+        assert_eq!(there().await, ["open", "c", "d"]);
+        store.commit(&[forget(0)]).await.unwrap();
+        assert_eq!(there().await, ["open"]);
     }
 }
 

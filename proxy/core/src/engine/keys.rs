@@ -125,7 +125,8 @@ impl Engine {
         if self.forget_keys_at <= self.now {
             self.forget_keys_at = self.now + KEYS_FORGET_INTERVAL;
             let kept = self.settings.keys_kept;
-            self.effects.push(Effect::ForgetKeys { kept });
+            let kept_max = self.settings.keys_max;
+            self.effects.push(Effect::ForgetKeys { kept, kept_max });
         }
     }
 }

@@ -261,10 +261,13 @@ pub enum Effect {
         /// The client.
         ticket: Ticket,
     },
-    /// Have the store forget the keys that were logged longer ago than this and are settled.
+    /// Have the store forget the keys that were logged longer ago than this, and the oldest beyond a number,
+    /// if they are settled.
     ForgetKeys {
         /// The time.
         kept: Duration,
+        /// The number.
+        kept_max: u64,
     },
     /// Ask an instance for its marker, or for its heartbeat when it has none yet, and say
     /// [`Event::Probed`].

@@ -76,6 +76,8 @@ pub struct Settings {
     pub health: HealthRules,
     /// How long settled keys are kept.
     pub keys_kept: Duration,
+    /// How many keys are kept.
+    pub keys_max: u64,
     /// How fast copies are compared and made.
     pub pace: Pace,
     /// From the comparison of one collection's copies to that of the next one's.

@@ -61,6 +61,7 @@ const SETTINGS: Settings = Settings {
         silent_max: 2,
     },
     keys_kept: Duration::from_secs(3600),
+    keys_max: 1000,
     pace: Pace {
         records_per_s: 1_000_000,
         batch_bytes_max: crate::limits::COPY_BATCH_BYTES_MAX,

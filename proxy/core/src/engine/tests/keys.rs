@@ -331,6 +331,7 @@ fn keys_are_forgotten_now_and_then() {
             **effect
                 == Effect::ForgetKeys {
                     kept: SETTINGS.keys_kept,
+                    kept_max: SETTINGS.keys_max,
                 }
         };
         forgotten += engine.effects().iter().filter(forget).count();
