@@ -7,6 +7,7 @@ use achromat_core::{
     time::{Instant, WallTime},
     write::Fresh,
 };
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 /// A clock that never goes back.
@@ -32,6 +33,13 @@ impl Clock {
     pub fn at(self, moment: Instant) -> tokio::time::Instant {
         (self.origin + std::time::Duration::from_micros(moment.0)).into()
     }
+}
+
+/// A time for people to read, in UTC, as RFC 3339 writes it.
+pub fn written(ms: u64) -> String {
+    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
+    let text = at.map(|at| at.format(&Rfc3339).unwrap_or_default());
+    text.unwrap_or_else(|_| format!("{ms} ms after 1970"))
 }
 
 /// Now, for people.

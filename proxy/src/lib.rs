@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod dev;
 mod files;
+pub mod history;
 pub mod instances;
 pub mod plugins;
 pub mod policy;

@@ -14,12 +14,15 @@ use crate::{
     admin::{Admin, Facts, Retrying},
     clock::Clock,
     config::{Config, Keys, OperatorConfig, StoreUrl},
+    history::{History, Recording},
     instances::Instances,
     plugins::{LifeError, Lifecycle, Watching},
     policy::{Member, Policies},
     replicate::{self, Parts, Replicator, Running},
     serve::{App, Door, Edge, Encryption, Kind, Listening, TlsError},
-    store::{InstanceNames, MemoryStore, SqliteStore, Store, StoreError, VersionStore},
+    store::{
+        HistoryStore, InstanceNames, MemoryStore, SqliteStore, Store, StoreError, VersionStore,
+    },
     trash::{Purge, Purging},
 };
 
@@ -62,12 +65,13 @@ pub struct Achromat {
     drain: std::time::Duration,
     lifecycle: Arc<Lifecycle>,
     keys: Keys,
+    recording: Recording,
     _watching: Watching,
     _purging: Purging,
 }
 
 /// The store, once for each of its uses.
-type Stores = (Arc<dyn Store>, Arc<dyn VersionStore>);
+type Stores = (Arc<dyn Store>, Arc<dyn VersionStore>, Arc<dyn HistoryStore>);
 
 /// Starts a proxy: binds, opens the log, goes on where it stopped, and serves.
 pub async fn start(config: Config) -> Result<Achromat, StartError> {
@@ -90,7 +94,8 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         .iter()
         .map(|i| Arc::clone(&i.name))
         .collect();
-    let (store, versions) = open(&config.store, names).await?;
+    let (store, versions, records) = open(&config.store, names).await?;
+    let (history, recording) = History::start(records, config.history);
     let list = config.instances.into_iter().map(|i| (i.name, i.address));
     let instances = Arc::new(Instances::new(list.collect(), config.timing, config.bounds));
     let policies = Arc::new(Policies::native(members(&instances)));
@@ -110,6 +115,7 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
     policies.wal.follow(Box::new(replicator.policy_follower()));
     let door = Door::new(config.connections);
     let facts = Facts {
+        history: history.clone(),
         door: door.clone(),
         strategy: config.strategy,
         replica_ratio: match config.serve.strategy {
@@ -150,6 +156,7 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
             door,
             origins: config.origins,
             hosts: config.hosts,
+            history,
             is_operated_on_main: config.operator.on_main,
         },
     );
@@ -164,6 +171,7 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         drain: config.drain,
         lifecycle,
         keys: config.keys,
+        recording,
         _watching: watching,
         _purging: purging,
     })
@@ -222,12 +230,12 @@ async fn open(url: &StoreUrl, names: InstanceNames) -> Result<Stores, StoreError
     Ok(match url {
         StoreUrl::Sqlite(path) => {
             let store = Arc::new(SqliteStore::open(path, names).await?);
-            (store.clone(), store)
+            (store.clone(), store.clone(), store)
         }
         StoreUrl::Memory => {
             tracing::warn!("the log is kept in memory: a restart loses what instances are owed");
             let store = Arc::new(MemoryStore::new(names.len()));
-            (store.clone(), store)
+            (store.clone(), store.clone(), store)
         }
     })
 }
@@ -306,6 +314,7 @@ impl Achromat {
         if cut_off > 0 {
             tracing::warn!(cut_off, "requests did not end in time");
         }
+        self.recording.end().await;
         self.running.stop().await?;
         tracing::info!("stopped");
         Ok(())

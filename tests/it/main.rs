@@ -18,6 +18,7 @@ mod faults;
 mod flush;
 mod framing;
 mod guard;
+mod history;
 mod homes;
 mod keys;
 mod letters;

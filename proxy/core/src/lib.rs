@@ -18,6 +18,7 @@ pub mod engine;
 pub mod guard;
 pub mod head;
 pub mod health;
+pub mod history;
 pub mod ids;
 pub mod jobs;
 pub mod key;

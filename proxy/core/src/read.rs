@@ -198,6 +198,8 @@ pub struct Dispatch {
     closed: u8,
     /// Connections that turned out to be dead.
     stale: u8,
+    /// Those that have closed their connections without an answer.
+    closed_by: Tried,
     /// Answers that were thrown away.
     outdated: u8,
     /// Whether one is thrown away because nobody knew in time what becomes of a write that it may show.
@@ -295,6 +297,15 @@ impl Dispatch {
         {
             self.falter(instance, reply);
         }
+        match failure {
+            ReadFailure::Closed => self.closed_by.insert(instance),
+            // It has closed its connection because it died: that says nothing of the request.
+            ReadFailure::Refused if self.closed_by.contains(instance) => {
+                self.closed_by.remove(instance);
+                self.closed = self.closed.saturating_sub(1);
+            }
+            _ => {}
+        }
         self.take_in(failure);
         self.wait()
     }
@@ -310,12 +321,15 @@ impl Dispatch {
         self.is_agreed |= is_second && is_alike(before, reply);
     }
 
-    /// Lets those be tried once more that have answered with a 5xx which may pass. Says whether there are
-    /// any. `elapsed` is the time since the read began: one that fails slowly would fail slowly again.
+    /// Lets those be tried once more that have answered with a 5xx which may pass, and one that alone has
+    /// closed its connection: it may have died, which the next attempt shows. Says whether there are any. `elapsed` is the time since the read began: one that fails slowly would fail slowly again.
     pub fn second_chance(&mut self, elapsed: Duration) -> bool {
         let mut faltered = std::mem::take(&mut self.faltered);
         if self.is_agreed || elapsed > SECOND_CHANCE_WITHIN {
             faltered.0 &= self.passing.0;
+        }
+        if self.closed < CLOSED_INSTANCES_MAX {
+            faltered.0 |= self.closed_by.0 & !self.retried.0;
         }
         self.tried.0 &= !faltered.0;
         self.retried.0 |= faltered.0;
@@ -473,6 +487,22 @@ mod tests {
         assert_eq!(read.failed(B, ReadFailure::Closed), ReadStep::Exhausted);
         assert!(!read.may_go_on());
         assert_eq!(read.give_up(4).status, 502);
+    }
+
+    /// The only instance in service is asked once more when it closes the connection: when it has died, the
+    /// client is told that nobody could be reached, and when it closes again, that the request does that.
+    #[test]
+    fn a_server_that_dies_is_no_poisonous_read() {
+        for (second, status) in [(ReadFailure::Refused, 503), (ReadFailure::Closed, 502)] {
+            let mut read = dispatch(1);
+            assert_eq!(read.failed(A, ReadFailure::Closed), ReadStep::Exhausted);
+            assert!(read.may_go_on());
+            assert!(read.second_chance(Duration::from_secs(1)));
+            assert_eq!(go_on(&mut read, 1), ReadStep::Try(A));
+            assert_eq!(read.failed(A, second), ReadStep::Exhausted);
+            assert!(!read.second_chance(Duration::ZERO));
+            assert_eq!(read.give_up(1).status, status);
+        }
     }
 
     /// The same when it was asked of two at once: the third is left alone.

@@ -160,16 +160,18 @@ impl Access {
         self.is_required() || matches!(caller, Ok(Caller::Operator))
     }
 
-    /// Notes that a request was turned away, with who was and why.
-    pub fn note_denial(&self, client: Option<IpAddr>, name: &str, what: &str, why: &str) {
+    /// Notes that a request was turned away, with who was and why. True when there is room to tell of it.
+    pub fn note_denial(&self, client: Option<IpAddr>, name: &str, what: &str, why: &str) -> bool {
         let count = self.denied.fetch_add(1, Relaxed) + 1;
-        if self.may_tell() {
+        let may_tell = self.may_tell();
+        if may_tell {
             let client = client.map(|address| address.to_string());
             tracing::warn!(client, name, what, why, count, "a request is denied");
         }
+        may_tell
     }
 
-    /// A flood of denials must not fill the disk with lines; how many there were, each line says.
+    /// A flood of denials must not fill the disk; how many there were, each line says.
     fn may_tell(&self) -> bool {
         let second = wall_time().0 / 1000;
         let mut lines = self.lines.lock();

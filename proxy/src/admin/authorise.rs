@@ -49,7 +49,11 @@ impl Admin {
             Err(error) => ("", error.to_string(), no_token(error)),
         };
         let what = format!("{} {}", question.method, question.target.path);
-        access.note_denial(question.asker.client, name, &what, &why);
+        let client = question.asker.client;
+        if access.note_denial(client, name, &what, &why) {
+            let told = (refusal.status, why.as_str());
+            self.facts.history.note_denial((name, client), &what, told);
+        }
         Err(refusal)
     }
 }

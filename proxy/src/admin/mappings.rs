@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use achromat_core::{catalog::Collection, ids::InstanceIx, route::Target};
 use serde::Serialize;
 
-use super::{answers::State, parameter};
+use super::{answers::State, query::parameter};
 
 /// Mappings of one answer, unless `?limit=` says otherwise. One has some 500 bytes.
 const LIMIT_DEFAULT: usize = 1000;

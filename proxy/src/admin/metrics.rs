@@ -119,6 +119,14 @@ impl State<'_> {
             &none,
             float(self.facts.access.denied()),
         );
+        page.counter(
+            (
+                "history_dropped",
+                "Records of writes and of changes that were lost, because they came too fast or the store could not be written",
+            ),
+            &none,
+            float(self.facts.history.dropped()),
+        );
         for (what, value) in [
             (("uptime_seconds", "Time since the start"), uptime),
             (

@@ -8,12 +8,14 @@ mod answers;
 mod authorise;
 mod cleanup;
 mod health;
+mod history;
 mod jobs;
 mod letters;
 mod mappings;
 mod metrics;
 mod plugins;
 mod policies;
+mod query;
 mod trash;
 
 use std::{sync::Arc, time::Duration};
@@ -23,7 +25,8 @@ use achromat_core::{
     catalog::Collection,
     guard::Guard,
     health::Standing,
-    ids::{DEFAULT_TENANT, Key},
+    history::{AuditAsked, WritesAsked},
+    ids::Key,
     reply::Reply,
     route::Target,
     view::View,
@@ -34,9 +37,10 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 
 pub use self::letters::Retrying;
-use self::mappings::Page;
+use self::{mappings::Page, query::tenant_asked};
 use crate::{
     access::{Access, Caller},
+    history::History,
     instances::Instances,
     plugins::Lifecycle,
     policy::{Asker, Deed, Policies},
@@ -46,6 +50,9 @@ use crate::{
 
 /// The longest that an operator's word about an instance holds.
 const FORCE_MAX: Duration = Duration::from_hours(24 * 7);
+
+/// Bytes of a call's body that the audit looks at.
+const DETAIL_BYTES: usize = 1024;
 
 /// What never changes while the proxy runs.
 #[derive(Clone)]
@@ -60,6 +67,8 @@ pub struct Facts {
     pub lifecycle: Arc<Lifecycle>,
     /// Who may do what.
     pub access: Arc<Access>,
+    /// Recent writes and audited events.
+    pub history: History,
     /// Where clients' connections come in.
     pub door: Door,
     /// Requests that are served at once.
@@ -101,6 +110,8 @@ enum Call<'a> {
     Metrics,
     LogStatus,
     Mappings(Result<Page, String>),
+    Writes(Result<WritesAsked, String>),
+    Audit(Result<AuditAsked, String>),
     Instances,
     LogErrors,
     LogCount,
@@ -166,7 +177,21 @@ impl Call<'_> {
 
     /// Whether the answer is for operators alone, although it changes nothing: it tells of clients.
     fn is_confidential(&self) -> bool {
-        matches!(self, Self::PluginDifferences(_) | Self::PluginDecisions(_))
+        matches!(
+            self,
+            Self::PluginDifferences(_)
+                | Self::PluginDecisions(_)
+                | Self::Writes(_)
+                | Self::Audit(_)
+        )
+    }
+
+    /// What the call said, for the audit. Plugins' configurations may hold secrets.
+    fn detail(&self, body: &Bytes) -> String {
+        match self {
+            Self::ChangePlugins(..) => String::new(),
+            _ => String::from_utf8_lossy(body.get(..DETAIL_BYTES).unwrap_or(body)).into_owned(),
+        }
     }
 }
 
@@ -202,6 +227,8 @@ impl Admin {
             ["collection", "mappings"] | ["admin", "collection_mappings"] => {
                 Call::Mappings(Page::asked(question.target))
             }
+            ["admin", "writes"] => Call::Writes(history::writes_asked(question.target)),
+            ["admin", "audit"] => Call::Audit(history::audit_asked(question.target)),
             ["admin", "instances"] => Call::Instances,
             ["admin", "wal_errors"] => Call::LogErrors,
             ["admin", "clear_wal_errors"] => Call::ClearLogErrors,
@@ -243,7 +270,19 @@ impl Admin {
         if let Err(refusal) = self.authorise(&call, &question) {
             return refusal;
         }
-        self.call(call, question.body, question.asker).await
+        let what = (call.methods() != "GET,HEAD").then(|| {
+            (
+                format!("{} {}", question.method, question.target.path),
+                call.detail(question.body),
+            )
+        });
+        let reply = self.call(call, question.body, question.asker).await;
+        if let Some((what, detail)) = what {
+            let who = question.caller.as_ref().map_or("", Caller::name);
+            self.note_change((who, question.asker), &what, &detail, reply.status)
+                .await;
+        }
+        reply
     }
 
     /// Answers where the operator's interface is not.
@@ -261,6 +300,8 @@ impl Admin {
             Call::Unmap(name) => return self.unmap(name, asker).await,
             Call::Transaction(key, tenant) => return self.transaction(&key, &tenant).await,
             Call::Cleanup => return self.cleanup(body, asker).await,
+            Call::Writes(asked) => return self.recent_writes(asked).await,
+            Call::Audit(asked) => return self.audit(asked).await,
             Call::Trash => return self.trash(),
             Call::RestoreTrash(id) => return self.restore_trash(id, body).await,
             Call::DeleteTrash(id) => return self.delete_trash(id, asker).await,
@@ -398,20 +439,6 @@ impl Admin {
             },
         )
     }
-}
-
-/// The tenant whose key is asked for: `?tenant=NAME`, or the default one.
-fn tenant_asked(target: &Target<'_>) -> String {
-    parameter(target, "tenant").unwrap_or_else(|| DEFAULT_TENANT.to_owned())
-}
-
-/// A parameter of the query.
-fn parameter(target: &Target<'_>, name: &str) -> Option<String> {
-    let query = target.query.unwrap_or_default();
-    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let (_, value) = pairs.find(|(named, _)| *named == name)?;
-    let decoded = achromat_core::route::decode(value).ok()?;
-    Some(decoded.into_owned())
 }
 
 fn nothing_at(target: &Target<'_>) -> Reply {

@@ -5,6 +5,7 @@ mod check;
 mod cleanup;
 mod compile;
 mod dev;
+mod history;
 mod letters;
 mod plugin;
 mod remote;
@@ -62,6 +63,8 @@ fn command() -> Command {
         .subcommand(letters::command())
         .subcommand(cleanup::command())
         .subcommand(trash::command())
+        .subcommand(history::wal_command())
+        .subcommand(history::audit_command())
         .subcommand(token::command())
         .subcommand(plugin::command())
         .subcommand(compile::command())
@@ -79,6 +82,8 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("letters", matches)) => Ok(letters::run(matches)),
         Some(("cleanup", matches)) => Ok(cleanup::run(matches)),
         Some(("trash", matches)) => Ok(trash::run(matches)),
+        Some(("wal", matches)) => Ok(history::wal(matches)),
+        Some(("audit", matches)) => Ok(history::audit(matches)),
         Some(("token", matches)) => token::run(matches),
         Some(("plugin", matches)) => Ok(plugin::run(matches)),
         Some((COMPILE_COMMAND, matches)) => compile::run(matches),

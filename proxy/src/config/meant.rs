@@ -25,11 +25,13 @@ use achromat_core::{
 use super::{
     ConfigError, Problem,
     edge::{self, OperatorConfig, TlsFiles},
+    history::history,
     memory::Shares,
     policies::policy,
     written::{FormatName, LevelName, Limits, StrategyName, Written},
 };
 use crate::{
+    history::Keep,
     instances::{Address, Bounds, Timing},
     policy::PolicyConfig,
     serve::{ConnectionLimits, Origins, ServeLimits, Settings},
@@ -95,6 +97,8 @@ pub struct Config {
     pub guard: Guard,
     /// Plugins that decide.
     pub policy: PolicyConfig,
+    /// How long recent writes and audited events are kept.
+    pub history: Keep,
     /// The operator's interface.
     pub operator: OperatorConfig,
     /// What is told while it runs.
@@ -180,7 +184,7 @@ impl Checks {
         self.time_up_to(key, ms, TIME_MS_MAX)
     }
 
-    fn time_up_to(&mut self, key: &str, ms: u64, ms_max: u64) -> Duration {
+    pub(super) fn time_up_to(&mut self, key: &str, ms: u64, ms_max: u64) -> Duration {
         if !(1..=ms_max).contains(&ms) {
             self.wrong(
                 key,
@@ -216,6 +220,7 @@ impl Config {
             connections: edge::connections(&mut checks, &written.limits),
             guard: guard(&mut checks, written),
             policy: policy(&mut checks, written),
+            history: history(&mut checks, &written.history),
             operator: edge::operator(&mut checks, &written.admin),
             tokens_file: edge::path(&written.access.tokens_file),
             tls: edge::tls(&mut checks, &written.tls),

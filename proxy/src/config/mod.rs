@@ -9,6 +9,7 @@
 //! defaults.
 
 mod edge;
+mod history;
 mod keys;
 mod layers;
 mod meant;

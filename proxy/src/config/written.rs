@@ -53,6 +53,8 @@ section! {
         guard: Guard = Guard::default(),
         /// Plugins that decide.
         policy: Policy = Policy::default(),
+        /// What is kept of writes and of operators' changes.
+        history: History = History::default(),
         /// The operator's interface.
         admin: Admin = Admin::default(),
         /// What is told while it runs.
@@ -289,6 +291,20 @@ section! {
         memory_bytes_max: usize = 64 * 1024 * 1024,
         /// When a decision is stopped, whatever it has spent. It is the net under the fuel: on a busy machine, a short one stops innocent decisions.
         deadline_ms: u64 = 1_000,
+    }
+}
+
+section! {
+    /// What is kept of writes and of operators' changes, for those who ask later. Contents never are.
+    History {
+        /// How long clients' writes are kept (`achromat wal`): who, when, which collection, which answer.
+        writes_kept_ms: u64 = 86_400_000,
+        /// How many writes are kept; beyond that the oldest go sooner. One takes some 200 bytes of the store. With 0 none is kept.
+        writes_max: u64 = 500_000,
+        /// How long operators' changes, clients' destructive requests and denials are kept (`achromat audit`).
+        audit_kept_ms: u64 = 7_776_000_000,
+        /// How many denials are kept; beyond that the oldest go sooner.
+        denials_max: u64 = 100_000,
     }
 }
 

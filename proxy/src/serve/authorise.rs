@@ -9,7 +9,7 @@ use achromat_core::{
 use http::header;
 use pingora_core::protocols::http::ServerSession;
 
-use super::{App, intake::Intake};
+use super::{App, Edge, intake::Intake};
 use crate::access::{Caller, forbidden, unauthorized};
 
 impl App {
@@ -39,7 +39,7 @@ impl App {
             return Ok(());
         }
         let caller = intake.caller.as_ref().map_err(|error| {
-            self.note_denial(intake, "", route, &error.to_string());
+            self.note_denial(intake, "", route, (401, &error.to_string()));
             unauthorized(error)
         })?;
         let view = self.replicator.view();
@@ -60,14 +60,18 @@ impl App {
         if caller.may(need) {
             return Ok(());
         }
-        self.note_denial(intake, caller.name(), route, "it is not granted");
+        self.note_denial(intake, caller.name(), route, (403, "it is not granted"));
         Err(forbidden(caller, need))
     }
 
-    fn note_denial(&self, intake: &Intake, name: &str, route: &Route, why: &str) {
+    fn note_denial(&self, intake: &Intake, name: &str, route: &Route, (status, why): (u16, &str)) {
         let what = format!("{} {}", route.method, route.path);
-        let access = &self.edge.access;
-        access.note_denial(intake.client, name, &what, why);
+        let Edge {
+            access, history, ..
+        } = &self.edge;
+        if access.note_denial(intake.client, name, &what, why) {
+            history.note_denial((name, intake.client), &what, (status, why));
+        }
     }
 }
 

@@ -198,6 +198,14 @@ impl Intake {
         Ok(key.map(|key| key.of_tenant(tenant.unwrap_or(DEFAULT_TENANT))))
     }
 
+    /// The key as it was sent, for records.
+    pub(super) fn key_shown(&self) -> Option<&str> {
+        let mut shown = KEY_HEADERS
+            .into_iter()
+            .filter_map(|name| self.headers.get(name));
+        shown.next()?.to_str().ok()
+    }
+
     /// True when it comes from one who does what operators do.
     pub(super) fn is_operator(&self) -> bool {
         self.caller.as_ref().is_ok_and(Caller::is_operator)

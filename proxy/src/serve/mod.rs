@@ -13,6 +13,7 @@ mod counting;
 mod door;
 mod intake;
 mod judge;
+mod noting;
 mod read;
 mod respond;
 mod stream;
@@ -56,6 +57,7 @@ use self::{
 use crate::{
     access::Access,
     admin::{Admin, Question},
+    history::History,
     instances::Instances,
     policy::{Asker, Policies},
     replicate::Replicator,
@@ -119,6 +121,8 @@ pub struct Edge {
     pub origins: Origins,
     /// Names by which the server may be called; none lets any pass.
     pub hosts: Vec<String>,
+    /// Where writes and denials are taken down.
+    pub history: History,
     /// Whether operators are served where clients are.
     pub is_operated_on_main: bool,
 }
@@ -260,8 +264,11 @@ impl App {
                     .await
             }
             Class::Write | Class::Destructive => {
+                let noting = self.begin_noting(&intake, route, &captures, &body);
                 let write = self.write(&intake, route, &captures, &target, body);
                 let reply = Box::pin(write).await;
+                self.end_noting(noting, reply.status);
+                self.note_destruction(&intake, route, target.path, reply.status);
                 respond_with(session, &reply, &intake.allowed, false).await
             }
         }

@@ -1,5 +1,7 @@
 //! The contract of [`Store`], run against every implementation.
 
+mod history;
+
 use std::{path::PathBuf, sync::Arc};
 
 use achromat_core::{
@@ -19,7 +21,9 @@ use bytes::Bytes;
 use sqlx::{Connection as _, SqliteConnection};
 use uuid::Uuid;
 
-use super::{MemoryStore, SqliteStore, Store, StoreError, Stored, VersionStore, Write};
+use super::{
+    HistoryStore, MemoryStore, SqliteStore, Store, StoreError, Stored, VersionStore, Write,
+};
 
 /// A place where stores can be opened again and again.
 enum Place {
@@ -47,6 +51,13 @@ impl Place {
     }
 
     async fn open_versions(&self) -> Box<dyn VersionStore> {
+        match self {
+            Self::Memory(shared) => Box::new(MemoryStore::open(Arc::clone(shared), 2)),
+            Self::File(folder) => Box::new(Self::open_file(folder).await),
+        }
+    }
+
+    async fn open_history(&self) -> Box<dyn HistoryStore> {
         match self {
             Self::Memory(shared) => Box::new(MemoryStore::open(Arc::clone(shared), 2)),
             Self::File(folder) => Box::new(Self::open_file(folder).await),

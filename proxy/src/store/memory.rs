@@ -8,15 +8,19 @@ use std::{
 use achromat_core::{
     durable::{Appended, Ledger, Write},
     engine::Snapshot,
+    history::{
+        AuditAsked, AuditKind, AuditRecord, Retention, WriteOutcome, WriteRecord, WritesAsked,
+    },
     ids::{EntryId, Epoch, Key, LaneId, Position},
     key::KeyRecord,
     log::Letter,
     policy::{Digest, Shelf, ShelfWrite},
+    time::WallTime,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Store, StoreError, Stored, VersionStore};
+use super::{HISTORY_PRUNED_MAX, HistoryStore, Store, StoreError, Stored, VersionStore};
 
 #[derive(Default)]
 struct State {
@@ -24,6 +28,8 @@ struct State {
     ledger: Ledger,
     shelf: Shelf,
     components: BTreeMap<Digest, Bytes>,
+    writes: BTreeMap<u64, WriteRecord>,
+    audit: BTreeMap<u64, AuditRecord>,
 }
 
 /// What several handles share.
@@ -74,6 +80,105 @@ impl MemoryStore {
             });
         }
         Ok(state)
+    }
+}
+
+impl State {
+    /// Deletes what the retention leaves out: the oldest, as many as one step may.
+    fn prune(&mut self, retention: &Retention) {
+        let step = usize::try_from(HISTORY_PRUNED_MAX).unwrap_or(usize::MAX);
+        let last = last(&self.writes);
+        let old = |(number, write): &(&u64, &WriteRecord)| {
+            write.begun_at < retention.writes_since
+                || number.saturating_add(retention.writes_max) <= last
+        };
+        let oldest = self.writes.iter().take(step).filter(old);
+        let gone: Vec<u64> = oldest.map(|(number, _)| *number).collect();
+        gone.iter()
+            .for_each(|number| drop(self.writes.remove(number)));
+        let old = |(_, event): &(&u64, &AuditRecord)| event.at < retention.audit_since;
+        let oldest = self.audit.iter().take(step).filter(old);
+        let gone: Vec<u64> = oldest.map(|(number, _)| *number).collect();
+        gone.iter()
+            .for_each(|number| drop(self.audit.remove(number)));
+        let denials = self
+            .audit
+            .iter()
+            .rev()
+            .filter(|(_, event)| event.kind == AuditKind::Denial);
+        let kept = usize::try_from(retention.denials_max).unwrap_or(usize::MAX);
+        let gone: Vec<u64> = denials.skip(kept).map(|(number, _)| *number).collect();
+        gone.iter()
+            .for_each(|number| drop(self.audit.remove(number)));
+    }
+}
+
+/// The number of the newest record.
+fn last<T>(records: &BTreeMap<u64, T>) -> u64 {
+    records.last_key_value().map_or(0, |(number, _)| *number)
+}
+
+#[async_trait]
+impl HistoryStore for MemoryStore {
+    async fn note(
+        &self,
+        writes: &[WriteRecord],
+        audit: &[AuditRecord],
+        retention: &Retention,
+    ) -> Result<(), StoreError> {
+        let mut state = self.shared.state();
+        for write in writes {
+            let number = last(&state.writes) + 1;
+            state.writes.insert(number, write.clone());
+        }
+        for event in audit {
+            let number = last(&state.audit) + 1;
+            state.audit.insert(number, event.clone());
+        }
+        state.prune(retention);
+        Ok(())
+    }
+
+    async fn writes(&self, asked: &WritesAsked) -> Result<Vec<(u64, WriteRecord)>, StoreError> {
+        let state = self.shared.state();
+        let fits = |write: &WriteRecord| {
+            let outcome = WriteOutcome::of(write.status);
+            let (collection, who) = (asked.collection.as_ref(), asked.who.as_ref());
+            asked.outcome.is_none_or(|asked| asked == outcome)
+                && collection.is_none_or(|collection| *collection == write.collection)
+                && who.is_none_or(|who| *who == write.who)
+        };
+        let newest = state.writes.range(..asked.before).rev();
+        let found = newest.filter(|(_, write)| fits(write));
+        let limit = usize::try_from(asked.limit).unwrap_or(usize::MAX);
+        Ok(found
+            .take(limit)
+            .map(|(n, write)| (*n, write.clone()))
+            .collect())
+    }
+
+    async fn write_counts(&self, since: WallTime) -> Result<BTreeMap<u16, u64>, StoreError> {
+        let state = self.shared.state();
+        let mut counts = BTreeMap::new();
+        for write in state
+            .writes
+            .values()
+            .filter(|write| write.begun_at >= since)
+        {
+            *counts.entry(write.status).or_default() += 1;
+        }
+        Ok(counts)
+    }
+
+    async fn audit(&self, asked: &AuditAsked) -> Result<Vec<(u64, AuditRecord)>, StoreError> {
+        let state = self.shared.state();
+        let newest = state.audit.range(..asked.before).rev();
+        let found = newest.filter(|(_, event)| asked.kind.is_none_or(|kind| kind == event.kind));
+        let limit = usize::try_from(asked.limit).unwrap_or(usize::MAX);
+        Ok(found
+            .take(limit)
+            .map(|(n, event)| (*n, event.clone()))
+            .collect())
     }
 }
 

@@ -9,15 +9,17 @@ mod memory;
 mod sqlite;
 mod writer;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use achromat_core::{
     durable::{Appended, Write},
     engine::Snapshot,
+    history::{AuditAsked, AuditRecord, Retention, WriteRecord, WritesAsked},
     ids::{EntryId, Epoch, Key, LaneId, Position},
     key::KeyRecord,
     log::Letter,
     policy::{Digest, Shelf, ShelfWrite},
+    time::WallTime,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -167,6 +169,41 @@ pub trait VersionStore: Send + Sync + 'static {
 
     /// Makes all of it durable, or none of it.
     async fn write_shelf(&self, writes: &[ShelfWrite]) -> Result<(), StoreError>;
+}
+
+/// Records that one call of [`HistoryStore::note`] deletes of each kind, at most: twice as many as it adds.
+pub const HISTORY_PRUNED_MAX: u32 = 2 * HISTORY_NOTED_MAX;
+
+/// Records that one call of [`HistoryStore::note`] adds, at most.
+pub const HISTORY_NOTED_MAX: u32 = 512;
+
+/// Where recent writes and audited events are kept: in the same place as the log.
+///
+/// # Contract
+///
+/// - [`note`](HistoryStore::note) is atomic and durable. Records get numbers that rise, and never one that a
+///   kept record has.
+/// - Of what the retention leaves out, each call deletes the oldest, [`HISTORY_PRUNED_MAX`] of each kind at
+///   most; denials beyond their number go whatever else is kept.
+/// - Lists have the newest first.
+#[async_trait]
+pub trait HistoryStore: Send + Sync + 'static {
+    /// Adds records, and deletes some of what is not kept any more.
+    async fn note(
+        &self,
+        writes: &[WriteRecord],
+        audit: &[AuditRecord],
+        retention: &Retention,
+    ) -> Result<(), StoreError>;
+
+    /// Recent writes with their numbers.
+    async fn writes(&self, asked: &WritesAsked) -> Result<Vec<(u64, WriteRecord)>, StoreError>;
+
+    /// How many writes have come since then, by the status of their answer.
+    async fn write_counts(&self, since: WallTime) -> Result<BTreeMap<u16, u64>, StoreError>;
+
+    /// Audited events with their numbers.
+    async fn audit(&self, asked: &AuditAsked) -> Result<Vec<(u64, AuditRecord)>, StoreError>;
 }
 
 /// The names of the instances, by place: what is stored is stored by name, so that the

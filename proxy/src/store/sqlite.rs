@@ -2,6 +2,7 @@
 
 mod bodies;
 mod catalog;
+mod history;
 mod keys;
 mod letters;
 mod load;
@@ -18,10 +19,12 @@ use std::{
 use achromat_core::{
     durable::{Appended, Write},
     engine::Snapshot,
+    history::{AuditAsked, AuditRecord, Retention, WriteRecord, WritesAsked},
     ids::{EntryId, Epoch, Key, LaneId, Position},
     key::KeyRecord,
     log::Letter,
     policy::{Digest, Shelf, ShelfWrite},
+    time::WallTime,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,7 +35,7 @@ use sqlx::{
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::{InstanceNames, Store, StoreError, Stored, VersionStore};
+use super::{HistoryStore, InstanceNames, Store, StoreError, Stored, VersionStore};
 
 /// Connections that read while the writer writes.
 const READERS_MAX: u32 = 4;
@@ -155,6 +158,32 @@ impl VersionStore for SqliteStore {
     async fn write_shelf(&self, writes: &[ShelfWrite]) -> Result<(), StoreError> {
         let mut writer = self.writer.lock().await;
         versions::write(&mut writer.connection, self.epoch, writes).await
+    }
+}
+
+#[async_trait]
+impl HistoryStore for SqliteStore {
+    async fn note(
+        &self,
+        writes: &[WriteRecord],
+        audit: &[AuditRecord],
+        retention: &Retention,
+    ) -> Result<(), StoreError> {
+        let mut writer = self.writer.lock().await;
+        let noted = history::note(&mut writer.connection, writes, audit, retention).await;
+        noted.map_err(StoreError::NotDone)
+    }
+
+    async fn writes(&self, asked: &WritesAsked) -> Result<Vec<(u64, WriteRecord)>, StoreError> {
+        history::writes(&self.readers, asked).await
+    }
+
+    async fn write_counts(&self, since: WallTime) -> Result<BTreeMap<u16, u64>, StoreError> {
+        history::write_counts(&self.readers, since).await
+    }
+
+    async fn audit(&self, asked: &AuditAsked) -> Result<Vec<(u64, AuditRecord)>, StoreError> {
+        history::audit(&self.readers, asked).await
     }
 }
 

@@ -1,8 +1,14 @@
 //! The same question goes to the same instance: equal instances answer a search differently now and
 //! then, and a copy that was made anew holds its records in another order.
 //!
+//! All pages of a list go there too: pages of two orders would miss records.
+//!
 //! What is read takes the place of the number by which a strategy spreads the reads, so that over many
-//! different questions each instance gets its share. Never looks into a body.
+//! different questions each instance gets its share.
+
+use std::borrow::Cow;
+
+use memchr::memmem;
 
 use crate::{catalog::Collection, limits::REPEAT_BYTES_MAX, route::Action};
 
@@ -11,11 +17,47 @@ use crate::{catalog::Collection, limits::REPEAT_BYTES_MAX, route::Action};
 /// counts all reads.
 pub fn turn_of(action: Action, collection: Option<&Collection>, body: &[u8], number: u64) -> u64 {
     match (action, collection) {
-        (Action::Query | Action::Search | Action::Get, Some(collection)) => {
-            let (first, second) = collection.id.0.as_u64_pair();
-            digest(body, mix(first ^ KEYS[0], second ^ KEYS[1]))
-        }
+        (Action::Query | Action::Search, Some(collection)) => question(collection, body),
+        (Action::Get, Some(collection)) => question(collection, &without_page(body)),
         _ => number,
+    }
+}
+
+fn question(collection: &Collection, body: &[u8]) -> u64 {
+    let (first, second) = collection.id.0.as_u64_pair();
+    digest(body, mix(first ^ KEYS[0], second ^ KEYS[1]))
+}
+
+/// What says which page of a list is asked for.
+const PAGE_FIELDS: [&[u8]; 2] = [b"\"limit\"", b"\"offset\""];
+
+/// A body without its page. It is not parsed: where a text has the same letters it only has the turn of
+/// another question.
+fn without_page(body: &[u8]) -> Cow<'_, [u8]> {
+    let mut body = Cow::Borrowed(body);
+    for field in PAGE_FIELDS {
+        if let Some(at) = memmem::find(&body, field) {
+            body = Cow::Owned(without_member(&body, at, field.len()));
+        }
+    }
+    body
+}
+
+/// Takes out the member whose name of `length` bytes begins `at`, with its comma.
+fn without_member(body: &[u8], at: usize, length: usize) -> Vec<u8> {
+    let (before, member) = body.split_at(at);
+    let value = member.get(length..).unwrap_or_default();
+    let end = value
+        .iter()
+        .position(|byte| matches!(byte, b',' | b'}' | b']'));
+    let after = end.and_then(|end| value.get(end..)).unwrap_or_default();
+    match after.split_first() {
+        Some((b',', after)) => [before, after.trim_ascii_start()].concat(),
+        _ => {
+            let before = before.trim_ascii_end();
+            let before = before.strip_suffix(b",").unwrap_or(before);
+            [before, after].concat()
+        }
     }
 }
 

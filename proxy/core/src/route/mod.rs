@@ -111,6 +111,46 @@ pub enum Action {
     DetachFunction,
 }
 
+impl Action {
+    /// The word for it, for people and in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Retired => "retired",
+            Self::Reset => "reset",
+            Self::CollectionByResourceName => "collection_by_resource_name",
+            Self::CreateTenant => "create_tenant",
+            Self::GetTenant => "get_tenant",
+            Self::UpdateTenant => "update_tenant",
+            Self::ListDatabases => "list_databases",
+            Self::CreateDatabase => "create_database",
+            Self::GetDatabase => "get_database",
+            Self::DeleteDatabase => "delete_database",
+            Self::ListCollections => "list_collections",
+            Self::CreateCollection => "create_collection",
+            Self::CountCollections => "count_collections",
+            Self::GetCollection => "get_collection",
+            Self::GetCollectionById => "get_collection_by_id",
+            Self::UpdateCollection => "update_collection",
+            Self::DeleteCollection => "delete_collection",
+            Self::Add => "add",
+            Self::Update => "update",
+            Self::Upsert => "upsert",
+            Self::DeleteRecords => "delete_records",
+            Self::Get => "get",
+            Self::Query => "query",
+            Self::Search => "search",
+            Self::Count => "count",
+            Self::IndexingStatus => "indexing_status",
+            Self::Fork => "fork",
+            Self::ForkCount => "fork_count",
+            Self::AttachFunction => "attach_function",
+            Self::GetFunction => "get_function",
+            Self::DetachFunction => "detach_function",
+        }
+    }
+}
+
 /// One row of the table.
 #[derive(Debug)]
 pub struct Route {

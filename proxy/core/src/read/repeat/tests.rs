@@ -40,6 +40,31 @@ fn a_repeated_question_has_the_same_turn() {
     assert_eq!(turn_of(Action::System, None, b"", 6), 6);
 }
 
+/// All pages of a list have the same turn, however they are asked for; lists of other records have others.
+#[test]
+fn pages_of_a_list_have_the_same_turn() {
+    let notes = collection(1);
+    let turn = |body: &str| turn_of(Action::Get, Some(&notes), body.as_bytes(), 0);
+    let first = turn(r#"{"where":{"a":1},"include":["documents"]}"#);
+    for page in [
+        r#"{"limit":100,"offset":0,"where":{"a":1},"include":["documents"]}"#,
+        r#"{"limit": 7, "offset": 1400, "where":{"a":1},"include":["documents"]}"#,
+        r#"{"where":{"a":1},"offset":null,"include":["documents"],"limit":10}"#,
+        r#"{"where":{"a":1},"include":["documents"], "limit" : 10 , "offset" : 20}"#,
+    ] {
+        assert_eq!(turn(page), first, "{page}");
+    }
+    assert_ne!(
+        turn(r#"{"limit":100,"where":{"a":2},"include":["documents"]}"#),
+        first
+    );
+    assert_ne!(turn(r#"{"limit":100}"#), first);
+    // What is cut off in the middle is a question as well.
+    for body in [r#"{"limit""#, r#"{"limit":"#, r#"{"limit":5"#, r#""limit""#] {
+        turn(body);
+    }
+}
+
 /// Every byte counts, at whichever place it stands.
 #[test]
 fn every_byte_of_a_question_counts() {
