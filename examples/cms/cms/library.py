@@ -1,0 +1,217 @@
+"""The library: documents in chunks, each chunk a record of one collection.
+
+A record's id is `DOCUMENT_ID:POSITION`, so writing a chunk again changes nothing. A document is
+replaced by writing its new chunks over the old ones and then deleting what is left of these. Until
+that is done a search may meet chunks of both; whoever ingests again, mends a replacement that broke.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Optional
+
+from cms.chunks import CHUNK_CHARS, Chunk, split
+from cms.connection import Requests, Server
+from cms.embedding import Embedding, HashEmbedding, embedding
+from cms.errors import LibraryBusy, RefusedFile, UnknownDocument
+from cms.files import Reading, SourceFile, shown, survey
+from cms.records import Document, Hit, Piece, document_of, piece
+from cms.settings import LibrarySettings, Pointer, for_change, with_choice
+
+if TYPE_CHECKING:
+    from chromadb.api import ClientAPI
+    from chromadb.api.models.Collection import Collection
+
+#: Chunks of one request. The server's own bound holds as well, where it is lower.
+BATCH_CHUNKS = 100
+#: Records that are read at a time.
+PAGE_RECORDS = 500
+
+
+class Library:
+    """One library on one server. It may be used by one thread at a time."""
+
+    def __init__(self, server: Server, name: str, requests: Optional[Requests] = None) -> None:
+        """Connects. Raises CannotWork when nobody answers."""
+        self.name = name
+        self.client: "ClientAPI" = server.connect()
+        self.requests = requests or Requests(server.url)
+        self.settings = LibrarySettings(self.client, self.requests, name)
+        self.batch_chunks = BATCH_CHUNKS
+        server_max = self.requests.call("settings", self.client.get_max_batch_size)
+        if server_max > 0:
+            self.batch_chunks = min(server_max, BATCH_CHUNKS)
+        self._opened: Dict[str, "Collection"] = {}
+
+    # Where it is
+
+    def pointer(self) -> Pointer:
+        """Returns where the library is. Raises UnknownDocument when nothing was ever ingested."""
+        found = self.settings.read()
+        if found is None:
+            raise UnknownDocument(f"the library {self.name} is empty; begin with `cms ingest FOLDER`")
+        return found
+
+    def prepare(self, embedding_name: Optional[str] = None, chunk_chars: Optional[int] = None) -> Pointer:
+        """Makes the library where there is none yet, and returns where it is, for a change.
+
+        Raises CannotWork when it was made with other settings, LibraryBusy during a re-index.
+        """
+        found = self.settings.read()
+        if found is None:
+            made = embedding_name or HashEmbedding.name
+            found = Pointer(f"{self.name}-1", made, chunk_chars or CHUNK_CHARS)
+            embedding(made)
+            self.make(found.collection)
+            self.settings.write(found)
+        return for_change(with_choice(found, embedding_name, chunk_chars), self.name)
+
+    def make(self, name: str) -> "Collection":
+        """Makes a collection, or returns the one that is there. Distances are squared L2."""
+        made = self.requests.call(
+            "collection", lambda: self.client.get_or_create_collection(name, embedding_function=None)
+        )
+        self._opened[name] = made
+        return made
+
+    def collection(self, name: str) -> "Collection":
+        """Returns a collection by its name. Raises ServerRefused (404) when it is gone."""
+        if name not in self._opened:
+            self._opened[name] = self.requests.call(
+                "collection", lambda: self.client.get_collection(name, embedding_function=None)
+            )
+        return self._opened[name]
+
+    # Changes
+
+    def ingest(self, file: SourceFile, must_be_known: bool = False) -> str:
+        """Brings the library to what a file says; returns `new`, `changed` or `unchanged`.
+
+        Raises RefusedFile for what is no document, UnknownDocument for a document that is not there
+        although it must be, LibraryBusy, and the errors of requests.
+        """
+        pointer = self.prepare()
+        collection = self.collection(pointer.collection)
+        document = document_of(file, survey(file, pointer.chunk_chars))
+        known = [p.metadata for p in self.pieces(collection, {"document_id": document.document_id}, texts=False)]
+        if must_be_known and not known:
+            raise UnknownDocument(f"there is no document {shown(file.name)}; `cms ingest` adds one")
+        wanted = [piece(document, Chunk(position, "")).metadata for position in range(document.count)]
+        if sorted(known, key=lambda about: about["position"]) == wanted:
+            return "unchanged"
+        reading = Reading(file)
+        self.write(collection, document, split(reading.blocks(), pointer.chunk_chars), embedding(pointer.embedding))
+        if any(about["position"] >= document.count for about in known):
+            left = {"$and": [{"document_id": document.document_id}, {"position": {"$gte": document.count}}]}
+            self.requests.call("delete", lambda: collection.delete(where=left))
+        self._assert_unmoved(pointer)
+        if reading.digest != document.digest:
+            raise RefusedFile(f"{shown(file.name)}: it changed while it was read; ingest it again")
+        return "changed" if known else "new"
+
+    def write(
+        self, collection: "Collection", document: Document, chunks: Iterable[Chunk], embed: Embedding
+    ) -> None:
+        """Upserts chunks in batches, in order."""
+        chunks = iter(chunks)
+        for batch in iter(lambda: list(islice(chunks, self.batch_chunks)), []):
+            pieces = [piece(document, chunk) for chunk in batch]
+            texts = [p.text for p in pieces]
+            vectors = embed(texts)
+            self.requests.call(
+                "upsert",
+                lambda: collection.upsert(
+                    ids=[p.id for p in pieces],
+                    embeddings=vectors,
+                    documents=texts,
+                    metadatas=[p.metadata for p in pieces],
+                ),
+            )
+
+    def delete(self, document_id: str) -> None:
+        """Deletes a document, by one request. Raises UnknownDocument."""
+        pointer = for_change(self.pointer(), self.name)
+        collection = self.collection(pointer.collection)
+        where = {"document_id": document_id}
+        found = self.requests.call("get", lambda: collection.get(where=where, limit=1, include=[]))
+        if not found["ids"]:
+            raise UnknownDocument(f"there is no document {shown(document_id)}")
+        self.requests.call("delete", lambda: collection.delete(where=where))
+        self._assert_unmoved(pointer)
+
+    def _assert_unmoved(self, before: Pointer) -> None:
+        """A re-index copies what was written before it began; a change that it may have missed fails."""
+        if self.settings.read() != before:
+            raise LibraryBusy(f"a re-index of {self.name} began meanwhile; repeat this change when it is over")
+
+    # Questions
+
+    def pieces(
+        self, collection: "Collection", where: Optional[Dict[str, Any]], texts: bool = True
+    ) -> Iterator[Piece]:
+        """Yields the records that fit a filter, in pages, in the order of their insertion."""
+        include: Any = ["documents", "metadatas"] if texts else ["metadatas"]
+        offset = 0
+        while True:
+            page = self.requests.call(
+                "get",
+                lambda: collection.get(where=where, limit=PAGE_RECORDS, offset=offset, include=include),
+            )
+            texts_of = page["documents"] or [""] * len(page["ids"])
+            for identity, text, about in zip(page["ids"], texts_of, page["metadatas"] or []):
+                yield Piece(identity, text or "", dict(about or {}))
+            if len(page["ids"]) < PAGE_RECORDS:
+                return
+            offset += PAGE_RECORDS
+
+    def documents(self, collection_name: Optional[str] = None) -> List[Document]:
+        """Returns all documents by the names of their files."""
+        collection = self.collection(collection_name or self.pointer().collection)
+        firsts = self.pieces(collection, {"position": 0}, texts=False)
+        found = [
+            Document(p.metadata["document_id"], p.metadata["file"], p.metadata["digest"], p.metadata["count"])
+            for p in firsts
+        ]
+        return sorted(found, key=lambda document: (document.file, document.document_id))
+
+    def find(self, word: str) -> Document:
+        """Returns the document with this id or file name. Raises UnknownDocument, with what is near."""
+        import difflib
+
+        documents = self.documents()
+        for document in documents:
+            if word in (document.document_id, document.file):
+                return document
+        names = [d.file for d in documents] + [d.document_id for d in documents]
+        near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+        hint = f"; did you mean {', '.join(map(shown, near))}?" if near else "; `cms list` shows all"
+        raise UnknownDocument(f"there is no document {shown(word)}{hint}")
+
+    def open(self, document_id: str) -> List[Piece]:
+        """Returns the chunks of a document in order; joined, they are its text."""
+        collection = self.collection(self.pointer().collection)
+        found = list(self.pieces(collection, {"document_id": document_id}))
+        if not found:
+            raise UnknownDocument(f"there is no document {shown(document_id)}")
+        return sorted(found, key=lambda p: p.metadata["position"])
+
+    def search(self, text: str, hits_max: int = 5, document_id: Optional[str] = None) -> List[Hit]:
+        """Returns the chunks that are most similar to a text, the best first."""
+        pointer = self.pointer()
+        collection = self.collection(pointer.collection)
+        vector = embedding(pointer.embedding)([text])
+        where: Any = {"document_id": document_id} if document_id else None
+        found = self.requests.call(
+            "query",
+            lambda: collection.query(
+                query_embeddings=vector,
+                n_results=hits_max,
+                where=where,
+                include=["documents", "metadatas", "distances"],
+            ),
+        )
+        rows = zip((found["distances"] or [[]])[0], (found["metadatas"] or [[]])[0], (found["documents"] or [[]])[0])
+        return [
+            Hit(1 - distance / 2, str(about["document_id"]), str(about["file"]), int(about["position"]), text or "")
+            for distance, about, text in rows
+        ]

@@ -1,0 +1,127 @@
+"""Where a comparison reads from: the collection behind the address, or one server's own copy."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Protocol
+
+from cms.connection import Server
+from cms.errors import CannotWork, ServerRefused, message_of
+
+if TYPE_CHECKING:
+    from chromadb.api.models.Collection import Collection
+
+#: Records of one answer.
+PAGE_RECORDS = 500
+#: Seconds that a server has to answer one request of a comparison.
+TIMEOUT_S = 60.0
+_DATABASE = "/api/v2/tenants/default_tenant/databases/default_database"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record as it is stored; `embedding` has the collection's dimension."""
+
+    id: str
+    text: str
+    metadata: Dict[str, Any]
+    embedding: List[float]
+
+
+class Source(Protocol):
+    """Something that has a copy of a collection. `name` says which one it is."""
+
+    name: str
+
+    def page(self, where: Optional[Dict[str, Any]], limit: int, offset: int) -> Dict[str, Any]:
+        """Returns `ids`, `documents`, `metadatas` and `embeddings`, in the order of insertion."""
+
+
+class ThroughAddress:
+    """The collection as clients see it, through the official client."""
+
+    def __init__(self, name: str, library: Any, collection: "Collection") -> None:
+        self.name = name
+        self._library = library
+        self._collection = collection
+
+    def page(self, where: Optional[Dict[str, Any]], limit: int, offset: int) -> Dict[str, Any]:
+        """See Source."""
+        include: Any = ["documents", "metadatas", "embeddings"]
+        found = self._library.requests.call(
+            "get", lambda: self._collection.get(where=where, limit=limit, offset=offset, include=include)
+        )
+        return dict(found)
+
+
+class Instance:
+    """One Chroma server's own copy, by the UUID that this server gave the collection.
+
+    It speaks HTTP itself: servers before 1.5.7 have no way to open a collection by its UUID.
+    """
+
+    def __init__(self, name: str, url: str, collection_id: str, ca: Optional[Path] = None) -> None:
+        self.name = name
+        self._server = Server(url, ca=ca)
+        self._collection_id = collection_id
+
+    def page(self, where: Optional[Dict[str, Any]], limit: int, offset: int) -> Dict[str, Any]:
+        """See Source."""
+        body = {"limit": limit, "offset": offset, "include": ["documents", "metadatas", "embeddings"]}
+        if where is not None:
+            body["where"] = where
+        return ask(self._server, f"{_DATABASE}/collections/{self._collection_id}/get", body)
+
+
+def records(source: Source, where: Optional[Dict[str, Any]]) -> Iterator[Record]:
+    """Yields the records of a source that fit a filter."""
+    offset = 0
+    while True:
+        page = source.page(where, PAGE_RECORDS, offset)
+        for row in zip(page["ids"], page["documents"], page["metadatas"], page["embeddings"]):
+            yield Record(row[0], row[1] or "", dict(row[2] or {}), list(row[3]))
+        if len(page["ids"]) < PAGE_RECORDS:
+            return
+        offset += PAGE_RECORDS
+
+
+def ask(server: Server, path: str, body: Optional[Dict[str, Any]] = None) -> Any:
+    """Returns the JSON of an answer: to a POST with a body, to a GET without one.
+
+    Raises CannotWork when nobody answers within TIMEOUT_S, ServerRefused for any status but 2xx.
+    """
+    data = None if body is None else json.dumps(body).encode("utf-8")
+    headers = {"Content-Type": "application/json", **server.headers()}
+    request = urllib.request.Request(server.url.rstrip("/") + path, data=data, headers=headers)
+    context = ssl.create_default_context(cafile=str(server.ca)) if server.ca else None
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=context) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        said = message_of(Exception(error.read().decode("utf-8", "replace")))
+        raise ServerRefused(f"{server.url}{path} answered {error.code}: {said}", error.code) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise CannotWork(f"cannot ask {server.url}{path}: {reason}") from None
+
+
+def instances_of(achromat: Server, collection: str) -> List[Instance]:
+    """Returns each Chroma server's own copy of a collection, as Achromat's mappings name them.
+
+    Raises ServerRefused where there is no Achromat, CannotWork when a server lacks the collection.
+    """
+    urls = {instance["name"]: instance["url"] for instance in ask(achromat, "/status")["instances"]}
+    for mapping in ask(achromat, "/admin/collection_mappings")["collection_mappings"]:
+        is_default = (mapping["tenant"], mapping["database"]) == ("default_tenant", "default_database")
+        if mapping["collection_name"] != collection or not is_default:
+            continue
+        lacking = [name for name in urls if not mapping["instances"].get(name)]
+        if lacking:
+            raise CannotWork(f"{', '.join(lacking)} has no copy of {collection} yet")
+        return [Instance(name, url, mapping["instances"][name]) for name, url in sorted(urls.items())]
+    raise CannotWork(f"Achromat knows no collection {collection}")
