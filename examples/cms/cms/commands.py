@@ -9,6 +9,7 @@ import signal
 import sys
 import tempfile
 import threading
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -26,8 +27,13 @@ def server_of(words: argparse.Namespace) -> Server:
 
 
 def library_of(words: argparse.Namespace) -> Library:
-    """Connects to the library that the options name."""
-    return Library(server_of(words), words.library)
+    """Connects to the library that the options name, once in a process: a shell keeps its connections."""
+    return _connected(server_of(words), words.library)
+
+
+@lru_cache(maxsize=1)
+def _connected(server: Server, name: str) -> Library:
+    return Library(server, name)
 
 
 def status(words: argparse.Namespace) -> int:

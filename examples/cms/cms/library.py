@@ -37,6 +37,8 @@ class Library:
         self.client: "ClientAPI" = server.connect()
         self.requests = requests or Requests(server.url)
         self.settings = LibrarySettings(self.client, self.requests, name)
+        #: Hits that were deleted while the server answered.
+        self.vanished = 0
         self.batch_chunks = BATCH_CHUNKS
         server_max = self.requests.call("settings", self.client.get_max_batch_size)
         if server_max > 0:
@@ -211,7 +213,12 @@ class Library:
             ),
         )
         rows = zip((found["distances"] or [[]])[0], (found["metadatas"] or [[]])[0], (found["documents"] or [[]])[0])
-        return [
-            Hit(1 - distance / 2, str(about["document_id"]), str(about["file"]), int(about["position"]), text or "")
-            for distance, about, text in rows
-        ]
+        hits = []
+        for distance, about, passage in rows:
+            if about is None:
+                # The server found the vector, and then no record: it was deleted meanwhile.
+                self.vanished += 1
+                continue
+            place = (str(about["document_id"]), str(about["file"]), int(about["position"]))
+            hits.append(Hit(1 - distance / 2, *place, passage or ""))
+        return hits

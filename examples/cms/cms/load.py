@@ -138,6 +138,7 @@ def _report(
         "unfinished": unfinished,
         "stale": stale[:20],
         "stale_count": len(stale),
+        "vanished_hits": sum(client.library.vanished for client in clients),
         "deeds": deeds,
         "failures": tally.failures,
         "failed_by_kind": dict(tally.failures_by_kind),

@@ -90,6 +90,8 @@ def say_load(report: Dict[str, Any]) -> None:
     for kind, summary in report["latency_ms"].items():
         figures = "  ".join(f"{name} {value:>7}" for name, value in summary.items() if name != "count")
         say(f"  {kind:<10} {summary['count']:>7}  {figures} ms")
+    if report["vanished_hits"]:
+        say(f"{report['vanished_hits']} hits were deleted while the server answered")
     lines: List[str] = [f"failed: {f['kind']} after {f['took_s']} s: {f['error']}" for f in report["failures"]]
     lines += [f"stale: {line}" for line in report["stale"]]
     lines += [f"uncertain: {document}" for document in report["uncertain"]]
