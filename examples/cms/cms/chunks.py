@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Iterable, Iterator
 
 #: Characters of a chunk, unless said otherwise: about 100 words of English.
 CHUNK_CHARS = 600

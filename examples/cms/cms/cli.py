@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Callable, List, Optional
+from typing import Callable
 
 from cms import __version__, commands, output
 from cms.chunks import CHUNK_CHARS, CHUNK_CHARS_MAX, CHUNK_CHARS_MIN
@@ -42,7 +42,9 @@ def parser() -> argparse.ArgumentParser:
 
     part = command("ingest", commands.ingest, "Add the files of a folder; replace those that have changed.")
     part.add_argument("folder", type=Path, help="a folder with .md and .txt files, or one file")
-    part.add_argument("--delete-missing", action="store_true", help="delete documents whose file is gone from the folder")
+    part.add_argument(
+        "--delete-missing", action="store_true", help="delete documents whose file is gone from the folder"
+    )
     _making(part)
 
     part = command("search", commands.search, "Find the passages that are most similar to a text.")
@@ -68,24 +70,42 @@ def parser() -> argparse.ArgumentParser:
 
     part = command("verify", commands.verify_library, "Compare every chunk of every file with what is stored.")
     part.add_argument("folder", type=Path, help="the folder that was ingested")
-    part.add_argument("--instance", action="append", metavar="URL", help="compare this Chroma server's own copy as well")
-    part.add_argument("--collection-id", action="append", metavar="UUID", help="the id that this server gave the collection")
-    part.add_argument("--instances", action="store_true", help="compare every server's own copy, as Achromat names them")
-    part.add_argument("--operator-token-file", type=Path, metavar="FILE", help="a token for Achromat's mappings, if it needs one")
-    part.add_argument("--wait", type=_seconds, default=0.0, metavar="SECONDS", help="repeat while something differs (default: 0)")
+    part.add_argument(
+        "--instance", action="append", metavar="URL", help="compare this Chroma server's own copy as well"
+    )
+    part.add_argument(
+        "--collection-id", action="append", metavar="UUID", help="the id that this server gave the collection"
+    )
+    part.add_argument(
+        "--instances", action="store_true", help="compare every server's own copy, as Achromat names them"
+    )
+    part.add_argument(
+        "--operator-token-file", type=Path, metavar="FILE", help="a token for Achromat's mappings, if it needs one"
+    )
+    part.add_argument(
+        "--wait", type=_seconds, default=0.0, metavar="SECONDS", help="repeat while something differs (default: 0)"
+    )
 
     part = command("load", commands.run_load, "Work on generated files with many clients, and verify the outcome.")
-    part.add_argument("--writers", type=_whole(0, 64), default=2, metavar="N", help="clients that change documents (default: 2)")
+    part.add_argument(
+        "--writers", type=_whole(0, 64), default=2, metavar="N", help="clients that change documents (default: 2)"
+    )
     part.add_argument("--readers", type=_whole(0, 64), default=2, metavar="M", help="clients that search (default: 2)")
-    part.add_argument("--seconds", type=_seconds, default=30.0, metavar="S", help="for how long (default: 30); SIGINT ends it early")
-    part.add_argument("--folder", type=Path, help="an empty folder for the generated files (default: a temporary one, kept)")
+    part.add_argument(
+        "--seconds", type=_seconds, default=30.0, metavar="S", help="for how long (default: 30); SIGINT ends it early"
+    )
+    part.add_argument(
+        "--folder",
+        type=Path,
+        help="an empty folder for the files, which are kept then, with the library (default: neither is kept)",
+    )
     part.add_argument("--seed", type=int, default=1, help="what the generated work follows from (default: 1)")
     part.add_argument(
         "--pause-while-refused",
         type=_seconds,
         default=0.0,
         metavar="SECONDS",
-        help="repeat a request whose connection was refused or broke, for so long; counted apart (default: 0, it has failed)",
+        help="repeat requests whose connection was refused or broke, for so long, and count them apart (default: 0)",
     )
     part.set_defaults(library="load")
 
@@ -97,9 +117,22 @@ def _everywhere() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     group = common.add_argument_group("where the library is")
     group.add_argument("--url", default=os.environ.get("CMS_URL", DEFAULT_URL), help=f"default: {DEFAULT_URL}")
-    group.add_argument("--library", type=_library, default=os.environ.get("CMS_LIBRARY", "cms"), help="its name (default: cms; of a load: load)")
-    group.add_argument("--token-file", type=Path, default=_path("CMS_TOKEN_FILE"), metavar="FILE", help="a file with a client's token")
-    group.add_argument("--ca", type=Path, default=_path("CMS_CA"), metavar="FILE", help="certificates of authorities to trust (PEM), for https")
+    group.add_argument(
+        "--library",
+        type=_library,
+        default=os.environ.get("CMS_LIBRARY", "cms"),
+        help="its name (default: cms; of a load: load)",
+    )
+    group.add_argument(
+        "--token-file", type=Path, default=_path("CMS_TOKEN_FILE"), metavar="FILE", help="a file with a client's token"
+    )
+    group.add_argument(
+        "--ca",
+        type=Path,
+        default=_path("CMS_CA"),
+        metavar="FILE",
+        help="certificates of authorities to trust (PEM), for https",
+    )
     group.add_argument("--json", action="store_true", help="print JSON, for machines")
     return common
 
@@ -108,7 +141,7 @@ def _making(part: argparse.ArgumentParser) -> None:
     part.add_argument(
         "--embedding",
         metavar="NAME",
-        help="hash (the default of a new library; no download), default (Chroma's model) or a sentence-transformers model",
+        help="hash (of a new library; no download), default (Chroma's model), or a sentence-transformers model",
     )
     part.add_argument(
         "--chunk-chars",
@@ -118,7 +151,7 @@ def _making(part: argparse.ArgumentParser) -> None:
     )
 
 
-def _path(variable: str) -> Optional[Path]:
+def _path(variable: str) -> Path | None:
     value = os.environ.get(variable)
     return Path(value) if value else None
 
@@ -149,7 +182,7 @@ def _library(word: str) -> str:
     return word
 
 
-def main(words: Optional[List[str]] = None) -> int:
+def main(words: list[str] | None = None) -> int:
     """Runs a command and returns its exit code; errors are told in one line."""
     chosen = parser().parse_args(words)
     return guarded(lambda: int(chosen.run(chosen)))

@@ -5,20 +5,24 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import shutil
 import signal
 import sys
 import tempfile
 import threading
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 from cms import load, output, reindex, verify
 from cms.connection import Server
 from cms.errors import DONE, TROUBLE, CannotWork, CmsError, RefusedFile
 from cms.files import SourceFile, find, plain_name, shown
 from cms.library import Library
-from cms.sources import Instance, Source, ThroughAddress, ask, instances_of
+from cms.sources import Instance, Source, ThroughAddress, ask, instances_of, wait_nothing_owed
+
+#: Seconds that a comparison of the servers' own copies waits for writes that are on their way.
+OWED_WAIT_S = 10.0
 
 
 def server_of(words: argparse.Namespace) -> Server:
@@ -40,7 +44,7 @@ def status(words: argparse.Namespace) -> int:
     """Tells where the library is, how much it holds, and how Achromat's servers are."""
     library = library_of(words)
     pointer = library.settings.read()
-    about: Dict[str, Any] = {"url": words.url, "library": words.library, "documents": 0, "chunks": 0}
+    about: dict[str, Any] = {"url": words.url, "library": words.library, "documents": 0, "chunks": 0}
     if pointer is not None:
         collection = library.collection(pointer.collection)
         about.update(dataclasses.asdict(pointer), documents=len(library.documents()))
@@ -56,7 +60,9 @@ def status(words: argparse.Namespace) -> int:
         return DONE
     output.say(f"{words.library} on {words.url}: {about['documents']} documents, {about['chunks']} chunks")
     if pointer is not None:
-        output.say(f"collection {pointer.collection}, embedding {pointer.embedding}, {pointer.chunk_chars} characters a chunk")
+        output.say(
+            f"collection {pointer.collection}, embedding {pointer.embedding}, {pointer.chunk_chars} characters a chunk"
+        )
         if pointer.reindexing:
             output.say(f"being re-indexed into {pointer.reindexing}")
     for name, state in about["servers"].items():
@@ -73,8 +79,8 @@ def ingest(words: argparse.Namespace) -> int:
     for file in files:
         try:
             outcome = library.ingest(file)
-        except RefusedFile as refusal:
-            refused.append(refusal)
+        except RefusedFile as error:
+            refused.append(error)
             continue
         counts[outcome] += 1
         if outcome != "unchanged" and not words.json:
@@ -96,7 +102,7 @@ def ingest(words: argparse.Namespace) -> int:
     return TROUBLE if refused else DONE
 
 
-def _delete_missing(library: Library, files: List[SourceFile]) -> List[str]:
+def _delete_missing(library: Library, files: list[SourceFile]) -> list[str]:
     kept = {file.document_id for file in files}
     gone = [document for document in library.documents() if document.document_id not in kept]
     for document in gone:
@@ -180,10 +186,13 @@ def verify_library(words: argparse.Namespace) -> int:
     files, refused = find(words.folder)
     library = library_of(words)
     pointer = library.pointer()
-    sources: List[Source] = [ThroughAddress(words.url, library, library.collection(pointer.collection))]
+    sources: list[Source] = [ThroughAddress(words.url, library, library.collection(pointer.collection))]
     sources += [Instance(url, url, identity, words.ca) for url, identity in zip(urls, ids)]
     if words.instances:
         achromat = dataclasses.replace(server_of(words), token_file=words.operator_token_file or words.token_file)
+        owed = wait_nothing_owed(achromat, max(words.wait, OWED_WAIT_S))
+        if owed:
+            output.complain(f"{owed} writes have not reached every server yet")
         sources += instances_of(achromat, pointer.collection)
     results = [
         verify.compare_until_equal(lambda: verify.compare(files, pointer, source), words.wait) for source in sources
@@ -205,15 +214,20 @@ def run_load(words: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
 
-    def tell(figures: Dict[str, object]) -> None:
+    def tell(figures: dict[str, object]) -> None:
         line = json.dumps(figures) if words.json else ", ".join(f"{v} {k}" for k, v in figures.items())
         print(line, file=sys.stderr, flush=True)
 
     report = load.run(server_of(words), words.library, plan, stopped, tell)
+    is_kept = words.folder is not None or not report["ok"]
+    if not is_kept:
+        library_of(words).remove()
+        shutil.rmtree(folder)
     if words.json:
         output.say_json(report)
-    else:
-        output.say_load(report)
+        return DONE if report["ok"] else TROUBLE
+    output.say_load(report)
+    if is_kept:
         output.say(f"the files are in {folder}; `cms verify --library {words.library} {folder}` compares them again")
     return DONE if report["ok"] else TROUBLE
 

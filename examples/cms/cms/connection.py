@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Dict, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 from urllib.parse import urlsplit
 
 from cms.errors import CannotWork, explain
@@ -24,10 +24,10 @@ class Server:
     """An address, and what it takes to be let in: a file with a token, a file of authorities (PEM)."""
 
     url: str = DEFAULT_URL
-    token_file: Optional[Path] = None
-    ca: Optional[Path] = None
+    token_file: Path | None = None
+    ca: Path | None = None
 
-    def headers(self) -> Dict[str, str]:
+    def headers(self) -> dict[str, str]:
         """Returns the headers of every request. Raises CannotWork when the token cannot be read."""
         if self.token_file is None:
             return {}
@@ -41,7 +41,7 @@ class Server:
             raise CannotWork(f"the token file {self.token_file} does not hold one token")
         return {"Authorization": f"Bearer {token}"}
 
-    def connect(self) -> "ClientAPI":
+    def connect(self) -> ClientAPI:
         """Returns a client with connections of its own. Raises CannotWork or ServerRefused."""
         parts = urlsplit(self.url)
         try:
@@ -66,8 +66,7 @@ class Server:
                 ssl=is_tls,
                 headers=headers,
                 settings=Settings(
-                    anonymized_telemetry=False,
-                    chroma_server_ssl_verify=str(self.ca) if self.ca else None,
+                    anonymized_telemetry=False, chroma_server_ssl_verify=str(self.ca) if self.ca else None
                 ),
             )
         except Exception as error:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
-from functools import lru_cache
-from typing import Protocol, Sequence, Tuple
+from collections.abc import Sequence
+from functools import cache, lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -67,7 +68,7 @@ class HashEmbedding:
 
 
 @lru_cache(maxsize=50_000)
-def _features(word: str) -> Tuple[Tuple[int, int], ...]:
+def _features(word: str) -> tuple[tuple[int, int], ...]:
     """Returns the places of a word's features, each with its signed weight."""
     if len(word) <= SHORT_WORD_CHARS:
         return (_hashed(word, 1),)
@@ -78,7 +79,7 @@ def _features(word: str) -> Tuple[Tuple[int, int], ...]:
     return tuple(features)
 
 
-def _hashed(feature: str, weight: int) -> Tuple[int, int]:
+def _hashed(feature: str, weight: int) -> tuple[int, int]:
     code = zlib.crc32(feature.encode("utf-8"))
     # The place comes of the low bits, the sign of the highest: they are independent.
     return code % DIMENSION, weight if code >> 31 else -weight
@@ -94,6 +95,7 @@ class ModelEmbedding:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self._model: Any
         from chromadb.utils import embedding_functions
 
         try:
@@ -116,7 +118,7 @@ class ModelEmbedding:
         return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
 
 
-@lru_cache(maxsize=None)
+@cache
 def embedding(name: str) -> Embedding:
     """Returns the embedding of this name: `hash`, `default`, or a sentence-transformers model.
 

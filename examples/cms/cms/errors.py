@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from typing import Iterator, Optional
+from collections.abc import Iterator
 
 #: Exit codes: done; done, but something was refused, unknown or different; could not be done at all.
 DONE, TROUBLE, IMPOSSIBLE = 0, 1, 2
@@ -31,7 +31,7 @@ class LibraryBusy(CmsError):
 class ServerRefused(CmsError):
     """The server answered with an error. `status` is the HTTP status, or None when it is unknown."""
 
-    def __init__(self, message: str, status: Optional[int] = None) -> None:
+    def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
 
@@ -42,7 +42,7 @@ class CannotWork(CmsError):
     exit_code = IMPOSSIBLE
 
 
-def causes(error: Optional[BaseException]) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
     """Yields an error and everything that it was raised from, the outermost first."""
     seen = set()
     while error is not None and id(error) not in seen:
@@ -70,7 +70,7 @@ def is_broken_connection(error: BaseException) -> bool:
     return any(isinstance(cause, broken) for cause in causes(error))
 
 
-def status_of(error: BaseException) -> Optional[int]:
+def status_of(error: BaseException) -> int | None:
     """Returns the HTTP status behind an error of the client, or None when there is none."""
     import httpx
     from chromadb.errors import ChromaError

@@ -11,9 +11,9 @@ import os
 import re
 import stat
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator, List, Optional, Tuple
 
 from cms.chunks import split
 from cms.errors import CannotWork, RefusedFile
@@ -49,7 +49,7 @@ class Survey:
     count: int
 
 
-def find(folder: Path) -> Tuple[List[SourceFile], List[RefusedFile]]:
+def find(folder: Path) -> tuple[list[SourceFile], list[RefusedFile]]:
     """Returns the text files within a folder, by name, and what was refused; a file is itself.
 
     Hidden files and folders, and other endings, are passed over. Raises CannotWork when there is
@@ -59,8 +59,8 @@ def find(folder: Path) -> Tuple[List[SourceFile], List[RefusedFile]]:
         return [SourceFile(folder, plain_name(folder.name))], []
     if not folder.is_dir():
         raise CannotWork(f"there is no folder or file {shown(str(folder))}")
-    found: List[SourceFile] = []
-    refused: List[RefusedFile] = []
+    found: list[SourceFile] = []
+    refused: list[RefusedFile] = []
 
     def fail(error: OSError) -> None:
         refused.append(RefusedFile(f"{shown(str(error.filename))}: {error.strerror}"))
@@ -127,7 +127,7 @@ class Reading:
             with os.fdopen(handle, "rb") as stream:
                 if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                     raise self._refused("it is not a regular file")
-                data: Optional[bytes] = None
+                data: bytes | None = None
                 while data != b"":
                     data = stream.read(BLOCK_BYTES)
                     self._hash.update(data)
@@ -158,5 +158,7 @@ def survey(file: SourceFile, chunk_chars: int) -> Survey:
         count += 1
         is_blank = is_blank and not chunk.text.strip()
     if is_blank:
-        raise RefusedFile(f"{shown(file.name)}: it is empty" if not count else f"{shown(file.name)}: it holds blanks only")
+        raise RefusedFile(
+            f"{shown(file.name)}: it is empty" if not count else f"{shown(file.name)}: it holds blanks only"
+        )
     return Survey(reading.digest, count)

@@ -7,13 +7,14 @@ that is done a search may meet chunks of both; whoever ingests again, mends a re
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Dict, Iterable, Iterator, List, Optional
+from typing import TYPE_CHECKING, Any
 
 from cms.chunks import CHUNK_CHARS, Chunk, split
 from cms.connection import Requests, Server
 from cms.embedding import Embedding, HashEmbedding, embedding
-from cms.errors import LibraryBusy, RefusedFile, UnknownDocument
+from cms.errors import LibraryBusy, RefusedFile, ServerRefused, UnknownDocument
 from cms.files import Reading, SourceFile, shown, survey
 from cms.records import Document, Hit, Piece, document_of, piece
 from cms.settings import LibrarySettings, Pointer, for_change, with_choice
@@ -31,10 +32,10 @@ PAGE_RECORDS = 500
 class Library:
     """One library on one server. It may be used by one thread at a time."""
 
-    def __init__(self, server: Server, name: str, requests: Optional[Requests] = None) -> None:
+    def __init__(self, server: Server, name: str, requests: Requests | None = None) -> None:
         """Connects. Raises CannotWork when nobody answers."""
         self.name = name
-        self.client: "ClientAPI" = server.connect()
+        self.client: ClientAPI = server.connect()
         self.requests = requests or Requests(server.url)
         self.settings = LibrarySettings(self.client, self.requests, name)
         #: Hits that were deleted while the server answered.
@@ -43,7 +44,7 @@ class Library:
         server_max = self.requests.call("settings", self.client.get_max_batch_size)
         if server_max > 0:
             self.batch_chunks = min(server_max, BATCH_CHUNKS)
-        self._opened: Dict[str, "Collection"] = {}
+        self._opened: dict[str, Collection] = {}
 
     # Where it is
 
@@ -54,7 +55,7 @@ class Library:
             raise UnknownDocument(f"the library {self.name} is empty; begin with `cms ingest FOLDER`")
         return found
 
-    def prepare(self, embedding_name: Optional[str] = None, chunk_chars: Optional[int] = None) -> Pointer:
+    def prepare(self, embedding_name: str | None = None, chunk_chars: int | None = None) -> Pointer:
         """Makes the library where there is none yet, and returns where it is, for a change.
 
         Raises CannotWork when it was made with other settings, LibraryBusy during a re-index.
@@ -68,7 +69,7 @@ class Library:
             self.settings.write(found)
         return for_change(with_choice(found, embedding_name, chunk_chars), self.name)
 
-    def make(self, name: str) -> "Collection":
+    def make(self, name: str) -> Collection:
         """Makes a collection, or returns the one that is there. Distances are squared L2."""
         made = self.requests.call(
             "collection", lambda: self.client.get_or_create_collection(name, embedding_function=None)
@@ -76,13 +77,27 @@ class Library:
         self._opened[name] = made
         return made
 
-    def collection(self, name: str) -> "Collection":
+    def collection(self, name: str) -> Collection:
         """Returns a collection by its name. Raises ServerRefused (404) when it is gone."""
         if name not in self._opened:
             self._opened[name] = self.requests.call(
                 "collection", lambda: self.client.get_collection(name, embedding_function=None)
             )
         return self._opened[name]
+
+    def drop(self, name: str) -> None:
+        """Deletes a collection, if it is there."""
+        self._opened.pop(name, None)
+        try:
+            self.requests.call("collection", lambda: self.client.delete_collection(name))
+        except ServerRefused as refusal:
+            if refusal.status != 404:
+                raise
+
+    def remove(self) -> None:
+        """Deletes the library as a whole."""
+        self.drop(self.pointer().collection)
+        self.settings.forget()
 
     # Changes
 
@@ -104,16 +119,14 @@ class Library:
         reading = Reading(file)
         self.write(collection, document, split(reading.blocks(), pointer.chunk_chars), embedding(pointer.embedding))
         if any(about["position"] >= document.count for about in known):
-            left = {"$and": [{"document_id": document.document_id}, {"position": {"$gte": document.count}}]}
+            left: Any = {"$and": [{"document_id": document.document_id}, {"position": {"$gte": document.count}}]}
             self.requests.call("delete", lambda: collection.delete(where=left))
         self._assert_unmoved(pointer)
         if reading.digest != document.digest:
             raise RefusedFile(f"{shown(file.name)}: it changed while it was read; ingest it again")
         return "changed" if known else "new"
 
-    def write(
-        self, collection: "Collection", document: Document, chunks: Iterable[Chunk], embed: Embedding
-    ) -> None:
+    def write(self, collection: Collection, document: Document, chunks: Iterable[Chunk], embed: Embedding) -> None:
         """Upserts chunks in batches, in order."""
         chunks = iter(chunks)
         for batch in iter(lambda: list(islice(chunks, self.batch_chunks)), []):
@@ -134,7 +147,7 @@ class Library:
         """Deletes a document, by one request. Raises UnknownDocument."""
         pointer = for_change(self.pointer(), self.name)
         collection = self.collection(pointer.collection)
-        where = {"document_id": document_id}
+        where: Any = {"document_id": document_id}
         found = self.requests.call("get", lambda: collection.get(where=where, limit=1, include=[]))
         if not found["ids"]:
             raise UnknownDocument(f"there is no document {shown(document_id)}")
@@ -148,16 +161,13 @@ class Library:
 
     # Questions
 
-    def pieces(
-        self, collection: "Collection", where: Optional[Dict[str, Any]], texts: bool = True
-    ) -> Iterator[Piece]:
+    def pieces(self, collection: Collection, where: dict[str, Any] | None, texts: bool = True) -> Iterator[Piece]:
         """Yields the records that fit a filter, in pages, in the order of their insertion."""
         include: Any = ["documents", "metadatas"] if texts else ["metadatas"]
         offset = 0
         while True:
             page = self.requests.call(
-                "get",
-                lambda: collection.get(where=where, limit=PAGE_RECORDS, offset=offset, include=include),
+                "get", lambda: collection.get(where=where, limit=PAGE_RECORDS, offset=offset, include=include)
             )
             texts_of = page["documents"] or [""] * len(page["ids"])
             for identity, text, about in zip(page["ids"], texts_of, page["metadatas"] or []):
@@ -166,7 +176,7 @@ class Library:
                 return
             offset += PAGE_RECORDS
 
-    def documents(self, collection_name: Optional[str] = None) -> List[Document]:
+    def documents(self, collection_name: str | None = None) -> list[Document]:
         """Returns all documents by the names of their files."""
         collection = self.collection(collection_name or self.pointer().collection)
         firsts = self.pieces(collection, {"position": 0}, texts=False)
@@ -189,7 +199,7 @@ class Library:
         hint = f"; did you mean {', '.join(map(shown, near))}?" if near else "; `cms list` shows all"
         raise UnknownDocument(f"there is no document {shown(word)}{hint}")
 
-    def open(self, document_id: str) -> List[Piece]:
+    def open(self, document_id: str) -> list[Piece]:
         """Returns the chunks of a document in order; joined, they are its text."""
         collection = self.collection(self.pointer().collection)
         found = list(self.pieces(collection, {"document_id": document_id}))
@@ -197,7 +207,7 @@ class Library:
             raise UnknownDocument(f"there is no document {shown(document_id)}")
         return sorted(found, key=lambda p: p.metadata["position"])
 
-    def search(self, text: str, hits_max: int = 5, document_id: Optional[str] = None) -> List[Hit]:
+    def search(self, text: str, hits_max: int = 5, document_id: str | None = None) -> list[Hit]:
         """Returns the chunks that are most similar to a text, the best first."""
         pointer = self.pointer()
         collection = self.collection(pointer.collection)
@@ -219,6 +229,6 @@ class Library:
                 # The server found the vector, and then no record: it was deleted meanwhile.
                 self.vanished += 1
                 continue
-            place = (str(about["document_id"]), str(about["file"]), int(about["position"]))
+            place = (str(about["document_id"]), str(about["file"]), int(str(about["position"])))
             hits.append(Hit(1 - distance / 2, *place, passage or ""))
         return hits

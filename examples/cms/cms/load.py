@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Sequence, Set
+from typing import Callable
 
 from cms.connection import Requests, Server
 from cms.errors import CannotWork
@@ -38,8 +39,8 @@ class Plan:
 
 
 def run(
-    server: Server, library_name: str, plan: Plan, stopped: threading.Event, tell: Callable[[Dict[str, object]], None]
-) -> Dict[str, object]:
+    server: Server, library_name: str, plan: Plan, stopped: threading.Event, tell: Callable[[dict[str, object]], None]
+) -> dict[str, object]:
     """Carries out a plan and returns its report; `ok` says whether all went well.
 
     `tell` gets the figures of each second. Setting `stopped` ends the load early. Raises CannotWork
@@ -64,7 +65,7 @@ def run(
     for client in clients:
         if client.trouble is not None:
             raise client.trouble
-    uncertain: Set[str] = set()
+    uncertain: set[str] = set()
     for client in clients:
         uncertain |= client.uncertain if isinstance(client, Writer) else set()
     after = Library(server, library_name, Requests(server.url))
@@ -76,10 +77,10 @@ def run(
 
 def _clients(
     server: Server, library_name: str, plan: Plan, recorder: Recorder, stopped: threading.Event
-) -> List[Client]:
+) -> list[Client]:
     """Connects each client, with connections of its own."""
     seeds = random.Random(plan.seed)
-    clients: List[Client] = []
+    clients: list[Client] = []
     for number in range(plan.writers):
         library = Library(server, library_name, recorder)
         clients.append(Writer(library, seeds.randrange(2**32), stopped, plan.folder, number))
@@ -89,7 +90,7 @@ def _clients(
 
 
 @contextmanager
-def _running(clients: Sequence[Client]) -> Iterator[List[threading.Thread]]:
+def _running(clients: Sequence[Client]) -> Iterator[list[threading.Thread]]:
     # As daemons they do not keep the program when a request is never answered.
     threads = [threading.Thread(target=client.run, daemon=True) for client in clients]
     for thread in threads:
@@ -105,7 +106,7 @@ def _join(threads: Sequence[threading.Thread]) -> int:
     return sum(thread.is_alive() for thread in threads)
 
 
-def _progress(recorder: Recorder, seconds: float) -> Dict[str, object]:
+def _progress(recorder: Recorder, seconds: float) -> dict[str, object]:
     tally = recorder.tally
     return {
         "seconds": round(seconds, 1),
@@ -121,11 +122,11 @@ def _report(
     clients: Sequence[Client],
     seconds: float,
     unfinished: int,
-    uncertain: List[str],
+    uncertain: list[str],
     verified: Comparison,
-) -> Dict[str, object]:
+) -> dict[str, object]:
     tally = recorder.tally
-    deeds: Dict[str, int] = {}
+    deeds: dict[str, int] = {}
     for client in clients:
         for deed, count in client.deeds.items():
             deeds[deed] = deeds.get(deed, 0) + count

@@ -6,7 +6,8 @@ import json
 import re
 import sys
 import textwrap
-from typing import Any, Dict, List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from cms.embedding import HashEmbedding
 from cms.files import shown
@@ -81,7 +82,7 @@ def say_comparisons(comparisons: Sequence[Comparison]) -> None:
         )
 
 
-def say_load(report: Dict[str, Any]) -> None:
+def say_load(report: dict[str, Any]) -> None:
     """Prints the report of a load."""
     say(
         f"{report['requests']} requests in {report['seconds']} s ({report['per_second']} per second), "
@@ -92,7 +93,7 @@ def say_load(report: Dict[str, Any]) -> None:
         say(f"  {kind:<10} {summary['count']:>7}  {figures} ms")
     if report["vanished_hits"]:
         say(f"{report['vanished_hits']} hits were deleted while the server answered")
-    lines: List[str] = [f"failed: {f['kind']} after {f['took_s']} s: {f['error']}" for f in report["failures"]]
+    lines: list[str] = [f"failed: {f['kind']} after {f['took_s']} s: {f['error']}" for f in report["failures"]]
     lines += [f"stale: {line}" for line in report["stale"]]
     lines += [f"uncertain: {document}" for document in report["uncertain"]]
     for line in lines:
@@ -100,4 +101,6 @@ def say_load(report: Dict[str, Any]) -> None:
     if report["unfinished"]:
         say(f"{report['unfinished']} clients never got their last answer")
     verified = report["verified"]
-    say(f"verified: {verified['documents']} documents, {verified['chunks']} chunks, {verified['differing']} differences")
+    say(
+        f"verified: {verified['documents']} documents, {verified['chunks']} chunks, {verified['differing']} differences"
+    )

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Callable, Dict, List, Optional
+from typing import Callable
 
 from cms.connection import Requests, Result, is_programming_error
 from cms.errors import CmsError, causes, is_broken_connection, is_refused_connection, message_of, status_of
@@ -36,9 +36,9 @@ class Tally:
     failed: int = 0
     refused: int = 0
     interrupted: int = 0
-    failures: List[Dict[str, object]] = field(default_factory=list)
+    failures: list[dict[str, object]] = field(default_factory=list)
     failures_by_kind: Counter = field(default_factory=Counter)
-    latencies_s: Dict[str, List[float]] = field(default_factory=dict)
+    latencies_s: dict[str, list[float]] = field(default_factory=dict)
 
     @property
     def answered(self) -> int:
@@ -49,7 +49,7 @@ class Tally:
 class Recorder(Requests):
     """Sends requests for many threads and counts them."""
 
-    def __init__(self, url: str, pause_s: float = 0.0, stopped: Optional[threading.Event] = None) -> None:
+    def __init__(self, url: str, pause_s: float = 0.0, stopped: threading.Event | None = None) -> None:
         super().__init__(url)
         self._pause_s = pause_s
         self._stopped = stopped or threading.Event()
@@ -59,7 +59,7 @@ class Recorder(Requests):
 
     def call(self, kind: str, act: Callable[[], Result]) -> Result:
         """Carries out one request. Raises RequestFailed when it was not answered with success."""
-        away_since: Optional[float] = None
+        away_since: float | None = None
         while True:
             begun = time.monotonic()
             try:
@@ -108,15 +108,15 @@ class Recorder(Requests):
         return RequestFailed(f"{kind}: {said}")
 
 
-def latencies_ms(latencies_s: Dict[str, List[float]]) -> Dict[str, Dict[str, float]]:
+def latencies_ms(latencies_s: dict[str, list[float]]) -> dict[str, dict[str, float]]:
     """Returns count, percentiles (nearest rank) and maximum in milliseconds, by kind and for all."""
     groups = {kind: sorted(times) for kind, times in latencies_s.items()}
     groups["all"] = sorted(t for times in latencies_s.values() for t in times)
     return {kind: _summary(times) for kind, times in sorted(groups.items()) if times}
 
 
-def _summary(times: List[float]) -> Dict[str, float]:
-    summary: Dict[str, float] = {"count": len(times)}
+def _summary(times: list[float]) -> dict[str, float]:
+    summary: dict[str, float] = {"count": len(times)}
     for share in PERCENTILES:
         rank = min(len(times) - 1, int(share * len(times)))
         summary[f"p{share * 100:g}"] = round(times[rank] * 1000, 1)

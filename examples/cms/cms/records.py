@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict
+from typing import Any
 
 from cms.chunks import Chunk
 from cms.files import SourceFile, Survey
@@ -25,7 +25,7 @@ class Piece:
 
     id: str
     text: str
-    metadata: Dict[str, Any]
+    metadata: dict[str, Any]
 
 
 @dataclass(frozen=True)

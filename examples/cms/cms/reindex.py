@@ -6,12 +6,13 @@ go on in the old collection; changes are refused meanwhile (`LibraryBusy`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Iterator, List, Optional
+from typing import TYPE_CHECKING
 
 from cms.chunks import split
 from cms.embedding import embedding
-from cms.errors import CmsError, ServerRefused
+from cms.errors import CmsError
 from cms.library import Library
 from cms.records import Document
 from cms.settings import Pointer, for_change
@@ -30,9 +31,7 @@ class Reindexed:
     chunks: int
 
 
-def reindex(
-    library: Library, embedding_name: Optional[str] = None, chunk_chars: Optional[int] = None
-) -> Reindexed:
+def reindex(library: Library, embedding_name: str | None = None, chunk_chars: int | None = None) -> Reindexed:
     """Builds a new collection fully, compares the counts, switches, deletes the old collection.
 
     Raises LibraryBusy when one is under way, CmsError when the counts differ: then the library
@@ -49,14 +48,14 @@ def reindex(
     library.settings.write(replace(before, reindexing=after.collection))
     try:
         old = library.collection(before.collection)
-        _drop(library, after.collection)
+        library.drop(after.collection)
         documents = _build(library, old, library.make(after.collection), before, after)
     except BaseException:
         # Also when a person ends it: the library goes on where it was.
         library.settings.write(before)
         raise
     library.settings.write(after)
-    _drop(library, before.collection)
+    library.drop(before.collection)
     chunks = sum(document.count for document in documents)
     return Reindexed(before.collection, after.collection, len(documents), chunks)
 
@@ -65,14 +64,12 @@ def abandon(library: Library) -> str:
     """Ends a re-index whose process died, and deletes what it had built; returns that name, or ""."""
     pointer = library.pointer()
     if pointer.reindexing:
-        _drop(library, pointer.reindexing)
+        library.drop(pointer.reindexing)
         library.settings.write(replace(pointer, reindexing=""))
     return pointer.reindexing
 
 
-def _build(
-    library: Library, old: "Collection", new: "Collection", before: Pointer, after: Pointer
-) -> List[Document]:
+def _build(library: Library, old: Collection, new: Collection, before: Pointer, after: Pointer) -> list[Document]:
     """Copies all documents, and returns them as they stand in the new collection, or raises."""
     made = []
     for document in library.documents(before.collection):
@@ -88,7 +85,7 @@ def _build(
     return made
 
 
-def _text(library: Library, collection: "Collection", document: Document) -> Iterator[str]:
+def _text(library: Library, collection: Collection, document: Document) -> Iterator[str]:
     """Yields a document's chunks in order. Raises CmsError when one is missing."""
     wanted = 0
     while wanted < document.count:
@@ -112,12 +109,3 @@ def _text(library: Library, collection: "Collection", document: Document) -> Ite
 def _next_name(library: str, collection: str) -> str:
     number = collection.rsplit("-", 1)[-1]
     return f"{library}-{int(number) + 1 if number.isdigit() else 1}"
-
-
-def _drop(library: Library, name: str) -> None:
-    """Deletes a collection, if it is there."""
-    try:
-        library.requests.call("collection", lambda: library.client.delete_collection(name))
-    except ServerRefused as refusal:
-        if refusal.status != 404:
-            raise

@@ -7,7 +7,9 @@ write: every request sees the library before it or behind it, and nothing in bet
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Optional
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from cms.connection import Requests
 from cms.errors import CannotWork, LibraryBusy
@@ -36,13 +38,13 @@ class Pointer:
 class LibrarySettings:
     """Reads and writes one library's pointer."""
 
-    def __init__(self, client: "ClientAPI", requests: Requests, library: str) -> None:
+    def __init__(self, client: ClientAPI, requests: Requests, library: str) -> None:
         self._client = client
         self._requests = requests
         self._library = library
-        self._store: Optional["Collection"] = None
+        self._store: Collection | None = None
 
-    def read(self) -> Optional[Pointer]:
+    def read(self) -> Pointer | None:
         """Returns the pointer, or None when nothing was ever written to the library."""
         store = self._records()
         found = self._requests.call("settings", lambda: store.get(ids=[self._library], include=["metadatas"]))
@@ -50,7 +52,7 @@ class LibrarySettings:
             return Pointer(
                 collection=str(about["collection"]),
                 embedding=str(about["embedding"]),
-                chunk_chars=int(about["chunk_chars"]),
+                chunk_chars=int(str(about["chunk_chars"])),
                 reindexing=str(about["reindexing"]),
             )
         return None
@@ -63,7 +65,7 @@ class LibrarySettings:
             lambda: store.upsert(
                 ids=[self._library],
                 # Every record has a vector; nobody searches here.
-                embeddings=[[1.0]],
+                embeddings=np.ones((1, 1), dtype=np.float32),
                 documents=[pointer.collection],
                 metadatas=[
                     {
@@ -76,7 +78,12 @@ class LibrarySettings:
             ),
         )
 
-    def _records(self) -> "Collection":
+    def forget(self) -> None:
+        """Deletes the pointer."""
+        store = self._records()
+        self._requests.call("settings", lambda: store.delete(ids=[self._library]))
+
+    def _records(self) -> Collection:
         if self._store is None:
             self._store = self._requests.call(
                 "settings", lambda: self._client.get_or_create_collection(SETTINGS, embedding_function=None)
@@ -94,11 +101,9 @@ def for_change(pointer: Pointer, library: str) -> Pointer:
     return pointer
 
 
-def with_choice(pointer: Pointer, embedding: Optional[str], chunk_chars: Optional[int]) -> Pointer:
+def with_choice(pointer: Pointer, embedding: str | None, chunk_chars: int | None) -> Pointer:
     """Checks what a person asked for against what the library has; None is no wish."""
-    wished = replace(
-        pointer, embedding=embedding or pointer.embedding, chunk_chars=chunk_chars or pointer.chunk_chars
-    )
+    wished = replace(pointer, embedding=embedding or pointer.embedding, chunk_chars=chunk_chars or pointer.chunk_chars)
     if wished != pointer:
         raise CannotWork(
             f"the library was made with --embedding {pointer.embedding} --chunk-chars {pointer.chunk_chars}; "

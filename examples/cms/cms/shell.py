@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import cmd
 import shlex
-from typing import List
 
 from cms import output
 from cms.cli import guarded, parser
@@ -22,7 +21,7 @@ class Shell(cmd.Cmd):
 
     def __init__(self, words: argparse.Namespace) -> None:
         super().__init__()
-        self._where: List[str] = ["--url", words.url, "--library", words.library]
+        self._where: list[str] = ["--url", words.url, "--library", words.library]
         for option, value in (("--token-file", words.token_file), ("--ca", words.ca)):
             if value is not None:
                 self._where += [option, str(value)]
@@ -57,11 +56,11 @@ class Shell(cmd.Cmd):
         self._run(words if first in COMMANDS else ["search", *words])
         return False
 
-    def completenames(self, text: str, *_: object) -> List[str]:
+    def completenames(self, text: str, *_: object) -> list[str]:
         """Returns the commands that begin so."""
         return [name for name in (*COMMANDS, "help", "quit") if name.startswith(text)]
 
-    def completedefault(self, *_: object) -> List[str]:
+    def completedefault(self, *_: object) -> list[str]:
         """Completes nothing within a command."""
         return []
 
@@ -77,7 +76,7 @@ class Shell(cmd.Cmd):
         output.say("list, status, reindex, verify FOLDER")
         output.say("help COMMAND                 all its options; quit ends")
 
-    def _run(self, words: List[str]) -> None:
+    def _run(self, words: list[str]) -> None:
         try:
             chosen = parser().parse_args([words[0], *self._where, *words[1:]])
         except SystemExit:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import ssl
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cms.connection import Server
 from cms.errors import CannotWork, ServerRefused, message_of
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 PAGE_RECORDS = 500
 #: Seconds that a server has to answer one request of a comparison.
 TIMEOUT_S = 60.0
+#: Seconds between two questions about what is owed.
+PAUSE_S = 0.1
 _DATABASE = "/api/v2/tenants/default_tenant/databases/default_database"
 
 
@@ -29,8 +33,8 @@ class Record:
 
     id: str
     text: str
-    metadata: Dict[str, Any]
-    embedding: List[float]
+    metadata: dict[str, Any]
+    embedding: list[float]
 
 
 class Source(Protocol):
@@ -38,19 +42,19 @@ class Source(Protocol):
 
     name: str
 
-    def page(self, where: Optional[Dict[str, Any]], limit: int, offset: int) -> Dict[str, Any]:
+    def page(self, where: dict[str, Any] | None, limit: int, offset: int) -> dict[str, Any]:
         """Returns `ids`, `documents`, `metadatas` and `embeddings`, in the order of insertion."""
 
 
 class ThroughAddress:
     """The collection as clients see it, through the official client."""
 
-    def __init__(self, name: str, library: Any, collection: "Collection") -> None:
+    def __init__(self, name: str, library: Any, collection: Collection) -> None:
         self.name = name
         self._library = library
         self._collection = collection
 
-    def page(self, where: Optional[Dict[str, Any]], limit: int, offset: int) -> Dict[str, Any]:
+    def page(self, where: dict[str, Any] | None, limit: int, offset: int) -> dict[str, Any]:
         """See Source."""
         include: Any = ["documents", "metadatas", "embeddings"]
         found = self._library.requests.call(
@@ -65,12 +69,12 @@ class Instance:
     It speaks HTTP itself: servers before 1.5.7 have no way to open a collection by its UUID.
     """
 
-    def __init__(self, name: str, url: str, collection_id: str, ca: Optional[Path] = None) -> None:
+    def __init__(self, name: str, url: str, collection_id: str, ca: Path | None = None) -> None:
         self.name = name
         self._server = Server(url, ca=ca)
         self._collection_id = collection_id
 
-    def page(self, where: Optional[Dict[str, Any]], limit: int, offset: int) -> Dict[str, Any]:
+    def page(self, where: dict[str, Any] | None, limit: int, offset: int) -> dict[str, Any]:
         """See Source."""
         body = {"limit": limit, "offset": offset, "include": ["documents", "metadatas", "embeddings"]}
         if where is not None:
@@ -78,7 +82,7 @@ class Instance:
         return ask(self._server, f"{_DATABASE}/collections/{self._collection_id}/get", body)
 
 
-def records(source: Source, where: Optional[Dict[str, Any]]) -> Iterator[Record]:
+def records(source: Source, where: dict[str, Any] | None) -> Iterator[Record]:
     """Yields the records of a source that fit a filter."""
     offset = 0
     while True:
@@ -90,7 +94,7 @@ def records(source: Source, where: Optional[Dict[str, Any]]) -> Iterator[Record]
         offset += PAGE_RECORDS
 
 
-def ask(server: Server, path: str, body: Optional[Dict[str, Any]] = None) -> Any:
+def ask(server: Server, path: str, body: dict[str, Any] | None = None) -> Any:
     """Returns the JSON of an answer: to a POST with a body, to a GET without one.
 
     Raises CannotWork when nobody answers within TIMEOUT_S, ServerRefused for any status but 2xx.
@@ -110,7 +114,7 @@ def ask(server: Server, path: str, body: Optional[Dict[str, Any]] = None) -> Any
         raise CannotWork(f"cannot ask {server.url}{path}: {reason}") from None
 
 
-def instances_of(achromat: Server, collection: str) -> List[Instance]:
+def instances_of(achromat: Server, collection: str) -> list[Instance]:
     """Returns each Chroma server's own copy of a collection, as Achromat's mappings name them.
 
     Raises ServerRefused where there is no Achromat, CannotWork when a server lacks the collection.
@@ -125,3 +129,13 @@ def instances_of(achromat: Server, collection: str) -> List[Instance]:
             raise CannotWork(f"{', '.join(lacking)} has no copy of {collection} yet")
         return [Instance(name, url, mapping["instances"][name]) for name, url in sorted(urls.items())]
     raise CannotWork(f"Achromat knows no collection {collection}")
+
+
+def wait_nothing_owed(achromat: Server, wait_s: float) -> int:
+    """Waits until every write has reached every server; returns how many have not when the time is over."""
+    end = time.monotonic() + wait_s
+    while True:
+        owed = int(ask(achromat, "/admin/wal_count")["pending_writes"])
+        if not owed or time.monotonic() >= end:
+            return owed
+        time.sleep(PAUSE_S)

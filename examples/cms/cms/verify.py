@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import AbstractSet, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import Callable
 
 import numpy as np
 
@@ -45,7 +47,7 @@ class Comparison:
     source: str
     documents: int = 0
     chunks: int = 0
-    differences: List[Difference] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
     differing: int = 0
 
     def add(self, what: str, identity: str, file: str) -> None:
@@ -96,10 +98,10 @@ def compare_until_equal(
         time.sleep(PAUSE_S)
 
 
-def _wanted(file: SourceFile, pointer: Pointer, embed: Embedding) -> Iterator[Tuple[Piece, np.ndarray]]:
+def _wanted(file: SourceFile, pointer: Pointer, embed: Embedding) -> Iterator[tuple[Piece, np.ndarray]]:
     """Yields what should be stored of a file: each chunk's record and vector (shape: dimension)."""
     document: Document = document_of(file, survey(file, pointer.chunk_chars))
-    batch: List[Piece] = []
+    batch: list[Piece] = []
     for chunk in split(Reading(file).blocks(), pointer.chunk_chars):
         batch.append(piece(document, chunk))
         if len(batch) == BATCH_CHUNKS:
@@ -109,7 +111,7 @@ def _wanted(file: SourceFile, pointer: Pointer, embed: Embedding) -> Iterator[Tu
         yield from zip(batch, embed([p.text for p in batch]))
 
 
-def _difference(wanted: Piece, vector: np.ndarray, stored: "Record | None", is_exact: bool) -> str:
+def _difference(wanted: Piece, vector: np.ndarray, stored: Record | None, is_exact: bool) -> str:
     """Returns what differs, or ""."""
     if stored is None:
         return "missing"
@@ -124,7 +126,7 @@ def _difference(wanted: Piece, vector: np.ndarray, stored: "Record | None", is_e
     return "" if is_equal else "embedding"
 
 
-def as_json(comparisons: Sequence[Comparison]) -> List[Dict[str, object]]:
+def as_json(comparisons: Sequence[Comparison]) -> list[dict[str, object]]:
     """Returns the comparisons for machines."""
     return [
         {

@@ -12,7 +12,7 @@ import random
 import threading
 from collections import Counter
 from pathlib import Path
-from typing import Callable, List, Optional, Set
+from typing import Callable
 
 from cms.chunks import split
 from cms.errors import UnknownDocument
@@ -42,8 +42,8 @@ class Client:
         self.random = random.Random(seed)
         self.stopped = stopped
         self.deeds: Counter = Counter()
-        self.stale: List[str] = []
-        self.trouble: Optional[BaseException] = None
+        self.stale: list[str] = []
+        self.trouble: BaseException | None = None
 
     def run(self) -> None:
         """Works until it is told to stop. Keeps an error of its own code in `trouble`."""
@@ -69,7 +69,7 @@ class Writer(Client):
         super().__init__(library, seed, stopped)
         names = [f"writer-{number}/document-{at:03}.md" for at in range(DOCUMENTS_PER_WRITER)]
         self.files = [SourceFile(folder / name, name) for name in names]
-        self.uncertain: Set[str] = set()
+        self.uncertain: set[str] = set()
         self.version = 0
 
     def step(self) -> None:
@@ -118,7 +118,7 @@ class Writer(Client):
         pointer = self.library.pointer()
         found = self.library.pieces(self.library.collection(pointer.collection), {"document_id": file.document_id})
         held = [p.text for p in sorted(found, key=lambda p: p.metadata["position"])]
-        wanted: List[str] = []
+        wanted: list[str] = []
         if file.path.exists():
             wanted = [chunk.text for chunk in split(Reading(file).blocks(), pointer.chunk_chars)]
         if held != wanted:

@@ -11,8 +11,9 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable, Iterator, List, NamedTuple
+from typing import Callable, NamedTuple
 
 import pytest
 
@@ -73,7 +74,7 @@ def process(url: str, library: str) -> Callable[..., Outcome]:
     """Runs `python -m cms` in a process of its own, on this test's library."""
 
     def run(*words: object, typed: str = "") -> Outcome:
-        command: List[str] = [sys.executable, "-m", "cms", *map(str, words)]
+        command: list[str] = [sys.executable, "-m", "cms", *map(str, words)]
         environment = {**os.environ, "CMS_URL": url, "CMS_LIBRARY": library}
         done = subprocess.run(
             command, cwd=EXAMPLE, env=environment, input=typed.encode(), capture_output=True, timeout=300

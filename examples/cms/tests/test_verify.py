@@ -21,8 +21,13 @@ def held(cms: Callable, folder: Path, url: str, library: str) -> Library:
 
 def spoil_text(collection: object, identity: str) -> None:
     """Changes a text and leaves its vector."""
-    collection.update(ids=[identity], documents=["spoilt"], embeddings=collection.get(  # type: ignore[attr-defined]
-        ids=[identity], include=["embeddings"])["embeddings"])
+    collection.update(
+        ids=[identity],
+        documents=["spoilt"],
+        embeddings=collection.get(  # type: ignore[attr-defined]
+            ids=[identity], include=["embeddings"]
+        )["embeddings"],
+    )
 
 
 def spoil_metadata(collection: object, identity: str) -> None:
@@ -51,7 +56,13 @@ def add(collection: object, identity: str) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "what"),
-    [(spoil_text, "text"), (spoil_metadata, "metadata"), (spoil_vector, "embedding"), (lose, "missing"), (add, "extra")],
+    [
+        (spoil_text, "text"),
+        (spoil_metadata, "metadata"),
+        (spoil_vector, "embedding"),
+        (lose, "missing"),
+        (add, "extra"),
+    ],
 )
 def test_each_difference_is_found(
     cms: Callable, folder: Path, url: str, held: Library, spoil: Callable, what: str
