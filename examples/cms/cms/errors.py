@@ -84,14 +84,14 @@ def status_of(error: BaseException) -> int | None:
 
 
 def message_of(error: BaseException) -> str:
-    """Returns what an error says; of a body `{"error", "message"}` only the message."""
+    """Returns what an error says; of a body `{"error", "message"}` or of a problem (RFC 9457) the message alone."""
     text = str(error).strip() or type(error).__name__
     body = text.rsplit(" (trace ID:", 1)[0]
     try:
         said = json.loads(body)
     except ValueError:
         return text
-    return str(said.get("message", text)) if isinstance(said, dict) else text
+    return str(said.get("message") or said.get("detail") or text) if isinstance(said, dict) else text
 
 
 def explain(error: BaseException, url: str) -> CmsError:
@@ -108,7 +108,8 @@ def explain(error: BaseException, url: str) -> CmsError:
         return CannotWork(f"the connection to {url} broke: {message_of(error)}")
     status, message = status_of(error), message_of(error)
     if status in (401, 403):
-        return ServerRefused(f"{url} refused it ({status}): {message}; does --token-file grant it?", status)
+        # The client does not keep which of the two it was.
+        return ServerRefused(f"{url} does not allow it: {message}; does --token-file grant it?", status)
     if status == 503:
         return ServerRefused(f"{url} cannot serve it now (503): {message}; repeat it later", status)
     return ServerRefused(f"{url} refused it ({status or 'no status'}): {message}", status)
