@@ -9,7 +9,12 @@ use std::{
     time::Duration,
 };
 
-use achromat_tests::{cluster::Cluster, cluster::NAMES, ends::Ends, tools, wait::eventually};
+use achromat_tests::{
+    cluster::{Cluster, NAMES},
+    ends::Ends,
+    tools,
+    wait::eventually,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -18,21 +23,35 @@ const README: &str = include_str!("../../examples/cms/README.md");
 /// Clients of a load that change documents, and as many that search.
 const CLIENTS: u64 = 3;
 
-/// A program in the folder of the CMS, with the tests' Python on its path and this Achromat's URL.
-fn program(cluster: &Cluster, name: &str) -> Command {
+/// A program in the folder of the CMS, with the tests' Python first on its path.
+fn program(name: &Path) -> Command {
     let path = std::env::var("PATH").expect("a path");
     let python = tools::python().join("bin");
     let mut command = Command::new(name);
     command
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/cms"))
         .env("PATH", format!("{}:{path}", python.display()))
-        .env("CMS_URL", cluster.api().base())
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::null());
-    for name in ["CMS_LIBRARY", "CMS_TOKEN_FILE", "CMS_CA", "CMS_TEST_URL"] {
-        command.env_remove(name);
+    for variable in [
+        "CMS_URL",
+        "CMS_LIBRARY",
+        "CMS_TOKEN_FILE",
+        "CMS_CA",
+        "CMS_TEST_URL",
+    ] {
+        command.env_remove(variable);
     }
     command
+}
+
+/// A command of the CMS on a library behind this Achromat.
+fn cms(cluster: &Cluster, command: &str, library: &str) -> Command {
+    let mut python = program(&tools::python().join("bin/python"));
+    python
+        .args(["-m", "cms", command, "--json", "--library", library])
+        .env("CMS_URL", cluster.api().base());
+    python
 }
 
 /// A load under way.
@@ -49,11 +68,9 @@ impl Load {
         let path = |ending: &str| cluster.folder().join(format!("{library}.{ending}"));
         let (files, progress, report) = (path("files"), path("progress"), path("report"));
         let clients = CLIENTS.to_string();
-        let python = tools::python().join("bin/python");
-        let mut command = program(cluster, python.to_str().expect("UTF-8"));
+        let mut command = cms(cluster, "load", library);
         command
-            .args(["-m", "cms", "load", "--json", "--seconds", "600"])
-            .args(["--library", library])
+            .args(["--seconds", "600"])
             .args(["--writers", &clients, "--readers", &clients])
             .args(flags)
             .arg("--folder")
@@ -123,9 +140,7 @@ fn assert_sound(report: &Value) {
 #[track_caller]
 fn assert_everywhere(cluster: &Cluster, library: &str, files: &Path) {
     cluster.wait_nothing_owed(Duration::from_secs(90));
-    let python = tools::python().join("bin/python");
-    let mut command = program(cluster, python.to_str().expect("UTF-8"));
-    command.args(["-m", "cms", "verify", "--json", "--library", library]);
+    let mut command = cms(cluster, "verify", library);
     for (place, instance) in cluster.instances.iter().enumerate() {
         let id = cluster.own_id(place, &format!("{library}-1"));
         command.args(["--instance", &instance.url(), "--collection-id", &id]);
@@ -214,7 +229,8 @@ fn the_cms_is_as_its_readme_says() {
     let scripts = scripts();
     assert!(scripts.len() > 4, "the scripts are there");
     for (script, shown) in scripts {
-        let mut shell = program(&cluster, "sh");
+        let mut shell = program(Path::new("sh"));
+        shell.env("CMS_URL", cluster.api().base());
         let output = shell.args(["-e", "-c", script]).output().expect("a shell");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{script}\n{errors}");
@@ -231,10 +247,9 @@ fn the_cms_is_as_its_readme_says() {
 /// The CMS's own tests pass, against the Chroma server that they start.
 #[test]
 fn the_cms_passes_its_own_tests() {
-    let cluster = Cluster::with(1, &[]);
-    let mut tests = program(&cluster, "sh");
-    let script = "python -m pytest -q -p no:cacheprovider tests";
-    let output = tests.args(["-c", script]).output().expect("a shell");
+    let mut python = program(&tools::python().join("bin/python"));
+    let words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"];
+    let output = python.args(words).output().expect("it runs");
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{told}");
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from pathlib import Path
@@ -184,6 +185,10 @@ def _library(word: str) -> str:
 
 def main(words: list[str] | None = None) -> int:
     """Runs a command and returns its exit code; errors are told in one line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal without UTF-8 shows `?` for what it lacks.
+            stream.reconfigure(errors="replace")
     chosen = parser().parse_args(words)
     return guarded(lambda: int(chosen.run(chosen)))
 
