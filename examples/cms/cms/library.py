@@ -16,7 +16,7 @@ from cms.connection import Requests, Server
 from cms.embedding import Embedding, HashEmbedding, embedding
 from cms.errors import LibraryBusy, RefusedFile, ServerRefused, UnknownDocument
 from cms.files import Reading, SourceFile, shown, survey
-from cms.records import Document, Hit, Piece, document_of, piece
+from cms.records import Document, Hit, Piece, document_of, piece, pieces_of, stored_document
 from cms.settings import LibrarySettings, Pointer, for_change, with_choice
 
 if TYPE_CHECKING:
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 #: Chunks of one request. The server's own bound holds as well, where it is lower.
 BATCH_CHUNKS = 100
-#: Records that are read at a time.
-PAGE_RECORDS = 500
+#: Records of one answer. A server gives 32,766 at most, but for ids alone.
+ANSWER_RECORDS = 500
+#: Chunks of a document that are read at a time: fewer, so that one answer tells that there are no more.
+WINDOW_CHUNKS = ANSWER_RECORDS - 1
 
 
 class Library:
@@ -161,51 +163,63 @@ class Library:
 
     # Questions
 
-    def pieces(self, collection: Collection, where: dict[str, Any] | None, texts: bool = True) -> Iterator[Piece]:
-        """Yields the records that fit a filter, in pages, in the order of their insertion."""
+    def pieces(self, collection: Collection, where: Any, texts: bool = True) -> list[Piece]:
+        """Returns all records that fit a filter, with their texts or without.
+
+        More than one answer holds are asked for by their ids. Pages by offset would pass over
+        records while others are deleted, and servers may differ in their order.
+        """
         include: Any = ["documents", "metadatas"] if texts else ["metadatas"]
-        offset = 0
-        while True:
-            page = self.requests.call(
-                "get", lambda: collection.get(where=where, limit=PAGE_RECORDS, offset=offset, include=include)
-            )
-            texts_of = page["documents"] or [""] * len(page["ids"])
-            for identity, text, about in zip(page["ids"], texts_of, page["metadatas"] or []):
-                yield Piece(identity, text or "", dict(about or {}))
-            if len(page["ids"]) < PAGE_RECORDS:
-                return
-            offset += PAGE_RECORDS
+        found = self.requests.call("get", lambda: collection.get(where=where, limit=ANSWER_RECORDS, include=include))
+        if len(found["ids"]) < ANSWER_RECORDS:
+            return pieces_of(found)
+        ids = self.requests.call("get", lambda: collection.get(where=where, include=[]))["ids"]
+        pieces: list[Piece] = []
+        for start in range(0, len(ids), ANSWER_RECORDS):
+            batch = ids[start : start + ANSWER_RECORDS]
+            pieces += pieces_of(self.requests.call("get", lambda: collection.get(ids=batch, include=include)))
+        return pieces
+
+    def window(self, collection: Collection, document_id: str, start: int) -> list[Piece]:
+        """Returns a document's chunks from a position on, in order, as many as an answer holds."""
+        bounds = [{"position": {"$gte": start}}, {"position": {"$lt": start + WINDOW_CHUNKS}}]
+        found = self.pieces(collection, {"$and": [{"document_id": document_id}, *bounds]})
+        return sorted(found, key=lambda p: p.metadata["position"])
 
     def documents(self, collection_name: str | None = None) -> list[Document]:
         """Returns all documents by the names of their files."""
         collection = self.collection(collection_name or self.pointer().collection)
         firsts = self.pieces(collection, {"position": 0}, texts=False)
-        found = [
-            Document(p.metadata["document_id"], p.metadata["file"], p.metadata["digest"], p.metadata["count"])
-            for p in firsts
-        ]
+        found = [stored_document(p.metadata) for p in firsts]
         return sorted(found, key=lambda document: (document.file, document.document_id))
 
     def find(self, word: str) -> Document:
         """Returns the document with this id or file name. Raises UnknownDocument, with what is near."""
         import difflib
 
+        collection = self.collection(self.pointer().collection)
+        where: Any = {"$or": [{"document_id": word}, {"file": word}]}
+        found = self.requests.call("get", lambda: collection.get(where=where, limit=1, include=["metadatas"]))
+        for about in found["metadatas"] or []:
+            return stored_document(about)
         documents = self.documents()
-        for document in documents:
-            if word in (document.document_id, document.file):
-                return document
         names = [d.file for d in documents] + [d.document_id for d in documents]
         near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
         hint = f"; did you mean {', '.join(map(shown, near))}?" if near else "; `cms list` shows all"
         raise UnknownDocument(f"there is no document {shown(word)}{hint}")
 
-    def open(self, document_id: str) -> list[Piece]:
-        """Returns the chunks of a document in order; joined, they are its text."""
+    def open(self, document_id: str) -> Iterator[Piece]:
+        """Yields the chunks of a document in order; joined, they are its text."""
         collection = self.collection(self.pointer().collection)
-        found = list(self.pieces(collection, {"document_id": document_id}))
-        if not found:
-            raise UnknownDocument(f"there is no document {shown(document_id)}")
-        return sorted(found, key=lambda p: p.metadata["position"])
+        start = 0
+        while True:
+            found = self.window(collection, document_id, start)
+            if not found and not start:
+                raise UnknownDocument(f"there is no document {shown(document_id)}")
+            yield from found
+            if not found:
+                return
+            start += WINDOW_CHUNKS
 
     def search(self, text: str, hits_max: int = 5, document_id: str | None = None) -> list[Hit]:
         """Returns the chunks that are most similar to a text, the best first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,3 +55,16 @@ def piece(document: Document, chunk: Chunk) -> Piece:
 def document_of(file: SourceFile, about: Survey) -> Document:
     """Returns what the library should know of a file."""
     return Document(file.document_id, file.name, about.digest, about.count)
+
+
+def stored_document(metadata: Mapping[str, Any]) -> Document:
+    """Returns the document that a stored chunk's metadata tells of."""
+    about = metadata
+    return Document(str(about["document_id"]), str(about["file"]), str(about["digest"]), int(about["count"]))
+
+
+def pieces_of(found: Any) -> list[Piece]:
+    """Returns the records of an answer to `get`, whose texts are missing when they were not asked for."""
+    texts = found["documents"] or [""] * len(found["ids"])
+    rows = zip(found["ids"], texts, found["metadatas"])
+    return [Piece(identity, text or "", dict(about or {})) for identity, text, about in rows]

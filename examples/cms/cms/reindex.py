@@ -89,14 +89,7 @@ def _text(library: Library, collection: Collection, document: Document) -> Itera
     """Yields a document's chunks in order. Raises CmsError when one is missing."""
     wanted = 0
     while wanted < document.count:
-        window = {
-            "$and": [
-                {"document_id": document.document_id},
-                {"position": {"$gte": wanted}},
-                {"position": {"$lt": wanted + library.batch_chunks}},
-            ]
-        }
-        found = sorted(library.pieces(collection, window), key=lambda p: p.metadata["position"])
+        found = library.window(collection, document.document_id, wanted)
         for piece in found:
             if piece.metadata["position"] != wanted or piece.metadata["digest"] != document.digest:
                 raise CmsError(f"{document.file} is not whole: ingest it again, then repeat the re-index")

@@ -7,7 +7,7 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,8 +18,6 @@ from cms.errors import CannotWork, ServerRefused, message_of
 if TYPE_CHECKING:
     from chromadb.api.models.Collection import Collection
 
-#: Records of one answer.
-PAGE_RECORDS = 500
 #: Seconds that a server has to answer one request of a comparison.
 TIMEOUT_S = 60.0
 #: Seconds between two questions about what is owed.
@@ -42,8 +40,8 @@ class Source(Protocol):
 
     name: str
 
-    def page(self, where: dict[str, Any] | None, limit: int, offset: int) -> dict[str, Any]:
-        """Returns `ids`, `documents`, `metadatas` and `embeddings`, in the order of insertion."""
+    def get(self, ids: Sequence[str] | None, include: Sequence[str]) -> dict[str, Any]:
+        """Returns the records with these ids, or all: `ids` and what is to be included, in columns."""
 
 
 class ThroughAddress:
@@ -54,12 +52,11 @@ class ThroughAddress:
         self._library = library
         self._collection = collection
 
-    def page(self, where: dict[str, Any] | None, limit: int, offset: int) -> dict[str, Any]:
+    def get(self, ids: Sequence[str] | None, include: Sequence[str]) -> dict[str, Any]:
         """See Source."""
-        include: Any = ["documents", "metadatas", "embeddings"]
-        found = self._library.requests.call(
-            "get", lambda: self._collection.get(where=where, limit=limit, offset=offset, include=include)
-        )
+        wished: Any = list(include)
+        chosen = None if ids is None else list(ids)
+        found = self._library.requests.call("get", lambda: self._collection.get(ids=chosen, include=wished))
         return dict(found)
 
 
@@ -74,24 +71,24 @@ class Instance:
         self._server = Server(url, ca=ca)
         self._collection_id = collection_id
 
-    def page(self, where: dict[str, Any] | None, limit: int, offset: int) -> dict[str, Any]:
+    def get(self, ids: Sequence[str] | None, include: Sequence[str]) -> dict[str, Any]:
         """See Source."""
-        body = {"limit": limit, "offset": offset, "include": ["documents", "metadatas", "embeddings"]}
-        if where is not None:
-            body["where"] = where
+        body: dict[str, Any] = {"include": list(include)}
+        if ids is not None:
+            body["ids"] = list(ids)
         return ask(self._server, f"{_DATABASE}/collections/{self._collection_id}/get", body)
 
 
-def records(source: Source, where: dict[str, Any] | None) -> Iterator[Record]:
-    """Yields the records of a source that fit a filter."""
-    offset = 0
-    while True:
-        page = source.page(where, PAGE_RECORDS, offset)
-        for row in zip(page["ids"], page["documents"], page["metadatas"], page["embeddings"]):
-            yield Record(row[0], row[1] or "", dict(row[2] or {}), list(row[3]))
-        if len(page["ids"]) < PAGE_RECORDS:
-            return
-        offset += PAGE_RECORDS
+def stored(source: Source, ids: Sequence[str]) -> dict[str, Record]:
+    """Returns what a source has of these ids, by id."""
+    found = source.get(ids, ["documents", "metadatas", "embeddings"])
+    rows = zip(found["ids"], found["documents"], found["metadatas"], found["embeddings"])
+    return {row[0]: Record(row[0], row[1] or "", dict(row[2] or {}), list(row[3])) for row in rows}
+
+
+def all_ids(source: Source) -> list[str]:
+    """Returns the ids of all records of a source. Of ids alone, one answer holds any number."""
+    return list(source.get(None, [])["ids"])
 
 
 def ask(server: Server, path: str, body: dict[str, Any] | None = None) -> Any:

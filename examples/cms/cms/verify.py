@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Callable
 
 import numpy as np
@@ -15,7 +16,7 @@ from cms.embedding import Embedding, embedding
 from cms.files import Reading, SourceFile, shown, survey
 from cms.records import Document, Piece, document_of, piece
 from cms.settings import Pointer
-from cms.sources import Record, Source, records
+from cms.sources import Record, Source, all_ids, stored
 
 #: Differences that are kept of one source; the rest is only counted.
 DIFFERENCES_MAX = 200
@@ -66,23 +67,24 @@ def compare(
     """
     result = Comparison(source.name)
     embed = embedding(pointer.embedding)
-    known = set(uncertain)
+    expected: set[str] = set()
     for file in files:
         if file.document_id in uncertain:
             continue
-        known.add(file.document_id)
-        stored = {r.id: r for r in records(source, {"document_id": file.document_id})}
-        for wanted, vector in _wanted(file, pointer, embed):
-            result.chunks += 1
-            what = _difference(wanted, vector, stored.pop(wanted.id, None), embed.is_exact)
-            if what:
-                result.add(what, wanted.id, file.name)
-        for record in stored.values():
-            result.add("extra", record.id, file.name)
+        for batch, vectors in _wanted(file, pointer, embed):
+            held = stored(source, [wanted.id for wanted in batch])
+            for wanted, vector in zip(batch, vectors):
+                what = _difference(wanted, vector, held.get(wanted.id), embed.is_exact)
+                if what:
+                    result.add(what, wanted.id, file.name)
+            expected.update(wanted.id for wanted in batch)
         result.documents += 1
-    for record in records(source, None):
-        if record.metadata.get("document_id") not in known:
-            result.add("extra", record.id, str(record.metadata.get("file", "no file")))
+    result.chunks = len(expected)
+    others = [identity for identity in all_ids(source) if identity not in expected]
+    for start in range(0, len(others), BATCH_CHUNKS):
+        for identity, record in stored(source, others[start : start + BATCH_CHUNKS]).items():
+            if record.metadata.get("document_id") not in uncertain:
+                result.add("extra", identity, str(record.metadata.get("file", "no file")))
     return result
 
 
@@ -98,31 +100,26 @@ def compare_until_equal(
         time.sleep(PAUSE_S)
 
 
-def _wanted(file: SourceFile, pointer: Pointer, embed: Embedding) -> Iterator[tuple[Piece, np.ndarray]]:
-    """Yields what should be stored of a file: each chunk's record and vector (shape: dimension)."""
+def _wanted(file: SourceFile, pointer: Pointer, embed: Embedding) -> Iterator[tuple[list[Piece], np.ndarray]]:
+    """Yields what should be stored of a file, in batches: records, and their vectors in as many rows."""
     document: Document = document_of(file, survey(file, pointer.chunk_chars))
-    batch: list[Piece] = []
-    for chunk in split(Reading(file).blocks(), pointer.chunk_chars):
-        batch.append(piece(document, chunk))
-        if len(batch) == BATCH_CHUNKS:
-            yield from zip(batch, embed([p.text for p in batch]))
-            batch = []
-    if batch:
-        yield from zip(batch, embed([p.text for p in batch]))
+    chunks = split(Reading(file).blocks(), pointer.chunk_chars)
+    for batch in iter(lambda: [piece(document, chunk) for chunk in islice(chunks, BATCH_CHUNKS)], []):
+        yield batch, embed([p.text for p in batch])
 
 
-def _difference(wanted: Piece, vector: np.ndarray, stored: Record | None, is_exact: bool) -> str:
+def _difference(wanted: Piece, vector: np.ndarray, held: Record | None, is_exact: bool) -> str:
     """Returns what differs, or ""."""
-    if stored is None:
+    if held is None:
         return "missing"
-    if stored.text != wanted.text:
+    if held.text != wanted.text:
         return "text"
-    if stored.metadata != wanted.metadata:
+    if held.metadata != wanted.metadata:
         return "metadata"
-    held = np.asarray(stored.embedding, dtype=np.float32)
-    if held.shape != vector.shape:
+    numbers = np.asarray(held.embedding, dtype=np.float32)
+    if numbers.shape != vector.shape:
         return "embedding"
-    is_equal = np.array_equal(held, vector) if is_exact else np.allclose(held, vector, atol=MODEL_TOLERANCE)
+    is_equal = np.array_equal(numbers, vector) if is_exact else np.allclose(numbers, vector, atol=MODEL_TOLERANCE)
     return "" if is_equal else "embedding"
 
 

@@ -71,7 +71,7 @@ def test_each_difference_is_found(
     collection = held.collection(held.pointer().collection)
     direct = ("--instance", url, "--collection-id", collection.id)
     assert cms("verify", folder, *direct).code == 0
-    spoil(collection, next(iter(held.pieces(collection, {"file": "glass.md"}))).id)
+    spoil(collection, held.pieces(collection, {"file": "glass.md"})[0].id)
     told = cms("verify", folder, *direct, "--json")
     assert told.code == 1
     for source in json.loads(told.out):
