@@ -125,3 +125,10 @@ def embedding(name: str) -> Embedding:
     Raises CannotWork when the model cannot be loaded.
     """
     return HashEmbedding() if name == HashEmbedding.name else ModelEmbedding(name)
+
+
+def tried(name: str) -> Embedding:
+    """Returns an embedding that has embedded a text: a model that cannot be fetched is told of here."""
+    made = embedding(name)
+    made(["a text to try it"])
+    return made

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cms.chunks import CHUNK_CHARS, Chunk, split
 from cms.connection import Requests, Server
-from cms.embedding import Embedding, HashEmbedding, embedding
+from cms.embedding import Embedding, HashEmbedding, embedding, tried
 from cms.errors import LibraryBusy, RefusedFile, ServerRefused, UnknownDocument
 from cms.files import Reading, SourceFile, shown, survey
 from cms.records import Document, Hit, Piece, document_of, piece, pieces_of, stored_document
@@ -66,7 +66,8 @@ class Library:
         if found is None:
             made = embedding_name or HashEmbedding.name
             found = Pointer(f"{self.name}-1", made, chunk_chars or CHUNK_CHARS)
-            embedding(made)
+            # Before anything is made: a model may not be there.
+            tried(made)
             self.make(found.collection)
             self.settings.write(found)
         return for_change(with_choice(found, embedding_name, chunk_chars), self.name)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from cms.chunks import split
-from cms.embedding import embedding
+from cms.embedding import embedding, tried
 from cms.errors import CmsError
 from cms.library import Library
 from cms.records import Document
@@ -44,7 +44,7 @@ def reindex(library: Library, embedding_name: str | None = None, chunk_chars: in
         chunk_chars=chunk_chars or before.chunk_chars,
     )
     # A model that cannot be loaded is noticed before anything is changed.
-    embedding(after.embedding)
+    tried(after.embedding)
     library.settings.write(replace(before, reindexing=after.collection))
     try:
         old = library.collection(before.collection)

@@ -7,12 +7,12 @@ write: every request sees the library before it or behind it, and nothing in bet
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Callable
 
 import numpy as np
 
 from cms.connection import Requests
-from cms.errors import CannotWork, LibraryBusy
+from cms.errors import CannotWork, LibraryBusy, ServerRefused
 
 if TYPE_CHECKING:
     from chromadb.api import ClientAPI
@@ -45,8 +45,13 @@ class LibrarySettings:
         self._store: Collection | None = None
 
     def read(self) -> Pointer | None:
-        """Returns the pointer, or None when nothing was ever written to the library."""
-        store = self._records()
+        """Returns the pointer, or None when nothing was ever written to the library; makes nothing."""
+        try:
+            store = self._records(self._client.get_collection)
+        except ServerRefused as refusal:
+            if refusal.status == 404:
+                return None
+            raise
         found = self._requests.call("settings", lambda: store.get(ids=[self._library], include=["metadatas"]))
         for about in found["metadatas"] or []:
             return Pointer(
@@ -59,7 +64,7 @@ class LibrarySettings:
 
     def write(self, pointer: Pointer) -> None:
         """Replaces the pointer, in one request."""
-        store = self._records()
+        store = self._records(self._client.get_or_create_collection)
         self._requests.call(
             "settings",
             lambda: store.upsert(
@@ -80,14 +85,12 @@ class LibrarySettings:
 
     def forget(self) -> None:
         """Deletes the pointer."""
-        store = self._records()
+        store = self._records(self._client.get_collection)
         self._requests.call("settings", lambda: store.delete(ids=[self._library]))
 
-    def _records(self) -> Collection:
+    def _records(self, find: Callable[..., Collection]) -> Collection:
         if self._store is None:
-            self._store = self._requests.call(
-                "settings", lambda: self._client.get_or_create_collection(SETTINGS, embedding_function=None)
-            )
+            self._store = self._requests.call("settings", lambda: find(SETTINGS, embedding_function=None))
         return self._store
 
 

@@ -76,6 +76,16 @@ def test_other_settings_need_a_reindex(cms: Callable, folder: Path) -> None:
     assert told.code == 2 and "cms reindex" in told.err
 
 
+def test_a_missing_model_changes_nothing(cms: Callable, folder: Path) -> None:
+    """An embedding that cannot be loaded is told of before anything is made."""
+    told = cms("ingest", folder, "--embedding", "no-such/model")
+    assert told.code == 2 and "'no-such/model'" in told.err
+    assert cms("list").out == "no documents\n"
+    assert cms("ingest", folder).code == 0
+    assert cms("reindex", "--embedding", "no-such/model").code == 2
+    assert cms("verify", folder).code == 0
+
+
 def test_the_shell_goes_on_after_errors(process: Callable, folder: Path) -> None:
     """A session searches, ingests, meets errors and goes on until `quit`."""
     lines = [f'ingest "{folder}"', "list", "don't know", "open nothing", 'open "glass.md', "delete", "help", "quit"]
