@@ -66,7 +66,7 @@ def is_broken_connection(error: BaseException) -> bool:
     """Tells whether the connection ended before an answer: the request may have been carried out."""
     import httpx
 
-    broken = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError)
+    broken = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError, httpx.CloseError, ConnectionError)
     return any(isinstance(cause, broken) for cause in causes(error))
 
 

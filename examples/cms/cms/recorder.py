@@ -31,8 +31,9 @@ class RequestFailed(CmsError):
 
 @dataclass
 class Tally:
-    """What has happened so far. `latencies_s` has one number for each answered request, by kind."""
+    """What has happened so far. `latencies_s` has one number for each request answered with success, by kind."""
 
+    answered: int = 0
     failed: int = 0
     refused: int = 0
     interrupted: int = 0
@@ -40,19 +41,13 @@ class Tally:
     failures_by_kind: Counter = field(default_factory=Counter)
     latencies_s: dict[str, list[float]] = field(default_factory=dict)
 
-    @property
-    def answered(self) -> int:
-        """Requests that were answered with success."""
-        return sum(len(times) for times in self.latencies_s.values())
-
 
 class Recorder(Requests):
     """Sends requests for many threads and counts them."""
 
-    def __init__(self, url: str, pause_s: float = 0.0, stopped: threading.Event | None = None) -> None:
+    def __init__(self, url: str, pause_s: float = 0.0) -> None:
         super().__init__(url)
         self._pause_s = pause_s
-        self._stopped = stopped or threading.Event()
         self._lock = threading.Lock()
         self._start = time.monotonic()
         self.tally = Tally()
@@ -74,6 +69,7 @@ class Recorder(Requests):
                 time.sleep(RETRY_S)
                 continue
             with self._lock:
+                self.tally.answered += 1
                 self.tally.latencies_s.setdefault(kind, []).append(time.monotonic() - begun)
             return result
 
