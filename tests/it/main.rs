@@ -10,6 +10,7 @@ mod browsers;
 mod chaos;
 mod cli;
 mod clients;
+mod cms;
 mod compiling;
 mod contract;
 mod corpus;
