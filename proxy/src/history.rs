@@ -15,6 +15,7 @@ use std::{
 
 use achromat_core::{
     history::{AuditAsked, AuditKind, AuditRecord, Retention, WriteRecord, WritesAsked},
+    ids::CollectionId,
     time::WallTime,
 };
 use tokio::{
@@ -186,6 +187,13 @@ impl History {
         (status, why): (u16, &str),
     ) {
         self.note(audited(AuditKind::Denial, from, what, (status, why)));
+    }
+
+    /// When collections were made, and when one of their copies got another id last, where that is known.
+    pub async fn collection_times(
+        &self,
+    ) -> Result<BTreeMap<CollectionId, (WallTime, WallTime)>, StoreError> {
+        self.store.collection_times().await
     }
 
     fn hand_in(&self, event: Event) {

@@ -11,7 +11,7 @@ use achromat_core::{health::Standing, ids::InstanceIx, read::Strategy};
 
 use crate::{
     access::{Access, OperatorTokenError, TokenFileError, operator_token},
-    admin::{Admin, Facts, Retrying},
+    admin::{Admin, Capacity, Facts, Meter, Retrying},
     clock::Clock,
     config::{Config, Keys, OperatorConfig, StoreUrl},
     history::{History, Recording},
@@ -126,6 +126,16 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         lifecycle: Arc::clone(&lifecycle),
         access: Arc::clone(&access),
         requests_max: config.serve.limits.requests_max,
+        capacity: Capacity {
+            max_memory_mb: config.memory_bytes_max / (1024 * 1024),
+            max_concurrent_requests: config.serve.limits.requests_max,
+            max_queued_requests: config.serve.limits.queue_max,
+            max_body_bytes: config.serve.limits.body_bytes_max,
+            instance_writes_max: config.bounds.writes_max,
+            instance_replication_max: config.engine.replication_max,
+            database: config.store.kind(),
+        },
+        meter: Arc::new(Meter::new(config.memory_bytes_max)),
         retrying: Retrying {
             levels: config.serve.levels,
             deadline: config.serve.write_deadline,

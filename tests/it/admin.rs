@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 /// Every reading call, with the fields that scripts read from it.
 fn fields(api: &Api) -> Vec<(&'static str, Value)> {
     let calls = [
-        ("/health", vec!["/status"]),
+        (
+            "/health",
+            vec!["/status", "/architecture", "/pending_writes"],
+        ),
         (
             "/status",
             vec![
@@ -33,19 +36,55 @@ fn fields(api: &Api) -> Vec<(&'static str, Value)> {
                 "/write_ahead_log/is_replaying",
                 "/write_ahead_log/failed_replays",
                 "/write_ahead_log/total_replayed",
+                "/unified_wal/pending_writes",
+                "/unified_wal/is_syncing",
+                "/performance_stats/memory_usage_mb",
+                "/performance_stats/cpu_percent",
+                "/high_volume_config/max_memory_mb",
+                "/concurrency_details/requests_in_flight",
+                "/stats/total_requests",
+                "/stats/successful_requests",
+                "/stats/failed_requests",
+                "/architecture",
+                "/timestamp",
+                "/instances/1/total_requests",
+                "/instances/1/successful_requests",
+                "/instances/1/last_health_check",
+                "/instances/1/priority",
             ],
         ),
         (
             "/wal/status",
-            vec!["/wal_system/pending_writes", "/wal_system/is_syncing"],
+            vec![
+                "/wal_system/pending_writes",
+                "/wal_system/is_syncing",
+                "/wal_system/approach",
+                "/wal_system/database",
+                "/wal_system/sync_interval_seconds",
+                "/performance_stats/memory_usage_mb",
+                "/high_volume_config/max_memory_mb",
+            ],
         ),
         (
             "/collection/mappings",
-            vec!["/collection_mappings", "/total_mappings"],
+            vec![
+                "/collection_mappings",
+                "/total_mappings",
+                "/mappings/0/created_at",
+                "/mappings/0/updated_at",
+            ],
         ),
         (
             "/admin/instances",
-            vec!["/instances/1/name", "/instances/1/healthy"],
+            vec![
+                "/instances/1/name",
+                "/instances/1/healthy",
+                "/instances/1/last_health_check",
+                "/healthy_count",
+                "/total_count",
+                "/total_requests",
+                "/successful_requests",
+            ],
         ),
         (
             "/admin/collection_mappings",
@@ -56,15 +95,38 @@ fn fields(api: &Api) -> Vec<(&'static str, Value)> {
                 "/collection_mappings/0/primary_uuid",
                 "/collection_mappings/0/replica_uuid",
                 "/collection_mappings/0/status",
+                "/collection_mappings/0/created_at",
+                "/collection_mappings/0/updated_at",
+                "/total_mappings",
             ],
         ),
         ("/admin/wal_errors", vec!["/recent_errors", "/error_count"]),
-        ("/admin/wal_count", vec!["/pending_writes"]),
+        (
+            "/admin/wal_count",
+            vec!["/pending_writes", "/wal_system_ready"],
+        ),
         (
             "/admin/transaction_safety_status",
-            vec!["/pending_recovery_operations"],
+            vec![
+                "/pending_recovery_operations",
+                "/transaction_safety_service/available",
+                "/transaction_safety_service/running",
+                "/recent_transactions/total_last_2_hours",
+                "/recent_transactions/by_status",
+                "/pending_recovery",
+                "/timing_gap_failures_24h",
+            ],
         ),
-        ("/admin/scalability_status", vec!["/requests_max"]),
+        (
+            "/admin/scalability_status",
+            vec![
+                "/requests_max",
+                "/scalability_features",
+                "/performance_stats/memory_usage_mb",
+                "/current_load/requests_in_flight",
+                "/timestamp",
+            ],
+        ),
         ("/livez", vec!["/status"]),
         ("/readyz", vec!["/status"]),
     ];
@@ -108,7 +170,22 @@ fn every_call_tells_the_truth() {
     cluster.settle();
     let up = fields(&api);
     assert_eq!(field(&up, "/health", "/status"), "healthy");
-    assert_eq!(field(&up, "/status", "/service"), "achromat");
+    let service = field(&up, "/status", "/service").as_str();
+    assert!(service.is_some_and(|name| name.contains("Write-Ahead Log")));
+    assert_eq!(field(&up, "/health", "/pending_writes"), 0);
+    assert_eq!(field(&up, "/wal/status", "/wal_system/database"), "sqlite");
+    assert_eq!(field(&up, "/admin/instances", "/healthy_count"), 2);
+    assert_eq!(field(&up, "/status", "/instances/0/priority"), 2);
+    assert_eq!(
+        field(&up, "/status", "/high_volume_config/max_memory_mb"),
+        400
+    );
+    let memory = field(&up, "/status", "/performance_stats/memory_usage_mb").as_f64();
+    let resident = cluster.proxy.resident_kb() as f64 / 1024.0;
+    assert!(
+        memory.is_some_and(|told| (told - resident).abs() < 20.0),
+        "{memory:?}, and it is {resident}"
+    );
     assert_eq!(field(&up, "/status", "/summary/healthy_instances"), 2);
     assert_eq!(
         field(&up, "/status", "/load_balancer/strategy"),
@@ -161,6 +238,9 @@ fn every_call_tells_the_truth() {
     );
     assert!(field(&away, "/status", "/wal/oldest_pending").is_u64());
     assert_eq!(field(&away, "/admin/wal_count", "/pending_writes"), 4);
+    assert_eq!(field(&away, "/health", "/pending_writes"), 4);
+    assert_eq!(field(&away, "/status", "/unified_wal/pending_writes"), 4);
+    assert_eq!(field(&away, "/admin/instances", "/healthy_count"), 1);
     assert_eq!(field(&away, "/wal/status", "/wal_system/pending_writes"), 4);
     assert_eq!(
         field(

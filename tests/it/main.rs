@@ -42,6 +42,7 @@ mod rebuild;
 mod recipes;
 mod registers;
 mod repeats;
+mod scripts;
 mod sim;
 mod slots;
 mod suite;

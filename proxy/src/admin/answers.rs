@@ -1,7 +1,7 @@
 //! The documents that are answered, field by field as existing scripts read them.
 
 use achromat_core::{
-    engine::{InstanceReport, KnownTrouble, Report},
+    engine::{InstanceReport, Report},
     health::Standing,
     ids::{InstanceIx, LaneId},
     key::KeyRecord,
@@ -10,8 +10,16 @@ use achromat_core::{
 };
 use serde::Serialize;
 
-use super::{Facts, json};
-use crate::{clock::wall_time, instances::Instances, store::FlushFigures};
+use super::{
+    Facts, json,
+    performance::Performance,
+    scripts::{ARCHITECTURE, Capacity, Concurrency, ForStatus, SERVICE, Stats, now},
+};
+use crate::{
+    clock::{wall_time, written},
+    instances::Instances,
+    store::FlushFigures,
+};
 
 /// Age of the oldest owed entry up to which an instance is not called `catching-up`: under a load
 /// some entry is always on its way.
@@ -33,9 +41,18 @@ pub(super) struct Problem<'a> {
 
 #[derive(Serialize)]
 pub(super) struct Forced<'a> {
+    pub(super) success: bool,
     pub(super) instance: &'a str,
     pub(super) healthy: bool,
-    pub(super) duration_seconds: u64,
+    pub(super) health_set_to: bool,
+    pub(super) original_health: bool,
+    /// Null when it holds until it is taken back.
+    pub(super) duration_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) will_restore_in_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) permanent: Option<bool>,
+    pub(super) message: &'static str,
 }
 
 /// Everything that is known at one moment.
@@ -63,6 +80,8 @@ pub(super) struct Status<'a> {
     policy: super::policies::Slots,
     wal: LogStatus,
     write_ahead_log: LogStatus,
+    #[serde(flatten)]
+    for_scripts: ForStatus,
 }
 
 #[derive(Serialize)]
@@ -91,6 +110,13 @@ struct Instance<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     quarantine: Option<&'a str>,
     request_count: u64,
+    /// The same, as scripts call it.
+    total_requests: u64,
+    successful_requests: u64,
+    /// When a probe ended last.
+    last_health_check: Option<String>,
+    /// Who comes first: the primary has the highest one.
+    priority: usize,
     /// Of the requests so far, in percent.
     success_rate: f64,
     consecutive_failures: u64,
@@ -119,6 +145,8 @@ pub(super) struct LogStatus {
 #[derive(Serialize)]
 pub(super) struct LogSystem {
     wal_system: LogSystemState,
+    performance_stats: Performance,
+    high_volume_config: Capacity,
 }
 
 #[derive(Serialize)]
@@ -127,45 +155,32 @@ struct LogSystemState {
     is_syncing: bool,
     oldest_pending: Option<u64>,
     total_replayed: u64,
+    approach: &'static str,
+    database: &'static str,
+    /// Nothing waits for a turn: an instance is brought what it lacks at once.
+    sync_interval_seconds: u64,
 }
 
 #[derive(Serialize)]
 pub(super) struct InstanceList<'a> {
+    healthy_count: usize,
+    total_count: usize,
+    #[serde(flatten)]
+    stats: Stats,
     instances: Vec<Instance<'a>>,
-}
-
-#[derive(Serialize)]
-pub(super) struct LogErrors<'a> {
-    /// Of the recent errors, those that are not settled.
-    error_count: usize,
-    errors_since_start: u64,
-    recent_errors: Vec<LogError<'a>>,
-}
-
-#[derive(Serialize)]
-struct LogError<'a> {
-    lane: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    collection_name: Option<&'a str>,
-    position: u64,
-    /// Whether the entry is still to be done there, or the copy still not used.
-    standing: bool,
-    instance: Option<&'a str>,
-    attempts: u32,
-    logged_at_ms: u64,
-    error: &'a str,
 }
 
 #[derive(Serialize)]
 pub(super) struct LogCount {
     pending_writes: u64,
+    wal_system_ready: bool,
 }
 
 #[derive(Serialize)]
 pub(super) struct TransactionSafety {
-    enabled: bool,
-    pending_recovery_operations: u64,
-    store_is_up: bool,
+    pub(super) enabled: bool,
+    pub(super) pending_recovery_operations: u64,
+    pub(super) store_is_up: bool,
 }
 
 /// What became of the write under a key.
@@ -206,6 +221,19 @@ pub(super) struct Scalability {
     lanes: usize,
     collections: usize,
     proxies: usize,
+    scalability_features: ScalabilityFeatures,
+    performance_stats: Performance,
+    current_load: Concurrency,
+    timestamp: String,
+}
+
+/// What lets it grow, and whether it is in use.
+#[derive(Serialize)]
+struct ScalabilityFeatures {
+    connection_pooling: bool,
+    parallel_replication: bool,
+    merged_writes: bool,
+    read_distribution: &'static str,
 }
 
 impl State<'_> {
@@ -241,7 +269,7 @@ impl State<'_> {
 
     pub(super) fn status(&self) -> Status<'_> {
         Status {
-            service: "achromat",
+            service: SERVICE,
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: self.facts.started.elapsed().as_secs(),
             healthy_instances: self.healthy(),
@@ -262,11 +290,15 @@ impl State<'_> {
             policy: super::policies::Slots::of(&self.facts.policies),
             wal: self.log(),
             write_ahead_log: self.log(),
+            for_scripts: self.for_status(),
         }
     }
 
     pub(super) fn instance_list(&self) -> InstanceList<'_> {
         InstanceList {
+            healthy_count: self.healthy(),
+            total_count: self.instances.len(),
+            stats: self.stats(),
             instances: self
                 .instances
                 .iter()
@@ -296,6 +328,10 @@ impl State<'_> {
             state_is_forced: report.is_some_and(|report| report.is_forced),
             quarantine: report.and_then(|report| report.quarantine.as_deref()),
             request_count: figures.requests,
+            total_requests: figures.requests,
+            successful_requests: figures.successes,
+            last_health_check: figures.probed_at.map(|at| written(at.0)),
+            priority: self.instances.len().saturating_sub(place.at()),
             success_rate: percent(figures.successes, figures.requests),
             consecutive_failures: figures.failures_in_a_row,
             requests_in_flight: figures.in_flight,
@@ -332,7 +368,7 @@ impl State<'_> {
     }
 
     /// Whether some instance in service is being brought up to date.
-    fn is_replaying(&self) -> bool {
+    pub(super) fn is_replaying(&self) -> bool {
         InstanceIx::all(self.instances.len()).any(|place| {
             let report = self.report.instances.get(place.at());
             let owed = report.map_or(0, |i| i.owed + i.work);
@@ -347,41 +383,19 @@ impl State<'_> {
                 is_syncing: self.is_replaying(),
                 oldest_pending: self.report.oldest_pending.map(|at| at.0),
                 total_replayed: self.report.replayed,
+                approach: ARCHITECTURE,
+                database: self.facts.capacity.database,
+                sync_interval_seconds: 0,
             },
+            performance_stats: self.facts.meter.read(),
+            high_volume_config: self.facts.capacity,
         }
     }
 
     pub(super) fn log_count(&self) -> LogCount {
         LogCount {
             pending_writes: self.report.pending,
-        }
-    }
-
-    pub(super) fn log_errors(&self) -> LogErrors<'_> {
-        let troubles = &self.report.troubles;
-        let standing = troubles.iter().filter(|known| known.is_standing);
-        LogErrors {
-            error_count: standing.count(),
-            errors_since_start: self.report.trouble_count,
-            recent_errors: troubles
-                .iter()
-                .rev()
-                .map(
-                    |KnownTrouble {
-                         trouble,
-                         is_standing,
-                     }| LogError {
-                        standing: *is_standing,
-                        lane: trouble.lane.to_string(),
-                        collection_name: lane_name(self.view, trouble.lane),
-                        position: trouble.position.0,
-                        instance: trouble.instance.map(|place| self.instances.name(place)),
-                        attempts: trouble.tries,
-                        logged_at_ms: trouble.logged_at.0,
-                        error: &trouble.reason,
-                    },
-                )
-                .collect(),
+            wal_system_ready: self.view.store_is_up,
         }
     }
 
@@ -404,6 +418,15 @@ impl State<'_> {
             lanes: self.view.lanes.len(),
             collections: self.view.catalog.len(),
             proxies: 1,
+            scalability_features: ScalabilityFeatures {
+                connection_pooling: true,
+                parallel_replication: true,
+                merged_writes: true,
+                read_distribution: self.facts.strategy,
+            },
+            performance_stats: self.facts.meter.read(),
+            current_load: self.concurrency(),
+            timestamp: now(),
         }
     }
 }
@@ -414,7 +437,7 @@ fn is_catching_up(report: &InstanceReport) -> bool {
     report.work > 0 || oldest.saturating_add(LAG_MS_MAX) < wall_time().0
 }
 
-fn lane_name(view: &View, lane: LaneId) -> Option<&str> {
+pub(super) fn lane_name(view: &View, lane: LaneId) -> Option<&str> {
     match lane {
         LaneId::Schema => None,
         LaneId::Collection(id) => view.catalog.get_even_gone(id).map(|c| c.name.as_ref()),

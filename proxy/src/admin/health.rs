@@ -3,7 +3,7 @@
 use achromat_core::{health::Standing, reply::Reply};
 use serde::Serialize;
 
-use super::{answers::State, json};
+use super::{answers::State, json, scripts::ARCHITECTURE};
 
 /// Failures of a job after which it is a reason to call the service degraded.
 const JOB_FAILURES_MIN: u32 = 3;
@@ -15,6 +15,8 @@ struct Health {
     version: &'static str,
     healthy_instances: usize,
     total_instances: usize,
+    pending_writes: u64,
+    architecture: &'static str,
     /// Why it is degraded; empty when it is healthy.
     reasons: Vec<String>,
 }
@@ -33,6 +35,8 @@ impl State<'_> {
             version: env!("CARGO_PKG_VERSION"),
             healthy_instances: self.healthy(),
             total_instances: self.instances.len(),
+            pending_writes: self.report.pending,
+            architecture: ARCHITECTURE,
             reasons,
         };
         json(if self.in_service() > 0 { 200 } else { 503 }, &body)

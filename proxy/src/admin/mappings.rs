@@ -2,10 +2,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use achromat_core::{catalog::Collection, ids::InstanceIx, route::Target};
+use achromat_core::{
+    catalog::Collection,
+    ids::{CollectionId, InstanceIx},
+    reply::Reply,
+    route::Target,
+    time::WallTime,
+};
 use serde::Serialize;
 
-use super::{answers::State, query::parameter};
+use super::{answers::State, json, query::parameter, scripts::Times};
+use crate::clock::written;
 
 /// Mappings of one answer, unless `?limit=` says otherwise. One has some 500 bytes.
 const LIMIT_DEFAULT: usize = 1000;
@@ -20,7 +27,12 @@ pub(super) struct Page {
     offset: usize,
     /// Of this tenant alone.
     tenant: Option<String>,
+    /// Whether scripts find the list under two names.
+    is_twice: bool,
 }
+
+/// When each collection was made, and when one of its copies got another id.
+pub(super) type AllTimes = BTreeMap<CollectionId, (WallTime, WallTime)>;
 
 impl Page {
     /// What `?limit=…&offset=…&tenant=…` says. What is wrong with it otherwise.
@@ -35,6 +47,7 @@ impl Page {
             limit: number("limit", LIMIT_DEFAULT)?.min(LIMIT_MAX),
             offset: number("offset", 0)?,
             tenant: parameter(target, "tenant"),
+            is_twice: target.path == "/collection/mappings",
         })
     }
 }
@@ -50,6 +63,15 @@ pub(super) struct Mappings<'a> {
     collection_mappings: Vec<Mapping<'a>>,
 }
 
+/// The same list under the name that `/collection/mappings` has for it as well.
+#[derive(Serialize)]
+struct Twice<'a> {
+    #[serde(flatten)]
+    mappings: &'a Mappings<'a>,
+    #[serde(rename = "mappings")]
+    list: &'a [Mapping<'a>],
+}
+
 #[derive(Serialize)]
 struct Mapping<'a> {
     collection_name: &'a str,
@@ -61,6 +83,8 @@ struct Mapping<'a> {
     primary_uuid: Option<String>,
     replica_uuid: Option<String>,
     status: &'static str,
+    #[serde(flatten)]
+    times: Times,
     /// The instance that alone has its records.
     #[serde(skip_serializing_if = "Option::is_none")]
     home: Option<&'a str>,
@@ -73,7 +97,7 @@ struct Mapping<'a> {
 
 impl State<'_> {
     /// The mappings of a page, the oldest collection first.
-    pub(super) fn mappings(&self, page: &Page) -> Mappings<'_> {
+    pub(super) fn mappings(&self, page: &Page, times: &AllTimes) -> Reply {
         let tenant = page.tenant.as_deref();
         let of_tenant = |c: &&Arc<Collection>| tenant.is_none_or(|tenant| tenant == &*c.tenant);
         let mut all: Vec<_> = self.view.catalog.collections().filter(of_tenant).collect();
@@ -83,18 +107,30 @@ impl State<'_> {
             .into_iter()
             .skip(page.offset)
             .take(page.limit)
-            .map(|c| self.mapping(c))
+            .map(|c| self.mapping(c, times))
             .collect();
         let end = page.offset.saturating_add(mappings.len());
-        Mappings {
+        let mappings = Mappings {
             count: mappings.len(),
             total_mappings: total,
             next_offset: (end < total && !mappings.is_empty()).then_some(end),
             collection_mappings: mappings,
+        };
+        let list = &mappings.collection_mappings;
+        if page.is_twice {
+            return json(
+                200,
+                &Twice {
+                    mappings: &mappings,
+                    list,
+                },
+            );
         }
+        json(200, &mappings)
     }
 
-    fn mapping<'a>(&'a self, collection: &'a Collection) -> Mapping<'a> {
+    fn mapping<'a>(&'a self, collection: &'a Collection, times: &AllTimes) -> Mapping<'a> {
+        let known = times.get(&collection.id);
         let on = |place| collection.on(InstanceIx(place)).map(|id| id.to_string());
         let names = || {
             self.instances
@@ -114,6 +150,10 @@ impl State<'_> {
                 "complete"
             } else {
                 "partial"
+            },
+            times: Times {
+                created_at: known.map(|(created, _)| written(created.0)),
+                updated_at: known.map(|(_, updated)| written(updated.0)),
             },
             home: collection
                 .home

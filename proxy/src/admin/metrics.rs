@@ -14,7 +14,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{answers::State, problem};
+use super::{Meter, answers::State, problem};
 use crate::{
     clock::wall_time,
     policy::{Figures, Policies, Slot, Version, World},
@@ -127,6 +127,27 @@ impl State<'_> {
             &none,
             float(self.facts.history.dropped()),
         );
+        for (what, value) in [
+            (
+                ("resident_memory_bytes", "Memory that the process has"),
+                self.facts
+                    .meter
+                    .read()
+                    .memory_usage_mb
+                    .map(|mib| mib * 1024.0 * 1024.0),
+            ),
+            (
+                (
+                    "cpu_seconds",
+                    "The processor's time that the process has taken",
+                ),
+                Meter::cpu_s(),
+            ),
+        ] {
+            if let Some(value) = value {
+                page.gauge(what, &none, value);
+            }
+        }
         for (what, value) in [
             (("uptime_seconds", "Time since the start"), uptime),
             (

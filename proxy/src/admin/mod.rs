@@ -7,24 +7,27 @@
 mod answers;
 mod authorise;
 mod cleanup;
+mod errors;
+mod force;
 mod health;
 mod history;
 mod jobs;
 mod letters;
 mod mappings;
 mod metrics;
+mod performance;
 mod plugins;
 mod policies;
 mod query;
+mod scripts;
 mod trash;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use achromat_core::{
     access::{Role, TokenError},
     catalog::Collection,
     guard::Guard,
-    health::Standing,
     history::{AuditAsked, WritesAsked},
     ids::Key,
     reply::Reply,
@@ -34,9 +37,9 @@ use achromat_core::{
 };
 use bytes::Bytes;
 use http::Method;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-pub use self::letters::Retrying;
+pub use self::{letters::Retrying, performance::Meter, scripts::Capacity};
 use self::{mappings::Page, query::tenant_asked};
 use crate::{
     access::{Access, Caller},
@@ -47,9 +50,6 @@ use crate::{
     replicate::Replicator,
     serve::Door,
 };
-
-/// The longest that an operator's word about an instance holds.
-const FORCE_MAX: Duration = Duration::from_hours(24 * 7);
 
 /// Bytes of a call's body that the audit looks at.
 const DETAIL_BYTES: usize = 1024;
@@ -73,6 +73,10 @@ pub struct Facts {
     pub door: Door,
     /// Requests that are served at once.
     pub requests_max: usize,
+    /// How much there may be of what.
+    pub capacity: Capacity,
+    /// Measures the process.
+    pub meter: Arc<Meter>,
     /// How the write of a dead letter is carried out.
     pub retrying: Retrying,
     /// When the proxy started.
@@ -108,6 +112,7 @@ enum Call<'a> {
     Health,
     Status,
     Metrics,
+    Performance,
     LogStatus,
     Mappings(Result<Page, String>),
     Writes(Result<WritesAsked, String>),
@@ -222,6 +227,7 @@ impl Admin {
             ["readyz"] => Call::Ready,
             ["health"] => Call::Health,
             ["status"] => Call::Status,
+            ["metrics"] if wants_json(question.asker.headers) => Call::Performance,
             ["metrics"] => Call::Metrics,
             ["wal", "status"] => Call::LogStatus,
             ["collection", "mappings"] | ["admin", "collection_mappings"] => {
@@ -256,7 +262,10 @@ impl Admin {
                 Some(call) => call,
                 None => return nothing_at(question.target),
             },
-            _ => return nothing_at(question.target),
+            _ => {
+                let gone = scripts::gone(question.target.path);
+                return gone.unwrap_or_else(|| nothing_at(question.target));
+            }
         };
         let allow = call.methods();
         let is_asked_well = allow.split(',').any(|method| question.method == method);
@@ -300,6 +309,7 @@ impl Admin {
             Call::Unmap(name) => return self.unmap(name, asker).await,
             Call::Transaction(key, tenant) => return self.transaction(&key, &tenant).await,
             Call::Cleanup => return self.cleanup(body, asker).await,
+            Call::Performance => return json(200, &self.facts.meter.read()),
             Call::Writes(asked) => return self.recent_writes(asked).await,
             Call::Audit(asked) => return self.audit(asked).await,
             Call::Trash => return self.trash(),
@@ -336,12 +346,18 @@ impl Admin {
             Call::Health => state.health(),
             Call::Metrics => state.metrics(),
             Call::LogStatus => json(200, &state.log_status()),
-            Call::Mappings(Ok(page)) => json(200, &state.mappings(&page)),
+            Call::Mappings(Ok(page)) => {
+                let times = self.facts.history.collection_times().await;
+                let times = times.inspect_err(
+                    |error| tracing::warn!(%error, "the times of collections can't be read"),
+                );
+                state.mappings(&page, &times.unwrap_or_default())
+            }
             Call::Mappings(Err(wrong)) => problem(400, "Bad request", &wrong),
             Call::Instances => json(200, &state.instance_list()),
             Call::LogErrors => json(200, &state.log_errors()),
             Call::LogCount => json(200, &state.log_count()),
-            Call::TransactionSafety => json(200, &state.transaction_safety()),
+            Call::TransactionSafety => self.safety_status(state.transaction_safety()).await,
             Call::Scalability => json(200, &state.scalability()),
             Call::Jobs => json(200, &state.jobs()),
             _ => json(200, &state.status()),
@@ -390,55 +406,13 @@ impl Admin {
             }
         }
     }
+}
 
-    /// Holds an instance for healthy or not, whatever is observed, for a while.
-    fn force_health(&self, name: &str, body: &Bytes) -> Reply {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Word {
-            healthy: bool,
-            #[serde(default = "default_duration")]
-            duration_seconds: u64,
-        }
-        let word: Word = match serde_json::from_slice(body) {
-            Ok(word) => word,
-            Err(error) => {
-                let detail = format!(
-                    "The body must be like {{\"healthy\": false, \"duration_seconds\": 60}}: {error}"
-                );
-                return problem(400, "Bad body", &detail);
-            }
-        };
-        let Some(instance) = self.instances.named(name) else {
-            let detail = format!("No instance is called {name:?}");
-            return problem(404, "No such instance", &detail);
-        };
-        let span = Duration::from_secs(word.duration_seconds);
-        if span > FORCE_MAX {
-            let detail = format!("duration_seconds may be {} at most", FORCE_MAX.as_secs());
-            return problem(400, "Too long", &detail);
-        }
-        let standing = if word.healthy {
-            Standing::Up
-        } else {
-            Standing::Down
-        };
-        tracing::info!(
-            instance = name,
-            healthy = word.healthy,
-            ?span,
-            "an operator says so"
-        );
-        self.replicator.force(instance, standing, span);
-        json(
-            200,
-            &answers::Forced {
-                instance: name,
-                healthy: word.healthy,
-                duration_seconds: word.duration_seconds,
-            },
-        )
-    }
+/// Whether a client asks for JSON where text is usual.
+fn wants_json(headers: &http::HeaderMap) -> bool {
+    let accept = headers.get(http::header::ACCEPT);
+    let accept = accept.and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.trim_start().starts_with("application/json"))
 }
 
 fn nothing_at(target: &Target<'_>) -> Reply {
@@ -462,10 +436,6 @@ fn plugin_call<'a>(path: &[&'a str]) -> Option<Call<'a>> {
         [slot, "trial"] => Call::ChangePlugins(Deed::EndTrial, slot),
         _ => return None,
     })
-}
-
-fn default_duration() -> u64 {
-    60
 }
 
 fn json(status: u16, body: &impl Serialize) -> Reply {

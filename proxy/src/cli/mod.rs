@@ -5,6 +5,7 @@ mod check;
 mod cleanup;
 mod compile;
 mod dev;
+mod health;
 mod history;
 mod letters;
 mod plugin;
@@ -63,6 +64,7 @@ fn command() -> Command {
         .subcommand(letters::command())
         .subcommand(cleanup::command())
         .subcommand(trash::command())
+        .subcommand(health::command())
         .subcommand(history::wal_command())
         .subcommand(history::audit_command())
         .subcommand(token::command())
@@ -82,6 +84,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("letters", matches)) => Ok(letters::run(matches)),
         Some(("cleanup", matches)) => Ok(cleanup::run(matches)),
         Some(("trash", matches)) => Ok(trash::run(matches)),
+        Some(("health", matches)) => Ok(health::run(matches)),
         Some(("wal", matches)) => Ok(history::wal(matches)),
         Some(("audit", matches)) => Ok(history::audit(matches)),
         Some(("token", matches)) => token::run(matches),

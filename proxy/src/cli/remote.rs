@@ -23,6 +23,9 @@ use crate::access::{default_file, token_in};
 /// For one call to be answered.
 const CALL_DEADLINE: Duration = Duration::from_secs(60);
 
+/// For a call that a script waits for.
+const QUICK_DEADLINE: Duration = Duration::from_secs(5);
+
 /// How often progress is asked for.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -141,6 +144,19 @@ impl Remote {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         Self::read(request.call(), &url)
+    }
+
+    /// The status and the body of an answer, whatever it is, within a few seconds.
+    pub(super) fn ask(&self, path: &str) -> anyhow::Result<(u16, Value)> {
+        let url = format!("{}{path}", self.url);
+        let request = self.agent.get(&url).config();
+        let request = request.timeout_global(Some(QUICK_DEADLINE)).build();
+        let mut answer = request
+            .call()
+            .with_context(|| format!("{url} does not answer; is Achromat there? See --url"))?;
+        let body = answer.body_mut().read_json();
+        let body = body.with_context(|| format!("{url} did not answer as Achromat does"))?;
+        Ok((answer.status().as_u16(), body))
     }
 
     /// What is answered as it is, when it is a success.

@@ -46,6 +46,16 @@ pub enum StoreUrl {
     Memory,
 }
 
+impl StoreUrl {
+    /// The word for it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Sqlite(_) => "sqlite",
+            Self::Memory => "memory",
+        }
+    }
+}
+
 /// How the log of events is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -99,6 +109,8 @@ pub struct Config {
     pub policy: PolicyConfig,
     /// How long recent writes and audited events are kept.
     pub history: Keep,
+    /// Memory in all, in bytes.
+    pub memory_bytes_max: usize,
     /// The operator's interface.
     pub operator: OperatorConfig,
     /// What is told while it runs.
@@ -221,6 +233,7 @@ impl Config {
             guard: guard(&mut checks, written),
             policy: policy(&mut checks, written),
             history: history(&mut checks, &written.history),
+            memory_bytes_max: written.limits.memory_bytes_max,
             operator: edge::operator(&mut checks, &written.admin),
             tokens_file: edge::path(&written.access.tokens_file),
             tls: edge::tls(&mut checks, &written.tls),

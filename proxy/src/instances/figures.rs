@@ -8,7 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use achromat_core::weight::{Vitals, is_heavy};
+use achromat_core::{
+    time::WallTime,
+    weight::{Vitals, is_heavy},
+};
+
+use crate::clock::wall_time;
 
 /// Counters of one instance.
 #[derive(Debug, Default)]
@@ -25,6 +30,8 @@ struct Counters {
     /// When a request was answered last, in microseconds since the first was sent; 0 when none was.
     answered_at_us: AtomicU64,
     began: OnceLock<Instant>,
+    /// When a probe ended last, in milliseconds since 1970; 0 when none did.
+    probed_at_ms: AtomicU64,
     /// Smoothed; 0 before the first answer.
     latency_us: AtomicU64,
 }
@@ -46,6 +53,8 @@ pub struct Snapshot {
     pub in_flight: u64,
     /// How long answers took to begin of late, in microseconds; 0 when there was none.
     pub latency_us: u64,
+    /// When a probe ended last; nothing when none did.
+    pub probed_at: Option<WallTime>,
 }
 
 impl Figures {
@@ -85,6 +94,7 @@ impl Figures {
             failures_in_a_row: self.0.failures_in_a_row.load(Relaxed),
             in_flight: self.0.in_flight.load(Relaxed),
             latency_us: self.0.latency_us.load(Relaxed),
+            probed_at: Some(WallTime(self.0.probed_at_ms.load(Relaxed))).filter(|at| at.0 > 0),
         }
     }
 }
@@ -135,6 +145,9 @@ impl Counters {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let counters = &self.counters;
+        if self.is_probe {
+            counters.probed_at_ms.store(wall_time().0, Relaxed);
+        }
         let counted = u64::from(!self.is_probe);
         counters.in_flight.fetch_sub(counted, Relaxed);
         counters.heavy_bytes.fetch_sub(self.heavy_bytes, Relaxed);

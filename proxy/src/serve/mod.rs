@@ -219,6 +219,9 @@ impl App {
         if intake.method == http::Method::OPTIONS && is_the_server(&intake.target) {
             return respond(session, &alive(), false).await;
         }
+        if let Some(whole) = whole_path(&intake.target) {
+            intake.target = whole;
+        }
         let target = match Target::parse(&intake.target) {
             Ok(target) => target,
             Err(error) => {
@@ -313,6 +316,19 @@ impl App {
         };
         self.admin.answer(question).await
     }
+}
+
+/// Where collections are whose tenant and database are not named.
+const SHORT: &[u8] = b"/api/v2/collections";
+
+/// The same in full.
+const WHOLE: &[u8] = b"/api/v2/tenants/default_tenant/databases/default_database/collections";
+
+/// The whole path of a target that names no tenant and no database, as scripts of the old load balancer may.
+fn whole_path(target: &[u8]) -> Option<Vec<u8>> {
+    let rest = target.strip_prefix(SHORT)?;
+    let is_it = matches!(rest.first(), None | Some(b'/' | b'?'));
+    is_it.then(|| [WHOLE, rest].concat())
 }
 
 /// Our own paths that are always on the clients' address, for load balancers.

@@ -11,7 +11,7 @@ use achromat_core::{
     history::{
         AuditAsked, AuditKind, AuditRecord, Retention, WriteOutcome, WriteRecord, WritesAsked,
     },
-    ids::{EntryId, Epoch, Key, LaneId, Position},
+    ids::{CollectionId, EntryId, Epoch, Key, LaneId, Position},
     key::KeyRecord,
     log::Letter,
     policy::{Digest, Shelf, ShelfWrite},
@@ -168,6 +168,12 @@ impl HistoryStore for MemoryStore {
             *counts.entry(write.status).or_default() += 1;
         }
         Ok(counts)
+    }
+
+    async fn collection_times(
+        &self,
+    ) -> Result<BTreeMap<CollectionId, (WallTime, WallTime)>, StoreError> {
+        Ok(BTreeMap::new())
     }
 
     async fn audit(&self, asked: &AuditAsked) -> Result<Vec<(u64, AuditRecord)>, StoreError> {

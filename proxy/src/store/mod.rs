@@ -15,7 +15,7 @@ use achromat_core::{
     durable::{Appended, Write},
     engine::Snapshot,
     history::{AuditAsked, AuditRecord, Retention, WriteRecord, WritesAsked},
-    ids::{EntryId, Epoch, Key, LaneId, Position},
+    ids::{CollectionId, EntryId, Epoch, Key, LaneId, Position},
     key::KeyRecord,
     log::Letter,
     policy::{Digest, Shelf, ShelfWrite},
@@ -204,6 +204,11 @@ pub trait HistoryStore: Send + Sync + 'static {
 
     /// Audited events with their numbers.
     async fn audit(&self, asked: &AuditAsked) -> Result<Vec<(u64, AuditRecord)>, StoreError>;
+
+    /// When collections were made, and when one of their copies got another id last, where that is known.
+    async fn collection_times(
+        &self,
+    ) -> Result<BTreeMap<CollectionId, (WallTime, WallTime)>, StoreError>;
 }
 
 /// The names of the instances, by place: what is stored is stored by name, so that the

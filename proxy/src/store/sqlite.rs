@@ -20,7 +20,7 @@ use achromat_core::{
     durable::{Appended, Write},
     engine::Snapshot,
     history::{AuditAsked, AuditRecord, Retention, WriteRecord, WritesAsked},
-    ids::{EntryId, Epoch, Key, LaneId, Position},
+    ids::{CollectionId, EntryId, Epoch, Key, LaneId, Position},
     key::KeyRecord,
     log::Letter,
     policy::{Digest, Shelf, ShelfWrite},
@@ -180,6 +180,12 @@ impl HistoryStore for SqliteStore {
 
     async fn write_counts(&self, since: WallTime) -> Result<BTreeMap<u16, u64>, StoreError> {
         history::write_counts(&self.readers, since).await
+    }
+
+    async fn collection_times(
+        &self,
+    ) -> Result<BTreeMap<CollectionId, (WallTime, WallTime)>, StoreError> {
+        history::collection_times(&self.readers).await
     }
 
     async fn audit(&self, asked: &AuditAsked) -> Result<Vec<(u64, AuditRecord)>, StoreError> {

@@ -70,8 +70,14 @@ struct Wanted {
 
 #[derive(Serialize)]
 struct Mapped<'a> {
+    success: bool,
     status: &'static str,
+    message: &'static str,
     collection_name: &'a str,
+    /// The collection's id on the first instance.
+    primary_id: Option<String>,
+    /// The collection's id on the second instance.
+    replica_id: Option<String>,
 }
 
 fn parse<T: DeserializeOwned>(body: &Bytes) -> Result<T, Reply> {
@@ -183,18 +189,28 @@ impl Admin {
             let body: MapBody = parse(body)?;
             let name = body.collection_name.clone();
             let mapping = self.mapping_of(body)?;
+            let id = |place| {
+                let mut copies = mapping.copies.iter();
+                let copy = copies.find(|(instance, _)| *instance == InstanceIx(place));
+                copy.map(|(_, id)| id.to_string())
+            };
+            let ids = (id(0), id(1));
             let refused = self.done(Task::Map(mapping)).await?;
-            Ok((name, refused))
+            Ok((name, ids, refused))
         };
         match wanted.await {
-            Ok((name, None)) => json(
+            Ok((name, ids, None)) => json(
                 200,
                 &Mapped {
+                    success: true,
                     status: "mapped",
+                    message: "The instances have confirmed the mapping",
                     collection_name: &name,
+                    primary_id: ids.0,
+                    replica_id: ids.1,
                 },
             ),
-            Ok((_, Some(reason))) => problem(409, "Not confirmed by the instances", &reason),
+            Ok((_, _, Some(reason))) => problem(409, "Not confirmed by the instances", &reason),
             Err(reply) => reply,
         }
     }
@@ -247,7 +263,10 @@ impl Admin {
         };
         let wanted = async {
             let collections = self.collections(&which)?;
+            let mut ids = (None, None);
             for collection in collections {
+                let id = |place| collection.on(InstanceIx(place)).map(|id| id.to_string());
+                ids = (id(0), id(1));
                 let denied = self.guard.unmap(&collection);
                 denied.map_err(|denial| problem(403, "Denied", &denial.to_string()))?;
                 let deed = Deed::DeleteMapping;
@@ -257,14 +276,18 @@ impl Admin {
                     return Err(problem(409, "Not done", &reason));
                 }
             }
-            Ok(())
+            Ok(ids)
         };
         match wanted.await {
-            Ok(()) => json(
+            Ok(ids) => json(
                 200,
                 &Mapped {
+                    success: true,
                     status: "unmapped",
+                    message: "Achromat has forgotten the collection; the instances still have it",
                     collection_name: name,
+                    primary_id: ids.0,
+                    replica_id: ids.1,
                 },
             ),
             Err(reply) => reply,

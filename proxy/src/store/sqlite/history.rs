@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use achromat_core::{
     history::{AuditAsked, AuditKind, AuditRecord, Retention, WriteRecord, WritesAsked},
+    ids::CollectionId,
     time::WallTime,
 };
 use serde_json::json;
@@ -12,6 +13,7 @@ use sqlx::{Connection as _, Row, SqliteConnection, SqlitePool, sqlite::SqliteRow
 use super::{
     super::{HISTORY_PRUNED_MAX, StoreError},
     statements::{signed, unsigned},
+    uuid,
 };
 
 /// Adds records, and deletes some of what is not kept any more.
@@ -194,6 +196,21 @@ pub(super) async fn audit(
     .await
     .map_err(StoreError::NotDone)?;
     rows.iter().map(audited).collect()
+}
+
+pub(super) async fn collection_times(
+    readers: &SqlitePool,
+) -> Result<BTreeMap<CollectionId, (WallTime, WallTime)>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM collection_times")
+        .fetch_all(readers)
+        .await
+        .map_err(StoreError::NotDone)?;
+    let time = |row: &SqliteRow, name| WallTime(unsigned(row.get(name)));
+    let times = rows.iter().map(|row| {
+        let id = CollectionId(uuid(row.get("collection"))?);
+        Ok((id, (time(row, "created_at_ms"), time(row, "updated_at_ms"))))
+    });
+    times.collect()
 }
 
 fn audited(row: &SqliteRow) -> Result<(u64, AuditRecord), StoreError> {
