@@ -19,7 +19,7 @@ use crate::{
     plugins::{LifeError, Lifecycle, Watching},
     policy::{Member, Policies},
     replicate::{self, Parts, Replicator, Running},
-    serve::{App, Door, Edge, Encryption, Kind, Listening, TlsError},
+    serve::{App, Door, Edge, Encryption, Kind, Listening, Quotas, TlsError},
     store::{
         HistoryStore, InstanceNames, MemoryStore, SqliteStore, Store, StoreError, VersionStore,
     },
@@ -114,9 +114,11 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
     see_instances(&replicator, &instances, config.timing.probe).await;
     policies.wal.follow(Box::new(replicator.policy_follower()));
     let door = Door::new(config.connections);
+    let quotas = Arc::new(Quotas::new(config.quotas));
     let facts = Facts {
         history: history.clone(),
         door: door.clone(),
+        quotas: Arc::clone(&quotas),
         strategy: config.strategy,
         replica_ratio: match config.serve.strategy {
             Strategy::ReadReplica { ratio } => Some(ratio),
@@ -167,6 +169,7 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
             origins: config.origins,
             hosts: config.hosts,
             history,
+            quotas,
             is_operated_on_main: config.operator.on_main,
         },
     );

@@ -197,6 +197,14 @@ pub fn unavailable(message: &str, retry_after_s: u32) -> Reply {
     }
 }
 
+/// 429: somebody asks for more than their share, which may be repeated later.
+pub fn over_quota(message: &str, retry_after_s: u32) -> Reply {
+    Reply {
+        retry_after_s: Some(retry_after_s),
+        ..Reply::error(429, "TooManyRequests", message)
+    }
+}
+
 /// 502: instances closed the connection without an answer.
 pub fn no_answer(instances: &str) -> Reply {
     let message = format!(

@@ -121,6 +121,14 @@ impl State<'_> {
         );
         page.counter(
             (
+                "quota_refusals",
+                "Requests that were refused because their token or tenant asked for too much",
+            ),
+            &none,
+            float(self.facts.quotas.refused()),
+        );
+        page.counter(
+            (
                 "history_dropped",
                 "Records of writes and of changes that were lost, because they came too fast or the store could not be written",
             ),

@@ -48,7 +48,7 @@ use crate::{
     plugins::Lifecycle,
     policy::{Asker, Deed, Policies},
     replicate::Replicator,
-    serve::Door,
+    serve::{Door, Quotas},
 };
 
 /// Bytes of a call's body that the audit looks at.
@@ -69,6 +69,8 @@ pub struct Facts {
     pub access: Arc<Access>,
     /// Recent writes and audited events.
     pub history: History,
+    /// What each client may ask for.
+    pub quotas: Arc<Quotas>,
     /// Where clients' connections come in.
     pub door: Door,
     /// Requests that are served at once.

@@ -1,14 +1,14 @@
 //! What the configuration says of the clients' side of the network.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc};
 
 use achromat_core::head::{HeadLimits, host_name};
 
 use super::{
     meant::{Checks, listen},
-    written::{Admin, Limits, Tls},
+    written::{Admin, Limits, Quotas, Tls},
 };
-use crate::serve::{ConnectionLimits, Patience};
+use crate::serve::{ConnectionLimits, Patience, QuotaLimits};
 
 /// Bytes below which usual heads would be refused.
 const HEAD_BYTES_LEAST: usize = 1024;
@@ -107,6 +107,17 @@ pub(super) fn connections(checks: &mut Checks, limits: &Limits) -> ConnectionLim
             limits.connections_per_address_max,
             1,
         ),
+    }
+}
+
+/// Bounds of what each client may ask for; a body of the largest size may always come at once.
+pub(super) fn quotas(quotas: &Quotas, body_bytes_max: usize) -> QuotaLimits {
+    let burst = u32::try_from(body_bytes_max).unwrap_or(u32::MAX);
+    let bytes = NonZeroU32::new(quotas.bytes_per_s);
+    QuotaLimits {
+        requests_per_s: NonZeroU32::new(quotas.requests_per_s),
+        bytes_per_s: bytes.and_then(|rate| Some((rate, rate.max(NonZeroU32::new(burst)?)))),
+        concurrent_max: NonZeroU32::new(quotas.concurrent_max),
     }
 }
 

@@ -26,15 +26,15 @@ use super::{
     ConfigError, Problem,
     edge::{self, OperatorConfig, TlsFiles},
     history::history,
-    memory::Shares,
+    memory::{Shares, shares},
     policies::policy,
-    written::{FormatName, LevelName, Limits, StrategyName, Written},
+    written::{FormatName, LevelName, StrategyName, Written},
 };
 use crate::{
     history::Keep,
     instances::{Address, Bounds, Timing},
     policy::PolicyConfig,
-    serve::{ConnectionLimits, Origins, ServeLimits, Settings},
+    serve::{ConnectionLimits, Origins, QuotaLimits, ServeLimits, Settings},
 };
 
 /// Where the log is kept.
@@ -103,6 +103,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// How many connections of clients there may be.
     pub connections: ConnectionLimits,
+    /// What each client may ask for.
+    pub quotas: QuotaLimits,
     /// What may not be destroyed.
     pub guard: Guard,
     /// Plugins that decide.
@@ -230,6 +232,7 @@ impl Config {
             bounds: bounds(&mut checks, written, shares),
             origins: origins(&mut checks, written),
             connections: edge::connections(&mut checks, &written.limits),
+            quotas: edge::quotas(&written.quotas, written.limits.body_bytes_max),
             guard: guard(&mut checks, written),
             policy: policy(&mut checks, written),
             history: history(&mut checks, &written.history),
@@ -345,18 +348,6 @@ fn strategy(checks: &mut Checks, written: &Written) -> (Strategy, &'static str) 
         StrategyName::PrimaryOnly => (Strategy::PrimaryOnly, "primary_only"),
         StrategyName::ReadReplica => (Strategy::ReadReplica { ratio }, "read_replica"),
     }
-}
-
-fn shares(checks: &mut Checks, limits: &Limits, instances: usize) -> Shares {
-    let (all, body) = (limits.memory_bytes_max, limits.body_bytes_max);
-    Shares::of(all, body, instances).unwrap_or_else(|least| {
-        let message = format!(
-            "{all} is less than {least}, the least for {instances} instance(s) and bodies of {body} bytes \
-             (limits.body_bytes_max)"
-        );
-        checks.wrong("limits.memory_bytes_max", message);
-        Shares::default()
-    })
 }
 
 fn bounds(checks: &mut Checks, written: &Written, shares: Shares) -> Bounds {

@@ -1,5 +1,7 @@
 //! How the memory that may be used is shared out.
 
+use super::{meant::Checks, written::Limits};
+
 /// What the program needs beside these bodies: 24 to 40 MiB at rest and with 200 clients, 62 MiB with
 /// 100,000 entries owed, and some 30 MiB for batches of records that a job compares.
 const PROGRAM_BYTES: usize = 96 * 1024 * 1024;
@@ -49,6 +51,19 @@ fn least(body_bytes_max: usize, instances: usize) -> usize {
     let bodies = body_bytes_max.saturating_mul(instances + 1);
     let bodies = bodies.saturating_add(bodies.div_ceil(KEPT_SHARE - 1));
     bodies.saturating_add(PROGRAM_BYTES)
+}
+
+/// The shares as configured; what is wrong is noted.
+pub(super) fn shares(checks: &mut Checks, limits: &Limits, instances: usize) -> Shares {
+    let (all, body) = (limits.memory_bytes_max, limits.body_bytes_max);
+    Shares::of(all, body, instances).unwrap_or_else(|least| {
+        let message = format!(
+            "{all} is less than {least}, the least for {instances} instance(s) and bodies of {body} bytes \
+             (limits.body_bytes_max)"
+        );
+        checks.wrong("limits.memory_bytes_max", message);
+        Shares::default()
+    })
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ section! {
         http: Http = Http::default(),
         /// Who may use what.
         access: Access = Access::default(),
+        /// What each client may ask for.
+        quotas: Quotas = Quotas::default(),
         /// Encryption of the clients' address.
         tls: Tls = Tls::default(),
         /// Bounds of what is served.
@@ -179,6 +181,18 @@ section! {
     Access {
         /// A file of clients' tokens, as `achromat token` writes it; every request must show one then. It is read again when it changes. When it is empty, no client needs a token.
         tokens_file: String = String::new(),
+    }
+}
+
+section! {
+    /// What each client may ask for of Chroma's interface: each token where there are tokens, each tenant otherwise. Past it, requests are answered 429 with Retry-After. 0 is no bound.
+    Quotas {
+        /// Requests in a second, on average; as many may come at once.
+        requests_per_s: u32 = 0,
+        /// Bytes of bodies in a second, on average. A body of the largest size may always come at once.
+        bytes_per_s: u32 = 0,
+        /// Requests at once.
+        concurrent_max: u32 = 0,
     }
 }
 

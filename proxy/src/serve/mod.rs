@@ -14,6 +14,7 @@ mod door;
 mod intake;
 mod judge;
 mod noting;
+mod quota;
 mod read;
 mod respond;
 mod stream;
@@ -67,6 +68,7 @@ pub use self::{
     admission::Limits as ServeLimits,
     cors::Origins,
     door::{ConnectionLimits, Door},
+    quota::{QuotaLimits, Quotas},
     tls::{Encryption, TlsError},
     wire::Patience,
 };
@@ -121,6 +123,8 @@ pub struct Edge {
     pub origins: Origins,
     /// Names by which the server may be called; none lets any pass.
     pub hosts: Vec<String>,
+    /// What each client may ask for.
+    pub quotas: Arc<Quotas>,
     /// Where writes and denials are taken down.
     pub history: History,
     /// Whether operators are served where clients are.
@@ -246,10 +250,18 @@ impl App {
         if let Err(reply) = self.authorise(&intake, route, &captures) {
             return respond_with(session, &reply, &intake.allowed, false).await;
         }
+        let tenant = captures.tenant.as_deref();
+        let _counted = match self.count_request(&intake, tenant) {
+            Ok(counted) => counted,
+            Err(reply) => return respond_with(session, &reply, &intake.allowed, false).await,
+        };
         let (body, _memory) = match intake.read_body(session, body, &self.admission).await {
             Ok(read) => read,
             Err(reply) => return respond_with(session, &reply, &intake.allowed, true).await,
         };
+        if let Err(reply) = self.count_bytes(&intake, tenant, body.len()) {
+            return respond_with(session, &reply, &intake.allowed, false).await;
+        }
         // With its body: those whose bodies come slowly keep no place.
         let _admitted = match self.admission.enter().await {
             Ok(admitted) => admitted,
