@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::{
     Cursor, Finding, Places, Port, Stopped,
     chroma::Address,
-    copy::{BEING_MADE, lost, unsure},
+    copy::{BEING_MADE, BEING_REPAIRED, lost, unsure},
 };
 use crate::{
     catalog::{Change, Collection},
@@ -125,9 +125,15 @@ fn conclude(
         let copy = collection.copies.get(i.at());
         copy.is_some_and(|copy| copy.quarantine.as_deref() == Some(BEING_MADE))
     };
+    // A copy that was to be made equal to another one, which is gone, is the best that is left.
+    let is_to_be_repaired = |i: &InstanceIx| {
+        let copy = collection.copies.get(i.at());
+        copy.is_some_and(|copy| copy.quarantine.as_deref() == Some(BEING_REPAIRED))
+    };
     let mut known = left.iter().filter(|i| collection.on(**i).is_some());
-    match left.iter().find(|i| is_empty_one(i)) {
-        Some(first) if known.all(|i| is_empty_one(i) || is_begun(i)) => {
+    let best = left.iter().find(|i| is_to_be_repaired(i));
+    match best.or_else(|| left.iter().find(|i| is_empty_one(i))) {
+        Some(first) if known.all(|i| is_to_be_repaired(i) || is_empty_one(i) || is_begun(i)) => {
             changes.push(Change::Healed {
                 collection: id,
                 instance: *first,
@@ -219,6 +225,27 @@ mod tests {
                 [made_empty(), copy(12, Some("it is being rebuilt"))],
                 vec![],
                 "",
+            ),
+            // One that was to be made equal to the one that is missing is the best that is left, unless
+            // another one is there, or could not be asked.
+            (
+                [copy(11, None), copy(12, Some(BEING_REPAIRED))],
+                vec![A],
+                "lost on 0, healed on 1, 1 at 3",
+            ),
+            (
+                [
+                    copy(0, Some("it is missing there")),
+                    copy(12, Some(BEING_REPAIRED)),
+                ],
+                vec![],
+                "healed on 1, 1 at 3",
+            ),
+            ([copy(11, None), copy(12, Some(BEING_REPAIRED))], vec![], ""),
+            (
+                [made_empty(), copy(12, Some(BEING_REPAIRED))],
+                vec![],
+                "healed on 1, 1 at 3",
             ),
             // A copy in the making is not a whole one.
             (

@@ -1,6 +1,7 @@
 //! An instance that has lost something decides nothing about it.
 
 use super::*;
+use crate::jobs::locate::MADE_EMPTY;
 
 fn rename(collection: CollectionId, name: &str) -> Verb {
     Verb::ModifyCollection {
@@ -257,4 +258,32 @@ fn a_copy_that_may_have_been_made_is_deleted_too() {
     assert_eq!(world.lines(), ["B DELETE abc"]);
     world.reply("B DELETE abc", 404);
     assert_eq!(world.engine.report().pending, 0);
+}
+
+/// A copy that a create has made empty stays one when the proxy is started again, however far the log has
+/// been trimmed since: that it is empty says what becomes of a collection that is nowhere else.
+#[test]
+fn a_start_keeps_the_reason_of_a_quarantine() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    world.engine.change(vec![Change::Quarantined {
+        collection: c,
+        instance: B,
+        reason: MADE_EMPTY.into(),
+    }]);
+    let snapshot = Snapshot {
+        catalog: world.engine.view().catalog,
+        lanes: vec![RestoredLane {
+            id: LaneId::Collection(c),
+            head: Position(6),
+            trimmed: Position(6),
+            cursors: vec![Some(Position(6)), None],
+        }],
+        ..Snapshot::default()
+    };
+    world.engine = Engine::restore(SETTINGS, snapshot, world.now);
+    let catalog = world.engine.view().catalog;
+    let reasons = catalog.get(c).unwrap().copies.iter();
+    let reasons: Vec<_> = reasons.map(|copy| copy.quarantine.as_deref()).collect();
+    assert_eq!(reasons, [None, Some(MADE_EMPTY)]);
 }
