@@ -217,7 +217,11 @@ impl Oracle {
         let what = &operation.draft.target;
         let status = reply.status;
         match status {
-            200..=299 if place.is_none() && !is_nothing_to_delete(operation, reply) => {
+            200..=299
+                if place.is_none()
+                    && !is_nothing_to_delete(operation, reply)
+                    && !self.is_done_locally(operation) =>
+            {
                 self.violate(format!("{what} is answered {status} before it is logged"));
             }
             400..=499 => {
@@ -284,8 +288,15 @@ impl Oracle {
         if operation.draft.about != About::Write || !reply.is_success() {
             return marks;
         }
+        if operation.is_for_trash {
+            marks.push(Mark::Trashed);
+        }
         let Some((lane, position)) = operation.entry.and_then(|id| self.places.get(&id).copied())
         else {
+            if self.is_done_locally(operation) {
+                marks.push(Mark::LocalDone);
+                self.acknowledge_locally(operation, at);
+            }
             return marks;
         };
         self.acknowledged.push(Acknowledged { lane, position, at });

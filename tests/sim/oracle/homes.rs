@@ -1,0 +1,278 @@
+//! Collections with a home (I25): what is carried out there and is not in the log, in its order. Between
+//! two entries of a collection's lane there may be such writes.
+
+use std::collections::BTreeMap;
+
+use achromat_core::{
+    ids::{CollectionId, EntryId, InstanceIx, LaneId},
+    log::RecordAct,
+    reply::Reply,
+};
+use bytes::Bytes;
+
+use super::Oracle;
+use crate::sim::{
+    clients::Operation,
+    marks::Mark,
+    wire::{Request, Sender},
+};
+
+/// A place among the states of a collection: behind an entry of its lane, and behind so many writes that
+/// are not logged since then.
+pub(super) type Place = (usize, usize);
+
+/// A write that is not logged, as a home has carried it out.
+#[derive(Clone, Debug)]
+pub(super) struct LocalNoted {
+    entry: EntryId,
+    pub(super) act: RecordAct,
+    pub(super) body: Bytes,
+    /// The last entry of the lane then.
+    pub(super) after: usize,
+    /// When it was carried out.
+    pub(super) at: u64,
+    pub(super) status: u16,
+    /// When its client was told that it is done.
+    acknowledged: Option<u64>,
+    /// Whether it was lost with its home.
+    pub(super) is_lost: bool,
+}
+
+/// All homes.
+#[derive(Debug, Default)]
+pub(super) struct Homes {
+    /// Those that there are, as far as that is durable.
+    now: BTreeMap<CollectionId, InstanceIx>,
+    /// What was carried out at homes.
+    writes: BTreeMap<CollectionId, Vec<LocalNoted>>,
+}
+
+impl Homes {
+    /// What was carried out at the homes of a collection.
+    pub(super) fn of(&self, collection: CollectionId) -> &[LocalNoted] {
+        self.writes.get(&collection).map_or(&[], Vec::as_slice)
+    }
+
+    fn find(&self, (collection, entry): (CollectionId, EntryId)) -> Option<&LocalNoted> {
+        self.of(collection)
+            .iter()
+            .find(|noted| noted.entry == entry)
+    }
+}
+
+impl Oracle {
+    /// The collections that live and have a home.
+    pub fn homes(&self) -> impl Iterator<Item = (CollectionId, InstanceIx)> {
+        let all = self.homes.now.iter();
+        all.filter(|(id, _)| !self.gone.contains(id))
+            .map(|(id, home)| (*id, *home))
+    }
+
+    /// Whether an instance alone has a collection's records.
+    pub(super) fn is_home(&self, instance: InstanceIx) -> bool {
+        self.homes().any(|(_, home)| home == instance)
+    }
+
+    pub(super) fn home_of(&self, collection: CollectionId) -> Option<InstanceIx> {
+        self.homes.now.get(&collection).copied()
+    }
+
+    /// I25: a collection gets a home when all that is logged of it is done there.
+    pub(super) fn homed(
+        &mut self,
+        collection: CollectionId,
+        home: Option<InstanceIx>,
+        marks: &mut Vec<Mark>,
+    ) {
+        let Some(home) = home else {
+            if self.homes.now.remove(&collection).is_some() {
+                marks.push(Mark::CameBack);
+            }
+            return;
+        };
+        marks.push(Mark::Homed);
+        let lane = LaneId::Collection(collection);
+        let is_open = self.decided(lane) < self.head(lane);
+        let first = self.first_skipped(lane, self.cursor(lane, home), self.head(lane).next());
+        if (is_open || first.is_some()) && !self.gone.contains(&collection) {
+            let who = home.0;
+            self.violate(format!(
+                "I25: {collection} has its home on {who}, which has not done all that is logged"
+            ));
+        }
+        self.homes.now.insert(collection, home);
+    }
+
+    /// I25: the copy of a home is given up only when nothing is lost with it, or its instance has lost it.
+    pub(super) fn may_lose_home(
+        &mut self,
+        (collection, instance): (CollectionId, InstanceIx),
+        marks: &mut Vec<Mark>,
+    ) {
+        if self.home_of(collection) != Some(instance) {
+            return;
+        }
+        marks.push(Mark::HomeLost);
+        self.homes.now.remove(&collection);
+        if self.gone.contains(&collection) {
+            return;
+        }
+        let after = self.index_of_head(collection);
+        let writes = self.homes.writes.entry(collection).or_default();
+        let mut last = writes.iter_mut().filter(|noted| noted.after == after);
+        let mut loses = false;
+        for noted in &mut last {
+            noted.is_lost = true;
+            loses |= noted.acknowledged.is_some();
+        }
+        let is_lost = self.wiped.contains(&instance) || !self.tampered.is_empty();
+        if loses && !is_lost {
+            let who = instance.0;
+            self.violate(format!(
+                "I25: {collection} has its home on {who}, which is given up with all that it alone has"
+            ));
+        }
+    }
+
+    /// I25: nothing is logged of a collection while it has a home.
+    pub(super) fn check_not_local(&mut self, lane: LaneId) {
+        let LaneId::Collection(collection) = lane else {
+            return;
+        };
+        if let Some(home) = self.home_of(collection).map(|home| home.0)
+            && !self.gone.contains(&collection)
+        {
+            self.violate(format!(
+                "I25: a write of {collection} is logged while {home} alone has it"
+            ));
+        }
+    }
+
+    fn index_of_head(&self, collection: CollectionId) -> usize {
+        let head = self.head(LaneId::Collection(collection));
+        usize::try_from(head.0).expect("a position")
+    }
+
+    /// I25: a write that is not logged is sent when it is durable that its instance is the home.
+    pub fn sending_locally(&mut self, collection: CollectionId, instance: InstanceIx) {
+        if self.home_of(collection) != Some(instance) && !self.gone.contains(&collection) {
+            let (who, home) = (instance.0, self.home_of(collection));
+            self.violate(format!(
+                "I25: a write of {collection} is sent to {who} alone before that is its home: {home:?}"
+            ));
+        }
+    }
+
+    /// A request is carried out: one that is not logged only while its instance is the home.
+    pub fn executed_locally(&mut self, request: &Request, reply: &Reply, now: u64) {
+        let Sender::Local {
+            collection, entry, ..
+        } = request.sender
+        else {
+            return;
+        };
+        // An instance without the collection has carried nothing out.
+        if reply.status == 404 {
+            return;
+        }
+        let (who, home) = (request.instance.0, self.home_of(collection));
+        if home != Some(request.instance) && !self.gone.contains(&collection) {
+            self.violate(format!(
+                "I25: a write of {collection} that is not logged is carried out on {who}, and its home is {home:?}"
+            ));
+        }
+        if self.homes.find((collection, entry)).is_some() {
+            self.violate(format!(
+                "I25: {entry:?} is not logged, and is carried out twice"
+            ));
+        }
+        let noted = LocalNoted {
+            entry,
+            act: act_of(&request.target),
+            body: request.body.clone(),
+            after: self.index_of_head(collection),
+            at: now,
+            status: reply.status,
+            acknowledged: None,
+            is_lost: false,
+        };
+        self.homes.writes.entry(collection).or_default().push(noted);
+    }
+
+    /// Whether a home has done the write of an operation that is not logged.
+    pub(super) fn is_done_locally(&self, operation: &Operation) -> bool {
+        let noted = operation.local.and_then(|local| self.homes.find(local));
+        noted.is_some_and(|noted| noted.status < 300)
+    }
+
+    /// What a client was told of a write that is not logged, against what its home has done.
+    pub(super) fn judge_local(&self, operation: &Operation) -> Result<(), String> {
+        let (Some(local), Some(reply)) = (operation.local, &operation.reply) else {
+            return Ok(());
+        };
+        let noted = self.homes.find(local);
+        let is_logged = self.places.contains_key(&local.1);
+        if noted.is_some() && is_logged {
+            return Err(format!("I25: {:?} is in the log and was not", local.1));
+        }
+        let is_right = match reply.status {
+            _ if is_logged => true,
+            200..=299 => noted.is_some_and(|noted| noted.status < 300),
+            503 if super::watch::is_ours(reply) => noted.is_none(),
+            400..=499 => noted.is_none_or(|noted| noted.status >= 300),
+            _ => true,
+        };
+        if is_right {
+            return Ok(());
+        }
+        let (target, status) = (&operation.draft.target, reply.status);
+        let done = noted.map(|noted| noted.status);
+        Err(format!(
+            "{target} was answered {status}, and its home has answered {done:?}"
+        ))
+    }
+
+    /// The client of a write that is not logged hears.
+    pub(super) fn acknowledge_locally(&mut self, operation: &Operation, at: u64) {
+        let Some((collection, entry)) = operation.local else {
+            return;
+        };
+        let writes = self.homes.writes.get_mut(&collection);
+        let noted = writes.and_then(|all| all.iter_mut().find(|noted| noted.entry == entry));
+        if let Some(noted) = noted {
+            noted.acknowledged = Some(at);
+        }
+    }
+
+    /// The last state of a collection that a client knew of before a moment by a write that is not logged.
+    pub(super) fn acknowledged_locally(&self, collection: CollectionId, moment: u64) -> Place {
+        let numbered = numbered(self.homes.of(collection));
+        let known = numbered.filter(|(_, noted)| {
+            !noted.is_lost && noted.acknowledged.is_some_and(|at| at <= moment)
+        });
+        known.map(|(place, _)| place).max().unwrap_or_default()
+    }
+
+    /// Whether something was lost with a home of a collection.
+    pub(super) fn has_lost_home(&self, collection: CollectionId) -> bool {
+        self.homes.of(collection).iter().any(|noted| noted.is_lost)
+    }
+}
+
+/// Writes that are not logged, with their places.
+pub(super) fn numbered(writes: &[LocalNoted]) -> impl Iterator<Item = (Place, &LocalNoted)> {
+    writes.iter().scan((0, 0), |last, noted| {
+        let number = if last.0 == noted.after { last.1 + 1 } else { 1 };
+        *last = (noted.after, number);
+        Some((*last, noted))
+    })
+}
+
+fn act_of(target: &str) -> RecordAct {
+    match target.rsplit('/').next().unwrap_or_default() {
+        "add" => RecordAct::Add,
+        "update" => RecordAct::Update,
+        "upsert" => RecordAct::Upsert,
+        _ => RecordAct::Delete,
+    }
+}
