@@ -41,7 +41,8 @@ pub(super) struct LocalState {
     pub(super) place: super::homes::Place,
     /// When it was carried out.
     pub(super) at: u64,
-    pub(super) is_lost: bool,
+    stay: u32,
+    is_lost: bool,
     pub(super) server: Server,
 }
 
@@ -230,10 +231,12 @@ impl Fold {
         for (place, noted) in numbered(now) {
             let is_before = emptied.is_some_and(|(_, when)| noted.at < when);
             let states = self.local.get(&collection).into_iter().flatten();
-            let before = states.last().filter(|state| {
-                state.place.0 == last
-                    && emptied.is_some_and(|(_, when)| state.at < when) == is_before
+            let was_before = |state: &LocalState| emptied.is_some_and(|(_, when)| state.at < when);
+            let mut before = states.filter(|state| {
+                let is_kept = !state.is_lost || state.stay == noted.stay;
+                state.place.0 == last && was_before(state) == is_before && is_kept
             });
+            let before = before.next_back();
             let first = lost.as_ref().filter(|_| is_before);
             let first = first.unwrap_or(&versions[last]);
             let mut server = before.map_or(first, |state| &state.server).clone();
@@ -247,6 +250,7 @@ impl Fold {
             let state = LocalState {
                 place,
                 at: noted.at,
+                stay: noted.stay,
                 is_lost: noted.is_lost || is_before,
                 server,
             };

@@ -1,7 +1,7 @@
 //! Collections with a home (I25): what is carried out there and is not in the log, in its order. Between
 //! two entries of a collection's lane there may be such writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use achromat_core::{
     ids::{CollectionId, EntryId, InstanceIx, LaneId},
@@ -34,15 +34,30 @@ pub(super) struct LocalNoted {
     pub(super) status: u16,
     /// When its client was told that it is done.
     acknowledged: Option<u64>,
+    /// The home that has carried it out, by number.
+    pub(super) stay: u32,
     /// Whether it was lost with its home.
     pub(super) is_lost: bool,
+}
+
+/// A time that a collection has its home on an instance.
+#[derive(Clone, Copy, Debug)]
+struct Stay {
+    home: InstanceIx,
+    number: u32,
 }
 
 /// All homes.
 #[derive(Debug, Default)]
 pub(super) struct Homes {
     /// Those that there are, as far as that is durable.
-    now: BTreeMap<CollectionId, InstanceIx>,
+    now: BTreeMap<CollectionId, Stay>,
+    /// Those that there were last, as long as no other instance has what they alone had.
+    last: BTreeMap<CollectionId, Stay>,
+    /// Collections of which something was lost with a home.
+    lost: BTreeSet<CollectionId>,
+    /// How many there have been.
+    count: u32,
     /// What was carried out at homes.
     writes: BTreeMap<CollectionId, Vec<LocalNoted>>,
 }
@@ -65,16 +80,11 @@ impl Oracle {
     pub fn homes(&self) -> impl Iterator<Item = (CollectionId, InstanceIx)> {
         let all = self.homes.now.iter();
         all.filter(|(id, _)| !self.gone.contains(id))
-            .map(|(id, home)| (*id, *home))
-    }
-
-    /// Whether an instance alone has a collection's records.
-    pub(super) fn is_home(&self, instance: InstanceIx) -> bool {
-        self.homes().any(|(_, home)| home == instance)
+            .map(|(id, stay)| (*id, stay.home))
     }
 
     pub(super) fn home_of(&self, collection: CollectionId) -> Option<InstanceIx> {
-        self.homes.now.get(&collection).copied()
+        self.homes.now.get(&collection).map(|stay| stay.home)
     }
 
     /// I25: a collection gets a home when all that is logged of it is done there.
@@ -85,7 +95,8 @@ impl Oracle {
         marks: &mut Vec<Mark>,
     ) {
         let Some(home) = home else {
-            if self.homes.now.remove(&collection).is_some() {
+            if let Some(stay) = self.homes.now.remove(&collection) {
+                self.homes.last.insert(collection, stay);
                 marks.push(Mark::CameBack);
             }
             return;
@@ -100,7 +111,42 @@ impl Oracle {
                 "I25: {collection} has its home on {who}, which has not done all that is logged"
             ));
         }
-        self.homes.now.insert(collection, home);
+        if self.wiped.contains(&home) {
+            self.homes.lost.insert(collection);
+        }
+        self.homes.count += 1;
+        let number = self.homes.count;
+        self.homes.now.insert(collection, Stay { home, number });
+    }
+
+    /// Another instance has all that a home alone had.
+    pub(super) fn shared(&mut self, collection: CollectionId, instance: InstanceIx) {
+        let stay = self.homes.last.get(&collection);
+        if stay.is_some_and(|stay| stay.home != instance) {
+            self.homes.last.remove(&collection);
+        }
+    }
+
+    /// What an instance alone has is lost with its disk.
+    pub(super) fn lose_homes_of(&mut self, instance: InstanceIx) {
+        let homes = self.homes.now.iter().chain(&self.homes.last);
+        let lost = homes.filter(|(_, stay)| stay.home == instance);
+        let lost: Vec<_> = lost.map(|(id, stay)| (*id, *stay)).collect();
+        for (collection, stay) in lost {
+            self.lose(collection, stay);
+        }
+    }
+
+    /// Returns whether a client knew of something that is lost.
+    fn lose(&mut self, collection: CollectionId, stay: Stay) -> bool {
+        self.homes.lost.insert(collection);
+        let writes = self.homes.writes.entry(collection).or_default();
+        let mut was_known = false;
+        for noted in writes.iter_mut().filter(|noted| noted.stay == stay.number) {
+            noted.is_lost = true;
+            was_known |= noted.acknowledged.is_some();
+        }
+        was_known
     }
 
     /// I25: the copy of a home is given up only when nothing is lost with it, or its instance has lost it.
@@ -109,24 +155,15 @@ impl Oracle {
         (collection, instance): (CollectionId, InstanceIx),
         marks: &mut Vec<Mark>,
     ) {
-        if self.home_of(collection) != Some(instance) {
+        let stay = self.homes.now.get(&collection).copied();
+        let Some(stay) = stay.filter(|stay| stay.home == instance) else {
             return;
-        }
+        };
         marks.push(Mark::HomeLost);
         self.homes.now.remove(&collection);
-        if self.gone.contains(&collection) {
-            return;
-        }
-        let after = self.index_of_head(collection);
-        let writes = self.homes.writes.entry(collection).or_default();
-        let mut last = writes.iter_mut().filter(|noted| noted.after == after);
-        let mut loses = false;
-        for noted in &mut last {
-            noted.is_lost = true;
-            loses |= noted.acknowledged.is_some();
-        }
+        let was_known = self.lose(collection, stay);
         let is_lost = self.wiped.contains(&instance) || !self.tampered.is_empty();
-        if loses && !is_lost {
+        if was_known && !is_lost && !self.gone.contains(&collection) {
             let who = instance.0;
             self.violate(format!(
                 "I25: {collection} has its home on {who}, which is given up with all that it alone has"
@@ -194,6 +231,11 @@ impl Oracle {
             at: now,
             status: reply.status,
             acknowledged: None,
+            stay: self
+                .homes
+                .now
+                .get(&collection)
+                .map_or(0, |stay| stay.number),
             is_lost: false,
         };
         self.homes.writes.entry(collection).or_default().push(noted);
@@ -253,9 +295,9 @@ impl Oracle {
         known.map(|(place, _)| place).max().unwrap_or_default()
     }
 
-    /// Whether something was lost with a home of a collection.
+    /// Whether something may have been lost with a home of a collection.
     pub(super) fn has_lost_home(&self, collection: CollectionId) -> bool {
-        self.homes.of(collection).iter().any(|noted| noted.is_lost)
+        self.homes.lost.contains(&collection)
     }
 }
 

@@ -283,6 +283,7 @@ impl Oracle {
     /// An instance has lost all its data.
     pub fn wiped(&mut self, instance: InstanceIx) {
         self.wiped.insert(instance);
+        self.lose_homes_of(instance);
         for noted in self.log.values_mut().flatten() {
             noted.lost |= noted.executed & bit(instance);
         }
@@ -308,9 +309,7 @@ impl Oracle {
             !has_lost && !lacks && !is_out
         };
         let mut others = InstanceIx::all(self.instances).filter(|other| *other != instance);
-        let is_lost = self.out.contains(&instance)
-            || self.wiped.contains(&instance)
-            || self.is_home(instance);
+        let is_lost = self.out.contains(&instance) || self.wiped.contains(&instance);
         !self.is_altered() && !self.is_vanishing() && !is_lost && others.any(is_sound)
     }
 

@@ -58,6 +58,14 @@ impl Oracle {
     /// A job has settled something. Only a collection that was deleted directly is gone without an entry.
     pub(super) fn note_settled(&mut self, changes: &[Change], now: u64) {
         for change in changes {
+            if let Change::Healed {
+                collection,
+                instance,
+            } = change
+            {
+                self.healing.remove(&(*collection, *instance));
+                self.shared(*collection, *instance);
+            }
             match change {
                 Change::Gone { collection, at } => {
                     if !self.is_vanished(*collection, now) && self.tampered.is_empty() {
@@ -92,7 +100,13 @@ impl Oracle {
         let LaneId::Collection(collection) = lane else {
             return false;
         };
-        let is_missing = self.vanished.at.contains_key(&collection) || !self.tampered.is_empty();
-        is_missing && position == self.decided(lane)
+        self.may_have_lost(collection) && position == self.decided(lane)
+    }
+
+    /// Whether the copy that had most of a collection may have been lost by no fault of the proxy.
+    pub(super) fn may_have_lost(&self, collection: CollectionId) -> bool {
+        self.vanished.at.contains_key(&collection)
+            || !self.tampered.is_empty()
+            || self.has_lost_home(collection)
     }
 }

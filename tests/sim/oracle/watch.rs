@@ -84,10 +84,10 @@ impl Oracle {
 
     fn check_sending(&mut self, (lane, instance, position): (LaneId, InstanceIx, Position)) {
         let (who, cursor) = (instance.0, self.cursor(lane, instance));
-        // One that was deleted everywhere has what it was sent, whether or not it is durable that it is
-        // all there is.
+        // What a job has found to be all there is gets what is open, whether or not that is durable yet.
         let is_all = matches!(lane, LaneId::Collection(id)
-            if self.is_vanished(id, u64::MAX) && self.healing.contains(&(id, instance)));
+            if self.may_have_lost(id)
+                && self.healing.contains(&(id, instance)));
         if self.is_quarantined(lane, instance) && !is_all {
             self.violate(format!(
                 "{lane} {position} is sent to {who}, quarantined there"

@@ -268,7 +268,6 @@ impl Oracle {
                 } => {
                     self.quarantined.remove(&(*collection, *instance));
                     self.remade.insert(*collection);
-                    self.healing.remove(&(*collection, *instance));
                     self.distrusted.remove(&(*collection, *instance));
                     marks.push(Mark::Healed);
                 }
