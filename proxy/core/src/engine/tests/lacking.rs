@@ -287,3 +287,39 @@ fn a_start_keeps_the_reason_of_a_quarantine() {
     let reasons: Vec<_> = reasons.map(|copy| copy.quarantine.as_deref()).collect();
     assert_eq!(reasons, [None, Some(MADE_EMPTY)]);
 }
+
+/// A copy's records are changed only when it is durable that it is not used: a proxy that was started then
+/// would take it for a sound one.
+#[test]
+fn a_copy_is_out_of_use_before_it_is_changed() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.confirms = false;
+    let source = A;
+    world.step(Event::Repair { collection, source });
+    for uuid in [0xa01, 0xb01] {
+        world.tell(200, described(uuid, "abc"));
+    }
+    world.pass(1_000);
+    assert_eq!(world.asked_by, None, "{}", world.asked_line);
+    world.confirms = true;
+    world.confirm();
+    assert!(world.asked_by.is_some());
+}
+
+/// What somebody has made under a collection's name is not its copy: nothing is made like it elsewhere.
+#[test]
+fn what_has_the_name_of_a_copy_is_not_copied() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.lose(collection, B);
+    world.pass(1_000);
+    assert_eq!(world.asked_line, "A GET abc");
+    world.tell(200, described(0xa99, "abc"));
+    let jobs = world.engine.report().jobs;
+    let rebuild = |job: &&JobReport| job.task == Task::Rebuild(collection, B);
+    let failed = &jobs.iter().find(rebuild).expect("it is tried again").failed;
+    let reason = "the collection is missing on its source";
+    assert_eq!((failed.0, failed.1.as_str()), (1, reason));
+    assert_eq!(world.asked_line, "A GET count", "it is asked who has it");
+}
