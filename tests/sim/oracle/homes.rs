@@ -83,6 +83,21 @@ impl Oracle {
             .map(|(id, stay)| (*id, stay.home))
     }
 
+    /// Whether all that is logged of the collections that have their home on an instance is elsewhere too:
+    /// with its disk no more is lost than what it was to have alone.
+    pub(super) fn has_more_than_homes(&self, instance: InstanceIx) -> bool {
+        let theirs = self.homes().filter(|(_, home)| *home == instance);
+        let mut lanes = theirs.map(|(id, _)| LaneId::Collection(id));
+        lanes.all(|lane| {
+            let mut others = InstanceIx::all(self.instances).filter(|other| *other != instance);
+            others.any(|other| {
+                let skipped =
+                    self.first_skipped(lane, self.cursor(lane, other), self.head(lane).next());
+                skipped.is_none() && !self.is_quarantined(lane, other)
+            })
+        })
+    }
+
     pub(super) fn home_of(&self, collection: CollectionId) -> Option<InstanceIx> {
         self.homes.now.get(&collection).map(|stay| stay.home)
     }

@@ -310,7 +310,8 @@ impl Oracle {
         };
         let mut others = InstanceIx::all(self.instances).filter(|other| *other != instance);
         let is_lost = self.out.contains(&instance) || self.wiped.contains(&instance);
-        !self.is_altered() && !self.is_vanishing() && !is_lost && others.any(is_sound)
+        let may = !self.is_altered() && !self.is_vanishing() && !is_lost;
+        may && others.any(is_sound) && self.has_more_than_homes(instance)
     }
 
     /// Whether every instance has everything, so that one of them may lose something.
