@@ -105,13 +105,14 @@ const THEMED: &[u64] = &[
 /// 43000014 what had been made under its name was taken for its copy; in 43005013 nobody looked for it
 /// any more, because its last known copy was quarantined; in 4514 and 43012303 a create whose answer was
 /// lost was refused because of what it had made itself; in 44003844 a proxy that was started while no
-/// instance had the collection forgot what was open of it. Of the themed
-/// histories, in 1063 a proxy that was started anew forgot why a copy was in quarantine, which was empty
-/// and all that was left. In 3136 a home came back from the past while a collection was brought back, and
-/// the copies that were to be made equal to it stayed in quarantine for ever. In 4109 a proxy died that had
-/// begun to change a copy before it was durable that this was not used: it was read again. In 1190, 3795,
-/// 4536, 50010430 and 50021266 it was the judge who held what a home alone had to be there after that had lost it, or
-/// who did not know what a job had found to be all there is.
+/// instance had the collection forgot what was open of it.
+///
+/// Of the themed histories, in 1063 a proxy that was started anew forgot why a copy was in quarantine, which
+/// was empty and all that was left. In 3136 a home came back from the past while a collection was brought
+/// back, and the copies that were to be made equal to it stayed in quarantine for ever. In 4109 a proxy died
+/// that had begun to change a copy before it was durable that this was not used: it was read again. In 1190,
+/// 3795, 4536, 50010430 and 50021266 it was the judge who held what a home alone had to be there after it
+/// was lost, or who did not know what a job had found to be all there is.
 #[test]
 fn histories_that_broke_once_end_well() {
     let all = FOUND.iter();
