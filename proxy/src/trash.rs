@@ -5,7 +5,7 @@ use std::time::Duration;
 use achromat_core::{
     ids::CollectionId,
     log::Level,
-    trash::{contents, permit_purge},
+    trash::{due, permit_purge},
 };
 use tokio::task::JoinHandle;
 
@@ -57,9 +57,8 @@ impl Purge {
     }
 
     fn due(&self) -> Vec<CollectionId> {
-        let (view, now) = (self.replicator.view(), clock::wall_time());
-        let due = contents(&view.catalog).filter(|(_, trashed)| trashed.until <= now);
-        due.map(|(collection, _)| collection.id).collect()
+        let view = self.replicator.view();
+        due(&view.catalog, clock::wall_time()).collect()
     }
 
     async fn purge_due(&self) -> Result<(), String> {

@@ -6,6 +6,7 @@ use achromat_tests::sim::{
     bugs::Planting,
     faults::Fault,
     marks::Mark,
+    mix::Mix,
     plan::Options,
     runner::{Summary, replay, run as live, run_all, shrink},
     scopes::{self, explore},
@@ -54,6 +55,11 @@ pub(crate) fn command() -> Command {
             Arg::new("plant")
                 .long("plant")
                 .help("A bug that is planted"),
+        )
+        .arg(
+            Arg::new("mix")
+                .long("mix")
+                .help("The odds of the histories: even, or themed"),
         )
         .arg(
             Arg::new("trace")
@@ -105,6 +111,10 @@ fn options(matches: &ArgMatches) -> Result<Options, String> {
     if let Some(name) = matches.get_one::<String>("plant") {
         let found = Planting::ALL.iter().find(|bug| bug.name() == *name);
         options.planting = Some(*found.ok_or_else(|| format!("there is no bug {name}"))?);
+    }
+    if let Some(name) = matches.get_one::<String>("mix") {
+        let found = Mix::ALL.iter().find(|mix| mix.name() == *name);
+        options.mix = *found.ok_or_else(|| format!("there is no mix {name}"))?;
     }
     for name in matches.get_many::<String>("without").into_iter().flatten() {
         let found = Fault::ALL

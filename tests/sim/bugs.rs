@@ -13,11 +13,13 @@ pub enum Planting {
     DeposedCursors,
     /// A positional body is logged as if nothing stood in it.
     BlindToPositions,
+    /// The trash is emptied before its time.
+    PurgesEarly,
 }
 
 impl Planting {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 23] = [
         Self::Core(Bug::AcknowledgesBeforeAppend),
         Self::Core(Bug::TwoUnrecorded),
         Self::Core(Bug::SkipsFailing),
@@ -25,6 +27,7 @@ impl Planting {
         Self::Core(Bug::DoesNotSettle),
         Self::Core(Bug::RecreatesOldIdentity),
         Self::Core(Bug::ServesLagging),
+        Self::Core(Bug::ShowsUndecided),
         Self::Core(Bug::TrimsTooFar),
         Self::Core(Bug::RebuildsWithoutLastStep),
         Self::Core(Bug::MergesDependent),
@@ -33,8 +36,13 @@ impl Planting {
         Self::Core(Bug::AnyMissingIsLoss),
         Self::Core(Bug::LosesLetters),
         Self::Core(Bug::NeverGone),
+        Self::Core(Bug::SendsBeforeHome),
+        Self::Core(Bug::StaysHome),
+        Self::Core(Bug::LeavesHomeEarly),
+        Self::Core(Bug::TrashVoids),
         Self::DeposedCursors,
         Self::BlindToPositions,
+        Self::PurgesEarly,
     ];
 
     /// What it is called.
@@ -43,6 +51,7 @@ impl Planting {
             Self::Core(bug) => format!("{bug:?}"),
             Self::DeposedCursors => "DeposedCursors".to_owned(),
             Self::BlindToPositions => "BlindToPositions".to_owned(),
+            Self::PurgesEarly => "PurgesEarly".to_owned(),
         }
     }
 
@@ -60,7 +69,7 @@ impl Planting {
     pub fn in_core(self) -> Option<Bug> {
         match self {
             Self::Core(bug) => Some(bug),
-            Self::DeposedCursors | Self::BlindToPositions => None,
+            Self::DeposedCursors | Self::BlindToPositions | Self::PurgesEarly => None,
         }
     }
 }

@@ -307,6 +307,7 @@ impl World {
     /// Nothing goes wrong any more.
     pub(super) fn heal(&mut self) {
         self.say(|| "everything is repaired".to_owned());
+        self.end_policy();
         self.is_healed = true;
         if !self.has_joined {
             self.join();

@@ -43,6 +43,11 @@ pub struct Operation {
     pub reply: Option<Reply>,
     /// The entry that would be logged for it.
     pub entry: Option<EntryId>,
+    /// The collection that it is about, and the entry that it would be, when policy keeps it out of the
+    /// log.
+    pub local: Option<(CollectionId, EntryId)>,
+    /// Whether policy puts into the trash what it would delete.
+    pub is_for_trash: bool,
     /// Whether everything was at rest, so that it must succeed.
     pub is_closing: bool,
 }
@@ -50,6 +55,10 @@ pub struct Operation {
 impl World {
     /// A client's turn: it asks for something, if a proxy serves.
     pub(super) fn client_turn(&mut self, client: usize) {
+        if self.is_operator(client) && self.clients[client].closing.is_empty() {
+            self.operator_turn(client);
+            return;
+        }
         let closing = self.clients[client].closing.pop();
         let is_closing = closing.is_some();
         if !is_closing && self.operations.len() >= self.plan.operations {
@@ -77,7 +86,12 @@ impl World {
         };
         let draft = closing.unwrap_or_else(|| {
             let known: Vec<Known> = self.oracle.known().to_vec();
-            let draft = draft(&mut self.of_clients, &known, self.operations.is_empty());
+            let theme = self.plan.theme;
+            let draft = draft(
+                &mut self.of_clients,
+                (theme, &known),
+                self.operations.is_empty(),
+            );
             let draft = self.made_odd(draft, &known);
             let draft = self.under_a_key(draft);
             self.made_heavy(draft)
@@ -102,6 +116,8 @@ impl World {
             ended: None,
             reply: None,
             entry: None,
+            local: None,
+            is_for_trash: false,
             is_closing,
         });
         self.hand_in(proxy, operation);
@@ -166,13 +182,17 @@ impl World {
         let Some(mut proxy) = self.proxies.remove(&number) else {
             return;
         };
-        match self.permit(&proxy, operation) {
-            Ok(permit) => {
-                self.operations[operation].entry = Some(permit.entry().id);
+        let judged = self
+            .permit(&proxy, operation)
+            .map(|permit| self.judge_locally(&proxy, operation, permit));
+        let answer_by = self.answered_by(operation);
+        match judged {
+            Ok(Ok(local)) => self.put_locally(&mut proxy, local, operation, answer_by),
+            Ok(Err(permit)) => {
                 let message = Message::Submit {
                     permit: Box::new(permit),
                     operation,
-                    answer_by: self.answered_by(operation),
+                    answer_by,
                 };
                 self.put(&mut proxy, message);
             }
@@ -219,7 +239,9 @@ impl World {
         if permit.as_ref().is_err_and(|reply| reply.status == 403) {
             self.mark(Mark::GuardDenied);
         }
-        permit
+        let permit = self.may_be_trash(proxy, operation, permit?)?;
+        self.operations[operation].entry = Some(permit.entry().id);
+        Ok(permit)
     }
 
     /// A client hears.

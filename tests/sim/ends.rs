@@ -10,8 +10,12 @@ use achromat_core::{
 
 use super::{
     proxy::{Message, Proxy},
+    wire::Stage,
     world::{Happening, World},
 };
+
+/// For how long at most a request travels on after its proxy has died.
+const ORPHAN_US_MAX: u64 = 700_000;
 
 impl World {
     /// The proxy dies at once. What it had on the wire travels on.
@@ -26,7 +30,8 @@ impl World {
         self.orphan(number);
         let arrived = proxy.inbox.iter().filter_map(Message::operation);
         let waiting = proxy.waiting.values().chain(proxy.reads.keys());
-        for operation in waiting.chain(&proxy.keyed).chain(arrived) {
+        let asked = proxy.keyed.iter().chain(&proxy.judged);
+        for operation in waiting.chain(asked).chain(arrived) {
             self.answer(*operation, None);
         }
         if self.proxies.is_empty() {
@@ -60,5 +65,44 @@ impl World {
 
     pub(super) fn answer_read(&mut self, operation: usize, reply: Reply) {
         self.answer(operation, Some(reply));
+    }
+
+    /// The senders of these requests are dead. Some of what they sent is never looked at, some is
+    /// carried out as if nothing had happened, some a little later.
+    pub(super) fn orphan(&mut self, proxy: u32) {
+        let theirs: Vec<_> = self
+            .requests
+            .iter()
+            .filter(|(_, request)| request.proxy() == Some(proxy))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in theirs {
+            let (mut is_lost, mut is_late) = (self.of_chaos.chance(400), self.of_chaos.chance(300));
+            let mut latest = self.now + self.of_chaos.below(ORPHAN_US_MAX);
+            if self.is_travelling(id)
+                && let Some(end) = self.chosen_end(3)
+            {
+                (is_lost, is_late) = (end == 1, end == 2);
+                latest = self.now + ORPHAN_US_MAX;
+            }
+            let Some(request) = self.requests.get_mut(&id) else {
+                continue;
+            };
+            request.is_awaited = false;
+            if request.stage != Stage::Travelling {
+                continue;
+            }
+            if is_lost {
+                self.requests.remove(&id);
+            } else if is_late || request.arrives_at > latest {
+                request.arrives_at = latest;
+                self.at(latest, Happening::Arrive(id));
+            }
+        }
+    }
+
+    fn is_travelling(&self, id: u64) -> bool {
+        let request = self.requests.get(&id);
+        request.is_some_and(|r| r.stage == Stage::Travelling && r.is_write())
     }
 }

@@ -31,7 +31,7 @@ impl World {
             .operations
             .iter()
             .all(|operation| operation.ended.is_some());
-        let owed = self.oracle.owed().or_else(|| self.pending());
+        let owed = self.unrest();
         if is_asked && is_answered && owed.is_none() {
             if self.resting == 0 && self.operators_are_busy() {
                 self.look_later();
@@ -52,7 +52,7 @@ impl World {
 
     /// Looks again after a while, if that is not too late.
     fn look_later(&mut self) {
-        let owed = self.oracle.owed().or_else(|| self.pending());
+        let owed = self.unrest();
         let timing = self.plan.timing.write + self.plan.settings.lanes.settle;
         let chaos = self.plan.chaos + self.plan.write_deadline;
         let asking = self.plan.pause_max * u32::try_from(self.plan.operations).expect("a count");
@@ -65,6 +65,12 @@ impl World {
             return;
         }
         self.after(INTERVAL, Happening::Look);
+    }
+
+    /// What keeps everything from being at rest.
+    fn unrest(&self) -> Option<String> {
+        let owed = self.oracle.owed().or_else(|| self.pending());
+        owed.or_else(|| self.homed())
     }
 
     fn pending(&self) -> Option<String> {

@@ -78,6 +78,7 @@ impl World {
                 self.mark_repeat(proxy, &record);
                 let place = (record.lane, record.position);
                 self.operations[operation].entry = self.oracle.entry_at(place);
+                self.operations[operation].is_for_trash = false;
                 let message = Message::Join {
                     record: Box::new(record),
                     operation,
@@ -86,7 +87,6 @@ impl World {
             }
             Under::First => match (refusal, self.permit(proxy, operation)) {
                 (_, Ok(permit)) => {
-                    self.operations[operation].entry = Some(permit.entry().id);
                     let permit = Box::new(permit.under(keyed));
                     let message = Message::Submit {
                         permit,

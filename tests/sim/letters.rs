@@ -152,6 +152,8 @@ impl World {
             ended: None,
             reply: None,
             entry: Some(entry),
+            local: None,
+            is_for_trash: false,
             is_closing: true,
         });
         operation

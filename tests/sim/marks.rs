@@ -60,4 +60,12 @@ names! {
     Logged => "a client was told that its write is logged, and no more was known",
     LetterRetried => "an operator had a letter written again",
     LetterDismissed => "an operator dismissed a letter",
+    Local => "policy kept a write out of the log",
+    LocalDone => "a home did a write that is not logged",
+    Homed => "a collection got a home",
+    CameBack => "a collection with a home came back into replication",
+    HomeLost => "a home was lost",
+    Trashed => "a collection went to the trash",
+    TrashRestored => "a collection came back from the trash",
+    TrashPurged => "a collection was deleted in the trash when its time was over",
 }

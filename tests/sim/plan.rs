@@ -14,7 +14,13 @@ use achromat_core::{
     write::Levels,
 };
 
-use super::{bugs::Planting, faults::Fault, random::Random, scopes::Scope};
+use super::{
+    bugs::Planting,
+    faults::Fault,
+    mix::{Mix, Odds, Theme},
+    random::Random,
+    scopes::Scope,
+};
 
 /// How a history is to be run, beside its seed.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +33,8 @@ pub struct Options {
     pub without: BTreeSet<Fault>,
     /// A bug.
     pub planting: Option<Planting>,
+    /// The odds.
+    pub mix: Mix,
 }
 
 /// Deadlines of the proxy's requests.
@@ -69,6 +77,10 @@ pub struct Plan {
     pub heavy: u32,
     /// How many operations in a thousand are legal and odd.
     pub odd: u32,
+    /// What most of them are about.
+    pub theme: Theme,
+    /// What policy decides.
+    pub odds: Odds,
     /// How long faults happen.
     pub chaos: Duration,
     /// The longest that a flush of the store takes.
@@ -130,12 +142,12 @@ impl Plan {
             token_interval: ms(10_000),
         };
         let records = *random.pick(&[Level::One, Level::One, Level::Majority, Level::All]);
-        let is_logged = Random::of(seed, "logged").chance(150);
+        let is_logged = Random::of(seed, "logged").chance(options.mix.share(150, 250));
         let levels = Levels {
             records: if is_logged { Level::Logged } else { records },
             schema: *random.pick(&[Level::All, Level::All, Level::One]),
         };
-        Self {
+        let plan = Self {
             seed,
             settings,
             reads: ReadRules {
@@ -161,11 +173,54 @@ impl Plan {
                 .map_or(operations, |max| max.min(operations)),
             pause_max: ms(*random.pick(&[5, 50, 300, 1_000])),
             keyed: *random.pick(&[0, 100, 700]),
-            heavy: *Random::of(seed, "heavy rate").pick(&[0, 0, 0, 0, 0, 0, 0, 60]),
+            heavy: *Random::of(seed, "heavy rate").pick(options.mix.heavy()),
             odd: *Random::of(seed, "odd rate").pick(&[0, 0, 30, 200]),
+            theme: options.mix.theme(seed),
+            odds: options.mix.odds(seed),
             chaos: ms(random.between(2, 40) * 1_000),
             flush_max: ms(*random.pick(&[1, 5, 40])),
             rates: rates(&mut random, options),
+        };
+        match plan.theme {
+            Theme::Registers => plan.with_registers(options),
+            Theme::Everything | Theme::Writers | Theme::Names => plan,
+        }
+    }
+
+    /// Several clients that read and write the same records without a pause, while answers are lost: a
+    /// write that nobody has decided yet is read at one instance, and the next read goes to another.
+    fn with_registers(mut self, options: &Options) -> Self {
+        let mut random = Random::of(self.seed, "registers");
+        let operations = usize::try_from(random.between(60, 120)).expect("a number");
+        let is_on = |fault: &Fault| !options.without.contains(fault);
+        for fault in Fault::ALL {
+            let rate = match fault {
+                Fault::AnswerSilent => 200,
+                Fault::AnswerReset => 30,
+                _ if random.chance(150) => self.rate(*fault),
+                _ => 0,
+            };
+            self.rates[*fault as usize] = if is_on(fault) { rate } else { 0 };
+        }
+        Self {
+            clients: 6,
+            operations: options
+                .operations_max
+                .map_or(operations, |max| max.min(operations)),
+            pause_max: Duration::from_millis(1),
+            keyed: 0,
+            heavy: 0,
+            odd: 0,
+            levels: Levels {
+                records: *random.pick(&[Level::One, Level::Majority]),
+                ..self.levels
+            },
+            strategy: *random.pick(&[
+                Strategy::RoundRobin,
+                Strategy::ReadReplica { ratio: 0.8 },
+                Strategy::ReadReplica { ratio: 0.5 },
+            ]),
+            ..self
         }
     }
 
@@ -197,6 +252,8 @@ impl Plan {
             keyed: 0,
             heavy: 0,
             odd: 0,
+            theme: Theme::Everything,
+            odds: Odds::default(),
             chaos: ms(20_000),
             flush_max: ms(1),
             rates: vec![0; Fault::ALL.len()],
@@ -219,7 +276,7 @@ fn rates(random: &mut Random, options: &Options) -> Vec<u32> {
             Fault::Tamper | Fault::Flip => 80,
             Fault::Join => 100,
             Fault::Poison => 30,
-            Fault::Vanish => 120,
+            Fault::Vanish => options.mix.share(120, 220),
             Fault::Wipe | Fault::Past => kinds / 2,
             _ => kinds,
         });

@@ -8,17 +8,17 @@ use std::{
 };
 
 use achromat_core::{
-    catalog::Marker,
     durable::Write,
     engine::{Effect, Engine, Event, Payload, Submission},
     guard::Guard,
-    health::{Probe, Standing, judge_probe, probe_target},
+    health::Standing,
     ids::{InstanceIx, Ticket},
     key::KeyRecord,
+    local::LocalWrite,
     outcome::Sending,
     time::{Instant, WallTime},
     view::View,
-    weight::{Vitals, heavy_time, is_heavy},
+    weight::heavy_time,
     write::Permit,
     writing::{Order, Writing},
 };
@@ -27,9 +27,10 @@ use bytes::Bytes;
 use super::{
     faults::Fault,
     marks::Mark,
+    probes::probe_of,
     questions::Asking,
     reads::Read,
-    wire::{REFUSED, Request, Sender},
+    wire::{Request, Sender},
     world::{Happening, World},
 };
 
@@ -50,6 +51,15 @@ pub enum Message {
         /// When it is answered at the latest.
         answer_by: Instant,
     },
+    /// A client's write that policy keeps out of the log.
+    SubmitLocally {
+        /// What shall be done.
+        write: Box<LocalWrite>,
+        /// Whose it is.
+        operation: usize,
+        /// When it is answered at the latest, as long as nothing was sent.
+        answer_by: Instant,
+    },
     /// A client's write under a key that the store knows.
     Join {
         /// What it knows.
@@ -64,7 +74,9 @@ impl Message {
     pub(super) fn operation(&self) -> Option<&usize> {
         match self {
             Self::Event(_) => None,
-            Self::Submit { operation, .. } | Self::Join { operation, .. } => Some(operation),
+            Self::Submit { operation, .. }
+            | Self::SubmitLocally { operation, .. }
+            | Self::Join { operation, .. } => Some(operation),
         }
     }
 }
@@ -97,6 +109,8 @@ pub struct Proxy {
     pub waiting: BTreeMap<Ticket, usize>,
     /// The clients for which the store is asked for a key.
     pub keyed: BTreeSet<usize>,
+    /// The clients whose writes are judged, and not with the engine yet.
+    pub judged: BTreeSet<usize>,
     /// The reads that it has.
     pub reads: BTreeMap<usize, Read>,
     /// The questions that it has put.
@@ -114,7 +128,7 @@ pub const PROTECTED: &str = "global";
 
 impl Proxy {
     /// One more write, for a client.
-    fn ticket(&mut self, operation: usize) -> Ticket {
+    pub(super) fn ticket(&mut self, operation: usize) -> Ticket {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         self.waiting.insert(ticket, operation);
@@ -151,6 +165,7 @@ impl World {
             serves: false,
             waiting: BTreeMap::new(),
             keyed: BTreeSet::new(),
+            judged: BTreeSet::new(),
             reads: BTreeMap::new(),
             questions: BTreeMap::new(),
             answered_at: BTreeMap::new(),
@@ -229,6 +244,11 @@ impl World {
                 let join = self.join_of(ticket, *record, operation);
                 proxy.engine.step(Event::Joined(Box::new(join)), now);
             }
+            Message::SubmitLocally {
+                write,
+                operation,
+                answer_by,
+            } => self.take_in_locally(proxy, *write, (operation, answer_by)),
             Message::Submit {
                 permit,
                 operation,
@@ -250,7 +270,8 @@ impl World {
     /// Returns whether the proxy lived through it.
     fn carry_out_all(&mut self, proxy: &mut Proxy) -> bool {
         let effects = proxy.engine.effects();
-        if effects.is_empty() {
+        let has_news = proxy.engine.take_news();
+        if effects.is_empty() && !has_news {
             return true;
         }
         for effect in &effects {
@@ -327,7 +348,11 @@ impl World {
                 let deadline = self.plan.timing.write + heavy_time(body.len());
                 self.send(sender, instance, (wire.method, wire.target, body), deadline);
             }
-            Effect::SendLocally { .. } => panic!("no history keeps writes out of the log"),
+            Effect::SendLocally {
+                ticket,
+                instance,
+                wire,
+            } => self.send_locally(proxy, ticket, instance, wire),
             Effect::AskAgain { ticket } => {
                 if let Some(operation) = proxy.waiting.remove(&ticket) {
                     self.ask_again(proxy, operation);
@@ -361,13 +386,6 @@ impl World {
                 });
             }
         }
-    }
-
-    fn probe(&mut self, proxy: u32, instance: InstanceIx, marker: Option<Marker>) {
-        let target = probe_target(marker);
-        let what = (achromat_core::route::Method::Get, target, Bytes::new());
-        let deadline = self.plan.timing.probe;
-        self.send(Sender::Probe { proxy, marker }, instance, what, deadline);
     }
 
     /// A request of a proxy has ended.
@@ -439,56 +457,13 @@ impl World {
                 ticket,
                 instance,
             } => self.question_answered(proxy, (ticket, instance), sending),
+            Sender::Local { proxy, ticket, .. } => {
+                let event = Event::DoneLocally { ticket, sending };
+                self.put_to(proxy, Message::Event(event));
+            }
             Sender::Read { proxy, operation } => {
                 self.read_answered(proxy, operation, request, sending);
             }
         }
-    }
-
-    /// The signs of life that an instance has shown to a proxy.
-    fn vitals(&self, proxy: u32, instance: InstanceIx) -> Vitals {
-        let answered_at = self.proxies.get(&proxy);
-        let answered_at = answered_at.and_then(|proxy| proxy.answered_at.get(&instance));
-        let theirs = self.requests.values().filter(|request| {
-            request.is_awaited && request.instance == instance && request.proxy() == Some(proxy)
-        });
-        let bytes = theirs.map(|request| request.body.len());
-        Vitals {
-            answered_ago: answered_at.map(|at| Duration::from_micros(self.now - at)),
-            heavy_bytes: bytes.filter(|bytes| is_heavy(*bytes)).sum(),
-        }
-    }
-
-    /// A proxy serves as soon as every instance was seen, or had the time to be.
-    fn see_instances(&mut self, number: u32) {
-        let patience = u64::try_from(self.plan.timing.probe.as_micros()).expect("a span");
-        let now = self.now;
-        if let Some(proxy) = self.proxies.get_mut(&number) {
-            proxy.serves |= proxy.view.has_seen_all || now >= proxy.born + patience;
-        }
-    }
-
-    /// The proxy that clients reach, if one serves: the owner of the log, or nobody.
-    ///
-    /// A deposed proxy that does not know it yet is not reached again when its successor dies: it does
-    /// not know what the successor has acknowledged, so its reads could be older than what clients were
-    /// told. Nothing in `core` can prevent that. The lock on the log's file does: a proxy holds it as
-    /// long as it lives, so that no other proxy can depose it (`a_file_has_one_owner`). Two proxies on
-    /// one log are simulated for what a lost lock leaves behind: commits and requests of the old one.
-    pub(super) fn serving(&mut self) -> Option<u32> {
-        let number = self.store.epoch;
-        self.proxies.get(&number)?;
-        self.see_instances(number);
-        self.proxies[&number].serves.then_some(number)
-    }
-}
-
-/// As the shell's `Instances::probe` reads it.
-fn probe_of(marker: Option<Marker>, sending: &Sending) -> Probe {
-    match sending {
-        Sending::Answered(reply) => judge_probe(marker, reply),
-        Sending::NotSent(why) if why == REFUSED => Probe::Refused,
-        Sending::NotSent(_) | Sending::Silent => Probe::Silent,
-        Sending::Closed { .. } | Sending::TooLarge => Probe::Odd,
     }
 }

@@ -3,7 +3,7 @@
 
 use achromat_core::route::Method;
 
-use super::{proxy::PROTECTED, random::Random};
+use super::{mix::Theme, proxy::PROTECTED, random::Random};
 
 /// What an operation is about, for whoever judges its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +59,11 @@ const IDS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 pub type Known = (&'static str, String);
 
 /// Something to ask.
-pub fn draft(random: &mut Random, known: &[Known], is_first: bool) -> Draft {
+pub fn draft(random: &mut Random, (theme, known): (Theme, &[Known]), is_first: bool) -> Draft {
+    let is_on_theme = theme != Theme::Everything && random.chance(900);
+    if is_on_theme {
+        return themed(random, theme, known, is_first);
+    }
     let choice = if is_first { 520 } else { random.below(1000) };
     match choice {
         0..=429 => write_records(random, known),
@@ -75,6 +79,58 @@ pub fn draft(random: &mut Random, known: &[Known], is_first: bool) -> Draft {
         920..=949 => describe(random, known),
         950..=989 => list(random),
         _ => count_all(random),
+    }
+}
+
+/// Something to ask in a history with a theme.
+fn themed(random: &mut Random, theme: Theme, known: &[Known], is_first: bool) -> Draft {
+    let first = (DATABASES[0], NAMES[0]);
+    if is_first {
+        return create_as(random, first, true);
+    }
+    match (theme, random.below(100)) {
+        (Theme::Registers, 0..=59) => register_read(random),
+        (Theme::Registers, 60..=96) | (Theme::Writers, 0..=84) => {
+            on_first(write_records(random, known))
+        }
+        (Theme::Writers, 85..=96) => write_records(random, known),
+        (Theme::Registers | Theme::Writers, _) => create_as(random, first, true),
+        (_, 0..=34) => create(random),
+        (_, 35..=54) => delete_collection(random, known),
+        (_, 55..=69) => rename(random, known),
+        (_, 70..=74) => create_database(random),
+        (_, 75..=79) => delete_database(),
+        (_, 80..=92) => write_records(random, known),
+        (_, 93..=96) => list(random),
+        _ => describe(random, known),
+    }
+}
+
+/// A read of all records of the first collection. Each asks in other words, so that it may go to any
+/// instance.
+fn register_read(random: &mut Random) -> Draft {
+    let (database, name) = (DATABASES[0], NAMES[0]);
+    let limit = random.between(100, 200);
+    Draft {
+        about: About::Records,
+        method: Method::Post,
+        target: in_database(database, &format!("/collections/{name}/get")),
+        database,
+        reference: name.to_owned(),
+        body: format!(r#"{{"include":["documents","metadatas"],"limit":{limit}}}"#),
+        key: None,
+    }
+}
+
+/// The same for the first collection, by its name.
+fn on_first(draft: Draft) -> Draft {
+    let (database, name) = (DATABASES[0], NAMES[0]);
+    let tail = draft.target.rsplit('/').next().unwrap_or_default();
+    Draft {
+        target: in_database(database, &format!("/collections/{name}/{tail}")),
+        database,
+        reference: name.to_owned(),
+        ..draft
     }
 }
 
@@ -166,8 +222,13 @@ fn records(random: &mut Random, ids: &[&str], dimension: usize) -> String {
 }
 
 fn write_records(random: &mut Random, known: &[Known]) -> Draft {
+    let (tail, body) = record_write(random);
+    within(random, known, (About::Write, Method::Post, tail), body)
+}
+
+fn record_write(random: &mut Random) -> (&'static str, String) {
     let ids = ids(random);
-    let (tail, body) = match random.below(43) {
+    match random.below(43) {
         0..=13 => ("/add", records(random, &ids, 2)),
         14..=24 => ("/upsert", records(random, &ids, 2)),
         25..=30 => ("/update", records(random, &ids, 2)),
@@ -183,8 +244,7 @@ fn write_records(random: &mut Random, known: &[Known]) -> Draft {
                 format!(r#"{{"where":{{"g":{group}}},"limit":{limit}}}"#),
             )
         }
-    };
-    within(random, known, (About::Write, Method::Post, tail), body)
+    }
 }
 
 fn bad_records(random: &mut Random, known: &[Known]) -> Draft {
@@ -207,6 +267,10 @@ fn create(random: &mut Random) -> Draft {
     let database = database(random);
     let name = random.pick(&NAMES);
     let finds = random.chance(400);
+    create_as(random, (database, name), finds)
+}
+
+fn create_as(random: &mut Random, (database, name): (&'static str, &str), finds: bool) -> Draft {
     let flag = if finds {
         r#","get_or_create":true"#
     } else {

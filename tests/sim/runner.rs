@@ -15,6 +15,7 @@ use std::{
 use super::{
     faults::{Counts, Fault},
     marks::Mark,
+    mix::Mix,
     plan::{Options, Plan},
     world::World,
 };
@@ -143,11 +144,11 @@ pub fn run_all(
     summary
 }
 
-/// How many histories, from the first seed on, it takes until one breaks; and what is broken then.
-pub fn until_found(options: &Options, most: u64) -> Option<(u64, String)> {
-    (0..most).find_map(|seed| {
-        let violation = run(seed, options, false).violation?;
-        Some((seed + 1, violation))
+/// How many histories, from a seed on, it takes until one breaks; and what is broken then.
+pub fn until_found(options: &Options, from: u64, most: u64) -> Option<(u64, String)> {
+    (0..most).find_map(|count| {
+        let violation = run(from + count, options, false).violation?;
+        Some((count + 1, violation))
     })
 }
 
@@ -220,5 +221,9 @@ pub fn replay(seed: u64, options: &Options) -> String {
         .map(|most| format!(" --operations {most}"));
     let without: Vec<_> = options.without.iter().map(|f| format!("{f:?}")).collect();
     let without = (!without.is_empty()).then(|| format!(" --without {}", without.join(",")));
-    [Some(line), most, without].into_iter().flatten().collect()
+    let mix = (options.mix != Mix::default()).then(|| format!(" --mix {}", options.mix.name()));
+    [Some(line), most, without, mix]
+        .into_iter()
+        .flatten()
+        .collect()
 }

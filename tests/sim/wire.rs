@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use achromat_core::{
     catalog::Marker,
-    ids::{Attempt, InstanceIx, JobId, LaneId, Position, Ticket},
+    ids::{Attempt, CollectionId, EntryId, InstanceIx, JobId, LaneId, Position, Ticket},
     outcome::Sending,
     reply::Reply,
     route::Method,
@@ -60,6 +60,17 @@ pub enum Sender {
         ticket: Ticket,
         /// Who is asked.
         instance: InstanceIx,
+    },
+    /// A write that is not logged.
+    Local {
+        /// The proxy.
+        proxy: u32,
+        /// Who waits for it.
+        ticket: Ticket,
+        /// Of which collection.
+        collection: CollectionId,
+        /// The entry that it would have been.
+        entry: EntryId,
     },
     /// A read.
     Read {
@@ -128,7 +139,10 @@ pub struct Request {
 impl Request {
     /// Whether it may change what an instance holds.
     pub fn is_write(&self) -> bool {
-        let is_ours = matches!(self.sender, Sender::Entry { .. } | Sender::Job { .. });
+        let is_ours = matches!(
+            self.sender,
+            Sender::Entry { .. } | Sender::Job { .. } | Sender::Local { .. }
+        );
         let is_get = self.method == Method::Get || self.target.ends_with("/get");
         is_ours && !is_get
     }
@@ -145,6 +159,7 @@ impl Request {
             | Sender::Probe { proxy, .. }
             | Sender::Job { proxy, .. }
             | Sender::Question { proxy, .. }
+            | Sender::Local { proxy, .. }
             | Sender::Read { proxy, .. } => proxy,
         })
     }
@@ -225,7 +240,7 @@ impl World {
 
     /// What goes wrong with a request. Probes and questions have fewer troubles.
     fn fate(&mut self, sender: Sender, method: Method) -> Option<Fault> {
-        let is_entry = matches!(sender, Sender::Entry { .. });
+        let is_entry = matches!(sender, Sender::Entry { .. } | Sender::Local { .. });
         let is_probe = matches!(sender, Sender::Probe { .. });
         let mut fate = self.chosen_fate(sender, method);
         for fault in Fault::OF_REQUESTS {
@@ -382,6 +397,7 @@ impl World {
             .handle(method, &request.target, &request.body);
         let reply = Reply::json(answer.status, answer.body);
         self.oracle.executed(request, &reply);
+        self.oracle.executed_locally(request, &reply, self.now);
         self.say(|| {
             let body = String::from_utf8_lossy(&reply.body);
             let body: String = body.chars().take(300).collect();
@@ -445,54 +461,10 @@ impl World {
         }
         self.deliver(request, sending);
     }
-
-    /// The senders of these requests are dead. Some of what they sent is never looked at, some is
-    /// carried out as if nothing had happened, some a little later.
-    pub(super) fn orphan(&mut self, proxy: u32) {
-        let theirs: Vec<_> = self
-            .requests
-            .iter()
-            .filter(|(_, request)| request.proxy() == Some(proxy))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in theirs {
-            let (mut is_lost, mut is_late) = (self.of_chaos.chance(400), self.of_chaos.chance(300));
-            let mut latest = self.now + self.of_chaos.below(ORPHAN_US_MAX);
-            if self.is_travelling(id)
-                && let Some(end) = self.chosen_end(3)
-            {
-                (is_lost, is_late) = (end == 1, end == 2);
-                latest = self.now + ORPHAN_US_MAX;
-            }
-            let Some(request) = self.requests.get_mut(&id) else {
-                continue;
-            };
-            request.is_awaited = false;
-            if request.stage != Stage::Travelling {
-                continue;
-            }
-            if is_lost {
-                self.requests.remove(&id);
-            } else if is_late || request.arrives_at > latest {
-                request.arrives_at = latest;
-                self.at(latest, Happening::Arrive(id));
-            }
-        }
-    }
-}
-
-impl World {
-    fn is_travelling(&self, id: u64) -> bool {
-        let request = self.requests.get(&id);
-        request.is_some_and(|r| r.stage == Stage::Travelling && r.is_write())
-    }
 }
 
 /// What is said when nobody listens.
 pub const REFUSED: &str = "the connection was refused";
-
-/// For how long at most a request travels on after its proxy has died.
-const ORPHAN_US_MAX: u64 = 700_000;
 
 fn is_creation(request: &Request) -> bool {
     request.target.ends_with("/collections")

@@ -16,12 +16,13 @@ use super::{
     chaos::Spell,
     clients::{Client, Operation},
     faults::{Counts, Fault},
+    homes::Policy,
     letters::Poison,
     marks::Mark,
     oracle::Oracle,
     plan::{Options, Plan},
     process::Process,
-    proxy::Proxy,
+    proxy::{Message, Proxy},
     random::Random,
     scopes::Live,
     store::{Store, Told},
@@ -88,6 +89,10 @@ pub enum Happening {
         /// The operation.
         operation: usize,
     },
+    /// A write that was judged reaches the engine.
+    Submitted(u32, Box<Message>),
+    /// Policy changes.
+    Swap,
     /// Something goes wrong for a while.
     Begin(Fault),
     /// It ends.
@@ -124,6 +129,10 @@ pub struct World {
     pub of_heavy: Random,
     /// Randomness of odd requests.
     pub of_odd: Random,
+    /// Randomness of the trash.
+    pub of_trash: Random,
+    /// What policy says.
+    pub policy: Policy,
     /// The instances.
     pub processes: Vec<Process>,
     /// What is on the wire.
@@ -185,6 +194,8 @@ impl World {
             of_store: Random::of(seed, "store"),
             of_heavy: Random::of(seed, "heavy"),
             of_odd: Random::of(seed, "odd"),
+            of_trash: Random::of(seed, "trash"),
+            policy: Policy::new(seed),
             processes: InstanceIx::all(count)
                 .map(|instance| Process::new(seed, instance))
                 .collect(),
@@ -192,7 +203,9 @@ impl World {
             store: Store::default(),
             proxies: BTreeMap::new(),
             proxy_count: 0,
-            clients: (0..plan.clients).map(|_| Client::default()).collect(),
+            clients: (0..plan.clients + if plan.odds.trash > 0 { 2 } else { 0 })
+                .map(|_| Client::default())
+                .collect(),
             operations: Vec::new(),
             oracle: Oracle::new(seed, count, plan.levels.records),
             poison: Poison::default(),
@@ -253,6 +266,7 @@ impl World {
             self.after(Duration::from_millis(5), Happening::Turn(client));
         }
         self.plan_chaos();
+        self.plan_swaps();
         self.after(self.plan.chaos, Happening::Heal);
     }
 
@@ -285,6 +299,8 @@ impl World {
                 step,
             } => self.tire_read(proxy, operation, step),
             Happening::HeldTooLong { proxy, operation } => self.end_hold(proxy, operation),
+            Happening::Submitted(proxy, message) => self.submitted(proxy, *message),
+            Happening::Swap => self.swap(),
             Happening::Begin(fault) => self.begin_spell(fault),
             Happening::End(spell) => self.end_spell(spell),
             Happening::Heal => self.heal(),

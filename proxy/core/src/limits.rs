@@ -179,6 +179,9 @@ pub const HOLD_MAX: Duration = Duration::from_secs(5);
 /// service: it is told which there are.
 pub const INSTANCE_HOLD_MAX: Duration = Duration::from_secs(60);
 
+/// How long after a start a collection keeps its home when policy keeps no write of it out of the log.
+pub const HOME_UNUSED_MAX: Duration = Duration::from_secs(30);
+
 /// How long a job waits for instances to have everything.
 pub const REACH_MAX: Duration = Duration::from_secs(60);
 

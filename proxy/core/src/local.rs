@@ -3,7 +3,7 @@
 
 use crate::{
     abilities::Abilities,
-    catalog::{Catalog, Collection},
+    catalog::Collection,
     engine::{Payload, Wire},
     guard::Guard,
     ids::{CollectionId, InstanceIx},
@@ -11,6 +11,7 @@ use crate::{
     outcome::{Failure, Sending},
     reply::{self, Reply},
     route::{Action, Captures, route_of},
+    view::View,
     write::Permit,
 };
 
@@ -20,16 +21,19 @@ pub struct LocalWrite {
     collection: CollectionId,
     act: RecordAct,
     permit: Permit,
+    /// How often policy had changed when it was asked.
+    policy: u64,
 }
 
 impl Permit {
     /// The same write, to be done by one instance alone. Only writes of records can be, and none to a
     /// collection that is protected; otherwise the permit comes back.
-    pub fn locally(self, guard: &Guard, catalog: &Catalog) -> Result<LocalWrite, Box<Self>> {
+    /// `view` is the one by which policy was asked.
+    pub fn locally(self, guard: &Guard, view: &View) -> Result<LocalWrite, Box<Self>> {
         let Verb::Record { collection, act } = self.entry.verb else {
             return Err(Box::new(self));
         };
-        let named = catalog.get(collection);
+        let named = view.catalog.get(collection);
         if named.is_some_and(|named| guard.rule_for(&named.name).is_some()) {
             return Err(Box::new(self));
         }
@@ -37,6 +41,7 @@ impl Permit {
             collection,
             act,
             permit: self,
+            policy: view.policy,
         })
     }
 }
@@ -45,6 +50,11 @@ impl LocalWrite {
     /// The collection whose records it changes.
     pub(crate) fn collection(&self) -> CollectionId {
         self.collection
+    }
+
+    /// How often policy had changed when it kept this write out of the log.
+    pub(crate) fn policy(&self) -> u64 {
+        self.policy
     }
 
     /// The instance that policy would have do it.

@@ -13,6 +13,7 @@ use crate::{
     read::{ReadFailure, Strategy},
     reply::{self, Reply, with_collection_id},
     route::{Action, Captures, Route, Target, push_segment, route_of},
+    trash,
     view::Scope,
     write::find,
 };
@@ -277,6 +278,10 @@ impl<'a> Lookup<'a> {
         let Some(named) = Named::parse(&answer.body) else {
             return unreadable();
         };
+        // The instance is ahead of the catalog: the collection goes to the trash.
+        if trash::holds(&named.name) {
+            return now().map_or_else(|gone| gone, |_| changing());
+        }
         let is_it = |c: &&Arc<Collection>| c.on(instance) == Some(InstanceId(named.id));
         let found = self.collection.as_ref().filter(is_it).map_or_else(now, Ok);
         match found {
@@ -326,7 +331,8 @@ fn list_collections(catalog: &Catalog, body: &Bytes, page: Page) -> Option<Bytes
         .iter()
         .filter_map(|element| {
             let collection = catalog.of_instance_id(InstanceId(element.named.id))?;
-            if collection.is_in_trash() {
+            // The instance may be ahead of the catalog, and shows it under its name in the trash.
+            if collection.is_in_trash() || trash::holds(&element.named.name) {
                 return None;
             }
             Some(((collection.made_at, collection.id), element))
@@ -451,6 +457,38 @@ mod tests {
             let reply = lookup.rewrite(after, A, answer);
             let told = Named::parse(&reply.body).map(|named| named.id.as_u128());
             assert_eq!((reply.status, told), expected, "{reference} {found:?}");
+        }
+    }
+
+    /// An instance may have put a collection into the trash before the catalog says so: its name there is
+    /// shown to no client, neither in a list nor in a description.
+    #[test]
+    fn a_name_in_the_trash_is_shown_to_nobody() {
+        let before = catalog(&[(1, "abc"), (2, "xyz")]);
+        let name = format!("{}1794000000000.0123.abc", trash::PREFIX);
+        let after = catalog(&[(1, &name), (2, "xyz")]);
+        let described = |number: u128, name: &str| {
+            let id = Uuid::from_u128(number + 100);
+            format!(r#"{{"id":"{id}","name":"{name}"}}"#)
+        };
+        let asked = |path: &str, catalog: &Catalog, body: String| {
+            let path = format!("/api/v2/tenants/t/databases/d/collections{path}");
+            let target = Target::parse(path.as_bytes()).unwrap();
+            let (route, captures) = route::find(Some(Method::Get), &target).unwrap();
+            let lookup = Lookup::new(&before, route, captures, &target).unwrap();
+            lookup.rewrite(catalog, A, Reply::json(200, body))
+        };
+        for (catalog, status) in [(&before, 503), (&after, 404)] {
+            let list = format!("[{},{}]", described(1, &name), described(2, "xyz"));
+            let listed = asked("", catalog, list);
+            let names: Vec<_> = elements(&listed.body).unwrap();
+            let names: Vec<_> = names.iter().map(|e| e.named.name.as_str()).collect();
+            assert_eq!(names, ["xyz"]);
+            let id = Uuid::from_u128(1);
+            for reference in ["/abc".to_owned(), format!("/{id}")] {
+                let reply = asked(&reference, catalog, described(1, &name));
+                assert_eq!(reply.status, status, "{reference}");
+            }
         }
     }
 

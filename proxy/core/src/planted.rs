@@ -37,6 +37,14 @@ pub enum Bug {
     LosesLetters,
     /// A collection that no instance has any more is still held to be there.
     NeverGone,
+    /// A write that is not logged is sent to its collection's home before it is durable that it is one.
+    SendsBeforeHome,
+    /// A collection with a home stays there when policy changes.
+    StaysHome,
+    /// A collection leaves its home while a write that is not logged may still be carried out there.
+    LeavesHomeEarly,
+    /// What the lane of a collection still owed is void when that goes to the trash.
+    TrashVoids,
 }
 
 /// The bug that is planted, if any.

@@ -61,6 +61,12 @@ pub fn contents(catalog: &Catalog) -> impl Iterator<Item = (&Arc<Collection>, Tr
     all.filter_map(|collection| Some((collection, Trashed::parse(&collection.name)?)))
 }
 
+/// What has been in the trash for its time.
+pub fn due(catalog: &Catalog, now: WallTime) -> impl Iterator<Item = CollectionId> {
+    let due = contents(catalog).filter(move |(_, trashed)| trashed.until <= now);
+    due.map(|(collection, _)| collection.id)
+}
+
 /// The change of a name, as an entry's verb and body.
 fn renaming(collection: CollectionId, name: &Arc<str>) -> (Verb, Bytes) {
     #[derive(Serialize)]
@@ -112,7 +118,11 @@ fn entry(fresh: Fresh, verb: Verb, body: Bytes) -> Entry {
     }
 }
 
-fn in_trash(catalog: &Catalog, id: CollectionId) -> Result<(&Arc<Collection>, Trashed<'_>), Reply> {
+/// A collection in the trash; otherwise it is 404.
+pub(crate) fn find(
+    catalog: &Catalog,
+    id: CollectionId,
+) -> Result<(&Arc<Collection>, Trashed<'_>), Reply> {
     let found = catalog.get(id);
     let found = found.and_then(|found| Some((found, Trashed::parse(&found.name)?)));
     found.ok_or_else(|| {
@@ -130,7 +140,7 @@ pub fn permit_restore(
     name: Option<&str>,
     fresh: Fresh,
 ) -> Result<Permit, Reply> {
-    let (collection, trashed) = in_trash(catalog, id)?;
+    let (collection, trashed) = find(catalog, id)?;
     let name = name.unwrap_or(trashed.name);
     if holds(name) {
         return Err(reply::name_is_reserved());
@@ -144,16 +154,19 @@ pub fn permit_restore(
     Ok(Permit::unguarded(entry(fresh, verb, body), level))
 }
 
-/// Deletes a collection in the trash for good.
+/// Deletes a collection in the trash for good, unless it has come back when its turn comes.
 pub fn permit_purge(
     catalog: &Catalog,
     level: Level,
     id: CollectionId,
     fresh: Fresh,
 ) -> Result<Permit, Reply> {
-    in_trash(catalog, id)?;
+    find(catalog, id)?;
     let verb = Verb::DeleteCollection { collection: id };
-    Ok(Permit::unguarded(entry(fresh, verb, Bytes::new()), level))
+    Ok(Permit {
+        is_purge: true,
+        ..Permit::unguarded(entry(fresh, verb, Bytes::new()), level)
+    })
 }
 
 #[cfg(test)]

@@ -54,6 +54,8 @@ pub struct View {
     pub changing: SmallVec<[(Position, Option<CollectionId>); 1]>,
     /// The lanes of collections that have ever been written to since the start.
     pub lanes: OrdMap<CollectionId, Progress>,
+    /// How often the policy has changed that says which writes are logged, since the start.
+    pub policy: u64,
     /// Whether the store takes writes.
     pub store_is_up: bool,
     /// Whether of every instance it is known that it is in service, or that it can't be reached.

@@ -59,6 +59,10 @@ pub struct WriteRules<'a> {
 
 /// A write that may be logged.
 #[derive(Clone, Debug)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each says one thing of the write, whatever the others say"
+)]
 pub struct Permit {
     pub(crate) entry: Entry,
     pub(crate) level: Level,
@@ -72,6 +76,8 @@ pub struct Permit {
     pub(crate) needs_ids: bool,
     /// What is asked again when everything before it is decided: it destroys whatever is there then.
     pub(crate) guard: Option<Guard>,
+    /// Whether it deletes what is in the trash, and nothing that has come back from there meanwhile.
+    pub(crate) is_purge: bool,
     /// What there was when a policy allowed that all of it be destroyed.
     pub(crate) judged: Option<Catalog>,
 }
@@ -91,8 +97,16 @@ impl Permit {
         }
     }
 
+    /// Whether it is judged again when everything before it is decided.
+    pub(crate) fn is_judged_again(&self) -> bool {
+        self.guard.is_some() || self.is_purge
+    }
+
     /// Asks the guard again.
     pub(crate) fn is_still_given(&self, catalog: &Catalog) -> Result<(), Reply> {
+        if let (true, Some(id)) = (self.is_purge, self.entry.verb.subject()) {
+            trash::find(catalog, id)?;
+        }
         let Some(guard) = &self.guard else {
             return Ok(());
         };
@@ -185,6 +199,7 @@ impl Permit {
             must_resolve: false,
             needs_ids: false,
             guard: None,
+            is_purge: false,
             judged: None,
         }
     }

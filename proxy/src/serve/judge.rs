@@ -131,7 +131,7 @@ impl App {
             Eligibility::LocalOnly if !wal.is_current(&generations.wal) => {
                 Ok(Judged::Logged(permit))
             }
-            Eligibility::LocalOnly => Ok(match permit.locally(&self.guard, &view.catalog) {
+            Eligibility::LocalOnly => Ok(match permit.locally(&self.guard, view) {
                 Ok(local) => Judged::Local(local),
                 Err(permit) => Judged::Logged(*permit),
             }),

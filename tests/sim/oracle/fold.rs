@@ -10,7 +10,10 @@ use achromat_core::{
 };
 use uuid::Uuid;
 
-use super::{Noted, Oracle};
+use super::{
+    Noted, Oracle,
+    homes::{LocalNoted, numbered},
+};
 use crate::sim::{
     model::{Answer, Contents, Server},
     proxy::PROTECTED,
@@ -33,12 +36,24 @@ pub(super) struct Version {
     pub(super) living: BTreeMap<CollectionId, Living>,
 }
 
+/// A collection behind a write that is not logged.
+pub(super) struct LocalState {
+    pub(super) place: super::homes::Place,
+    /// When it was carried out.
+    pub(super) at: u64,
+    stay: u32,
+    is_lost: bool,
+    pub(super) server: Server,
+}
+
 /// The fold of a log.
 pub(super) struct Fold {
     /// After each entry of the schema lane, and before the first.
     pub(super) schema: Vec<Version>,
     /// After each entry of a collection's lane, and before the first.
     pub(super) lanes: BTreeMap<CollectionId, Vec<Server>>,
+    /// The states of collections behind writes that are not logged, in their order.
+    pub(super) local: BTreeMap<CollectionId, Vec<LocalState>>,
     /// Of a collection that is there again, empty, since some entry of its lane: what it had before.
     pub(super) lost: BTreeMap<CollectionId, (usize, Server)>,
     /// Every collection that ever lived, as it was made.
@@ -58,6 +73,7 @@ impl Fold {
                 living: BTreeMap::new(),
             }],
             lanes: BTreeMap::new(),
+            local: BTreeMap::new(),
             lost: BTreeMap::new(),
             made: BTreeMap::new(),
             without: None,
@@ -115,6 +131,9 @@ impl Fold {
             .flatten();
         match (noted.verdict, &answer) {
             (Verdict::Accepted, Some(answer)) if is_success(answer) => {
+                if let Some(living) = verb.subject().and_then(|id| before.living.get(&id)) {
+                    oracle.check_purge(noted, &living.name)?;
+                }
                 version.accept(verb, at, answer)?;
                 if let Verb::CreateCollection { id, .. } = verb
                     && self.made.insert(*id, version.living[id].clone()).is_some()
@@ -165,9 +184,11 @@ impl Fold {
         let is_gone = oracle.gone.contains(&collection);
         let mut versions = vec![self.schema[made.made_at].server.clone()];
         let emptied = oracle.vanished.emptied.get(&collection).copied();
+        let mut local = oracle.homes.of(collection);
         for (noted, at) in entries.iter().zip(1..) {
             self.empty((collection, emptied), &mut versions);
-            let mut server = versions.last().expect("the first").clone();
+            self.apply_local((collection, &made, emptied), &mut local, &versions)?;
+            let mut server = self.newest(collection, &versions).clone();
             let applies = matches!(noted.verdict, Verdict::Accepted | Verdict::Refused { .. })
                 || (is_gone && noted.verdict == Verdict::Open);
             if applies {
@@ -188,18 +209,72 @@ impl Fold {
             versions.push(server);
         }
         self.empty((collection, emptied), &mut versions);
+        self.apply_local((collection, &made, emptied), &mut local, &versions)?;
         self.lanes.insert(collection, versions);
         Ok(())
+    }
+
+    /// Applies what a home has done behind the last entry so far.
+    fn apply_local(
+        &mut self,
+        (collection, made, emptied): (CollectionId, &Living, Option<(Position, u64)>),
+        local: &mut &[LocalNoted],
+        versions: &[Server],
+    ) -> Result<(), String> {
+        let last = versions.len() - 1;
+        let count = local.iter().take_while(|noted| noted.after == last).count();
+        let (now, later) = local.split_at(count);
+        *local = later;
+        let emptied = emptied.filter(|(at, _)| usize::try_from(at.0) == Ok(last));
+        let lost = self.lost.get(&collection).filter(|(at, _)| *at == last);
+        let lost = lost.map(|(_, server)| server.clone());
+        for (place, noted) in numbered(now) {
+            let is_before = emptied.is_some_and(|(_, when)| noted.at < when);
+            let states = self.local.get(&collection).into_iter().flatten();
+            let was_before = |state: &LocalState| emptied.is_some_and(|(_, when)| state.at < when);
+            let mut before = states.filter(|state| {
+                let is_kept = !state.is_lost || state.stay == noted.stay;
+                state.place.0 == last && was_before(state) == is_before && is_kept
+            });
+            let before = before.next_back();
+            let first = lost.as_ref().filter(|_| is_before);
+            let first = first.unwrap_or(&versions[last]);
+            let mut server = before.map_or(first, |state| &state.server).clone();
+            let answer = made.act(&mut server, noted.act, &noted.body);
+            if is_success(&answer) != (noted.status < 300) {
+                let (theirs, ours) = (noted.status, answer.status);
+                return Err(format!(
+                    "{collection}: a home has answered {theirs} behind {last}, but a server says {ours}"
+                ));
+            }
+            let state = LocalState {
+                place,
+                at: noted.at,
+                stay: noted.stay,
+                is_lost: noted.is_lost || is_before,
+                server,
+            };
+            self.local.entry(collection).or_default().push(state);
+        }
+        Ok(())
+    }
+
+    /// The last state of a collection, whose lane has these so far.
+    fn newest<'a>(&'a self, collection: CollectionId, versions: &'a [Server]) -> &'a Server {
+        let last = versions.len() - 1;
+        let states = self.local.get(&collection).into_iter().flatten();
+        let kept = states.filter(|state| state.place.0 == last && !state.is_lost);
+        kept.last().map_or(&versions[last], |state| &state.server)
     }
 
     /// Behind the entry at which a collection is there again it is as it was made.
     fn empty(
         &mut self,
-        (collection, emptied): (CollectionId, Option<Position>),
+        (collection, emptied): (CollectionId, Option<(Position, u64)>),
         versions: &mut [Server],
     ) {
         let last = versions.len() - 1;
-        if emptied.is_some_and(|at| usize::try_from(at.0) == Ok(last)) {
+        if emptied.is_some_and(|(at, _)| usize::try_from(at.0) == Ok(last)) {
             let dropped = versions[last].clone();
             self.lost.entry(collection).or_insert((last, dropped));
             versions[last] = versions[0].clone();
@@ -219,7 +294,7 @@ impl Fold {
                     (tenant, living.database.clone(), living.name.clone())
                 };
                 let mut whole = contents.remove(&place(living)).expect("it lives");
-                let records = self.lanes[id].last().expect("the first").contents();
+                let records = self.newest(*id, &self.lanes[id]).contents();
                 let records = &records[&place(&self.made[id])];
                 whole.dimension = records.dimension;
                 whole.records = records.records.clone();
@@ -257,14 +332,18 @@ impl Living {
     }
 
     fn write(&self, server: &mut Server, verb: &Verb, body: &[u8]) -> Answer {
-        let tail = match verb {
-            Verb::Record { act, .. } => match act {
-                RecordAct::Add => "/add",
-                RecordAct::Update => "/update",
-                RecordAct::Upsert => "/upsert",
-                RecordAct::Delete => "/delete",
-            },
-            _ => "",
+        match verb {
+            Verb::Record { act, .. } => self.act(server, *act, body),
+            _ => server.handle("POST", &self.target(""), body),
+        }
+    }
+
+    fn act(&self, server: &mut Server, act: RecordAct, body: &[u8]) -> Answer {
+        let tail = match act {
+            RecordAct::Add => "/add",
+            RecordAct::Update => "/update",
+            RecordAct::Upsert => "/upsert",
+            RecordAct::Delete => "/delete",
         };
         server.handle("POST", &self.target(tail), body)
     }

@@ -3,10 +3,12 @@
 
 mod evidence;
 mod fold;
+mod homes;
 mod letters;
 mod past;
 mod reads;
 mod registers;
+mod trash;
 mod vanished;
 mod watch;
 mod writes;
@@ -20,7 +22,7 @@ use achromat_core::{
     log::{Entry, Level, Verb, Verdict},
 };
 
-use self::vanished::Vanished;
+use self::{homes::Homes, vanished::Vanished};
 use super::{process::is_old, requests::Known};
 
 /// An entry, for ever: what the log forgets is kept here.
@@ -103,6 +105,10 @@ pub struct Oracle {
     tampered: BTreeSet<(InstanceIx, String, String)>,
     /// Collections that somebody has deleted on every instance, behind the proxy's back.
     vanished: Vanished,
+    /// Collections that one instance alone has.
+    homes: Homes,
+    /// Entries by which the trash is emptied.
+    purges: BTreeSet<EntryId>,
     sendings: u64,
 }
 
@@ -139,6 +145,8 @@ impl Oracle {
             letters: BTreeSet::new(),
             tampered: BTreeSet::new(),
             vanished: Vanished::default(),
+            homes: Homes::default(),
+            purges: BTreeSet::new(),
             sendings: 0,
         }
     }
@@ -275,6 +283,7 @@ impl Oracle {
     /// An instance has lost all its data.
     pub fn wiped(&mut self, instance: InstanceIx) {
         self.wiped.insert(instance);
+        self.lose_homes_of(instance);
         for noted in self.log.values_mut().flatten() {
             noted.lost |= noted.executed & bit(instance);
         }
@@ -301,7 +310,8 @@ impl Oracle {
         };
         let mut others = InstanceIx::all(self.instances).filter(|other| *other != instance);
         let is_lost = self.out.contains(&instance) || self.wiped.contains(&instance);
-        !self.is_altered() && !self.is_vanishing() && !is_lost && others.any(is_sound)
+        let may = !self.is_altered() && !self.is_vanishing() && !is_lost;
+        may && others.any(is_sound) && self.has_more_than_homes(instance)
     }
 
     /// Whether every instance has everything, so that one of them may lose something.
@@ -310,7 +320,8 @@ impl Oracle {
             || self.is_vanishing()
             || !self.out.is_empty()
             || !self.wiped.is_empty()
-            || !self.quarantined.is_empty();
+            || !self.quarantined.is_empty()
+            || self.homes().next().is_some();
         !has_gaps && self.tampered.is_empty() && self.owed().is_none()
     }
 

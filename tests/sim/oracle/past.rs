@@ -36,7 +36,10 @@ impl Oracle {
         let may_reach = match request.sender {
             Sender::Probe { .. } => true,
             Sender::Job { .. } => self.held.contains(&instance),
-            Sender::Entry { .. } | Sender::Question { .. } | Sender::Read { .. } => false,
+            Sender::Entry { .. }
+            | Sender::Question { .. }
+            | Sender::Local { .. }
+            | Sender::Read { .. } => false,
         };
         if self.past.contains(&instance) && !may_reach {
             let (who, sender) = (instance.0, request.sender);

@@ -10,6 +10,7 @@ use achromat_core::{
     body::{Named, elements},
     ids::{CollectionId, LaneId},
     reply::Reply,
+    trash::holds,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -126,7 +127,14 @@ impl Oracle {
         let mut older = None;
         for collection in found.into_iter().flatten() {
             let lane = LaneId::Collection(collection);
-            let floor = shown.floor(collection, operation.started);
+            let mut floor = self.acknowledged_locally(collection, operation.started);
+            if !self.has_lost_home(collection) {
+                floor = floor.max(shown.floor(collection, operation.started));
+            }
+            // What was not logged is lost with what was deleted.
+            if is_vanished {
+                floor.1 = 0;
+            }
             let buried = self.vanished.buried.get(&collection);
             if buried.is_some_and(|(_, since)| *since < operation.started) {
                 continue;
@@ -135,9 +143,12 @@ impl Oracle {
             let states = span.flat_map(|at| {
                 let lost = fold.lost.get(&collection).filter(|(lost, _)| *lost == at);
                 let now = &fold.lanes[&collection][at];
-                lost.map(|(_, server)| (at, server))
+                let local = fold.local.get(&collection).into_iter().flatten();
+                let local = local.filter(move |state| state.place.0 == at && state.at <= ended);
+                lost.map(|(_, server)| ((at, 0), server))
                     .into_iter()
-                    .chain([(at, now)])
+                    .chain([((at, 0), now)])
+                    .chain(local.map(|state| (state.place, &state.server)))
             });
             for (at, server) in states {
                 let made = &fold.made[&collection];
@@ -157,12 +168,12 @@ impl Oracle {
                     return Ok(());
                 }
                 let body = String::from_utf8_lossy(&answer.body).into_owned();
-                tried.push(format!("\n  {collection} {at}: {body}"));
+                tried.push(format!("\n  {collection} {at:?}: {body}"));
             }
         }
         if let Some(at) = older {
             return Err(format!(
-                "I26: {} read {theirs}, as it was after {at}, and something later had been read before",
+                "I26: {} read {theirs}, as it was after {at:?}, and something later had been read before",
                 draft.target
             ));
         }
@@ -200,7 +211,7 @@ fn resolve(
     let by_id = || {
         let id = CollectionId(Uuid::try_parse(reference).ok()?);
         let living = version.living.get(&id)?;
-        (living.database == database).then_some(id)
+        (living.database == database && !holds(&living.name)).then_some(id)
     };
     let by_name = || {
         let mut named = version
@@ -272,7 +283,9 @@ fn is_list(
         .collect();
     let is_in = |version: &Version, id: &CollectionId, name: &str| {
         let living = version.living.get(id);
-        living.is_some_and(|living| living.name == name && living.database == database)
+        living.is_some_and(|living| {
+            living.name == name && living.database == database && !holds(name)
+        })
     };
     let all_were = listed
         .iter()
@@ -280,9 +293,10 @@ fn is_list(
     let first = versions.first().expect("one at least");
     let stayed = first.living.iter().filter(|(id, living)| {
         living.database == database
-            && versions
-                .iter()
-                .all(|version| version.living.contains_key(id))
+            && versions.iter().all(|version| {
+                let living = version.living.get(id);
+                living.is_some_and(|living| !holds(&living.name))
+            })
     });
     let all_are = stayed
         .into_iter()
@@ -302,7 +316,9 @@ fn is_count(
     vanished: &BTreeSet<CollectionId>,
 ) -> bool {
     let database = operation.draft.database;
-    let here = |(_, living): &(&CollectionId, &Living)| living.database == database;
+    let here = |(_, living): &(&CollectionId, &Living)| {
+        living.database == database && !holds(&living.name)
+    };
     let living = version.living.iter().filter(here);
     let (doubtful, sure): (Vec<_>, Vec<_>) = living.partition(|(id, _)| vanished.contains(id));
     let counted = json(&reply.body).as_u64();

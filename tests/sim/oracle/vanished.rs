@@ -19,8 +19,8 @@ pub(super) struct Vanished {
     at: BTreeMap<CollectionId, u64>,
     /// Those that were found to be gone: after which entry of the schema lane, and when that was durable.
     pub(super) buried: BTreeMap<CollectionId, (Position, u64)>,
-    /// Those that are there again, empty: after which entry of their lane.
-    pub(super) emptied: BTreeMap<CollectionId, Position>,
+    /// Those that are there again, empty: after which entry of their lane, and when that was durable.
+    pub(super) emptied: BTreeMap<CollectionId, (Position, u64)>,
 }
 
 impl Oracle {
@@ -58,6 +58,14 @@ impl Oracle {
     /// A job has settled something. Only a collection that was deleted directly is gone without an entry.
     pub(super) fn note_settled(&mut self, changes: &[Change], now: u64) {
         for change in changes {
+            if let Change::Healed {
+                collection,
+                instance,
+            } = change
+            {
+                self.healing.remove(&(*collection, *instance));
+                self.shared(*collection, *instance);
+            }
             match change {
                 Change::Gone { collection, at } => {
                     if !self.is_vanished(*collection, now) && self.tampered.is_empty() {
@@ -67,7 +75,10 @@ impl Oracle {
                 }
                 Change::Healed { collection, .. } if self.is_vanished(*collection, now) => {
                     let decided = self.decided(LaneId::Collection(*collection));
-                    self.vanished.emptied.entry(*collection).or_insert(decided);
+                    self.vanished
+                        .emptied
+                        .entry(*collection)
+                        .or_insert((decided, now));
                 }
                 _ => {}
             }
@@ -75,7 +86,7 @@ impl Oracle {
     }
 
     /// The last entry of a lane of which it is known what becomes of it, with all before it.
-    fn decided(&self, lane: LaneId) -> Position {
+    pub(super) fn decided(&self, lane: LaneId) -> Position {
         let entries = self.log.get(&lane).into_iter().flatten();
         let count = entries
             .take_while(|noted| noted.verdict != Verdict::Open)
@@ -89,6 +100,13 @@ impl Oracle {
         let LaneId::Collection(collection) = lane else {
             return false;
         };
-        self.vanished.at.contains_key(&collection) && position == self.decided(lane)
+        self.may_have_lost(collection) && position == self.decided(lane)
+    }
+
+    /// Whether the copy that had most of a collection may have been lost by no fault of the proxy.
+    pub(super) fn may_have_lost(&self, collection: CollectionId) -> bool {
+        self.vanished.at.contains_key(&collection)
+            || !self.tampered.is_empty()
+            || self.has_lost_home(collection)
     }
 }

@@ -84,10 +84,10 @@ impl Oracle {
 
     fn check_sending(&mut self, (lane, instance, position): (LaneId, InstanceIx, Position)) {
         let (who, cursor) = (instance.0, self.cursor(lane, instance));
-        // One that was deleted everywhere has what it was sent, whether or not it is durable that it is
-        // all there is.
+        // What a job has found to be all there is gets what is open, whether or not that is durable yet.
         let is_all = matches!(lane, LaneId::Collection(id)
-            if self.is_vanished(id, u64::MAX) && self.healing.contains(&(id, instance)));
+            if self.may_have_lost(id)
+                && self.healing.contains(&(id, instance)));
         if self.is_quarantined(lane, instance) && !is_all {
             self.violate(format!(
                 "{lane} {position} is sent to {who}, quarantined there"
@@ -217,7 +217,11 @@ impl Oracle {
         let what = &operation.draft.target;
         let status = reply.status;
         match status {
-            200..=299 if place.is_none() && !is_nothing_to_delete(operation, reply) => {
+            200..=299
+                if place.is_none()
+                    && !is_nothing_to_delete(operation, reply)
+                    && !self.is_done_locally(operation) =>
+            {
                 self.violate(format!("{what} is answered {status} before it is logged"));
             }
             400..=499 => {
@@ -284,8 +288,15 @@ impl Oracle {
         if operation.draft.about != About::Write || !reply.is_success() {
             return marks;
         }
+        if operation.is_for_trash {
+            marks.push(Mark::Trashed);
+        }
         let Some((lane, position)) = operation.entry.and_then(|id| self.places.get(&id).copied())
         else {
+            if self.is_done_locally(operation) {
+                marks.push(Mark::LocalDone);
+                self.acknowledge_locally(operation, at);
+            }
             return marks;
         };
         self.acknowledged.push(Acknowledged { lane, position, at });

@@ -28,6 +28,8 @@ impl Oracle {
         let mut shown = Shown::default();
         for (at, operation) in operations.iter().enumerate() {
             self.judge_positional(operation)
+                .and_then(|()| self.judge_trashing(operation))
+                .and_then(|()| self.judge_local(operation))
                 .and_then(|()| self.judge_write(operation))
                 .and_then(|()| self.judge_letter(operation))
                 .and_then(|()| self.judge_read(operation, &fold, &mut shown))
@@ -112,6 +114,8 @@ impl Oracle {
         let is_gone = place.is_some_and(|(lane, _)| self.is_gone(*lane));
         let verdict = noted.map(|noted| noted.verdict);
         let is_right = match reply.status {
+            // What is not logged is judged by what its home has done.
+            _ if noted.is_none() && operation.local.is_some() => true,
             200..=299 => {
                 matches!(verdict, Some(Verdict::Accepted | Verdict::Found))
                     || (is_gone && verdict == Some(Verdict::Open))
@@ -166,7 +170,8 @@ impl Oracle {
             if let Some(found) = found.as_mut().filter(|_| self.is_vanished(id, u64::MAX)) {
                 found.metadata.clone_from(&expected.metadata);
             }
-            if self.is_quarantined(LaneId::Collection(id), instance) {
+            let is_elsewhere = self.home_of(id).is_some_and(|home| home != instance);
+            if self.is_quarantined(LaneId::Collection(id), instance) || is_elsewhere {
                 continue;
             }
             let (_, database, name) = &place;

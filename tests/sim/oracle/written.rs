@@ -112,6 +112,7 @@ impl Oracle {
             ));
         }
         self.check_key(entry);
+        self.check_not_local(lane);
         self.places.insert(entry.id, (lane, position));
         self.log.entry(lane).or_default().push(Noted {
             entry: entry.clone(),
@@ -237,6 +238,7 @@ impl Oracle {
                 } => {
                     self.quarantined.insert((*collection, *instance));
                     marks.push(Mark::Quarantined);
+                    self.may_lose_home((*collection, *instance), marks);
                 }
                 Change::Gone { collection, .. } => {
                     self.gone.insert(*collection);
@@ -255,6 +257,10 @@ impl Oracle {
                     ..
                 } => {
                     self.quarantined.insert((*collection, *instance));
+                    self.may_lose_home((*collection, *instance), marks);
+                }
+                Change::Homed { collection, home } => {
+                    self.homed(*collection, *home, marks);
                 }
                 Change::Healed {
                     collection,
@@ -262,7 +268,6 @@ impl Oracle {
                 } => {
                     self.quarantined.remove(&(*collection, *instance));
                     self.remade.insert(*collection);
-                    self.healing.remove(&(*collection, *instance));
                     self.distrusted.remove(&(*collection, *instance));
                     marks.push(Mark::Healed);
                 }

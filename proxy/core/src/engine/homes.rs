@@ -6,6 +6,10 @@
 //! policy says, so that a policy that says now this and now that makes a collection move no more often
 //! than its copies can be made.
 //!
+//! Policy may have changed unseen: while no proxy ran, or right before one died. So a collection that has
+//! its home from before the start keeps it only when policy soon keeps a write of it out of the log again;
+//! and a write that an older policy has kept out of it is logged.
+//!
 //! Nothing is sent to a home before it is durable that it is one, and nothing is logged while a
 //! write that is not may still be carried out there (I25).
 
@@ -17,9 +21,10 @@ use crate::{
     health::Standing,
     ids::{CollectionId, InstanceIx, JobId, LaneId, Ticket},
     jobs::{Finding, Task},
-    limits::LANE_OPEN_MAX,
+    limits::{HOME_UNUSED_MAX, LANE_OPEN_MAX},
     local::{self, LocalWrite},
     outcome::Sending,
+    planted::Bug,
     reply::{self, Reply},
     time::Instant,
 };
@@ -49,13 +54,24 @@ pub(super) struct Homes {
     leaving: BTreeMap<CollectionId, Option<InstanceIx>>,
     /// Collections that could not get a home.
     refused: BTreeSet<CollectionId>,
+    /// Collections that had their home before the start, and no write since that policy keeps out of the
+    /// log; and when they are to come back into replication.
+    doubtful: BTreeMap<CollectionId, Instant>,
+    /// How often policy has changed.
+    policy: u64,
 }
 
 impl Homes {
     /// When the first client that waits must be answered.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         let waiting = self.waiting.values().flatten();
-        waiting.map(|waiting| waiting.answer_by).min()
+        let answers = waiting.map(|waiting| waiting.answer_by);
+        answers.chain(self.doubtful.values().copied()).min()
+    }
+
+    /// How often policy has changed since the start.
+    pub(super) fn policy(&self) -> u64 {
+        self.policy
     }
 }
 
@@ -73,11 +89,17 @@ enum Place {
 
 impl Engine {
     pub(super) fn submitted_locally(&mut self, submission: LocalSubmission) {
-        let id = submission.write.collection();
+        let LocalSubmission { ticket, write, .. } = &submission;
+        if write.policy() != self.homes.policy {
+            self.log_all([submission]);
+            return;
+        }
+        let id = write.collection();
+        self.homes.doubtful.remove(&id);
         let waiting = self.homes.waiting.entry(id).or_default();
         if waiting.len() >= LANE_OPEN_MAX {
             let message = "Too many writes wait for this collection; nothing was done";
-            self.answer(submission.ticket, reply::unavailable(message, 1));
+            self.answer(*ticket, reply::unavailable(message, 1));
             return;
         }
         waiting.push_back(submission);
@@ -94,11 +116,42 @@ impl Engine {
         self.answer(ticket, local::told(sending));
     }
 
-    /// Has every collection that has a home come back into replication.
+    /// Policy has changed: every collection that has a home comes back into replication, and none gets one
+    /// because of what policy said before.
     pub(super) fn end_homes(&mut self) {
+        if self.plants(Bug::StaysHome) {
+            return;
+        }
+        self.homes.policy += 1;
+        self.has_news = true;
+        // No write is refused because policy has changed.
+        for waiting in std::mem::take(&mut self.homes.waiting).into_values() {
+            self.log_all(waiting);
+        }
+        self.end_home_jobs();
         let homed = self.catalog.collections().filter(|c| c.home.is_some());
         for id in homed.map(|c| c.id) {
             self.homes.leaving.entry(id).or_default();
+        }
+    }
+
+    /// Has collections that have their home from before the start come back into replication, unless
+    /// policy shows that it still keeps their writes out of the log.
+    pub(super) fn doubt_homes(&mut self) {
+        let until = self.now + HOME_UNUSED_MAX;
+        let homed = self.catalog.collections().filter(|c| c.home.is_some());
+        self.homes.doubtful = homed.map(|c| (c.id, until)).collect();
+    }
+
+    fn end_doubtful_homes(&mut self) {
+        let now = self.now;
+        let is_over = |until: &Instant| *until <= now;
+        if !self.homes.doubtful.values().any(is_over) {
+            return;
+        }
+        let homes = &mut self.homes;
+        for (id, _) in homes.doubtful.extract_if(.., |_, until| is_over(until)) {
+            homes.leaving.entry(id).or_default();
         }
     }
 
@@ -170,6 +223,7 @@ impl Engine {
 
     /// Goes on wherever something waits; returns whether anything went on.
     pub(super) fn move_homes(&mut self) -> bool {
+        self.end_doubtful_homes();
         let homes = &self.homes;
         if homes.leaving.is_empty() && homes.waiting.is_empty() && homes.refused.is_empty() {
             return false;
@@ -193,22 +247,28 @@ impl Engine {
         match self.place_for(id) {
             Place::Home(home) => self.send_waiting(id, home),
             Place::Log => {
-                for LocalSubmission {
-                    ticket,
-                    write,
-                    answer_by,
-                } in self.homes.waiting.remove(&id).unwrap_or_default()
-                {
-                    self.submitted(Submission {
-                        ticket,
-                        permit: write.into_permit(),
-                        answer_by,
-                    });
-                }
+                let waiting = self.homes.waiting.remove(&id).unwrap_or_default();
+                self.log_all(waiting);
                 true
             }
             Place::Soon => self.expire_waiting(id),
             Place::Nowhere(reply) => self.refuse_waiting(id, &reply),
+        }
+    }
+
+    /// Has writes logged after all.
+    fn log_all(&mut self, writes: impl IntoIterator<Item = LocalSubmission>) {
+        for LocalSubmission {
+            ticket,
+            write,
+            answer_by,
+        } in writes
+        {
+            self.submitted(Submission {
+                ticket,
+                permit: write.into_permit(),
+                answer_by,
+            });
         }
     }
 
@@ -229,7 +289,8 @@ impl Engine {
     }
 
     fn is_home_recorded(&self, id: CollectionId) -> bool {
-        !self.homes.unrecorded.values().any(|homed| *homed == id)
+        self.plants(Bug::SendsBeforeHome)
+            || !self.homes.unrecorded.values().any(|homed| *homed == id)
     }
 
     fn ask_for_home(&mut self, collection: &Collection) -> Place {
@@ -322,12 +383,14 @@ impl Engine {
             return true;
         };
         let is_sent = self.homes.sent.values().any(|(sent, _)| *sent == id);
-        if is_sent || self.jobs.gives_home(id) {
+        let leaves_early = self.plants(Bug::LeavesHomeEarly);
+        if (is_sent && !leaves_early) || self.jobs.gives_home(id) {
             return false;
         }
         // The home's copy is made anew when another one counts, and that waits until it is quiet.
         let source = source.unwrap_or(home);
-        if source == home && !(self.is_quiet(home) && self.serves(home, &collection)) {
+        let is_quiet = leaves_early || self.is_quiet(home);
+        if source == home && !(is_quiet && self.serves(home, &collection)) {
             return false;
         }
         self.homes.leaving.remove(&id);

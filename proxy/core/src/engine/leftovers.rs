@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::Engine;
 use crate::{
     catalog::{Change, Collection},
-    ids::InstanceIx,
+    ids::{CollectionId, InstanceIx},
     log::{Verb, Verdict},
+    planted::Bug,
+    trash,
 };
 
 impl Engine {
@@ -54,5 +56,15 @@ impl Engine {
             instance,
             reason,
         })
+    }
+
+    /// A collection that goes to the trash is one like any other, and its lane goes on.
+    pub(super) fn follow_name(&mut self, collection: CollectionId, name: &str) {
+        if self.plants(Bug::TrashVoids)
+            && trash::holds(name)
+            && let Some(lane) = self.lanes.get_mut(&collection)
+        {
+            lane.void();
+        }
     }
 }

@@ -259,6 +259,7 @@ impl Engine {
                 .map(|(position, verb)| (position, verb.subject_or_made()))
                 .collect(),
             lanes: self.progress.clone(),
+            policy: self.homes.policy(),
             store_is_up: self.store_is_up,
             has_seen_all: InstanceIx::all(self.instances.len())
                 .zip(&self.instances)

@@ -75,6 +75,7 @@ impl Engine {
             engine.advance(id);
         }
         engine.jobs.begin(now, &settings);
+        engine.doubt_homes();
         engine.drain();
         engine
     }
@@ -148,11 +149,23 @@ impl Engine {
         }
     }
 
+    fn is_quarantined(&self, lane: LaneId, instance: InstanceIx) -> bool {
+        let LaneId::Collection(id) = lane else {
+            return false;
+        };
+        let collection = self.catalog.get(id);
+        let copy = collection.and_then(|collection| collection.copies.get(instance.at()));
+        copy.is_some_and(|copy| copy.quarantine.is_some())
+    }
+
     /// I11: an instance whose next entry is not in the log any more is never sent a later one. It
-    /// was added or taken away while the log went on, and must be rebuilt.
+    /// was added or taken away while the log went on, and must be rebuilt. A copy that is in quarantine
+    /// already is sent nothing, and the reason of that says what becomes of it.
     fn exclude_those_too_far_behind(&mut self, restored: &RestoredLane) {
         for (instance, cursor) in InstanceIx::all(self.instances.len()).zip(&restored.cursors) {
-            if cursor.unwrap_or_default() >= restored.trimmed || self.catalog.is_out(instance) {
+            let is_there = cursor.unwrap_or_default() >= restored.trimmed;
+            let is_out = self.catalog.is_out(instance);
+            if is_there || is_out || self.is_quarantined(restored.id, instance) {
                 continue;
             }
             let reason = "the log does not reach back to where it stopped";

@@ -415,6 +415,7 @@ impl Engine {
                     }
                 }
                 Change::Quarantined { .. } => self.follow_quarantine(change),
+                Change::Renamed { collection, name } => self.follow_name(*collection, name),
                 _ => {}
             }
         }

@@ -160,7 +160,7 @@ impl Engine {
                 self.begin_resolving(lane);
                 break;
             }
-            if next.permit.guard.is_some() && !self.may_ask_guard(lane) {
+            if next.permit.is_judged_again() && !self.may_ask_guard(lane) {
                 break;
             }
             self.let_next_in(lane);

@@ -11,6 +11,7 @@ mod markers;
 mod questions;
 mod settling;
 mod suspicion;
+mod trash;
 mod turns;
 mod versions;
 mod visibility;

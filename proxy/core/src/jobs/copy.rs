@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Why a copy that is being made is not used. A job that finds this goes on where it was.
-const BEING_REBUILT: &str = "it is being rebuilt";
+pub(crate) const BEING_REBUILT: &str = "it is being rebuilt";
 
 /// Why a copy that was just made, and never had all records, is not used.
 pub(crate) const BEING_MADE: &str = "it was made anew, and gets its records";
@@ -436,6 +436,11 @@ async fn make(
         port.settle(Vec::new(), made).await;
     }
     port.release(LaneId::Schema).await;
+    if let (true, Some(reason), Some(copy)) = (is_made, reason, collection.on(target)) {
+        // Durable before its records are changed: the next proxy would read them.
+        let unused = unused((id, target), copy, reason);
+        port.settle(Vec::new(), unused).await;
+    }
     Ok(Made::ToBeFilled)
 }
 

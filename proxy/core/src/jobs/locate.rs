@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::{
     Cursor, Finding, Places, Port, Stopped,
     chroma::Address,
-    copy::{BEING_MADE, lost, unsure},
+    copy::{BEING_MADE, BEING_REBUILT, BEING_REPAIRED, lost, unsure},
 };
 use crate::{
     catalog::{Change, Collection},
@@ -106,10 +106,11 @@ fn conclude(
         };
         return (Vec::new(), vec![gone]);
     }
-    let is_empty_one = |i: &InstanceIx| {
+    let is_for = |i: &InstanceIx, reason: &str| {
         let copy = collection.copies.get(i.at());
-        copy.is_some_and(|copy| copy.quarantine.as_deref() == Some(MADE_EMPTY))
+        copy.is_some_and(|copy| copy.quarantine.as_deref() == Some(reason))
     };
+    let is_empty_one = |i: &InstanceIx| is_for(i, MADE_EMPTY);
     // A create that made an empty copy may have made others that nobody heard of.
     let was_made_empty = InstanceIx::all(collection.copies.len()).any(|i| is_empty_one(&i));
     let mut changes: Vec<Change> = Vec::new();
@@ -119,15 +120,19 @@ fn conclude(
             changes.push(unsure(collection, *instance));
         }
     }
-    // A copy that was made empty is all that there is: what its clients see is an empty collection. One
-    // that a job has made, or wanted to make, never was whole.
-    let is_begun = |i: &InstanceIx| {
-        let copy = collection.copies.get(i.at());
-        copy.is_some_and(|copy| copy.quarantine.as_deref() == Some(BEING_MADE))
+    // A copy that was to be made equal to another one, which is gone, is the best that is left: those
+    // that are being rebuilt may be from the past. Without one, a copy that was made empty is all that
+    // there is: what its clients see is an empty collection. One that a job has made, or wanted to make,
+    // never was whole.
+    let is_to_be_repaired = |i: &InstanceIx| is_for(i, BEING_REPAIRED);
+    let best = left.iter().find(|i| is_to_be_repaired(i));
+    let is_worse = |i: &InstanceIx| {
+        let is_older = is_to_be_repaired(i) || is_for(i, BEING_REBUILT);
+        (best.is_some() && is_older) || is_empty_one(i) || is_for(i, BEING_MADE)
     };
     let mut known = left.iter().filter(|i| collection.on(**i).is_some());
-    match left.iter().find(|i| is_empty_one(i)) {
-        Some(first) if known.all(|i| is_empty_one(i) || is_begun(i)) => {
+    match best.or_else(|| left.iter().find(|i| is_empty_one(i))) {
+        Some(first) if known.all(is_worse) => {
             changes.push(Change::Healed {
                 collection: id,
                 instance: *first,
@@ -219,6 +224,36 @@ mod tests {
                 [made_empty(), copy(12, Some("it is being rebuilt"))],
                 vec![],
                 "",
+            ),
+            // One that was to be made equal to the one that is missing is the best that is left, unless
+            // another one is there, or could not be asked.
+            (
+                [copy(11, None), copy(12, Some(BEING_REPAIRED))],
+                vec![A],
+                "lost on 0, healed on 1, 1 at 3",
+            ),
+            (
+                [
+                    copy(0, Some("it is missing there")),
+                    copy(12, Some(BEING_REPAIRED)),
+                ],
+                vec![],
+                "healed on 1, 1 at 3",
+            ),
+            ([copy(11, None), copy(12, Some(BEING_REPAIRED))], vec![], ""),
+            (
+                [made_empty(), copy(12, Some(BEING_REPAIRED))],
+                vec![],
+                "healed on 1, 1 at 3",
+            ),
+            // The one that it was to be made equal to has come back from the past.
+            (
+                [
+                    copy(11, Some(BEING_REBUILT)),
+                    copy(12, Some(BEING_REPAIRED)),
+                ],
+                vec![],
+                "healed on 1, 1 at 3",
             ),
             // A copy in the making is not a whole one.
             (

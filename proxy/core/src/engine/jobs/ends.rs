@@ -84,6 +84,25 @@ impl Engine {
         }
     }
 
+    /// Ends the jobs that would give a collection a home, and those that are asked for.
+    pub(in crate::engine) fn end_home_jobs(&mut self) {
+        let is_homeless = |task: &Task| match task {
+            Task::Home(id, _) => self.catalog.get(*id).is_none_or(|c| c.home.is_none()),
+            _ => false,
+        };
+        let running = self.jobs.running.iter();
+        let theirs: Vec<JobId> = running
+            .filter(|(_, running)| is_homeless(&running.job.task))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in theirs {
+            let stopped = Stopped::because("policy has changed");
+            self.end(id, Err(stopped));
+        }
+        let gives_home = |task: &Task| matches!(task, Task::Home(..));
+        self.jobs.asked.retain(|task| !gives_home(task));
+    }
+
     /// An instance has a new token, if this was about its marker.
     fn marked(&mut self, task: &Task) {
         let at = self.now + self.settings.token_interval;

@@ -7,9 +7,9 @@ fn local(world: &mut World, collection: CollectionId) -> LocalWrite {
     world.tickets += 1;
     let entry = world.entry(None, add(collection));
     let permit = Permit::for_test(entry, Level::One, false);
-    let catalog = world.engine.view().catalog;
+    let view = world.engine.view();
     permit
-        .locally(&Guard::new(["global"]), &catalog)
+        .locally(&Guard::new(["global"]), &view)
         .expect("it is about records, and not protected")
 }
 
@@ -253,7 +253,7 @@ fn an_operator_takes_a_home_away() {
 fn not_everything_may_have_a_home() {
     let mut world = World::new();
     let c = world.collection(1, "global");
-    let catalog = world.engine.view().catalog;
+    let view = world.engine.view();
     let guard = Guard::new(["global"]);
     for verb in [
         add(c),
@@ -261,7 +261,7 @@ fn not_everything_may_have_a_home() {
         Verb::DeleteCollection { collection: c },
     ] {
         let permit = Permit::for_test(world.entry(None, verb), Level::One, false);
-        assert!(permit.locally(&guard, &catalog).is_err());
+        assert!(permit.locally(&guard, &view).is_err());
     }
     // An instance without a sound copy is no home.
     world.engine.change(vec![Change::Quarantined {
@@ -271,4 +271,69 @@ fn not_everything_may_have_a_home() {
     }]);
     world.step(Event::Wanted(Task::Home(c, B)));
     assert_eq!(homed(&world, c), None);
+}
+
+impl World {
+    /// The proxy dies and starts again, with what the store holds; both instances are there.
+    fn start_again(&mut self) {
+        let catalog = self.engine.view().catalog;
+        let snapshot = Snapshot {
+            catalog,
+            ..Snapshot::default()
+        };
+        self.engine = Engine::restore(SETTINGS, snapshot, self.now);
+        self.probe(A, Probe::Answered);
+        self.probe(B, Probe::Answered);
+    }
+}
+
+/// Policy may have changed right before the proxy died, or while none ran: a collection that has its home
+/// from before comes back by itself, unless policy soon keeps another write of it out of the log.
+#[test]
+fn a_home_from_before_the_start_must_be_confirmed() {
+    for is_confirmed in [false, true] {
+        let mut world = World::new();
+        let c = with_home(&mut world);
+        world.start_again();
+        if is_confirmed {
+            let ticket = world.submit_locally(c);
+            world.end_local(ticket, answered(201));
+        }
+        world.both_live_for(29_000);
+        assert_eq!(homed(&world, c), Some(A));
+        world.both_live_for(2_000);
+        assert_eq!(homed(&world, c), is_confirmed.then_some(A));
+    }
+}
+
+/// A write that was kept out of the log by a policy that decides no more is logged, and moves nothing.
+#[test]
+fn what_an_older_policy_has_judged_is_logged() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let write = local(&mut world, c);
+    world.step(Event::PolicyChanged);
+    world.step(Event::SubmittedLocally(Box::new(LocalSubmission {
+        ticket: Ticket(world.tickets),
+        write,
+        answer_by: world.now + Duration::from_secs(10),
+    })));
+    assert_eq!(homed(&world, c), None);
+    assert_eq!(world.lines(), ["A POST add"]);
+}
+
+/// A home that policy wanted before it changed is not given afterwards; the write that waited for it is
+/// logged.
+#[test]
+fn a_changed_policy_gives_no_home_any_more() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let before = world.submit(add(c), Level::One);
+    let waits = world.submit_locally(c);
+    world.step(Event::PolicyChanged);
+    for _ in 0..2 {
+        world.reply("A POST add", 201);
+    }
+    assert_eq!(homed(&world, c), None);
+    assert_eq!((world.answers[&before], world.answers[&waits]), (201, 201));
 }

@@ -1,6 +1,7 @@
 //! An instance that has lost something decides nothing about it.
 
 use super::*;
+use crate::jobs::locate::MADE_EMPTY;
 
 fn rename(collection: CollectionId, name: &str) -> Verb {
     Verb::ModifyCollection {
@@ -257,4 +258,68 @@ fn a_copy_that_may_have_been_made_is_deleted_too() {
     assert_eq!(world.lines(), ["B DELETE abc"]);
     world.reply("B DELETE abc", 404);
     assert_eq!(world.engine.report().pending, 0);
+}
+
+/// A copy that a create has made empty stays one when the proxy is started again, however far the log has
+/// been trimmed since: that it is empty says what becomes of a collection that is nowhere else.
+#[test]
+fn a_start_keeps_the_reason_of_a_quarantine() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    world.engine.change(vec![Change::Quarantined {
+        collection: c,
+        instance: B,
+        reason: MADE_EMPTY.into(),
+    }]);
+    let snapshot = Snapshot {
+        catalog: world.engine.view().catalog,
+        lanes: vec![RestoredLane {
+            id: LaneId::Collection(c),
+            head: Position(6),
+            trimmed: Position(6),
+            cursors: vec![Some(Position(6)), None],
+        }],
+        ..Snapshot::default()
+    };
+    world.engine = Engine::restore(SETTINGS, snapshot, world.now);
+    let catalog = world.engine.view().catalog;
+    let reasons = catalog.get(c).unwrap().copies.iter();
+    let reasons: Vec<_> = reasons.map(|copy| copy.quarantine.as_deref()).collect();
+    assert_eq!(reasons, [None, Some(MADE_EMPTY)]);
+}
+
+/// A copy's records are changed only when it is durable that it is not used: a proxy that was started then
+/// would take it for a sound one.
+#[test]
+fn a_copy_is_out_of_use_before_it_is_changed() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.confirms = false;
+    let source = A;
+    world.step(Event::Repair { collection, source });
+    for uuid in [0xa01, 0xb01] {
+        world.tell(200, described(uuid, "abc"));
+    }
+    world.pass(1_000);
+    assert_eq!(world.asked_by, None, "{}", world.asked_line);
+    world.confirms = true;
+    world.confirm();
+    assert!(world.asked_by.is_some());
+}
+
+/// What somebody has made under a collection's name is not its copy: nothing is made like it elsewhere.
+#[test]
+fn what_has_the_name_of_a_copy_is_not_copied() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.lose(collection, B);
+    world.pass(1_000);
+    assert_eq!(world.asked_line, "A GET abc");
+    world.tell(200, described(0xa99, "abc"));
+    let jobs = world.engine.report().jobs;
+    let rebuild = |job: &&JobReport| job.task == Task::Rebuild(collection, B);
+    let failed = &jobs.iter().find(rebuild).expect("it is tried again").failed;
+    let reason = "the collection is missing on its source";
+    assert_eq!((failed.0, failed.1.as_str()), (1, reason));
+    assert_eq!(world.asked_line, "A GET count", "it is asked who has it");
 }

@@ -348,3 +348,24 @@ fn a_question_that_is_answered_404_is_looked_into() {
     world.step(Event::Resolved { ticket, found });
     assert_eq!(world.asked_line, "A GET count");
 }
+
+/// What can't be decided about a collection without a sound copy is looked for again later, and not again
+/// and again in one moment.
+#[test]
+fn what_can_not_be_decided_is_looked_for_later() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let broken = |instance| Change::Quarantined {
+        collection: c,
+        instance,
+        reason: "broken".into(),
+    };
+    world.engine.change([A, B].map(broken).into());
+    world.pass(1);
+    let both = [("A", (200, "0")), ("B", (200, "0"))];
+    world.tell_counts(&both);
+    world.tell_counts(&both);
+    assert_eq!(world.asked_by, None, "{}", world.asked_line);
+    world.both_live_for(2_000);
+    assert!(world.asked_by.is_some());
+}
