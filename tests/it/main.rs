@@ -35,6 +35,7 @@ mod model;
 mod odd_requests;
 mod outages;
 mod own;
+mod packages;
 mod plugins;
 mod policy;
 mod readme;
