@@ -84,3 +84,49 @@ fn writes_wait_for_leave() {
         }
     }
 }
+
+/// One tenant that asks for too much is answered 429 with a time to come again, in Chroma's form; another
+/// tenant, and the operator's own calls, are not.
+#[test]
+fn a_tenant_has_its_quota() {
+    let cluster = Cluster::with(
+        2,
+        &[
+            "--quotas-requests-per-s=20",
+            "--quotas-bytes-per-s=1000",
+            "--limits-body-bytes-max=100000",
+        ],
+    );
+    let api = cluster.api();
+    api.post("/api/v2/tenants", &json!({ "name": "calm" })).ok();
+    let calm = "/api/v2/tenants/calm/databases";
+    let refused = (0..200)
+        .map(|_| api.get("$D/collections"))
+        .find(|answer| answer.status != 200)
+        .expect("a refusal");
+    assert!(refused.header("retry-after").is_some(), "{refused:?}");
+    assert_eq!(refused.body["error"], "TooManyRequests", "{refused:?}");
+    assert!(refused.refused(429).contains("quotas.requests_per_s"));
+    api.post(calm, &json!({ "name": "d" })).ok();
+    api.get("/status").ok();
+    // Names that nobody has share one quota.
+    let strangers: Vec<_> = (0..200)
+        .map(|number| api.get(&format!("/api/v2/tenants/nobody{number}")).status)
+        .collect();
+    assert!(strangers.contains(&429), "{strangers:?}");
+
+    // Bytes: after a body of the largest size it takes a while until the next.
+    let large = json!({ "name": "n", "metadata": { "text": "x".repeat(90_000) } });
+    api.post(&format!("{calm}/d/collections"), &large).ok();
+    let told = api
+        .post(&format!("{calm}/d/collections"), &large)
+        .refused(429);
+    assert!(told.contains("quotas.bytes_per_s"), "{told}");
+    let page = api.get("/metrics").ok();
+    let counted = page.as_str().expect("text").lines();
+    let line = counted
+        .into_iter()
+        .find(|line| line.starts_with("achromat_quota_refusals_total"));
+    assert!(line.is_some_and(|line| !line.ends_with(" 0")), "{line:?}");
+    cluster.proxy.assert_calm();
+}
