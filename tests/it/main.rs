@@ -33,6 +33,7 @@ mod metrics;
 mod migrations;
 mod model;
 mod odd_requests;
+mod old_balancer;
 mod outages;
 mod own;
 mod packages;
