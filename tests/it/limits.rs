@@ -107,7 +107,7 @@ fn a_tenant_has_its_quota() {
     assert!(refused.header("retry-after").is_some(), "{refused:?}");
     assert_eq!(refused.body["error"], "TooManyRequests", "{refused:?}");
     assert!(refused.refused(429).contains("quotas.requests_per_s"));
-    api.post(calm, &json!({ "name": "d" })).ok();
+    api.post(calm, &json!({ "name": "news" })).ok();
     api.get("/status").ok();
     // Names that nobody has share one quota.
     let strangers: Vec<_> = (0..200)
@@ -116,10 +116,10 @@ fn a_tenant_has_its_quota() {
     assert!(strangers.contains(&429), "{strangers:?}");
 
     // Bytes: after a body of the largest size it takes a while until the next.
-    let large = json!({ "name": "n", "metadata": { "text": "x".repeat(90_000) } });
-    api.post(&format!("{calm}/d/collections"), &large).ok();
+    let large = json!({ "name": "long", "metadata": { "text": "x".repeat(90_000) } });
+    api.post(&format!("{calm}/news/collections"), &large).ok();
     let told = api
-        .post(&format!("{calm}/d/collections"), &large)
+        .post(&format!("{calm}/news/collections"), &large)
         .refused(429);
     assert!(told.contains("quotas.bytes_per_s"), "{told}");
     let page = api.get("/metrics").ok();
