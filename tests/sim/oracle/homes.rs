@@ -150,7 +150,7 @@ impl Oracle {
     /// What an instance alone has is lost with its disk.
     pub(super) fn lose_homes_of(&mut self, instance: InstanceIx) {
         let homes = self.homes.now.iter().chain(&self.homes.last);
-        let lost = homes.filter(|(_, stay)| stay.home == instance);
+        let lost = homes.filter(|(id, stay)| stay.home == instance && !self.gone.contains(id));
         let lost: Vec<_> = lost.map(|(id, stay)| (*id, *stay)).collect();
         for (collection, stay) in lost {
             self.lose(collection, stay);
