@@ -86,14 +86,19 @@ impl Oracle {
     /// Whether all that is logged of the collections that have their home on an instance is elsewhere too:
     /// with its disk no more is lost than what it was to have alone.
     pub(super) fn has_more_than_homes(&self, instance: InstanceIx) -> bool {
-        let theirs = self.homes().filter(|(_, home)| *home == instance);
-        let mut lanes = theirs.map(|(id, _)| LaneId::Collection(id));
-        lanes.all(|lane| {
+        let mut last = self.homes.last.iter();
+        if last.any(|(id, stay)| stay.home == instance && !self.gone.contains(id)) {
+            return false;
+        }
+        let mut theirs = self.homes().filter(|(_, home)| *home == instance);
+        theirs.all(|(id, _)| {
+            let lane = LaneId::Collection(id);
             let mut others = InstanceIx::all(self.instances).filter(|other| *other != instance);
             others.any(|other| {
                 let skipped =
                     self.first_skipped(lane, self.cursor(lane, other), self.head(lane).next());
-                skipped.is_none() && !self.is_quarantined(lane, other)
+                let has_copy = self.copies.contains_key(&(id, other));
+                has_copy && skipped.is_none() && !self.is_quarantined(lane, other)
             })
         })
     }
@@ -145,7 +150,7 @@ impl Oracle {
     /// What an instance alone has is lost with its disk.
     pub(super) fn lose_homes_of(&mut self, instance: InstanceIx) {
         let homes = self.homes.now.iter().chain(&self.homes.last);
-        let lost = homes.filter(|(_, stay)| stay.home == instance);
+        let lost = homes.filter(|(id, stay)| stay.home == instance && !self.gone.contains(id));
         let lost: Vec<_> = lost.map(|(id, stay)| (*id, *stay)).collect();
         for (collection, stay) in lost {
             self.lose(collection, stay);

@@ -89,8 +89,11 @@ impl Engine {
                 (places.len() > 1).then(|| Job::new(task, places, work))
             }
             Task::Home(id, instance) => {
+                let mut holders = self.holders(self.catalog.get(id)?);
+                holders.retain(|holder| *holder != instance);
+                holders.push(instance);
                 Some(Job::new(task, Places::from_slice(&[instance]), |port| {
-                    Box::pin(home(port, id, instance))
+                    Box::pin(home(port, id, instance, holders))
                 }))
             }
             Task::Map(mapping) => Some(Job::new(task, Places::new(), |port| {
