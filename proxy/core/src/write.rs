@@ -59,7 +59,10 @@ pub struct WriteRules<'a> {
 
 /// A write that may be logged.
 #[derive(Clone, Debug)]
-#[allow(clippy::struct_excessive_bools, reason = "each says one thing of the write")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each says one thing of the write"
+)]
 pub struct Permit {
     pub(crate) entry: Entry,
     pub(crate) level: Level,
