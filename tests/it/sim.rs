@@ -116,7 +116,7 @@ const THEMED: &[u64] = &[
 #[test]
 fn histories_that_broke_once_end_well() {
     let all = FOUND.iter();
-    for (mix, seed) in all.flat_map(|(mix, seeds)| seeds.iter().map(|seed| (*mix, *seed))) {
+    for (mix, seed) in all.flat_map(|(mix, seeds)| seeds.iter().map(move |seed| (*mix, *seed))) {
         let options = Options {
             mix,
             ..Options::default()
