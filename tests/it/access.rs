@@ -598,3 +598,69 @@ fn the_python_client_works_with_token_and_tls() {
         assert_eq!(found.expect("records").len() as u64, done);
     }
 }
+
+/// What an npm client does with a token over TLS; without the token, and with another one, it is refused.
+const NPM_CLIENT: &str = r#"
+import assert from "node:assert/strict";
+import { ChromaClient } from "chromadb";
+const [port, token] = process.argv.slice(2);
+const client = (headers) => new ChromaClient({ host: "localhost", port: Number(port), ssl: true, headers });
+for (const headers of [undefined, { Authorization: "Bearer another-one" }]) {
+  await assert.rejects(client(headers).listCollections());
+}
+for (const headers of [{ Authorization: `Bearer ${token}` }, { "X-Chroma-Token": token }]) {
+  const api = client(headers);
+  const docs = await api.getOrCreateCollection({ name: "docs", embeddingFunction: null });
+  const id = Object.keys(headers)[0];
+  await docs.upsert({ ids: [id], embeddings: [[1, 2]], documents: [id] });
+  assert.deepEqual((await docs.get({ ids: [id] })).documents, [id]);
+}
+console.log("all is well");
+"#;
+
+/// The npm client, unchanged, with a token and over TLS; both servers have what it wrote.
+#[test]
+fn the_npm_client_works_with_token_and_tls() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let authority = Authority::new();
+    std::fs::write(path("authority.pem"), &authority.pem).expect("a file");
+    authority.renew(folder.path());
+    let tokens = path("tokens.toml");
+    let shown = token(&tokens, "npm", &["read,write,collections */*/*"]);
+    let cluster = Cluster::with(
+        2,
+        &[
+            &format!("--tls-certificate={}", path("certificate.pem").display()),
+            &format!("--tls-key={}", path("key.pem").display()),
+            &format!("--access-tokens-file={}", tokens.display()),
+        ],
+    );
+    let (packages, program) = tools::node();
+    // Node looks for packages beside the script.
+    let script = tempfile::Builder::new()
+        .suffix(".mjs")
+        .tempfile_in(packages)
+        .expect("a script");
+    std::fs::write(script.path(), NPM_CLIENT).expect("a script");
+    let output = Command::new(program)
+        .arg(script.path())
+        .args([cluster.proxy.port.to_string(), shown])
+        .env("NODE_EXTRA_CA_CERTS", path("authority.pem"))
+        .output()
+        .expect("node");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    for (place, instance) in cluster.instances.iter().enumerate() {
+        let own = cluster.own_id(place, "docs");
+        let found = eventually("both records are there", Duration::from_secs(20), || {
+            let found = records(&instance.api(), achromat_tests::api::DATABASE, &own)?;
+            if found.len() == 2 {
+                Ok(found)
+            } else {
+                Err(format!("{found:?}"))
+            }
+        });
+        assert!(found.contains_key("Authorization") && found.contains_key("X-Chroma-Token"));
+    }
+}

@@ -181,7 +181,8 @@ fn every_call_tells_the_truth() {
         400
     );
     let memory = field(&up, "/status", "/performance_stats/memory_usage_mb").as_f64();
-    let resident = cluster.proxy.resident_kb() as f64 / 1024.0;
+    let resident = u32::try_from(cluster.proxy.resident_kb()).expect("a number");
+    let resident = f64::from(resident) / 1024.0;
     assert!(
         memory.is_some_and(|told| (told - resident).abs() < 20.0),
         "{memory:?}, and it is {resident}"

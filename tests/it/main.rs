@@ -51,5 +51,6 @@ mod suite;
 mod tenants;
 mod tidy;
 mod trash;
+mod use_cases;
 mod verify;
 mod versions;

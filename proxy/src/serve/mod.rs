@@ -337,10 +337,16 @@ const SHORT: &[u8] = b"/api/v2/collections";
 const WHOLE: &[u8] = b"/api/v2/tenants/default_tenant/databases/default_database/collections";
 
 /// The whole path of a target that names no tenant and no database, as scripts of the old load balancer may.
+/// A name with a colon is Chroma's own way of naming all three (`TENANT:DATABASE:NAME`).
 fn whole_path(target: &[u8]) -> Option<Vec<u8>> {
     let rest = target.strip_prefix(SHORT)?;
     let is_it = matches!(rest.first(), None | Some(b'/' | b'?'));
-    is_it.then(|| [WHOLE, rest].concat())
+    let named = rest.strip_prefix(b"/").unwrap_or_default();
+    let named = named.split(|byte| matches!(byte, b'/' | b'?')).next();
+    let has_colon = named.is_some_and(|named| {
+        named.contains(&b':') || named.windows(3).any(|w| w.eq_ignore_ascii_case(b"%3a"))
+    });
+    (is_it && !has_colon).then(|| [WHOLE, rest].concat())
 }
 
 /// Our own paths that are always on the clients' address, for load balancers.
@@ -430,6 +436,42 @@ impl Listening {
             0
         } else {
             self.tracker.count()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Paths without tenant and database mean the default ones; a collection's resource name stays Chroma's.
+    #[test]
+    fn short_paths_are_made_whole() {
+        let whole = |target: &str| {
+            let whole = whole_path(target.as_bytes())?;
+            String::from_utf8(whole).ok()
+        };
+        let full = "/api/v2/tenants/default_tenant/databases/default_database/collections";
+        for rest in [
+            "",
+            "?limit=5",
+            "?a=b:c",
+            "/",
+            "/notes",
+            "/notes/add",
+            "/notes?a=b:c",
+        ] {
+            let short = format!("/api/v2/collections{rest}");
+            assert_eq!(whole(&short), Some(format!("{full}{rest}")), "{short}");
+        }
+        for target in [
+            "/api/v2/collectionsx",
+            "/api/v2/collections/t:d:n",
+            "/api/v2/collections/t%3ad%3An",
+            "/api/v2/tenants",
+            "/api/v2/collection",
+        ] {
+            assert_eq!(whole(target), None, "{target}");
         }
     }
 }
