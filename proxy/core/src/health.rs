@@ -27,7 +27,7 @@ use crate::{
     weight::{Vitals, silence_max},
 };
 
-/// Standing of an instance: the use that is made of it.
+/// Standing of an instance: how far it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     /// In service.

@@ -120,10 +120,10 @@ pub const BODY_KEPT_BYTES_MAX: usize = 256 * 1024;
 /// Characters of the key under which a client may repeat a write.
 pub const KEY_CHARACTERS_MAX: usize = 255;
 
-/// Time from one deletion of keys that are old enough to the next.
+/// Interval between deletions of keys that are old enough.
 pub const KEYS_FORGET_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Time from one trim of the log to the next. A trim deletes entries that all instances have done.
+/// Interval between trims of the log. A trim deletes entries that all instances have done.
 pub const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Writes that are committed together at most.

@@ -157,7 +157,7 @@ pub struct Letter {
     pub body_bytes: u64,
 }
 
-/// Fate of an entry, as far as it is known.
+/// Result of an entry, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {

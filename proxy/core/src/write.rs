@@ -72,7 +72,7 @@ pub struct Permit {
     pub(crate) executor: Option<InstanceIx>,
     /// An instance must be asked before it is logged.
     pub(crate) must_resolve: bool,
-    /// The logged body must name the records that it deletes.
+    /// True when the logged body must name the records to delete.
     pub(crate) needs_ids: bool,
     /// Guard to be asked again when everything before the write is decided, because the write destroys
     /// whatever is there then.

@@ -91,7 +91,7 @@ impl Order {
     }
 }
 
-/// Next step of whoever does the writing.
+/// Next step of the store's writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Wait for an order.

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 
 use crate::ids::{LaneId, Position};
 
-/// What an entry costs beside its body: it is counted with that, so that the queue is bounded too.
+/// Bytes that an entry costs beside its body: they are counted with the body, so that the queue is bounded
+/// too.
 const ENTRY_BYTES: usize = 128;
 
 /// The bodies that are kept, oldest first. One that was freed meanwhile counts until its turn comes.

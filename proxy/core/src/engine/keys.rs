@@ -21,17 +21,17 @@ use crate::{
 pub struct Join {
     /// The client.
     pub ticket: Ticket,
-    /// What the store remembers under the key.
+    /// Record that the store keeps under the key.
     pub record: KeyRecord,
-    /// How many instances must have done the write before the client is answered.
+    /// Number of instances that must have done the write before the client is answered.
     pub level: Level,
-    /// When the client is answered at the latest.
+    /// Deadline of the client's answer.
     pub answer_by: Instant,
 }
 
 impl Engine {
-    /// What was done is told through its lane, as at the first time: then reads come after it, and
-    /// its level is kept. Everything else is told from the record.
+    /// Answers a repeat. A write that was done is told through its lane, as at the first time: then reads
+    /// come after it, and its level is kept. Everything else is told from the record.
     pub(super) fn joined(&mut self, join: Join) {
         if let Some(gate) = self.gate_to_wait_at(&join.record) {
             gate.joins.push(join);

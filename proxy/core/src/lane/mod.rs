@@ -361,7 +361,7 @@ impl Lane {
             .is_some_and(|track| track.applied >= position)
     }
 
-    /// Returns true when all that is recorded too, and no flight to the instance is under way.
+    /// Returns true when an instance's cursor is recorded up to a position, and no flight there is under way.
     pub fn has_recorded(&self, instance: InstanceIx, position: Position) -> bool {
         self.track(instance)
             .is_some_and(|track| track.recorded >= position && track.flight.is_none())
