@@ -35,7 +35,7 @@ pub enum Write {
         /// Reason for making the entry a letter, when its verdict is a refusal that comes too late.
         letter: Option<String>,
     },
-    /// An entry has got a verdict that no instance stands for.
+    /// An entry has got a verdict that does not come from an instance.
     Close {
         /// The lane.
         lane: LaneId,
@@ -50,7 +50,7 @@ pub enum Write {
         /// True when the entry becomes a letter.
         is_letter: bool,
     },
-    /// An operator has done with a letter.
+    /// An operator has dismissed a letter.
     Dismiss(EntryId),
     /// The catalog changes by itself.
     Change(Vec<Change>),
@@ -109,7 +109,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Takes one write in. Says what became of an append.
+    /// Takes in one write. Returns the result of an append.
     pub fn write(&mut self, write: &Write) -> Option<Appended> {
         match write {
             Write::Append(entry) => return Some(self.append(entry)),

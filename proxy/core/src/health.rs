@@ -466,7 +466,7 @@ mod tests {
         health
     }
 
-    /// One that has been up for so long that nothing is left of the proxy before.
+    /// An instance that has been up for so long that no request of the previous proxy is left.
     fn up() -> Health {
         let mut health = fresh();
         health.awake.answered(at(1_000), at(1_000));
@@ -584,7 +584,7 @@ mod tests {
         assert!(!back.restarted, "it may have had too many connections");
     }
 
-    /// One that was silent to a request, or to fewer probes than make it down, was not away.
+    /// An instance that was silent to a request, or to fewer probes than make it down, was not away.
     #[test]
     fn who_was_only_slow_was_not_away() {
         let mut health = up();

@@ -50,7 +50,8 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Attempts, on each instance in service, after which an entry that all of them fail is abandoned.
 pub const ABANDON_ATTEMPTS_MIN: u32 = 6;
 
-/// The same when the last of them ended in silence: it may have been done, and the next answer tells.
+/// The same when the last attempt ended in silence: the entry may have been done, and the next answer
+/// tells.
 pub const ABANDON_SILENT_ATTEMPTS_MIN: u32 = 12;
 
 /// Age before which no entry is abandoned, whatever its attempts.
@@ -96,7 +97,7 @@ pub const HEAVY_BYTES_MIN: usize = 256 * 1024;
 /// machine; two of them on the same cores take up to twice as long.
 pub const HEAVY_TIME_PER_MIB: Duration = Duration::from_secs(4);
 
-/// The same for the body of a read, which is only read.
+/// The same for the body of a read, which the instance need not write.
 pub const READ_HEAVY_TIME_PER_MIB: Duration = Duration::from_millis(500);
 
 /// Longest time that is granted for bytes, however many there are.

@@ -26,20 +26,20 @@ pub enum Sending {
 /// Reason why a sending did not settle anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// It did not happen: the instance could not be reached.
+    /// The write did not happen: the instance could not be reached.
     NotSent(String),
-    /// It did not happen: the instance was not asked, because it can't decide about it now.
+    /// The write did not happen: the instance was not asked, because it can't decide about the write now.
     Withheld(&'static str),
-    /// It may have happened: the connection closed.
+    /// The write may have happened: the connection closed.
     Closed {
         /// As in [`Sending::Closed`].
         reused: bool,
     },
-    /// It may have happened: the answer was too large to be read.
+    /// The write may have happened: the answer was too large to be read.
     TooLarge,
-    /// It may have happened, and may still happen.
+    /// The write may have happened, and may still happen.
     Silent,
-    /// It may have happened, although the instance says that it failed.
+    /// The write may have happened, although the instance says that it failed.
     ServerError(Reply),
 }
 

@@ -28,15 +28,15 @@ pub struct Resolution {
 /// Reason why an answer does not settle the body to be logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unresolved {
-    /// It may not be done.
+    /// The delete is refused with this reply.
     Refused(Reply),
-    /// The instance closed the connection on it.
+    /// The instance closed the connection on the question.
     Closed,
-    /// The instance could not be asked, or its answer says nothing; another one may know. What the
-    /// client is told when none does.
+    /// The instance could not be asked, or its answer says nothing; another one may know. The client gets
+    /// this reply when none does.
     Unanswered(Reply),
     /// The instance says that it does not have the collection, which is to be looked into; another one may
-    /// know. What the client is told when none does.
+    /// know. The client gets this reply when none does.
     Missing(Reply),
 }
 

@@ -75,7 +75,7 @@ impl Order {
         }
     }
 
-    /// The same, when nobody waits for it.
+    /// The same write, when nobody waits for it.
     pub fn lingering(write: Write) -> Self {
         Self {
             may_linger: true,
@@ -132,7 +132,7 @@ pub struct Writing {
     waiting: VecDeque<Order>,
     group: Vec<Order>,
     phase: Phase,
-    /// Nobody waits for what is waiting, but it has waited for long enough.
+    /// The orders that wait have lingered for long enough, though nobody waits for them.
     has_lingered: bool,
     is_up: bool,
     events: Vec<Event>,

@@ -400,7 +400,7 @@ impl Engine {
     }
 }
 
-/// It could not be made durable that a collection has a home.
+/// Refusal for a collection whose home could not be made durable.
 fn not_recorded() -> Place {
     let message = "The log can't be written at the moment; nothing was done";
     Place::Nowhere(reply::unavailable(message, 1))

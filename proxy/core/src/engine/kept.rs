@@ -33,7 +33,7 @@ impl Kept {
         self.bodies.push_back((lane, position, bytes));
     }
 
-    /// One that there is no room for any more; until there is none.
+    /// Takes out the oldest body while the kept ones have too many bytes; `None` once they have not.
     pub(super) fn next_to_go(&mut self) -> Option<(LaneId, Position)> {
         if self.bytes <= self.bytes_max {
             return None;

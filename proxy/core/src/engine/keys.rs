@@ -102,7 +102,8 @@ impl Engine {
         self.effects.push(Effect::AskAgain { ticket });
     }
 
-    /// The same, when the proxy stopped before that was recorded.
+    /// Voids a restored entry with a key in the same way: the proxy had stopped before the verdict was
+    /// recorded.
     pub(super) fn void_restored(&mut self, entry: Logged) {
         if let (LaneId::Collection(collection), Some(key)) = (entry.lane, entry.key) {
             self.close_void(collection, entry.position, key);

@@ -88,7 +88,7 @@ pub enum Event {
         /// The entry.
         position: Position,
     },
-    /// The store has recorded a verdict that no instance stands for.
+    /// The store has recorded a verdict that does not come from an instance.
     Closed {
         /// The lane.
         lane: LaneId,

@@ -379,7 +379,7 @@ impl Engine {
         self.schedule();
     }
 
-    /// Standing by which an instance is used.
+    /// Standing of an instance: down while it waits for a job to see to it, otherwise as its health says.
     fn standing(&self, instance: InstanceIx) -> Standing {
         if self.catalog.is_out(instance) {
             return Standing::Down;

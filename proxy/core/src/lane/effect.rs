@@ -47,7 +47,7 @@ pub enum Effect {
         /// Reason for making the entry a letter, when the verdict is new and a refusal that comes too late.
         letter: Option<String>,
     },
-    /// Make a verdict durable that no instance stands for.
+    /// Make a verdict durable that does not come from an instance.
     Close {
         /// The entry.
         position: Position,

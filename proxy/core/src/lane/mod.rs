@@ -73,7 +73,7 @@ pub struct Rules {
     pub settle: Duration,
     /// Longest time that the levels `majority` and `all` wait for instances beyond the first.
     pub all_wait: Duration,
-    /// Nothing, but in the simulator.
+    /// Faults that the simulator plants; none anywhere else.
     pub planted: Planted,
 }
 
