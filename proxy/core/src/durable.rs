@@ -1,4 +1,4 @@
-//! What is made durable: everything that the engine asks of a store, and what a store then holds.
+//! Durable writes: everything that the engine asks of a store, and the contents of a store after it.
 
 use std::collections::BTreeMap;
 
@@ -28,14 +28,14 @@ pub enum Write {
         position: Position,
         /// The entry's verdict, when that is new.
         verdict: Option<Verdict>,
-        /// What is remembered under the entry's key, when it has one and the verdict is new.
+        /// Outcome to remember under the entry's key, when the entry has a key and the verdict is new.
         settled: Option<Box<Settled>>,
-        /// What the catalog becomes by it.
+        /// Changes of the catalog that the entry causes.
         changes: Vec<Change>,
-        /// Why the entry becomes a letter, when its verdict is a refusal that comes too late.
+        /// Reason for making the entry a letter, when its verdict is a refusal that comes too late.
         letter: Option<String>,
     },
-    /// An entry has got a verdict that no instance stands for.
+    /// An entry has got a verdict that does not come from an instance.
     Close {
         /// The lane.
         lane: LaneId,
@@ -43,14 +43,14 @@ pub enum Write {
         position: Position,
         /// The verdict.
         verdict: Verdict,
-        /// Why, for the operator.
+        /// Reason of the verdict, for the operator.
         reason: String,
-        /// What is remembered under the entry's key, when it has one.
+        /// Outcome to remember under the entry's key, when it has one.
         settled: Option<Box<Settled>>,
-        /// Whether the entry becomes a letter.
+        /// True when the entry becomes a letter.
         is_letter: bool,
     },
-    /// An operator has done with a letter.
+    /// An operator has dismissed a letter.
     Dismiss(EntryId),
     /// The catalog changes by itself.
     Change(Vec<Change>),
@@ -75,14 +75,14 @@ pub enum Write {
     Settle {
         /// The job.
         job: JobId,
-        /// Where an instance stands in a lane by now.
+        /// New cursors: the position that an instance has reached in a lane.
         cursors: Vec<(LaneId, InstanceIx, Position)>,
-        /// What the catalog becomes.
+        /// Changes of the catalog.
         changes: Vec<Change>,
     },
 }
 
-/// What became of an append.
+/// Result of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Appended {
     /// The entry has this position.
@@ -99,7 +99,7 @@ struct LaneData {
     cursors: BTreeMap<InstanceIx, Position>,
 }
 
-/// What a store holds after the writes that it was given: their fold, in memory.
+/// Contents of a store after the writes that it was given: their fold, in memory.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     catalog: Catalog,
@@ -109,7 +109,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Takes one write in. Says what became of an append.
+    /// Takes in one write. Returns the result of an append.
     pub fn write(&mut self, write: &Write) -> Option<Appended> {
         match write {
             Write::Append(entry) => return Some(self.append(entry)),
@@ -275,7 +275,7 @@ impl Ledger {
         }
     }
 
-    /// What an engine is restored from.
+    /// Snapshot from which an engine is restored.
     pub fn snapshot(&self, instances: usize) -> Snapshot {
         let lanes = self.lanes.iter().map(|(id, lane)| RestoredLane {
             id: *id,
@@ -310,14 +310,14 @@ impl Ledger {
         })
     }
 
-    /// Where an entry stands, if it is there.
+    /// Position of an entry, if the ledger has it.
     pub fn find(&self, id: EntryId) -> Option<Position> {
         let mut all = self.lanes.values().flat_map(|lane| &lane.entries);
         all.find(|(_, (entry, _))| entry.id == id)
             .map(|(position, _)| *position)
     }
 
-    /// What is remembered under a key.
+    /// Record that is kept under a key.
     pub fn key(&self, key: &Key) -> Option<KeyRecord> {
         self.keys.get(key).cloned()
     }

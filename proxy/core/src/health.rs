@@ -1,4 +1,4 @@
-//! Whether an instance is in service, from what requests met and what probes found.
+//! Standing of an instance, judged from what requests met and what probes found.
 //!
 //! These are rules for two instances: there is no crowd to compare one with, so nothing is
 //! judged by being slower than the others.
@@ -27,7 +27,7 @@ use crate::{
     weight::{Vitals, silence_max},
 };
 
-/// How far an instance is used.
+/// Standing of an instance: how far it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Standing {
     /// In service.
@@ -49,7 +49,7 @@ impl Standing {
     }
 }
 
-/// What a request met.
+/// Sign of trouble that a request met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
     /// Nobody listens, or the connection could not be made in time.
@@ -60,7 +60,7 @@ pub enum Sign {
     Closed,
 }
 
-/// What a probe found.
+/// Result of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Probe {
     /// The heartbeat was answered.
@@ -79,15 +79,14 @@ pub enum Probe {
 }
 
 impl Probe {
-    /// Whether a server of Chroma's has answered, whatever its data.
+    /// Returns true when a Chroma server has answered, whatever its data.
     pub fn shows_a_server(self) -> bool {
         matches!(self, Self::Answered | Self::Lost | Self::Past)
     }
 }
 
-/// What a probe asks: for the collection of ours that tells an instance's data from any other, or
-/// for the heartbeat as long as there is none. Chroma's heartbeat is green whatever has become of
-/// the data.
+/// Target of a probe: the collection of ours that tells an instance's data from any other, or the heartbeat
+/// as long as there is no such collection. Chroma's heartbeat is green whatever has become of the data.
 pub fn probe_target(marker: Option<Marker>) -> String {
     match marker.filter(|marker| !marker.is_to_be_made()) {
         None => "/api/v2/heartbeat".to_owned(),
@@ -95,7 +94,7 @@ pub fn probe_target(marker: Option<Marker>) -> String {
     }
 }
 
-/// What the answer to a probe means.
+/// Judges the answer to a probe.
 pub fn judge_probe(marker: Option<Marker>, reply: &Reply) -> Probe {
     let marker = marker.filter(|marker| !marker.is_to_be_made());
     match (marker, reply.status) {
@@ -111,7 +110,7 @@ pub fn judge_probe(marker: Option<Marker>, reply: &Reply) -> Probe {
     }
 }
 
-/// How probes are timed.
+/// Timing of probes, and their bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthRules {
     /// From one probe to the next.
@@ -120,21 +119,22 @@ pub struct HealthRules {
     pub silent_max: u32,
 }
 
-/// What is known of one instance.
+/// State of one instance, as far as it is known.
 #[derive(Clone, Debug)]
 pub struct Health {
     observed: Standing,
     forced: Option<(Standing, Instant)>,
-    /// When the standing last changed.
+    /// Time of the last change of standing.
     pub since: Instant,
-    /// Whether a probe was answered since it was last out of reach, so that it is known whose data it
-    /// holds.
+    /// True when a probe was answered since the instance was last out of reach, so that it is known whose
+    /// data it holds.
     is_known: bool,
     silence: Option<Silence>,
     was_refused: bool,
     under_way: Option<UnderWay>,
     next_probe: Instant,
-    /// Whether a connection closed while a probe was under way, which therefore says nothing of it.
+    /// True when a connection closed while a probe was under way: that probe says nothing of the closing,
+    /// and another one follows.
     probes_again: bool,
     lived: Lived,
     awake: Awake,
@@ -144,27 +144,27 @@ pub struct Health {
 #[derive(Clone, Copy, Debug)]
 struct UnderWay {
     sent_at: Instant,
-    /// Whether the instance was out of reach since then: what it finds says nothing.
+    /// True when the instance was out of reach since the probe was sent: its result says nothing.
     is_outdated: bool,
 }
 
 /// The latest signs of an instance's life and death.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lived {
-    /// When the last probe was sent that it answered.
+    /// Time at which the last probe was sent that the instance answered.
     answered: Option<Instant>,
-    /// When a connection to it was refused the last time.
+    /// Time of the last refused connection to the instance.
     refused: Option<Instant>,
 }
 
 impl Lived {
-    /// Whether its process is known to have lived through something that happened at a time: it
-    /// answered a probe that was sent later, and was not seen to be away since.
+    /// Returns true when the instance's process is known to have lived through something that happened at a
+    /// time: it answered a probe that was sent later, and was not seen to be away since.
     pub fn survived(self, at: Instant) -> bool {
         self.answered.is_some_and(|answered| answered > at) && !self.was_away_since(at)
     }
 
-    /// Whether nothing was seen of it since a time.
+    /// Returns true when the instance was seen neither alive nor away since a time.
     pub fn is_unknown_since(self, at: Instant) -> bool {
         self.answered.is_none_or(|answered| answered <= at) && !self.was_away_since(at)
     }
@@ -174,11 +174,11 @@ impl Lived {
     }
 }
 
-/// What is known of an instance before something changes it.
+/// State of an instance before something changes it.
 #[derive(Clone, Copy, Debug)]
 struct Before {
     standing: Standing,
-    /// Whether it is out of reach, and not only slow.
+    /// True when the instance is out of reach, and not only slow.
     was_away: bool,
     was_refused: bool,
 }
@@ -187,22 +187,22 @@ struct Before {
 #[derive(Clone, Copy, Debug)]
 struct Silence {
     probes: u32,
-    /// When the first of them was sent.
+    /// Time at which the first of the probes was sent.
     since: Instant,
-    /// When the last of them was sent.
+    /// Time at which the last of the probes was sent.
     last_sent_at: Instant,
 }
 
 /// A change of standing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transition {
-    /// What it was.
+    /// Standing before the change.
     pub from: Standing,
-    /// What it is.
+    /// Standing after the change.
     pub to: Standing,
-    /// Whether it was out of reach in between, and not only slow.
+    /// True when the instance was out of reach in between, and not only slow.
     pub was_away: bool,
-    /// Whether connections were refused in between: whatever was sent before is dead.
+    /// True when connections were refused in between: every request that was sent before is dead.
     pub restarted: bool,
 }
 
@@ -224,9 +224,9 @@ impl Health {
         }
     }
 
-    /// How far the instance is used: as an operator said, otherwise as was observed. An operator may
-    /// take an instance out of service, or lift a suspicion; no word of theirs replaces the probe that
-    /// an instance must answer after it was out of reach.
+    /// Returns the standing that an operator has set, otherwise the observed one. An operator may take an
+    /// instance out of service, or lift a suspicion. No operator's word replaces the probe that an instance
+    /// must answer after it was out of reach.
     pub fn standing(&self) -> Standing {
         match self.forced {
             Some((Standing::Down, _)) => Standing::Down,
@@ -235,8 +235,9 @@ impl Health {
         }
     }
 
-    /// How far requests may use the instance: not at all before it has answered a probe that was sent
-    /// since it was last out of reach, because its data may have been exchanged while nobody looked.
+    /// Returns the standing by which requests use the instance. It is down until the instance has answered
+    /// a probe that was sent since it was last out of reach, because its data may have been exchanged
+    /// unseen.
     pub fn usable(&self) -> Standing {
         if self.is_known && !self.was_refused {
             self.standing()
@@ -245,17 +246,18 @@ impl Health {
         }
     }
 
-    /// Whether it has answered every probe since it was last looked at: it has not been away.
+    /// Returns true when the instance answered its last probe, and neither a refusal nor a silence was seen
+    /// since: it has not been away.
     pub fn is_continuous(&self) -> bool {
         self.is_known && !self.was_refused && self.observed == Standing::Up
     }
 
-    /// Whether it is known not to be there, or is held to be.
+    /// Returns true when the instance is known not to be there, or counts as down.
     pub fn is_down(&self) -> bool {
         self.was_refused || self.standing() == Standing::Down
     }
 
-    /// Whether the standing is an operator's word.
+    /// Returns true when an operator has set the standing.
     pub fn is_forced(&self) -> bool {
         self.forced.is_some()
     }
@@ -387,13 +389,13 @@ impl Health {
         self.lived
     }
 
-    /// How long it has been awake.
+    /// Time that the instance has been awake.
     pub fn awake(&self) -> &Awake {
         &self.awake
     }
 
-    /// A proxy that has just started looks often, until nothing can be left that the one before it had
-    /// sent: the shorter the time between two probes, the shorter a freeze that neither sees.
+    /// A proxy that has just started probes often, until no request of the previous proxy can be left: the
+    /// shorter the time between two probes, the shorter a freeze that neither of them sees.
     fn interval(&self, rules: &HealthRules) -> Duration {
         if self.may_have_orphans() {
             rules.interval.min(FIRST_PROBES_INTERVAL)
@@ -402,13 +404,14 @@ impl Health {
         }
     }
 
-    /// Whether a request of the proxy before may still be on its way: that one may not know for a moment
-    /// that there is another, and sends as before, to an instance that has restarted as well.
+    /// Returns true when a request of the previous proxy may still be on its way. That proxy may not know
+    /// for a moment that there is another one. Until then it sends as before, to an instance that has
+    /// restarted as well.
     fn may_have_orphans(&self) -> bool {
         self.awake.shown() < ORPHANS_SETTLE
     }
 
-    /// When [`Self::tick`] has something to do next.
+    /// Time at which [`Self::tick`] has something to do next.
     pub fn wakes_at(&self) -> Option<Instant> {
         let probe = self.under_way.is_none().then_some(self.next_probe);
         let end = self.forced.map(|(_, until)| until);
@@ -463,7 +466,7 @@ mod tests {
         health
     }
 
-    /// One that has been up for so long that nothing is left of the proxy before.
+    /// An instance that has been up for so long that no request of the previous proxy is left.
     fn up() -> Health {
         let mut health = fresh();
         health.awake.answered(at(1_000), at(1_000));
@@ -513,7 +516,7 @@ mod tests {
         }
     }
 
-    /// What a request met makes an instance suspect and probed at once, never down.
+    /// Trouble that a request met makes an instance suspect, never down, and has it probed at once.
     #[test]
     fn signs_make_suspect_and_probes_make_down() {
         let mut health = up();
@@ -560,8 +563,8 @@ mod tests {
         }
     }
 
-    /// What could not be reached may come back with other data: nothing uses it before a probe that was
-    /// sent since then is answered, and the one that is under way says nothing.
+    /// An instance that could not be reached may come back with other data. Nothing uses it before a probe
+    /// that was sent since then is answered; the probe that is under way says nothing.
     #[test]
     fn who_was_out_of_reach_is_looked_at_again() {
         let mut health = up();
@@ -581,7 +584,7 @@ mod tests {
         assert!(!back.restarted, "it may have had too many connections");
     }
 
-    /// One that was silent to a request, or to fewer probes than make it down, was not away.
+    /// An instance that was silent to a request, or to fewer probes than make it down, was not away.
     #[test]
     fn who_was_only_slow_was_not_away() {
         let mut health = up();

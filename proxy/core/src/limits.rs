@@ -50,7 +50,8 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// Attempts, on each instance in service, after which an entry that all of them fail is abandoned.
 pub const ABANDON_ATTEMPTS_MIN: u32 = 6;
 
-/// The same when the last of them ended in silence: it may have been done, and the next answer tells.
+/// The same when the last attempt ended in silence: the entry may have been done, and the next answer
+/// tells.
 pub const ABANDON_SILENT_ATTEMPTS_MIN: u32 = 12;
 
 /// Age before which no entry is abandoned, whatever its attempts.
@@ -96,7 +97,7 @@ pub const HEAVY_BYTES_MIN: usize = 256 * 1024;
 /// machine; two of them on the same cores take up to twice as long.
 pub const HEAVY_TIME_PER_MIB: Duration = Duration::from_secs(4);
 
-/// The same for the body of a read, which is only read.
+/// The same for the body of a read, which the instance need not write.
 pub const READ_HEAVY_TIME_PER_MIB: Duration = Duration::from_millis(500);
 
 /// Longest time that is granted for bytes, however many there are.
@@ -120,18 +121,18 @@ pub const BODY_KEPT_BYTES_MAX: usize = 256 * 1024;
 /// Characters of the key under which a client may repeat a write.
 pub const KEY_CHARACTERS_MAX: usize = 255;
 
-/// How often keys that are old enough are deleted.
+/// Interval between deletions of keys that are old enough.
 pub const KEYS_FORGET_INTERVAL: Duration = Duration::from_mins(1);
 
-/// How often entries that everybody has done are deleted from the log.
+/// Interval between trims of the log. A trim deletes entries that all instances have done.
 pub const TRIM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Writes that are committed together at most.
 pub const GROUP_MAX: usize = 512;
 
-/// How long a cursor that nobody waits for is kept for the next flush. Were the proxy to die meanwhile
-/// its entry would be sent again: no longer than a client that writes one record after the other takes
-/// from one to the next (7 to 20 ms here).
+/// Longest time that a cursor is kept for the next flush when nobody waits for it. If the proxy dies during
+/// that time, the cursor's entry is sent again. The time is about that from one record to the next of a
+/// client that writes them one after the other (7 to 20 ms here).
 pub const LINGER_MAX: Duration = Duration::from_millis(25);
 
 /// Records that are compared, or copied from one instance to another, at once.
@@ -172,17 +173,18 @@ pub const HOLD_RECORDS_MAX: usize = 200;
 /// Bytes of touched records that may be left for that step.
 pub const HOLD_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// How long writes may wait for a job; one that takes longer is ended.
+/// Longest time that writes may wait for a job; a job that takes longer is ended.
 pub const HOLD_MAX: Duration = Duration::from_secs(5);
 
 /// The same for writes of tenants, databases and collections, while an instance is taken into
 /// service: it is told which there are.
 pub const INSTANCE_HOLD_MAX: Duration = Duration::from_secs(60);
 
-/// How long after a start a collection keeps its home when policy keeps no write of it out of the log.
+/// Time after a start for which a collection keeps its home when policy keeps no write of it out of the
+/// log.
 pub const HOME_UNUSED_MAX: Duration = Duration::from_secs(30);
 
-/// How long a job waits for instances to have everything.
+/// Longest time that a job waits for instances to have everything.
 pub const REACH_MAX: Duration = Duration::from_secs(60);
 
 /// Ids that are named for each kind of difference.
@@ -197,8 +199,8 @@ pub const JOBS_MAX: usize = 2;
 /// Tasks that may wait before a client's wish for another tenant to be looked for is not taken.
 pub const DISCOVERIES_MAX: usize = 64;
 
-/// How long it is remembered that no instance has a tenant; then a request that names it has them asked
-/// again.
+/// Time for which it is remembered that no instance has a tenant. Later a request that names the tenant has
+/// the instances asked again.
 pub const ABSENT_KEPT: Duration = Duration::from_secs(5);
 
 /// Tenants of which that is remembered.
@@ -211,5 +213,5 @@ pub const TENANT_CHARACTERS_MAX: usize = 512;
 /// Findings of jobs kept for the operator.
 pub const FINDINGS_KEPT_MAX: usize = 100;
 
-/// How often a job is tried that an operator asked for and waits for.
+/// Number of tries for a job that an operator asked for and waits for.
 pub const ASKED_TRIES_MAX: u32 = 5;

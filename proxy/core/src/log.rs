@@ -11,7 +11,7 @@ use crate::{
     time::WallTime,
 };
 
-/// What a record write does; the same words as in Chroma's paths.
+/// Action of a record write, named by the same words as in Chroma's paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "they are what they say")]
@@ -22,8 +22,8 @@ pub enum RecordAct {
     Delete,
 }
 
-/// What an entry does. Names are those of the request; collections are named by id, so that a
-/// rename between the request and its turn changes nothing.
+/// Action of an entry. Names are those of the request; collections are named by id, so that a rename
+/// between the request and its turn changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case")]
 #[allow(missing_docs, reason = "they are what they say")]
@@ -62,7 +62,7 @@ pub enum Verb {
     DeleteCollection {
         collection: CollectionId,
     },
-    /// What a single node answers with 501; logged all the same, in case one day it does not.
+    /// A fork, which a single node answers with 501; logged all the same, in case one day it does not.
     Fork {
         collection: CollectionId,
     },
@@ -121,9 +121,9 @@ impl Verb {
 pub struct Entry {
     /// Its own name.
     pub id: EntryId,
-    /// When it was logged, for people.
+    /// Time at which the entry was logged, for people.
     pub logged_at: WallTime,
-    /// What it does.
+    /// Action of the entry.
     pub verb: Verb,
     /// The `Content-Type` that the client sent.
     pub content_type: Option<Arc<str>>,
@@ -145,19 +145,19 @@ pub struct Letter {
     pub lane: LaneId,
     /// The entry's place there.
     pub position: Position,
-    /// When the entry was logged.
+    /// Time at which the entry was logged.
     pub logged_at: WallTime,
-    /// What it was to do.
+    /// Action that the entry was to carry out.
     pub verb: Verb,
     /// The `Content-Type` of its body.
     pub content_type: Option<Arc<str>>,
-    /// Why it came to nothing, for the operator.
+    /// Reason why the write came to nothing, for the operator.
     pub reason: String,
     /// Bytes of its body.
     pub body_bytes: u64,
 }
 
-/// What became of an entry.
+/// Result of an entry, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -171,7 +171,7 @@ pub enum Verdict {
     /// Chroma refused it. Where the refusal may have left a trace (a refused add can set a
     /// collection's dimension), the others are made to refuse it as well.
     Refused {
-        /// Whether the others must refuse it as well.
+        /// True when the other instances must refuse it as well.
         trace: bool,
     },
     /// Given up: it was never sent, or every instance kept failing it.
@@ -181,12 +181,12 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Whether the entry must be sent to instances that have not had it.
+    /// Returns true when the entry must be sent to instances that have not had it.
     pub fn binds(self) -> bool {
         matches!(self, Self::Accepted | Self::Refused { trace: true })
     }
 
-    /// Whether instances pass over the entry.
+    /// Returns true when instances pass over the entry.
     pub fn is_passed_over(self) -> bool {
         matches!(
             self,
@@ -195,7 +195,7 @@ impl Verdict {
     }
 }
 
-/// How many instances must have carried a write out before its client is answered.
+/// Number of instances that must have carried a write out before its client is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
@@ -230,15 +230,15 @@ pub struct Logged {
     pub position: Position,
     /// Its own name.
     pub id: EntryId,
-    /// When it was logged.
+    /// Time at which the entry was logged.
     pub logged_at: WallTime,
-    /// What it does.
+    /// Action of the entry.
     pub verb: Verb,
     /// The `Content-Type` of its body.
     pub content_type: Option<Arc<str>>,
-    /// How many bytes its body has.
+    /// Size of its body in bytes.
     pub bytes: usize,
-    /// What became of it, as far as is recorded.
+    /// Verdict of the entry, as far as it is recorded.
     pub verdict: Verdict,
     /// Its key, while it is open.
     pub key: Option<Key>,

@@ -1,11 +1,11 @@
-//! What an instance's answer to an entry means.
+//! Meaning of an instance's answer to an entry.
 
 use crate::{
     log::{RecordAct, Verb},
     reply::Reply,
 };
 
-/// What became of one sending, as the transport saw it.
+/// Result of one sending, as the transport saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sending {
     /// A whole answer came.
@@ -14,7 +14,7 @@ pub enum Sending {
     NotSent(String),
     /// The connection closed before the answer was whole.
     Closed {
-        /// Whether it was a connection used before, which the server may simply have let go.
+        /// True when the connection had been used before: the server may simply have let it go.
         reused: bool,
     },
     /// An answer came that has more bytes than it may have.
@@ -23,28 +23,28 @@ pub enum Sending {
     Silent,
 }
 
-/// Why a sending did not settle anything.
+/// Reason why a sending did not settle anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// It did not happen: the instance could not be reached.
+    /// The write did not happen: the instance could not be reached.
     NotSent(String),
-    /// It did not happen: the instance was not asked, because it can't decide about it now.
+    /// The write did not happen: the instance was not asked, because it can't decide about the write now.
     Withheld(&'static str),
-    /// It may have happened: the connection closed.
+    /// The write may have happened: the connection closed.
     Closed {
         /// As in [`Sending::Closed`].
         reused: bool,
     },
-    /// It may have happened: the answer was too large to be read.
+    /// The write may have happened: the answer was too large to be read.
     TooLarge,
-    /// It may have happened, and may still happen.
+    /// The write may have happened, and may still happen.
     Silent,
-    /// It may have happened, although the instance says that it failed.
+    /// The write may have happened, although the instance says that it failed.
     ServerError(Reply),
 }
 
 impl Failure {
-    /// Whether the write may have happened.
+    /// Returns true when the write may have happened.
     pub fn may_have_happened(&self) -> bool {
         !matches!(self, Self::NotSent(_) | Self::Withheld(_))
     }
@@ -66,7 +66,7 @@ impl Failure {
     }
 }
 
-/// What a sending means for its entry.
+/// Meaning of a sending for its entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Carried out, now or at an earlier sending.
@@ -77,7 +77,7 @@ pub enum Outcome {
     Refused {
         /// Its answer.
         reply: Reply,
-        /// Whether the refusal may have changed something all the same.
+        /// True when the refusal may have changed something all the same.
         trace: bool,
     },
     /// The instance does not have the collection that it should have.
@@ -89,7 +89,7 @@ pub enum Outcome {
     Failed(Failure),
 }
 
-/// What is known of an entry before an answer is judged.
+/// Facts that are known of an entry before an answer is judged.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Before {
     /// This instance may have carried it out at an earlier sending.
@@ -204,7 +204,7 @@ fn judge_conflict(verb: &Verb, reply: Reply, before: Before) -> Outcome {
     }
 }
 
-/// What Chroma answers to the first of two equal requests of these verbs.
+/// Chroma's answer to the first of two equal requests of these verbs, as the outcome of the second.
 fn already(reply: Reply) -> Outcome {
     Outcome::Done(Reply {
         status: 200,

@@ -1,4 +1,4 @@
-//! What an instance is asked before a delete is logged, and what follows from its answers.
+//! Questions to an instance before a delete is logged, and the consequences of its answers.
 //!
 //! A delete with a limit becomes a delete of the ids that it would hit, because which those are
 //! may differ from one instance to the next. A delete in a protected collection must leave
@@ -15,33 +15,33 @@ use crate::{
     reply::{self, Reply},
 };
 
-/// What is to be found out about one delete.
+/// Questions about one delete.
 #[derive(Debug)]
 pub struct Resolution {
     /// The body of a `get` that finds the records that the delete would hit.
     pub find: Bytes,
-    /// Whether the number of all records must be known too.
+    /// True when the number of all records must be known too.
     pub needs_count: bool,
     becomes_ids: bool,
 }
 
-/// Why an answer does not say what is to be logged.
+/// Reason why an answer does not settle the body to be logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unresolved {
-    /// It may not be done.
+    /// The delete is refused with this reply.
     Refused(Reply),
-    /// The instance closed the connection on it.
+    /// The instance closed the connection on the question.
     Closed,
-    /// The instance could not be asked, or its answer says nothing; another one may know. What the
-    /// client is told when none does.
+    /// The instance could not be asked, or its answer says nothing; another one may know. The client gets
+    /// this reply when none does.
     Unanswered(Reply),
     /// The instance says that it does not have the collection, which is to be looked into; another one may
-    /// know. What the client is told when none does.
+    /// know. The client gets this reply when none does.
     Missing(Reply),
 }
 
 impl Unresolved {
-    /// What a question that ended without a whole answer says.
+    /// Judges a question that ended without a whole answer.
     pub fn of(sending: &Sending) -> Self {
         let why = match sending {
             Sending::Closed { reused: false } => return Self::Closed,
@@ -76,9 +76,9 @@ struct Ids<'a> {
     ids: Option<&'a RawValue>,
 }
 
-/// What must be asked for a delete of a collection; `None` when its body is not one that Chroma
-/// takes, so that Chroma may say so, or when it can't hit anything. `needs_ids` wants it to name
-/// what it deletes even when it has no limit.
+/// Questions that must be asked for a delete of a collection. `None` when Chroma does not take the delete's
+/// body, so that Chroma may say so, or when the delete can't hit anything. `needs_ids` makes the delete
+/// name its records even when it has no limit.
 pub fn resolution(guard: &Guard, name: &str, body: &[u8], needs_ids: bool) -> Option<Resolution> {
     let facts: DeleteFacts<'_> = body::facts(body)?;
     let ids = body::facts::<Ids<'_>>(body)?.ids;
@@ -101,8 +101,8 @@ pub fn resolution(guard: &Guard, name: &str, body: &[u8], needs_ids: bool) -> Op
 }
 
 impl Resolution {
-    /// What is logged instead of the client's body. `found` is the answer to [`Self::find`], `count`
-    /// the number of all records.
+    /// Returns the body that is logged instead of the client's. `found` is the answer to [`Self::find`],
+    /// `count` the number of all records.
     pub fn settle(
         &self,
         guard: &Guard,

@@ -1,4 +1,4 @@
-//! What requests see of the state: a snapshot that is replaced whole, and never changes.
+//! State as requests see it: a snapshot that is replaced whole, and never changes.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     time::Instant,
 };
 
-/// What a read needs an instance to have.
+/// Part of the state that an instance must have before it may answer a read.
 #[derive(Clone, Copy, Debug)]
 pub enum Scope<'a> {
     /// Nothing.
@@ -43,7 +43,7 @@ pub struct View {
     pub catalog: Catalog,
     /// The standing of each instance.
     pub standings: Arc<[Standing]>,
-    /// What each instance knows.
+    /// Abilities of each instance.
     pub abilities: AllAbilities,
     /// Tenants that no instance had when it was asked a moment ago, and until when that is remembered.
     pub absent: OrdMap<Arc<str>, Instant>,
@@ -54,11 +54,11 @@ pub struct View {
     pub changing: SmallVec<[(Position, Option<CollectionId>); 1]>,
     /// The lanes of collections that have ever been written to since the start.
     pub lanes: OrdMap<CollectionId, Progress>,
-    /// How often the policy has changed that says which writes are logged, since the start.
+    /// Number of changes, since the start, of the policy that says which writes are logged.
     pub policy: u64,
-    /// Whether the store takes writes.
+    /// True when the store takes writes.
     pub store_is_up: bool,
-    /// Whether of every instance it is known that it is in service, or that it can't be reached.
+    /// True when each instance is known either to be in service or to be out of reach.
     pub has_seen_all: bool,
 }
 
@@ -76,8 +76,8 @@ impl View {
             .unwrap_or(Standing::Down)
     }
 
-    /// Whether it is known what the instances have of a tenant. Chroma lists no tenants, so what an
-    /// instance held before it was taken over is looked for when a client names the tenant.
+    /// Returns true when it is known what the instances have of a tenant. Chroma lists no tenants. So a
+    /// tenant that an instance held before it was taken over is looked for when a client names it.
     pub fn has_looked_for(&self, tenant: &str) -> bool {
         self.catalog.knows_tenant(tenant)
             || self.absent.contains_key(tenant)
@@ -101,9 +101,9 @@ impl View {
             }
     }
 
-    /// Whether an instance has a sound copy of every collection of a database of which any instance has
-    /// one, be that in service or not: a list hides nothing. A collection that no instance can serve
-    /// keeps nobody from listing the others (rule 14 of the design).
+    /// Returns true when an instance has a sound copy of every collection of a database of which any
+    /// instance has one, in service or not: a list hides nothing. A collection that no instance can serve
+    /// keeps no instance from listing the others (rule 14 of the design).
     pub(crate) fn lists(&self, instance: InstanceIx, tenant: &str, database: &str) -> bool {
         self.catalog.is_whole(instance)
             || self
@@ -119,7 +119,7 @@ impl View {
             .any(|other| other != instance && collection.is_sound_on(other))
     }
 
-    /// Whether an instance is doing nothing, of what a read is about, that nobody has decided yet: its
+    /// Returns true when an instance can't be working on an undecided entry within a read's scope: its
     /// answers can be given at once.
     pub fn is_settled_on(&self, instance: InstanceIx, scope: Scope<'_>) -> bool {
         let has_settled_records = |collection: &Collection| {
@@ -142,8 +142,8 @@ impl View {
             && progress.is_none_or(|progress| progress.is_current(instance))
     }
 
-    /// Whether waiting for an instance that is not eligible makes sense: it is in service, and
-    /// what it lacks is on its way.
+    /// Returns true when it makes sense to wait for an instance that is not eligible: it is in service, and
+    /// the writes that it lacks are on their way.
     pub fn may_become_eligible(&self, instance: InstanceIx, scope: Scope<'_>) -> bool {
         let is_quarantined = match scope {
             Scope::Any | Scope::Schema | Scope::List { .. } => false,

@@ -46,7 +46,7 @@ pub struct Levels {
     pub schema: Level,
 }
 
-/// What writes are judged by.
+/// State and rules by which writes are judged.
 #[derive(Clone, Copy, Debug)]
 pub struct WriteRules<'a> {
     /// The catalog.
@@ -66,19 +66,21 @@ pub struct WriteRules<'a> {
 pub struct Permit {
     pub(crate) entry: Entry,
     pub(crate) level: Level,
-    /// Whether being in the log is enough while no instance is in service.
+    /// True when being in the log is enough while no instance is in service.
     pub(crate) accepts_when_down: bool,
     /// The instance that is to carry it out first, when it is as good as any other.
     pub(crate) executor: Option<InstanceIx>,
     /// An instance must be asked before it is logged.
     pub(crate) must_resolve: bool,
-    /// What is logged must name the records that it deletes.
+    /// True when the logged body must name the records to delete.
     pub(crate) needs_ids: bool,
-    /// What is asked again when everything before it is decided: it destroys whatever is there then.
+    /// Guard to be asked again when everything before the write is decided, because the write destroys
+    /// whatever is there then.
     pub(crate) guard: Option<Guard>,
-    /// Whether it deletes what is in the trash, and nothing that has come back from there meanwhile.
+    /// True when the write deletes a collection that is in the trash; one that has come back from there
+    /// meanwhile is not deleted.
     pub(crate) is_purge: bool,
-    /// What there was when a policy allowed that all of it be destroyed.
+    /// Catalog at the time when a policy allowed that all of it be destroyed.
     pub(crate) judged: Option<Catalog>,
 }
 
@@ -97,7 +99,7 @@ impl Permit {
         }
     }
 
-    /// Whether it is judged again when everything before it is decided.
+    /// Returns true when the write is judged again once everything before it is decided.
     pub(crate) fn is_judged_again(&self) -> bool {
         self.guard.is_some() || self.is_purge
     }
@@ -133,8 +135,8 @@ impl Permit {
         self
     }
 
-    /// What a policy has judged by its name must be what is destroyed: nothing else was made, or got
-    /// another name, since.
+    /// Refuses the write when it would destroy something else than the policy has judged by its name: a
+    /// collection was made, or got another name, since.
     fn is_as_judged(&self, judged: &Catalog, now: &Catalog) -> Result<(), Reply> {
         let is_hit = |collection: &&Arc<Collection>| match &self.entry.verb {
             Verb::DeleteDatabase { tenant, database } => {
@@ -173,7 +175,8 @@ impl Permit {
         self
     }
 
-    /// Whether it may be accepted while no instance is in service. What must be resolved first can't.
+    /// Returns true when the write may be accepted while no instance is in service. A write that must be
+    /// resolved first can't be accepted then.
     pub(crate) fn accepts_in_log(&self) -> bool {
         let is_record = matches!(self.entry.verb, Verb::Record { .. });
         let is_enough = self.accepts_when_down || self.level == Level::Logged;
@@ -336,7 +339,7 @@ impl WriteRules<'_> {
         })
     }
 
-    /// What the write does.
+    /// Verb of the write.
     fn verb(
         &self,
         action: Action,
@@ -371,7 +374,7 @@ impl WriteRules<'_> {
         })
     }
 
-    /// What a write to one collection does.
+    /// Verb of a write to one collection.
     fn verb_within(
         &self,
         action: Action,
@@ -589,8 +592,8 @@ mod tests {
         assert_eq!(modify(r#"{"new_metadata":{"a":1}}"#), "permitted");
     }
 
-    /// What is in the trash is found by nobody, and keeps its database from being deleted; names like
-    /// its own can't be given.
+    /// Nobody finds a collection that is in the trash, and it keeps its database from being deleted. Names
+    /// like those in the trash can't be given.
     #[test]
     fn the_trash_is_out_of_clients_reach() {
         let mut catalog = catalog();

@@ -26,11 +26,11 @@ pub struct Order {
     pub write: Write,
     /// The event that follows.
     pub then: Then,
-    /// Whether nobody waits for it.
+    /// True when nobody waits for the write.
     pub may_linger: bool,
 }
 
-/// What follows a durable write.
+/// Event that follows a durable write.
 #[derive(Clone, Copy, Debug)]
 pub enum Then {
     /// The client's entry is in the log.
@@ -39,7 +39,7 @@ pub enum Then {
     Recorded(LaneId, InstanceIx, Position),
     /// The verdict is recorded.
     Closed(LaneId, Position),
-    /// What a job has made true is recorded.
+    /// The state that a job has brought about is recorded.
     Settled(JobId),
     /// Nothing.
     Nothing,
@@ -75,7 +75,7 @@ impl Order {
         }
     }
 
-    /// The same, when nobody waits for it.
+    /// The same write, when nobody waits for it.
     pub fn lingering(write: Write) -> Self {
         Self {
             may_linger: true,
@@ -91,7 +91,7 @@ impl Order {
     }
 }
 
-/// What shall be done next.
+/// Next step of the store's writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Wait for an order.
@@ -106,7 +106,7 @@ pub enum Step {
     Rest,
 }
 
-/// How a commit ended.
+/// Result of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Commit {
     /// All of it is durable; what became of the appends, in order.
@@ -132,7 +132,7 @@ pub struct Writing {
     waiting: VecDeque<Order>,
     group: Vec<Order>,
     phase: Phase,
-    /// Nobody waits for what is waiting, but it has waited for long enough.
+    /// The orders that wait have lingered for long enough, though nobody waits for them.
     has_lingered: bool,
     is_up: bool,
     events: Vec<Event>,
@@ -157,7 +157,7 @@ impl Writing {
         self.waiting.push_back(order);
     }
 
-    /// What shall be done next.
+    /// Returns the next step.
     pub fn step(&mut self) -> Step {
         match &self.phase {
             Phase::Idle if self.waiting.is_empty() => Step::Wait,
@@ -194,12 +194,12 @@ impl Writing {
         self.group.iter().map(|order| order.write.clone()).collect()
     }
 
-    /// Whether the last commit succeeded.
+    /// Returns true when the last commit succeeded.
     pub fn is_up(&self) -> bool {
         self.is_up
     }
 
-    /// What there is to say by now.
+    /// Takes the events that have collected since the last call.
     pub fn events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }
@@ -246,7 +246,8 @@ impl Writing {
         self.phase = Phase::Committing;
     }
 
-    /// What did not get into the log never will: its client is told.
+    /// Fails all appends of the group and of the queue. None of their entries will ever be in the log, and
+    /// their clients are told so.
     fn fail_appends(&mut self) {
         self.phase = Phase::Resting;
         self.group.extend(self.waiting.drain(..));

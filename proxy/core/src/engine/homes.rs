@@ -34,13 +34,13 @@ use crate::{
 pub struct LocalSubmission {
     /// The client.
     pub ticket: Ticket,
-    /// What shall be done.
+    /// Write that shall be done.
     pub write: LocalWrite,
-    /// When the client is answered at the latest, as long as nothing was sent.
+    /// Deadline of the client's answer, as long as nothing was sent.
     pub answer_by: Instant,
 }
 
-/// What is under way with homes.
+/// State of all work on homes: unlogged writes, and collections that get or lose their home.
 #[derive(Debug, Default)]
 pub(super) struct Homes {
     /// Writes that wait for their collection to have a home, or to have none.
@@ -57,25 +57,25 @@ pub(super) struct Homes {
     /// Collections that had their home before the start, and no write since that policy keeps out of the
     /// log; and when they are to come back into replication.
     doubtful: BTreeMap<CollectionId, Instant>,
-    /// How often policy has changed.
+    /// Number of times that policy has changed since the start.
     policy: u64,
 }
 
 impl Homes {
-    /// When the first client that waits must be answered.
+    /// Time at which the first waiting client must be answered, or the first doubtful home ends.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         let waiting = self.waiting.values().flatten();
         let answers = waiting.map(|waiting| waiting.answer_by);
         answers.chain(self.doubtful.values().copied()).min()
     }
 
-    /// How often policy has changed since the start.
+    /// Number of times that policy has changed since the start.
     pub(super) fn policy(&self) -> u64 {
         self.policy
     }
 }
 
-/// Where the unlogged writes of a collection go now.
+/// Place to which the unlogged writes of a collection go now.
 enum Place {
     /// To its home.
     Home(InstanceIx),
@@ -155,8 +155,8 @@ impl Engine {
         }
     }
 
-    /// Whether the writes of a lane that are to be logged must wait because its collection has a home;
-    /// from now on it is to have none.
+    /// Returns true when the writes of a lane that are to be logged must wait because its collection has a
+    /// home. From now on the collection is to have none.
     pub(super) fn leaves_home(&mut self, lane: LaneId) -> bool {
         let LaneId::Collection(id) = lane else {
             return false;
@@ -315,7 +315,7 @@ impl Engine {
         }
     }
 
-    /// Whether an instance has every acknowledged write of a collection, and is in service.
+    /// Returns true when an instance is in service and has every acknowledged write of a collection.
     fn serves(&self, instance: InstanceIx, collection: &Collection) -> bool {
         let progress = self.progress.get(&collection.id);
         self.standing(instance) != Standing::Down
@@ -400,7 +400,7 @@ impl Engine {
     }
 }
 
-/// It could not be made durable that a collection has a home.
+/// Refusal for a collection whose home could not be made durable.
 fn not_recorded() -> Place {
     let message = "The log can't be written at the moment; nothing was done";
     Place::Nowhere(reply::unavailable(message, 1))

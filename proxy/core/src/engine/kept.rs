@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 
 use crate::ids::{LaneId, Position};
 
-/// What an entry costs beside its body: it is counted with that, so that the queue is bounded too.
+/// Bytes that an entry costs beside its body: they are counted with the body, so that the queue is bounded
+/// too.
 const ENTRY_BYTES: usize = 128;
 
 /// The bodies that are kept, oldest first. One that was freed meanwhile counts until its turn comes.
@@ -32,7 +33,7 @@ impl Kept {
         self.bodies.push_back((lane, position, bytes));
     }
 
-    /// One that there is no room for any more; until there is none.
+    /// Takes out the oldest body while the kept ones have too many bytes; `None` once they have not.
     pub(super) fn next_to_go(&mut self) -> Option<(LaneId, Position)> {
         if self.bytes <= self.bytes_max {
             return None;

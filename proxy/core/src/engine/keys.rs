@@ -21,17 +21,17 @@ use crate::{
 pub struct Join {
     /// The client.
     pub ticket: Ticket,
-    /// What the store remembers under the key.
+    /// Record that the store keeps under the key.
     pub record: KeyRecord,
-    /// How many instances must have done the write before the client is answered.
+    /// Number of instances that must have done the write before the client is answered.
     pub level: Level,
-    /// When the client is answered at the latest.
+    /// Deadline of the client's answer.
     pub answer_by: Instant,
 }
 
 impl Engine {
-    /// What was done is told through its lane, as at the first time: then reads come after it, and
-    /// its level is kept. Everything else is told from the record.
+    /// Answers a repeat. A write that was done is told through its lane, as at the first time: then reads
+    /// come after it, and its level is kept. Everything else is told from the record.
     pub(super) fn joined(&mut self, join: Join) {
         if let Some(gate) = self.gate_to_wait_at(&join.record) {
             gate.joins.push(join);
@@ -102,7 +102,8 @@ impl Engine {
         self.effects.push(Effect::AskAgain { ticket });
     }
 
-    /// The same, when the proxy stopped before that was recorded.
+    /// Voids a restored entry with a key in the same way: the proxy had stopped before the verdict was
+    /// recorded.
     pub(super) fn void_restored(&mut self, entry: Logged) {
         if let (LaneId::Collection(collection), Some(key)) = (entry.lane, entry.key) {
             self.close_void(collection, entry.position, key);

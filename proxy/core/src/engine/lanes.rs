@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Engine {
-    /// What a lane must know of the instances.
+    /// Facts about the instances that a lane must know.
     pub(super) fn peers(&self, id: LaneId) -> SmallVec<[Peer; 2]> {
         let collection = match id {
             LaneId::Schema => None,
@@ -242,8 +242,8 @@ impl Engine {
         }
     }
 
-    /// Whether anything goes on only when a cursor is recorded: the entry behind it, or a client who is told
-    /// what is decided only when that is durable.
+    /// Returns true when something goes on only after a cursor is recorded: the entry behind it, or a
+    /// client who is told of a decision only when that is durable.
     fn awaits_record(&self, id: LaneId, position: Position, verdict: Option<Verdict>) -> bool {
         id == LaneId::Schema
             || verdict.is_some_and(|verdict| !verdict.binds())

@@ -1,4 +1,4 @@
-//! What the engine is told, and what it wants done.
+//! Events that the engine is told of, and effects that it wants carried out.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,7 +31,7 @@ pub enum Event {
     DoneLocally {
         /// The client that it is for.
         ticket: Ticket,
-        /// How it ended.
+        /// Result of the sending.
         sending: Sending,
     },
     /// The policy that says which writes are logged has changed: each collection that has a home comes
@@ -55,7 +55,7 @@ pub enum Event {
     AppendFailed {
         /// The client that it is for.
         ticket: Ticket,
-        /// What the client is told.
+        /// Reply to the client.
         reply: Reply,
     },
     /// An instance has answered a question on which a submission waits, or has failed to.
@@ -71,11 +71,12 @@ pub enum Event {
         lane: LaneId,
         /// The instance.
         instance: InstanceIx,
-        /// Which sending.
+        /// Number of the sending.
         attempt: Attempt,
-        /// How many entries it was: more than one where [`Effect::Send`] says that they may go together.
+        /// Number of entries that were sent: more than one where [`Effect::Send`] says that they may go
+        /// together.
         count: usize,
-        /// How it ended.
+        /// Result of the sending.
         sending: Sending,
     },
     /// The store has recorded that an instance has applied an entry.
@@ -87,7 +88,7 @@ pub enum Event {
         /// The entry.
         position: Position,
     },
-    /// The store has recorded a verdict that no instance stands for.
+    /// The store has recorded a verdict that does not come from an instance.
     Closed {
         /// The lane.
         lane: LaneId,
@@ -98,7 +99,7 @@ pub enum Event {
     Told {
         /// The job.
         job: JobId,
-        /// How the sending ended.
+        /// Result of the sending.
         sending: Sending,
     },
     /// The store has made durable what a job has made true.
@@ -122,36 +123,36 @@ pub enum Event {
         /// The collection's UUID there.
         id: InstanceId,
     },
-    /// A request met something.
+    /// A request met a sign of trouble.
     Noticed {
         /// The instance.
         instance: InstanceIx,
-        /// What it met.
+        /// Sign of trouble that the request met.
         sign: Sign,
     },
     /// A probe has ended.
     Probed {
         /// The instance.
         instance: InstanceIx,
-        /// What it found.
+        /// Result of the probe.
         probe: Probe,
-        /// What the instance knows, if that was asked for and answered.
+        /// Abilities of the instance, if they were asked for and answered.
         abilities: Option<Abilities>,
-        /// Which other signs of life the instance has shown.
+        /// Other signs of life that the instance has shown.
         vitals: Vitals,
     },
     /// An operator has said how an instance is to be held.
     Forced {
         /// The instance.
         instance: InstanceIx,
-        /// The word.
+        /// Standing that the operator has set.
         standing: Standing,
-        /// For how long.
+        /// Time for which that standing holds.
         span: Duration,
     },
     /// The store takes writes, or does not.
     StoreIs {
-        /// Whether it does.
+        /// True when the store takes writes.
         up: bool,
     },
     /// An operator has seen the troubles that are settled.
@@ -160,7 +161,7 @@ pub enum Event {
     Tick,
 }
 
-/// What an instance is sent.
+/// Request to an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wire {
     /// The method.
@@ -173,7 +174,7 @@ pub struct Wire {
     pub content_type: Option<Arc<str>>,
 }
 
-/// The body of what an instance is sent.
+/// Body of a request to an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
     /// There is none.
@@ -182,9 +183,9 @@ pub enum Payload {
     Entry {
         /// The body, when it is in memory; otherwise the store has it.
         body: Option<Bytes>,
-        /// Whether `get_or_create` must be taken out of it.
+        /// True when `get_or_create` must be taken out of the body.
         must_create: bool,
-        /// Whether embeddings must be arrays.
+        /// True when embeddings must be arrays.
         as_arrays: bool,
     },
 }
@@ -205,7 +206,7 @@ pub enum Effect {
         ticket: Ticket,
         /// The instance, which has every entry of the lane.
         instance: InstanceIx,
-        /// What is to be found out.
+        /// Question to the instance.
         question: Question,
     },
     /// Send an entry to an instance, then say [`Event::Answered`].
@@ -218,7 +219,7 @@ pub enum Effect {
         position: Position,
         /// To be named in the answer.
         attempt: Attempt,
-        /// What is sent.
+        /// Request to the instance.
         wire: Wire,
         /// The bodies of the entries behind it, as far as they are in memory: as many of them as can be
         /// [merged](crate::merge::Merging) with it may go in the same request.
@@ -230,7 +231,7 @@ pub enum Effect {
         ticket: Ticket,
         /// The home.
         instance: InstanceIx,
-        /// What is sent.
+        /// Request to the home.
         wire: Wire,
     },
     /// Send this for a job, then say [`Event::Told`].
@@ -239,7 +240,7 @@ pub enum Effect {
         job: JobId,
         /// The instance.
         instance: InstanceIx,
-        /// What is sent.
+        /// Request to the instance.
         wire: Wire,
         /// Bytes that the answer may have; a larger one is not taken in.
         reply_bytes_max: usize,
@@ -253,10 +254,10 @@ pub enum Effect {
     Answer {
         /// The client.
         ticket: Ticket,
-        /// What it is told.
+        /// Reply to the client.
         reply: Reply,
     },
-    /// Ask the store for the client's key: what it is told stands there, or will.
+    /// Ask the store for the client's key: the answer for the client stands there, or will.
     AskAgain {
         /// The client.
         ticket: Ticket,
@@ -276,16 +277,16 @@ pub enum Effect {
         instance: InstanceIx,
         /// Its marker.
         marker: Option<Marker>,
-        /// Whether it is asked for its abilities as well, when it answers.
+        /// True when the instance, if it answers, is asked for its abilities as well.
         meets: bool,
     },
     /// Tell the operator that a job has failed and will be tried again.
     JobFailed {
         /// The job.
         task: Task,
-        /// How often it has failed.
+        /// Number of times that the job has failed.
         tries: u32,
-        /// Why.
+        /// Reason of the last failure.
         reason: String,
     },
     /// Tell the operator that an instance's standing has changed.

@@ -61,10 +61,10 @@ use crate::{
     view::View,
 };
 
-/// What the engine decides by.
+/// Settings by which the engine decides.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// How many instances there are.
+    /// Number of instances.
     pub instances: usize,
     /// Timing of lanes.
     pub lanes: Rules,
@@ -74,11 +74,11 @@ pub struct Settings {
     pub kept_bytes_max: usize,
     /// Timing of probes.
     pub health: HealthRules,
-    /// How long settled keys are kept.
+    /// Time that settled keys are kept.
     pub keys_kept: Duration,
-    /// How many keys are kept.
+    /// Number of keys beyond which the oldest are forgotten, once they are settled.
     pub keys_max: u64,
-    /// How fast copies are compared and made.
+    /// Pace at which copies are compared and made.
     pub pace: Pace,
     /// From the comparison of one collection's copies to that of the next one's.
     pub verify_interval: Duration,
@@ -88,13 +88,13 @@ pub struct Settings {
 
 struct Instance {
     health: Health,
-    /// What it knows; none before it was met.
+    /// Abilities of the instance; none before it was met.
     abilities: Option<Abilities>,
-    /// When it is asked for that again, though it was never away.
+    /// Time at which the instance is asked for its abilities again, though it was never away.
     meet_at: Instant,
     /// The marker that the probe under way asks for.
     probed_for: Option<InstanceId>,
-    /// When its token is due to be renewed.
+    /// Time at which its token is due to be renewed.
     mark_at: Instant,
     turns: Turns,
     /// Before it has been awake for so long no job changes anything there: what an earlier one has sent
@@ -118,7 +118,7 @@ pub struct Engine {
     abilities: AllAbilities,
     /// Tenants that no instance has, and until when that is remembered.
     absent: OrdMap<Arc<str>, Instant>,
-    /// Whether the view has changed and no effect may show it.
+    /// True when the view has changed, perhaps without an effect that shows it.
     has_news: bool,
     catalog: Catalog,
     schema: Lane,
@@ -219,17 +219,17 @@ impl Engine {
         }
     }
 
-    /// What shall be done, in order.
+    /// Takes the effects that are to be carried out, in order.
     pub fn effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
     }
 
-    /// Whether the view has changed since this was last asked, although nothing is to be done about it.
+    /// Returns true when the view has changed since the last call, although nothing is to be done about it.
     pub fn take_news(&mut self) -> bool {
         std::mem::take(&mut self.has_news)
     }
 
-    /// When [`Event::Tick`] is due.
+    /// Time at which [`Event::Tick`] is due.
     pub fn wakes_at(&self) -> Option<Instant> {
         let lanes = self.wakes.first().map(|(at, _)| *at);
         let health = self.instances.iter().filter_map(|i| i.health.wakes_at());
@@ -243,7 +243,7 @@ impl Engine {
             .min()
     }
 
-    /// What requests may see now.
+    /// State that requests may see now.
     pub fn view(&self) -> View {
         View {
             catalog: self.catalog.clone(),
@@ -379,7 +379,7 @@ impl Engine {
         self.schedule();
     }
 
-    /// How far an instance is used.
+    /// Standing of an instance: down while it waits for a job to see to it, otherwise as its health says.
     fn standing(&self, instance: InstanceIx) -> Standing {
         if self.catalog.is_out(instance) {
             return Standing::Down;

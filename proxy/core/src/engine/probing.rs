@@ -70,7 +70,7 @@ impl Engine {
         }
     }
 
-    /// Whether the last probe asked for the marker that the instance still has.
+    /// Returns true when the last probe asked for the marker that the instance still has.
     fn asked_for_its_marker(&self, instance: InstanceIx) -> bool {
         let marker = self.catalog.instance(instance).marker;
         let state = self.instances.get(instance.at());

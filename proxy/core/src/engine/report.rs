@@ -1,4 +1,4 @@
-//! What an operator is told of the whole.
+//! Report to the operator on the whole.
 
 use std::sync::Arc;
 
@@ -18,26 +18,26 @@ pub struct TroubleReport {
     pub instance: Option<InstanceIx>,
     /// The entry.
     pub position: Position,
-    /// When the entry was logged.
+    /// Time at which the entry was logged.
     pub logged_at: WallTime,
     /// Failures in a row.
     pub tries: u32,
-    /// What is wrong.
+    /// Description of the trouble.
     pub reason: String,
 }
 
 /// The state of one instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceReport {
-    /// How far it is used.
+    /// Standing of the instance.
     pub standing: Standing,
-    /// Whether that is an operator's word.
+    /// True when an operator has set the standing.
     pub is_forced: bool,
-    /// Why it can't be used until it is rebuilt.
+    /// Reason of the instance's quarantine: it can't be used until it is rebuilt.
     pub quarantine: Option<Arc<str>>,
     /// Entries that it has not applied.
     pub owed: u64,
-    /// When the oldest of them was logged.
+    /// Time at which the oldest of the owed entries was logged.
     pub oldest_owed: Option<WallTime>,
     /// Copies to be made or compared there, or the instance itself to be taken in.
     pub work: u64,
@@ -54,7 +54,7 @@ pub struct Report {
     pub pending: u64,
     /// Writes on their way into the log.
     pub waiting: usize,
-    /// When the oldest of the pending ones was logged.
+    /// Time at which the oldest pending entry was logged.
     pub oldest_pending: Option<WallTime>,
     /// Entries that were applied to an instance after another had carried them out.
     pub replayed: u64,
@@ -66,9 +66,9 @@ pub struct Report {
     pub troubles: Vec<KnownTrouble>,
     /// Collections that have fewer sound copies than they should have.
     pub shortage: Shortage,
-    /// Work that goes on beside the lanes, or waits to be begun again.
+    /// Jobs that go on beside the lanes, or wait to be begun again.
     pub jobs: Vec<JobReport>,
-    /// What such work has found.
+    /// Findings of jobs that have ended.
     pub found: Vec<Found>,
     /// Now.
     pub now: Instant,

@@ -21,7 +21,7 @@ use crate::{
 /// Pause before an instance is asked again, or looked for again.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What is asked of an instance before a delete is logged.
+/// Question to an instance before a delete is logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// The collection's tenant.
@@ -34,7 +34,7 @@ pub struct Question {
     pub id: InstanceId,
     /// The delete's body.
     pub body: Bytes,
-    /// Whether it must name what it deletes, even when it has no limit.
+    /// True when the delete must name its records even if it has no limit.
     pub needs_ids: bool,
 }
 
@@ -46,13 +46,13 @@ pub(super) struct Resolving {
     asked: u16,
     /// Questions that are not answered.
     under_way: u32,
-    /// Whether each question was for ids: a job may have begun to want them since the first one.
+    /// True when every question was for ids: a job may have begun to want them since the first question.
     asks_for_ids: bool,
-    /// How many instances closed the connection on it.
+    /// Number of instances that closed the connection on a question.
     closed: u8,
-    /// When the next instance is asked.
+    /// Time at which the next instance is asked.
     pub(super) next_at: Instant,
-    /// What the client is told when its time is over.
+    /// Reply to the client when its time is over.
     last: Option<Reply>,
 }
 

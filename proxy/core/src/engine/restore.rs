@@ -17,17 +17,17 @@ use crate::{
 /// A lane as the store holds it.
 #[derive(Clone, Debug)]
 pub struct RestoredLane {
-    /// Which.
+    /// Id of the lane.
     pub id: LaneId,
-    /// Its last entry, be it trimmed.
+    /// Its last entry, even if that is trimmed.
     pub head: Position,
     /// The last entry that was deleted from the log.
     pub trimmed: Position,
-    /// How far each instance is; none for one that the store has never seen.
+    /// Cursor of each instance; none for one that the store has never seen.
     pub cursors: Vec<Option<Position>>,
 }
 
-/// What the store holds.
+/// Contents of the store.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// The catalog.

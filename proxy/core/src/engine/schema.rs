@@ -1,4 +1,4 @@
-//! What entries mean for the catalog, and what the catalog means for what is sent.
+//! From entries to changes of the catalog, and from the catalog to requests.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -17,7 +17,8 @@ use crate::{
 };
 
 impl Engine {
-    /// What an instance is sent for an entry; or, when there is nothing to send, what comes of it.
+    /// Builds the request to an instance for an entry. When there is nothing to send, the error is the
+    /// entry's outcome on that instance.
     pub(super) fn wire(
         &self,
         id: LaneId,
@@ -187,9 +188,9 @@ impl Engine {
         }
     }
 
-    /// What was found under the name of a collection that is to be made, where an earlier sending may have
-    /// made it: the copy of an older collection of that name refuses it. Anything else is the entry's own
-    /// work, and the older one's copy was missing.
+    /// Judges the collection that was found under the name of one that is to be made, where an earlier
+    /// sending may have made it. The copy of an older collection of that name refuses the entry. Any other
+    /// collection is the entry's own work, and the older collection's copy was missing.
     pub(super) fn own_or_anothers(
         &self,
         instance: InstanceIx,
@@ -220,7 +221,8 @@ impl Engine {
         }
     }
 
-    /// What an outcome changes in the catalog; and the outcome as its client is to see it.
+    /// Returns the outcome as the entry's client is to see it, and the changes of the catalog that it
+    /// causes.
     pub(super) fn take_in(
         &self,
         id: LaneId,
@@ -339,7 +341,7 @@ impl Engine {
         (Outcome::Done(Reply { body, ..reply }), vec![change])
     }
 
-    /// What the first success of an entry changes.
+    /// Changes of the catalog that the first success of an entry causes.
     fn changes_of(&self, verb: &Verb, at: Position) -> Vec<Change> {
         let bury = |collection: &Arc<Collection>| Change::Gone {
             collection: collection.id,

@@ -1,4 +1,4 @@
-//! What is sent to an instance for the entries of a lane.
+//! Requests to an instance for the entries of a lane.
 
 use bytes::Bytes;
 

@@ -27,17 +27,17 @@ use crate::{
 pub struct Submission {
     /// The client.
     pub ticket: Ticket,
-    /// What shall be logged.
+    /// Permit of the write that shall be logged.
     pub permit: Permit,
-    /// When the client is answered at the latest.
+    /// Deadline of the client's answer.
     pub answer_by: Instant,
 }
 
-/// What waits before a lane.
+/// Writes that wait before a lane.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
     pub(super) waiting: VecDeque<Submission>,
-    /// How many of its entries are on their way into the store.
+    /// Number of the lane's entries that are on their way into the store.
     pub(super) appending: usize,
     /// The questions about the first of those that wait.
     pub(super) resolving: Option<Resolving>,
@@ -65,7 +65,7 @@ impl Gate {
         self.waiting.len()
     }
 
-    /// When it is to be looked at: an answer is due, or a question is to be asked again.
+    /// Time at which the gate needs attention: an answer is due, or a question is to be asked again.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         let answers = self.waiting.iter().map(|waiting| waiting.answer_by);
         let question = self.resolving.as_ref().map(|resolving| resolving.next_at);
@@ -115,7 +115,7 @@ impl Engine {
         }
     }
 
-    /// Whether a write may enter at all. Nothing has happened to one that may not.
+    /// Refuses a write that may not enter at all. Nothing has happened to a write that is refused here.
     fn admit(&self, submission: &Submission) -> Result<(), Reply> {
         if !self.store_is_up {
             let message = "The log can't be written at the moment; nothing was done";
@@ -137,7 +137,8 @@ impl Engine {
         Ok(())
     }
 
-    /// One that is looked at again because it could not be reached may be back in a moment.
+    /// Returns true when all instances are out of service. One that is probed again because it could not be
+    /// reached does not count as out of service: it may be back in a moment.
     fn is_all_down(&self) -> bool {
         InstanceIx::all(self.instances.len())
             .zip(&self.instances)
@@ -170,7 +171,8 @@ impl Engine {
         }
     }
 
-    /// Whether everything before the next write is decided, so that what it destroys is known.
+    /// Returns true when everything before the next write is decided, so that it is known what the write
+    /// destroys.
     fn may_ask_guard(&self, lane: LaneId) -> bool {
         let is_alone = self.gates.get(&lane).is_none_or(|gate| gate.appending == 0);
         is_alone && self.lane(lane).is_none_or(|lane| lane.open() == 0)

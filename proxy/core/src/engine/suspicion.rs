@@ -19,7 +19,7 @@ use crate::{
     time::Instant,
 };
 
-/// When each collection was last looked for, for as long as it is not looked for again.
+/// Time of the last search for each collection, for as long as the collection is not looked for again.
 #[derive(Debug, Default)]
 pub(super) struct Located(BTreeMap<CollectionId, Instant>);
 
@@ -29,7 +29,7 @@ impl Located {
         self.0.insert(id, now);
     }
 
-    /// Whether a collection was looked for a moment ago: what was found then still holds.
+    /// Returns true when a collection was looked for a moment ago: the findings still hold.
     pub(super) fn was_just(&self, id: CollectionId, now: Instant) -> bool {
         let at = self.0.get(&id);
         at.is_some_and(|at| *at + LOCATE_INTERVAL > now)
@@ -133,7 +133,7 @@ impl Engine {
 }
 
 impl super::jobs::Jobs {
-    /// Whether a task goes on, waits to be begun, or ended a moment ago.
+    /// Returns true when a task goes on, waits to be begun, or ended a moment ago.
     fn is_awaited(&mut self, task: &Task, now: Instant) -> bool {
         let is_recent = task
             .collection()

@@ -108,7 +108,7 @@ struct World {
     /// Writes that are not logged, on their way to a home.
     sent_locally: Vec<(Ticket, InstanceIx)>,
     answers: BTreeMap<u64, u16>,
-    /// Whether records are confirmed at once.
+    /// True when records are confirmed at once.
     confirms: bool,
     unconfirmed: Vec<(Write, Option<Event>)>,
     /// Clients for which the store is to be asked again.
@@ -120,7 +120,7 @@ struct World {
     probed: BTreeSet<InstanceIx>,
     /// The job that has asked something else than a marker last.
     asked_by: Option<JobId>,
-    /// What it has asked, and whom, as in [`Self::lines`].
+    /// The last request of that job and its instance, as in [`Self::lines`].
     asked_line: String,
     markers: markers::Markers,
 }
@@ -284,13 +284,13 @@ impl World {
         }
     }
 
-    /// Whether a collection's copies are being compared, or will be.
+    /// Returns true when a collection's copies are being compared, or will be.
     fn compares(&self, collection: CollectionId) -> bool {
         let jobs = self.engine.report().jobs;
         jobs.iter().any(|job| job.task == Task::Verify(collection))
     }
 
-    /// Who has been asked a question since this was called last.
+    /// Instances that have been asked a question since the last call.
     fn questioned(&mut self) -> Vec<InstanceIx> {
         std::mem::take(&mut self.questioned)
     }
@@ -410,7 +410,7 @@ impl World {
         })));
     }
 
-    /// What is under way, as lines such as `A POST add`.
+    /// Requests under way, as lines such as `A POST add`.
     fn lines(&self) -> Vec<&str> {
         self.sent.iter().map(|sent| sent.line.as_str()).collect()
     }
@@ -585,8 +585,8 @@ fn a_silent_executor_is_hedged() {
     assert_eq!(world.eligible(c), [true, true]);
 }
 
-/// What ended in silence may still be carried out: the instance is left alone until it has
-/// settled, or was seen to restart.
+/// A write that ended in silence may still be carried out: its instance is left alone until the write has
+/// settled there, or the instance was seen to restart.
 #[test]
 fn an_unknown_outcome_settles_before_it_is_sent_again() {
     for restarts in [false, true] {
@@ -635,8 +635,8 @@ fn a_freeze_that_nobody_has_seen_settles_nothing() {
     assert_eq!(world.lines(), ["A POST add"]);
 }
 
-/// What was refused elsewhere may still land where its first sending ended in silence: nothing
-/// later goes there before that has settled.
+/// A write that was refused elsewhere may still land where its first sending ended in silence: nothing
+/// later goes there before that sending has settled.
 #[test]
 fn what_is_passed_over_settles_as_well() {
     let mut world = World::new();
@@ -721,7 +721,7 @@ fn what_was_never_sent_is_withdrawn() {
     assert!(world.lines().is_empty(), "nothing of it is sent later");
 }
 
-/// What may have been done is called unknown, and is carried out all the same.
+/// A write that may have been done is called unknown, and is carried out all the same.
 #[test]
 fn the_unknown_is_called_unknown() {
     let mut world = World::new();
@@ -736,7 +736,7 @@ fn the_unknown_is_called_unknown() {
     assert_eq!(world.eligible(c), [true, false]);
 }
 
-/// What instances were too busy for is not refused: it is open, and carried out later.
+/// A write for which instances were too busy is not refused: it is open, and carried out later.
 #[test]
 fn too_busy_is_not_refused() {
     let mut world = World::new();
@@ -752,7 +752,7 @@ fn too_busy_is_not_refused() {
     assert!(world.lines().contains(&"A POST add"));
 }
 
-/// What destroys everything is judged by what is there in its turn: a protected collection that was
+/// A write that destroys everything is judged by what is there in its turn: a protected collection that was
 /// asked for before it is not destroyed.
 #[test]
 fn the_guard_is_asked_again_in_turn() {
@@ -806,7 +806,7 @@ fn a_missing_collection_holds_nothing_up() {
     assert_eq!(owed.sum::<u64>(), 0);
 }
 
-/// What a client is told of collections is durable first: after a restart the catalog has it.
+/// A change of collections is durable before its client is told: after a restart the catalog has it.
 #[test]
 fn a_collection_is_durable_before_it_is_told() {
     let mut world = World::new();
@@ -1009,7 +1009,7 @@ fn a_create_that_was_done_unseen_is_looked_up() {
     assert_eq!(world.eligible(c), [true, true]);
 }
 
-/// What an instance says of a collection.
+/// Body of an instance's answer that describes a collection.
 fn described(uuid: u128, name: &str) -> String {
     let id = Uuid::from_u128(uuid);
     format!(r#"{{"id":"{id}","name":"{name}"}}"#)

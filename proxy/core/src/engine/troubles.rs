@@ -14,16 +14,16 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Troubles {
     latest: VecDeque<TroubleReport>,
-    /// How many there were since the start.
+    /// Number of troubles since the start.
     count: u64,
 }
 
 /// A trouble, and whether it still stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownTrouble {
-    /// What happened.
+    /// The trouble itself.
     pub trouble: TroubleReport,
-    /// Whether the entry is still to be done by the instance, or the copy still not used.
+    /// True when the instance still has to do the entry, or when the copy is still not used.
     pub is_standing: bool,
 }
 

@@ -1,4 +1,5 @@
-//! Who replicates to an instance next: few requests at once, and the lanes that want more take turns.
+//! Turns of lanes to replicate to an instance: it gets few requests at once, and the lanes that want to
+//! send more take turns.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -7,9 +8,9 @@ use crate::ids::LaneId;
 /// The replicating requests of one instance.
 pub(super) struct Turns {
     most: usize,
-    /// How many more may be sent now.
+    /// Number of further requests that may be sent now.
     pub(super) free: usize,
-    /// Who comes next; no lane twice.
+    /// Lanes that wait for their turn, the next one first; no lane twice.
     queue: VecDeque<LaneId>,
     queued: BTreeSet<LaneId>,
 }

@@ -1,4 +1,4 @@
-//! What is sent next, and to whom.
+//! Choice of the next entry to send, and of the instance that it is sent to.
 
 use std::time::Duration;
 
@@ -37,8 +37,8 @@ impl Lane {
         self.forget(context.peers);
     }
 
-    /// What was sent to an instance that has been awake for long enough since is carried out by now or
-    /// never will be.
+    /// Ends the settling of each instance that has been awake for long enough since its old sending: that
+    /// sending is carried out by now or never will be.
     fn settle(&mut self, peers: &[Peer]) {
         for (track, peer) in self.tracks.iter_mut().zip(peers) {
             if let Some(trouble) = &mut track.trouble {
@@ -85,7 +85,8 @@ impl Lane {
         })
     }
 
-    /// Whether an instance that failed its next entry may be tried again; asks to be woken if not.
+    /// Returns true when an instance that failed its next entry may be tried again. Asks to be woken when
+    /// only the pause before that is not over.
     fn may_retry(&self, instance: InstanceIx, context: &mut Context<'_>) -> bool {
         match self.track(instance).and_then(|track| track.trouble) {
             Some(trouble) if trouble.settles.is_some() => false,
@@ -180,8 +181,8 @@ impl Lane {
         heavy_time(slots.map(|slot| slot.bytes).max().unwrap_or(0))
     }
 
-    /// Whether an instance that is not down works on an entry: as long as it may, a heavy body is not sent
-    /// to a second one.
+    /// Returns true when an instance that is not down works on an entry. For the time that a heavy body may
+    /// take there, it is not sent to a second instance.
     fn a_live_instance_has(&self, open: Position, context: &Context<'_>) -> bool {
         self.flights_of(open).any(|(instance, _)| {
             Self::peer(context, instance)
@@ -203,8 +204,8 @@ impl Lane {
         }
     }
 
-    /// Whether an entry that may be poison must wait for probes that tell whether the instances that
-    /// closed their connections lived through it.
+    /// Returns true when an entry that may be poison must wait for probes: they tell whether the instances
+    /// that closed their connections lived through it.
     fn awaits_probe(slot: &Slot, context: &Context<'_>) -> bool {
         let is_unknown = |(instance, at)| {
             Self::peer(context, instance).is_some_and(|peer| {
@@ -296,8 +297,9 @@ impl Lane {
         }
     }
 
-    /// Whether every instance in service that may do an entry keeps failing it; or all in service must be
-    /// kept from it, and those that it broke are being made anew, which waits for the lane.
+    /// Returns true when every instance in service that may do an entry keeps failing it. Also returns true
+    /// when the entry must be kept from all instances in service, and those that it broke are being made
+    /// anew, which waits for the lane.
     fn is_hopeless(&self, slot: &Slot, context: &Context<'_>) -> bool {
         let attempts = match slot.last_failure.as_deref() {
             Some(Failure::Silent) => ABANDON_SILENT_ATTEMPTS_MIN,
@@ -321,10 +323,10 @@ impl Lane {
         }
     }
 
-    /// Whether an entry breaks whatever carries it out: two instances, or the only one in service,
-    /// closed the connection on it several times and lived on (rule 15 of the design). A connection that
-    /// is closed because its server died is no such sign, and a write that was done although its answer
-    /// was lost succeeds when it is sent again.
+    /// Returns true when an entry breaks every instance that carries it out: two instances, or the only one
+    /// in service, closed the connection on it several times and lived on (rule 15 of the design). A
+    /// connection that is closed because its server died is no such sign. A write that was done although
+    /// its answer was lost succeeds when it is sent again.
     fn is_poison(&self, slot: &Slot, context: &Context<'_>) -> bool {
         let mut sendable = self.instances().filter(|i| Self::is_sendable(context, *i));
         let is_last = sendable.all(|instance| slot.closings.has(instance));
@@ -333,8 +335,8 @@ impl Lane {
             && Self::all_survived(slot, context, |_| false)
     }
 
-    /// Whether all instances that closed the connection on an entry are known to have lived on, or are
-    /// exempt.
+    /// Returns true when all instances that closed the connection on an entry are known to have lived on,
+    /// or are exempt.
     pub(super) fn all_survived(
         slot: &Slot,
         context: &Context<'_>,
@@ -369,8 +371,8 @@ impl Lane {
         }
     }
 
-    /// Whether a sending of the entry may be carried out later than now. One that is sent nothing any
-    /// more settles like the others.
+    /// Returns true when a sending of the entry may be carried out later than now. An instance that is sent
+    /// nothing any more settles like the others.
     fn may_still_be_carried_out(&self, position: Position) -> bool {
         let settles = |track: &Track| track.applied < position && track.settles();
         self.is_in_flight(position) || self.tracks.iter().any(settles)

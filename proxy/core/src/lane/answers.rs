@@ -1,4 +1,4 @@
-//! Which client is answered when, and with what.
+//! Answers to the clients of a lane: their time and their content.
 
 use super::{Client, Context, Effect, Lane, Peer, Phase, Slot, bit};
 use crate::{
@@ -11,11 +11,11 @@ use crate::{
     reply::{self, Reply},
 };
 
-/// What there is to say to a client.
+/// Decision about a client that waits.
 enum Word {
     Nothing,
     Answer(Reply),
-    /// What is said under the entry's key is known when it is in the store.
+    /// Ask the store again: the answer under the entry's key is known once it is stored.
     AskAgain,
     /// The entry was never sent: close it, and answer when that is durable.
     GiveUp,
@@ -173,9 +173,9 @@ impl Lane {
         }
     }
 
-    /// Whether an instance that has not done an entry counts for the levels `all` and `majority`: one that
-    /// is up and follows closely. It is the log that keeps a write, so nobody waits for an instance that
-    /// is away.
+    /// Returns true when an instance that has not done an entry counts for the levels `all` and `majority`:
+    /// one that is up and follows closely. The log keeps the write, so nobody waits for an instance that is
+    /// away.
     fn is_awaited_on(
         &self,
         instance: InstanceIx,
@@ -221,7 +221,7 @@ impl Lane {
         }
     }
 
-    /// Whether there is no instance left that could do better soon.
+    /// Returns true when no instance is left that could do better soon.
     fn has_failed_everywhere(
         &self,
         slot: &Slot,
@@ -261,7 +261,7 @@ fn outcome_unknown(slot: &Slot) -> Reply {
     reply::outcome_unknown(&reason)
 }
 
-/// What is told of an entry that is given up.
+/// Reply to the clients of an entry that is given up.
 pub(super) fn closing_reply(slot: &Slot) -> Reply {
     if slot.maybe_on == 0 {
         let message = "No instance took the write in time; it was withdrawn and nothing was done";
@@ -271,7 +271,7 @@ pub(super) fn closing_reply(slot: &Slot) -> Reply {
     }
 }
 
-/// What is remembered of a decided entry under its key.
+/// Outcome of a decided entry, to be remembered under its key.
 pub(super) fn settled(slot: &Slot) -> Option<Box<Settled>> {
     let key = slot.key.clone()?;
     let state = match slot.verdict {
@@ -291,7 +291,7 @@ pub(super) fn settled(slot: &Slot) -> Option<Box<Settled>> {
     Some(Box::new(Settled { key, outcome }))
 }
 
-/// Why an entry that was refused is a letter: its client was told that it would be carried out.
+/// Reason for making a refused entry a letter: its client was told that it would be carried out.
 pub(super) fn late_refusal(slot: &Slot) -> Option<String> {
     let is_refused = matches!(slot.verdict, Verdict::Refused { .. });
     if !is_refused || !slot.is_late {

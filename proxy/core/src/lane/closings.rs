@@ -34,12 +34,12 @@ impl Closings {
         self.0.iter().flat_map(|all| all.iter())
     }
 
-    /// How many instances closed a connection.
+    /// Number of instances that closed a connection.
     pub(super) fn instances(&self) -> usize {
         self.all().count()
     }
 
-    /// Whether this one did.
+    /// Returns true when this instance closed a connection.
     pub(super) fn has(&self, instance: InstanceIx) -> bool {
         self.all().any(|known| known.instance == instance)
     }

@@ -1,4 +1,4 @@
-//! What comes out of a lane.
+//! Effects of a lane.
 
 use crate::{
     ids::{Attempt, InstanceIx, Position, Ticket},
@@ -8,7 +8,7 @@ use crate::{
     time::Instant,
 };
 
-/// What a lane wants done.
+/// One effect that a lane wants carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Send an entry to an instance.
@@ -21,9 +21,10 @@ pub enum Effect {
         last: Position,
         /// To be named in the answer.
         attempt: Attempt,
-        /// Whether only the id of the collection that it made is asked for.
+        /// True when the request only asks for the id of the collection that the entry made.
         look_up: bool,
-        /// Whether it replicates what is decided, and so is one of the few.
+        /// True when the request replicates a decided entry: an instance has only a few such requests at
+        /// once.
         replicates: bool,
     },
     /// Nobody waits for an entry any more, and its body is still in memory: it may stay there for a while.
@@ -41,31 +42,31 @@ pub enum Effect {
         position: Position,
         /// The entry's verdict, when that is not recorded yet.
         verdict: Option<Verdict>,
-        /// What is to be remembered under the entry's key, when it has one and the verdict is new.
+        /// Outcome to remember under the entry's key, when the entry has a key and the verdict is new.
         settled: Option<Box<Settled>>,
-        /// Why it becomes a letter, when the verdict is new and a refusal that comes too late.
+        /// Reason for making the entry a letter, when the verdict is new and a refusal that comes too late.
         letter: Option<String>,
     },
-    /// Make a verdict durable that no instance stands for.
+    /// Make a verdict durable that does not come from an instance.
     Close {
         /// The entry.
         position: Position,
         /// The verdict.
         verdict: Verdict,
-        /// Why, for the operator.
+        /// Reason of the verdict, for the operator.
         reason: String,
-        /// What is to be remembered under the entry's key, when it has one.
+        /// Outcome to remember under the entry's key, when it has one.
         settled: Option<Box<Settled>>,
-        /// Whether it becomes a letter: its client may believe that it was done, or will be.
+        /// True when the entry becomes a letter: its client may believe that it was done, or will be.
         is_letter: bool,
-        /// Whether an instance may have done it all the same.
+        /// True when an instance may have done the entry all the same.
         may_be_done: bool,
     },
     /// Answer a client.
     Answer {
         /// The client.
         ticket: Ticket,
-        /// What it is told.
+        /// Reply to the client.
         reply: Reply,
     },
     /// The store will know what a client is told under its key.
@@ -79,7 +80,7 @@ pub enum Effect {
         instance: InstanceIx,
         /// The entry.
         position: Position,
-        /// What it did, for the operator.
+        /// The instance's answer or failure, in words for the operator.
         reason: String,
     },
     /// An instance says that it does not have the lane's collection.
@@ -92,7 +93,7 @@ pub enum Effect {
         position: Position,
         /// Failures in a row.
         tries: u32,
-        /// What it did, for the operator.
+        /// The instance's failure, in words for the operator.
         reason: String,
     },
     /// An instance has been silent for the hedge delay.

@@ -1,4 +1,4 @@
-//! What happens to a lane: entries arrive, answers come, records become durable.
+//! Events of a lane: entries arrive, answers come, records become durable.
 
 use std::time::Duration;
 
@@ -74,7 +74,7 @@ impl Lane {
         self.move_decided();
     }
 
-    /// Where an instance stood when the proxy stopped.
+    /// Sets the position at which an instance stood when the proxy stopped.
     pub fn restore_cursor(&mut self, instance: InstanceIx, position: Position) {
         if let Some(track) = self.track_mut(instance) {
             track.applied = position;

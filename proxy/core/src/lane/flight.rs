@@ -5,7 +5,7 @@ use crate::{
     time::Instant,
 };
 
-/// What is under way to an instance.
+/// Request that is under way to an instance.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flight {
     pub(super) position: Position,
@@ -40,9 +40,9 @@ pub struct Awaited {
     pub position: Position,
     /// The last one that may have gone with it.
     pub last: Position,
-    /// Whether only an id was asked for.
+    /// True when only an id was asked for.
     pub look_up: bool,
-    /// Whether it replicates what is decided.
+    /// True when the request replicates decided entries.
     pub replicates: bool,
 }
 

@@ -45,18 +45,18 @@ use crate::{
     weight::is_heavy,
 };
 
-/// What a lane must know of one instance.
+/// Facts about one instance that a lane must know.
 #[derive(Clone, Copy, Debug)]
 pub struct Peer {
-    /// Whether it is in service.
+    /// Standing of the instance.
     pub standing: Standing,
-    /// Whether it has what the lane's entries need: its copy of the collection.
+    /// True when the instance has what the lane's entries need: its copy of the collection.
     pub is_ready: bool,
-    /// Whether its copy is quarantined: it is sent nothing, and the log is not kept for it.
+    /// True when its copy is quarantined: the instance is sent nothing, and the log is not kept for it.
     pub is_quarantined: bool,
-    /// Whether its copy may differ from the others: it decides nothing while another one can.
+    /// True when its copy may differ from the others: the instance decides nothing while another one can.
     pub is_distrusted: bool,
-    /// How long it has been awake: the clock by which what was sent there settles.
+    /// Time that the instance has been awake: the clock by which requests to it settle.
     pub awake: Awake,
     /// The latest signs of its life and death.
     pub lived: Lived,
@@ -71,13 +71,13 @@ pub struct Rules {
     /// nothing is sent to the instance in this lane until it has been awake for this time too, or
     /// has been seen to restart.
     pub settle: Duration,
-    /// How long the levels `majority` and `all` wait for instances beyond the first.
+    /// Longest time that the levels `majority` and `all` wait for instances beyond the first.
     pub all_wait: Duration,
-    /// Nothing, but in the simulator.
+    /// Faults that the simulator plants; none anywhere else.
     pub planted: Planted,
 }
 
-/// What a lane is told about the world while it works, and where its effects go.
+/// Facts and rules that a lane gets while it works, and the list that takes its effects.
 pub struct Context<'a> {
     /// Now.
     pub now: Instant,
@@ -87,13 +87,12 @@ pub struct Context<'a> {
     pub rules: &'a Rules,
     /// For each instance, how many more replicating requests it may be sent.
     pub replications: &'a mut [usize],
-    /// What shall be done, in order.
+    /// Effects to be carried out, in order.
     pub effects: &'a mut Vec<Effect>,
 }
 
 impl Context<'_> {
-    /// How long an instance will have been awake when what it was sent until now can't be carried out any
-    /// more.
+    /// Awake time of an instance from which nothing that it was sent until now can be carried out any more.
     fn settled_from(&self, instance: InstanceIx) -> Duration {
         let awake = self.peers.get(instance.at()).map(|peer| peer.awake);
         awake.unwrap_or_default().at_most(self.now) + self.rules.settle
@@ -103,11 +102,11 @@ impl Context<'_> {
 /// A client that waits for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
-    /// Who.
+    /// The client's ticket.
     pub ticket: Ticket,
-    /// What must have happened before it is answered.
+    /// Level that must be reached before the client is answered.
     pub level: Level,
-    /// When it is answered at the latest, whatever has happened.
+    /// Deadline of the client's answer, whatever has happened.
     pub answer_by: Instant,
     /// The instance that is to carry it out first, when it is as good as any other.
     pub executor: Option<InstanceIx>,
@@ -120,7 +119,7 @@ pub(crate) struct Slot {
     pub(crate) content_type: Option<Arc<str>>,
     /// The body, as long as it is worth its memory; the store has it always.
     pub(crate) body: Option<Bytes>,
-    /// How many bytes the body has, wherever it is.
+    /// Size of the body in bytes, wherever it is.
     bytes: usize,
     pub(crate) logged_at: WallTime,
     pub(crate) verdict: Verdict,
@@ -128,13 +127,13 @@ pub(crate) struct Slot {
     key: Option<Key>,
     /// The instance that is to carry it out first, when it is as good as any other.
     executor: Option<InstanceIx>,
-    /// Whether a client was told that its outcome is unknown, or may have been before a restart; or
-    /// whether it takes up a letter. When it comes to nothing, it is a letter.
+    /// True when the entry becomes a letter if it comes to nothing: a client was told that its outcome is
+    /// unknown, or may have been before a restart, or the entry takes up a letter.
     is_late: bool,
     /// The instances that may have carried it out without our knowing.
     maybe_on: u16,
     verdict_is_recorded: bool,
-    /// When it was appended, then when it was decided.
+    /// Time at which the entry was appended; from its decision on, the time of that.
     since: Instant,
     /// The answer that decided it.
     reply: Option<Box<Reply>>,
@@ -147,17 +146,19 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Whether instances enough have closed the connection on it: it goes to no further one.
+    /// Returns true when so many instances have closed the connection on the entry that it goes to no
+    /// further one.
     fn closes_connections(&self) -> bool {
         self.closings.instances() >= usize::from(CLOSED_INSTANCES_MAX)
     }
 
-    /// Whether it must not be tried on an instance, because it may break that one as well.
+    /// Returns true when the entry must not be tried on an instance, because it may break that instance as
+    /// well.
     fn is_kept_from(&self, instance: InstanceIx) -> bool {
         self.closes_connections() && !self.closings.has(instance)
     }
 
-    /// Whether an instance may have carried it out without our knowing.
+    /// Returns true when an instance may have carried the entry out without our knowing.
     pub(crate) fn may_be_done_on(&self, instance: InstanceIx) -> bool {
         self.maybe_on & bit(instance) != 0
     }
@@ -166,15 +167,15 @@ impl Slot {
         self.reply.as_deref()
     }
 
-    /// A client was told what became of it: without a key nobody else will ask. A hundred thousand of
-    /// them may be owed to an instance.
+    /// Frees the answer of a decided entry that a client has got: without a key nobody else asks for it. Up
+    /// to 100,000 slots may queue for a lagging instance.
     fn is_told(&mut self) {
         if self.key.is_none() && self.verdict != Verdict::Open {
             (self.reply, self.last_failure) = (None, None);
         }
     }
 
-    /// An instance has said what becomes of it.
+    /// Decides the entry by an instance's answer.
     fn is_decided(&mut self, verdict: Verdict, reply: Reply, now: Instant) {
         (self.verdict, self.since) = (verdict, now);
         self.reply = Some(Box::new(reply));
@@ -248,7 +249,7 @@ pub struct Lane {
     base: Position,
     trimmed: Position,
     slots: VecDeque<Slot>,
-    /// Several may wait for one entry, under its key.
+    /// The waiting clients; several may wait for one entry, under its key.
     clients: BTreeMap<(Position, Ticket), Client>,
     tracks: SmallVec<[Track; 2]>,
     /// The last entry that a client or a reader may know to be done.
@@ -258,7 +259,7 @@ pub struct Lane {
     attempts: u64,
     /// All entries up to this one are decided; a later one may be, when it was given up.
     decided: Position,
-    /// Bytes of the heavy bodies among the entries after that one.
+    /// Bytes of the heavy bodies among the entries after `decided`.
     open_heavy_bytes: usize,
     is_void: bool,
     /// Entries up to this one go alone: a request with several of them has failed.
@@ -290,7 +291,7 @@ impl Lane {
         }
     }
 
-    /// Which lane it is.
+    /// Id of the lane.
     pub fn id(&self) -> LaneId {
         self.id
     }
@@ -320,7 +321,8 @@ impl Lane {
         self.decided
     }
 
-    /// Bytes of their heavy bodies: a later entry waits for as long as these take.
+    /// Bytes of the heavy bodies among the undecided entries: a later entry waits for as long as these
+    /// take.
     pub fn open_heavy_bytes(&self) -> usize {
         self.open_heavy_bytes
     }
@@ -336,60 +338,60 @@ impl Lane {
             .map_or(0, |track| self.head().since(track.applied))
     }
 
-    /// When the oldest entry that an instance has not applied was logged.
+    /// Time at which the oldest entry that an instance has not applied was logged.
     pub fn oldest_owed_to(&self, instance: InstanceIx) -> Option<WallTime> {
         let next = self.track(instance)?.applied.next();
         Some(self.slot(next)?.logged_at)
     }
 
-    /// Whether an instance has failed its next entry and has not applied it since.
+    /// Returns true when an instance has failed its next entry and has not applied it since.
     pub fn is_failing_on(&self, instance: InstanceIx) -> bool {
         let trouble = self.track(instance).and_then(|track| track.trouble);
         trouble.is_some_and(|trouble| trouble.tries > 0)
     }
 
-    /// How many instances are failing their next entry.
+    /// Number of instances that are failing their next entry.
     pub fn failing(&self) -> usize {
         self.instances().filter(|i| self.is_failing_on(*i)).count()
     }
 
-    /// Whether an instance has applied everything up to a position.
+    /// Returns true when an instance has applied everything up to a position.
     pub fn has_applied(&self, instance: InstanceIx, position: Position) -> bool {
         self.track(instance)
             .is_some_and(|track| track.applied >= position)
     }
 
-    /// The same, recorded, with nothing under way to it.
+    /// Returns true when an instance's cursor is recorded up to a position, and no flight there is under way.
     pub fn has_recorded(&self, instance: InstanceIx, position: Position) -> bool {
         self.track(instance)
             .is_some_and(|track| track.recorded >= position && track.flight.is_none())
     }
 
-    /// Whether nothing that was sent to an instance can still be carried out.
+    /// Returns true when nothing that was sent to an instance can still be carried out.
     pub fn is_quiet(&self, instance: InstanceIx) -> bool {
         self.track(instance)
             .is_none_or(|track| track.flight.is_none() && !track.settles())
     }
 
-    /// Whether any instance is left alone until an old sending has settled. The lane must hear of its
-    /// comings and goings until then, be anything owed to it or not.
+    /// Returns true when any instance is left alone until an old sending has settled. Until then the lane
+    /// must hear when an instance comes or goes, even one to which it owes nothing.
     pub fn is_settling(&self) -> bool {
         self.tracks.iter().any(Track::settles)
     }
 
-    /// The same of one instance.
+    /// Returns true when this instance is left alone until an old sending has settled.
     pub fn is_settling_on(&self, instance: InstanceIx) -> bool {
         self.track(instance).is_some_and(Track::settles)
     }
 
-    /// Whether an instance closed the connection on the entry that is to be decided next: a probe
-    /// tells whether it lived on.
+    /// Returns true when an instance closed the connection on the entry that is to be decided next: a probe
+    /// tells whether the instance lived on.
     pub fn has_closed_on(&self, instance: InstanceIx) -> bool {
         let open = self.slot(self.decided.next());
         open.is_some_and(|slot| slot.closings.has(instance))
     }
 
-    /// Whether any sending or recording is under way, or any client waits.
+    /// Returns true when any sending or recording is under way, or any client waits.
     pub fn is_busy(&self) -> bool {
         !self.clients.is_empty() || self.tracks.iter().any(|track| track.flight.is_some())
     }
@@ -399,19 +401,19 @@ impl Lane {
         self.clients.range(all).next().is_some()
     }
 
-    /// Whether there is something to trim; it is then held to be trimmed.
+    /// Returns true when there is something to trim, which from then on counts as trimmed.
     pub fn begin_trim(&mut self) -> bool {
         let is_due = self.trimmed < self.base;
         self.trimmed = self.base;
         is_due
     }
 
-    /// Whether the collection is deleted.
+    /// Returns true when the collection is deleted.
     pub fn is_void(&self) -> bool {
         self.is_void
     }
 
-    /// What readers must know.
+    /// Progress of the lane, for readers.
     pub fn progress(&self) -> Progress {
         Progress {
             acknowledged: self.acknowledged,

@@ -1,4 +1,4 @@
-//! How a job ends: with a finding, or to be begun again later.
+//! End of a job: with a finding, or to be begun again later.
 
 use std::sync::Arc;
 

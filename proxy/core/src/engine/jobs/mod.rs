@@ -22,7 +22,7 @@ use crate::{
     time::Instant,
 };
 
-/// What a job waits for.
+/// Event that a job waits for.
 #[derive(Debug)]
 enum Wait {
     Told,
@@ -35,7 +35,7 @@ enum Wait {
 struct Running {
     job: Job,
     wait: Wait,
-    /// When it is ended, should it still wait then.
+    /// Time at which the job is ended if it still waits then.
     until: Option<Instant>,
     /// The instance that it has asked and that has not answered yet.
     asks: Option<InstanceIx>,
@@ -53,26 +53,26 @@ struct Retry {
 /// A job for the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JobReport {
-    /// What it does.
+    /// Task of the job.
     pub task: Task,
-    /// How far it is; none when it waits to be begun again.
+    /// Stage that the job has reached; none when it waits to be begun again.
     pub stage: Option<Stage>,
-    /// When it was begun, or will be begun again.
+    /// Time at which the job was begun, or will be begun again.
     pub at: Instant,
-    /// How often it has failed, and why the last time.
+    /// Number of times that the job has failed, and the reason of the last failure.
     pub failed: (u32, String),
 }
 
-/// What a job has found.
+/// Finding of a job that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// Findings are numbered, from 1.
     pub number: u64,
-    /// What it did.
+    /// Task of the job.
     pub task: Task,
-    /// When it ended.
+    /// Time at which the job ended.
     pub at: Instant,
-    /// What it found.
+    /// Finding of the job.
     pub finding: Finding,
 }
 
@@ -83,7 +83,7 @@ pub(super) struct Jobs {
     /// Jobs that were ended while an instance had not answered them.
     unanswered: BTreeMap<JobId, InstanceIx>,
     retries: BTreeMap<Task, Retry>,
-    /// What an operator has asked for.
+    /// Tasks that were asked for, by an operator, a client or the engine itself.
     asked: VecDeque<Task>,
     found: VecDeque<Found>,
     found_count: u64,
@@ -105,20 +105,20 @@ impl Jobs {
             .any(|running| running.job.task == *task)
     }
 
-    /// Whether a task goes on, or is to be begun.
+    /// Returns true when a task goes on, or is to be begun.
     pub(super) fn is_planned(&self, task: &Task, now: Instant) -> bool {
         let waits = self.retries.get(task).is_some_and(|retry| retry.at > now);
         waits || self.is_running(task) || self.asked.contains(task)
     }
 
-    /// Whether a collection is being given a home.
+    /// Returns true when a collection is being given a home.
     pub(super) fn gives_home(&self, id: CollectionId) -> bool {
         let gives = |task: &Task| matches!(task, Task::Home(homed, _) if *homed == id);
         let mut running = self.running.values();
         running.any(|running| gives(&running.job.task)) || self.asked.iter().any(gives)
     }
 
-    /// Whether no more jobs are begun that take long.
+    /// Returns true when no more jobs that take long are begun.
     fn is_full(&self) -> bool {
         let all = self.running.values();
         all.filter(|running| !running.job.task.is_small()).count() >= JOBS_MAX
@@ -129,7 +129,7 @@ impl Jobs {
         all.find(|running| running.watches == Some(lane))
     }
 
-    /// When one of them has something to do.
+    /// Time at which one of the jobs next has something to do.
     pub(super) fn wakes_at(&self) -> Option<Instant> {
         let running = self.running.values().flat_map(|running| {
             let pause = match running.wait {
@@ -203,7 +203,7 @@ impl Engine {
         due
     }
 
-    /// Whether an instance needs a marker, or another token.
+    /// Returns true when an instance needs a marker, or another token.
     fn is_to_be_marked(&self, instance: InstanceIx, marker: Marker) -> bool {
         let state = self.instances.get(instance.at());
         marker.is_to_be_made() || state.is_some_and(|state| state.mark_at <= self.now)
@@ -221,8 +221,8 @@ impl Engine {
         self.jobs.retries.keys().filter(can_be_made).cloned()
     }
 
-    /// Whether an instance before this one is unknown as well, and may be reached any moment: what
-    /// the first of them holds is what counts.
+    /// Returns true when an earlier instance is unknown as well, and may be reached any moment: the data of
+    /// the first unknown instance is what counts.
     fn awaits_an_earlier(&self, instance: InstanceIx) -> bool {
         InstanceIx::all(instance.at())
             .zip(&self.instances)
@@ -232,8 +232,8 @@ impl Engine {
             })
     }
 
-    /// How many pieces of work are to be done for an instance beside what its lanes owe it: copies
-    /// to be made or compared, or the instance itself to be taken in.
+    /// Number of pieces of work for an instance beside the entries that its lanes owe it: copies to be made
+    /// or compared, or the instance itself to be taken in.
     pub(super) fn work_for(&self, instance: InstanceIx) -> u64 {
         if self.catalog.is_out(instance) {
             return 1;
@@ -252,7 +252,7 @@ impl Engine {
         u64::try_from(due).unwrap_or(u64::MAX)
     }
 
-    /// What makes a copy that is not used one that is.
+    /// Task that makes an unused copy usable.
     fn task_for(&self, id: CollectionId, instance: InstanceIx) -> Option<Task> {
         let collection = self.catalog.get(id)?;
         let copy = collection.copies.get(instance.at())?;
@@ -302,7 +302,7 @@ impl Engine {
         state.is_some_and(|state| state.health.usable() == Standing::Up)
     }
 
-    /// Whether nothing that a job has sent to an instance can still be carried out.
+    /// Returns true when nothing that a job has sent to an instance can still be carried out.
     pub(in crate::engine) fn is_quiet(&self, instance: InstanceIx) -> bool {
         let has_answered = !self
             .jobs
@@ -436,7 +436,8 @@ impl Engine {
     }
 }
 
-/// Whether a task that has failed is still of use: one may have been ended right behind its last step.
+/// Returns true when a task that has failed is still of use: it may have been ended right behind its last
+/// step.
 fn is_to_be_done(catalog: &Catalog, task: &Task) -> bool {
     match task {
         Task::Rebuild(id, instance) => {

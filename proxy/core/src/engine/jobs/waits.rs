@@ -1,4 +1,4 @@
-//! What a job asks for, and when it gets it.
+//! Demands of jobs, and the moments at which they are met.
 
 use super::{Engine, Wait};
 use crate::{
@@ -178,8 +178,8 @@ impl Engine {
         true
     }
 
-    /// What a job has asked has ended, be it that the job has ended before. What was never answered may
-    /// still be carried out.
+    /// A job's request has ended, perhaps after the job itself. A request that was never answered may still
+    /// be carried out.
     pub(in crate::engine) fn told(&mut self, id: JobId, sending: Sending) {
         let running = self.jobs.running.get_mut(&id);
         let asked = running.and_then(|running| running.asks.take());
@@ -231,14 +231,14 @@ impl Engine {
         }
     }
 
-    /// What an entry touches is told to the job that watches its lane.
+    /// Tells the job that watches the entry's lane which records the entry touches.
     pub(in crate::engine) fn touched(&self, entry: &Entry, names_ids: bool) {
         if let Some(watcher) = self.jobs.watcher(entry.verb.lane()) {
             watcher.job.touch(touched_ids(entry, names_ids));
         }
     }
 
-    /// Whether writes of a lane must name the records that they touch.
+    /// Returns true when writes of a lane must name the records that they touch.
     pub(in crate::engine) fn is_watched(&self, lane: LaneId) -> bool {
         !self.jobs.running.is_empty() && self.jobs.watcher(lane).is_some()
     }

@@ -60,8 +60,8 @@ fn a_heavy_write_is_not_hedged_while_its_instance_is_busy() {
     assert_eq!(world.answers[&ticket], 201, "however long it took");
 }
 
-/// When the time is over that a heavy body may take, the instance that has it counts as down, and the
-/// other one is sent the write at once.
+/// After the time that a heavy body may take, the instance that has it counts as down, and the other one is
+/// sent the write at once.
 #[test]
 fn a_heavy_write_moves_on_when_its_instance_is_silent_for_too_long() {
     let mut world = World::new();

@@ -183,7 +183,7 @@ fn what_a_home_never_answered_is_waited_for() {
     assert_eq!(world.answers[&later], 201);
 }
 
-/// When the policy changes, every collection comes back without any write.
+/// A change of the policy brings every collection back without any write.
 #[test]
 fn a_changed_policy_brings_collections_back() {
     let mut world = World::new();
@@ -216,7 +216,7 @@ fn without_its_home_nothing_is_written() {
     assert_eq!(world.eligible(c), [true, false]);
 }
 
-/// What was lost with the home's copy is lost, and the others' count again.
+/// Writes that only the home's copy had are lost with it, and the other copies count again.
 #[test]
 fn a_home_may_be_lost() {
     let mut world = World::new();
@@ -248,7 +248,7 @@ fn an_operator_takes_a_home_away() {
     }
 }
 
-/// What is protected, and what is not about records, is never kept out of the log.
+/// Writes to protected collections, and writes that are not about records, are never kept out of the log.
 #[test]
 fn not_everything_may_have_a_home() {
     let mut world = World::new();

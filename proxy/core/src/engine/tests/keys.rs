@@ -98,8 +98,8 @@ fn a_repeat_joins_what_is_open() {
     assert_eq!(world.record().state(), "completed");
 }
 
-/// What is told under a key is durable first: a restart could otherwise do it again and tell
-/// something else.
+/// An answer under a key is durable before it is told: a restart could otherwise do the write again and
+/// tell something else.
 #[test]
 fn what_is_told_under_a_key_is_durable_first() {
     let mut world = World::new();
@@ -194,7 +194,7 @@ fn a_repeat_acknowledges() {
     assert_eq!(world.eligible(c), [true, false]);
 }
 
-/// What everybody has done has left its lane, and is told from the store.
+/// An entry that all instances have done has left its lane, and its answer comes from the store.
 #[test]
 fn a_repeat_outlives_its_entry() {
     let mut world = World::new();
@@ -254,7 +254,7 @@ fn a_restart_forgets_no_outcome() {
     }
 }
 
-/// What was withdrawn did nothing: the same request may be made again under its key.
+/// A withdrawn write did nothing: the same request may be made again under its key.
 #[test]
 fn what_was_withdrawn_may_be_done_anew() {
     let mut world = World::new();
@@ -278,7 +278,7 @@ fn what_was_withdrawn_may_be_done_anew() {
     assert_eq!(world.told(again), Some(201));
 }
 
-/// What its collection's deletion has overtaken is a 404 under its key, told when that is durable.
+/// A write that its collection's deletion has overtaken is a 404 under its key, told when that is durable.
 #[test]
 fn a_deleted_collection_voids_its_keys() {
     let mut world = World::new();

@@ -65,7 +65,7 @@ fn what_is_left_over_goes_with_its_name() {
     assert!(world.lines().is_empty(), "the name is another one's now");
 }
 
-/// What a job that was ended may still make is not deleted before it can't be made any more.
+/// A collection that an ended job may still make is not deleted before it can't be made any more.
 #[test]
 fn what_may_still_be_made_is_not_deleted_too_early() {
     let mut world = World::new();
@@ -90,8 +90,8 @@ fn what_may_still_be_made_is_not_deleted_too_early() {
     assert_eq!(world.lines(), ["B DELETE abc"]);
 }
 
-/// What one instance keeps failing and the other can't decide about is given up, although the other
-/// was silent on it before it lost the collection: what it was sent then has settled.
+/// An entry that one instance keeps failing and the other can't decide about is given up. That holds
+/// although the other was silent on it before it lost the collection: that sending has settled.
 #[test]
 fn who_lacks_a_collection_holds_nothing_up() {
     let mut world = World::new();
@@ -130,8 +130,8 @@ fn a_taken_name_is_not_asked_for() {
     assert_eq!(world.answers.get(&ticket), None);
 }
 
-/// What the healthy instance was too busy to say is not taken for nothing: nothing is deleted on the
-/// one that is restored.
+/// A healthy instance that was too busy to answer has not said that it has nothing: nothing is deleted on
+/// the instance that is restored.
 #[test]
 fn who_is_too_busy_has_not_said_that_there_is_nothing() {
     let mut world = World::new();
@@ -227,8 +227,8 @@ fn a_job_that_is_done_is_not_begun_again() {
     assert!(world.engine.report().jobs.is_empty());
 }
 
-/// What a comparison finds after an operator has said which copy is right would only stand in the
-/// way: it is begun again.
+/// A comparison is begun again when an operator has said which copy is right: its findings would only stand
+/// in the way.
 #[test]
 fn a_repair_overtakes_a_comparison() {
     let mut world = World::new();
@@ -307,7 +307,7 @@ fn a_copy_is_out_of_use_before_it_is_changed() {
     assert!(world.asked_by.is_some());
 }
 
-/// What somebody has made under a collection's name is not its copy: nothing is made like it elsewhere.
+/// A foreign collection with the name of one of ours is not its copy: nothing is made like it elsewhere.
 #[test]
 fn what_has_the_name_of_a_copy_is_not_copied() {
     let mut world = World::new();

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What is refused in time is nobody's business; what is refused after its client was told that it
+/// A write that is refused in time becomes no letter; one that is refused after its client was told that it
 /// would be carried out is kept.
 #[test]
 fn a_late_refusal_is_a_letter() {

@@ -1,5 +1,5 @@
-//! How writes are answered, who carries them out first, who may tell of them, and how long their bodies
-//! stay in memory.
+//! Answers to writes, the instances that carry them out first or may tell of them, and the time that their
+//! bodies stay in memory.
 
 use super::*;
 
@@ -71,8 +71,8 @@ fn a_write_goes_first_where_a_policy_says() {
     assert_eq!(world.lines(), ["A POST add"]);
 }
 
-/// What a collection is like includes what its records have brought (a dimension, keys), so who lags
-/// behind with them does not describe it.
+/// A description of a collection includes what its records have brought (a dimension, keys), so an instance
+/// that lags behind with them does not describe it.
 #[test]
 fn a_description_waits_for_records() {
     let mut world = World::new();
@@ -118,7 +118,7 @@ fn bodies_that_nobody_waits_for_have_bounded_room() {
     assert_eq!(world.in_memory(two, 1), [1], "its client waits");
 }
 
-/// What was accepted while nobody is there is in the log, and not in memory.
+/// A write that was accepted while no instance is there is in the log, and not in memory.
 #[test]
 fn what_nobody_can_do_yet_is_not_in_memory() {
     let mut world = World::new();

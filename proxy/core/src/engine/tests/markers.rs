@@ -9,11 +9,11 @@ use crate::{
     route::Method,
 };
 
-/// What stands in the markers, as instances would answer.
+/// Contents of the markers, as instances would answer.
 #[derive(Debug, Default)]
 pub(super) struct Markers {
     tokens: [u64; 2],
-    /// How often a marker was made anew.
+    /// Number of times that each instance's marker was made anew.
     made: [u128; 2],
     /// Tokens are written, but that is not answered.
     is_silent: bool,
@@ -34,7 +34,7 @@ fn marker_id(instance: InstanceIx, made: u128) -> InstanceId {
 }
 
 impl Markers {
-    /// How a job's request about a marker ends; `None` for any other.
+    /// Result of a job's request about a marker; `None` for any other request.
     pub(super) fn answer(&mut self, instance: InstanceIx, wire: &Wire) -> Option<Sending> {
         let body = match &wire.body {
             Payload::Entry { body, .. } => body.clone().unwrap_or_default(),
@@ -63,7 +63,7 @@ impl Markers {
     }
 }
 
-/// What a restart would know of an instance.
+/// Token of an instance that a restart would know.
 fn durable(world: &World, instance: InstanceIx) -> u64 {
     let marker = world.ledger.snapshot(2).catalog.instance(instance).marker;
     marker.unwrap().token.0
@@ -182,7 +182,7 @@ fn a_token_from_the_past_is_not_covered_up() {
     assert_eq!(durable(&world, B), 2);
 }
 
-/// What a probe says that asked for a marker which a reset has taken away since, says nothing.
+/// A probe says nothing when it asked for a marker that a reset has taken away since.
 #[test]
 fn a_probe_for_an_old_marker_says_nothing() {
     let mut world = World::new();

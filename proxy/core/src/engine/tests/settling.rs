@@ -37,7 +37,7 @@ impl World {
         c
     }
 
-    /// Where B stands in a lane, as the next proxy will find it.
+    /// Position of B in a lane, as the next proxy will find it.
     fn cursor_of_b(&self, id: CollectionId) -> Position {
         let lanes = self.ledger.snapshot(2).lanes;
         let mut lane = lanes.iter().filter(|l| l.id == LaneId::Collection(id));
@@ -117,8 +117,8 @@ fn what_a_job_has_sent_settles_as_well() {
     assert!(is_rebuilt(&world));
 }
 
-/// What a job has sent is waited for when the job is ended before it is answered: it may be carried
-/// out until its sender gives up, and from when its instance answers until it has settled.
+/// A job's request is waited for when the job is ended before the answer: the request may be carried out
+/// until its sender gives up, and from when its instance answers until it has settled.
 #[test]
 fn what_an_ended_job_has_sent_is_waited_for() {
     let mut world = World::new();

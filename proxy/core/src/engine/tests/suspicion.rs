@@ -349,8 +349,8 @@ fn a_question_that_is_answered_404_is_looked_into() {
     assert_eq!(world.asked_line, "A GET count");
 }
 
-/// What can't be decided about a collection without a sound copy is looked for again later, and not again
-/// and again in one moment.
+/// A collection without a sound copy about which nothing can be decided is looked for again later, and not
+/// again and again in one moment.
 #[test]
 fn what_can_not_be_decided_is_looked_for_later() {
     let mut world = World::new();

@@ -1,4 +1,4 @@
-//! What empties the trash, and whoever gets something out of it at the same time.
+//! Emptying of the trash while somebody gets something out of it at the same time.
 
 use super::*;
 use crate::{

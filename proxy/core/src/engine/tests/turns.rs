@@ -44,7 +44,7 @@ fn lanes_take_turns() {
     assert_eq!(world.engine.report().pending, 0);
 }
 
-/// Who has nothing to send any more when its turn comes leaves it to the next.
+/// A lane that has nothing to send any more when its turn comes leaves the turn to the next lane.
 #[test]
 fn a_turn_that_is_not_used_goes_on() {
     let mut world = World::new();

@@ -11,7 +11,7 @@ const OLDEST: Abilities = Abilities {
     batch_max: Some(5461),
 };
 
-/// Whether the next probe of an instance asks for its abilities as well.
+/// Returns true when the next probe of an instance asks for its abilities as well.
 fn next_probe_meets(world: &mut World, instance: InstanceIx) -> bool {
     for _ in 0..100 {
         world.now = world.now + Duration::from_millis(100);

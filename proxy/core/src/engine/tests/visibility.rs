@@ -1,4 +1,5 @@
-//! What readers may see of a write, from its sending to its end, and how many instances the levels ask for.
+//! Visibility of a write to readers, from its sending to its end, and the number of instances that the
+//! levels ask for.
 
 use super::*;
 use crate::read::{Baseline, Exposure, Release, Watched};
@@ -43,8 +44,8 @@ fn a_write_under_way_holds_answers_of_its_executor() {
     assert_eq!(world.eligible(c), [true, true]);
 }
 
-/// What never went out holds nobody; what may have been done holds the answers of that instance until
-/// another one has done it.
+/// A write that never went out holds no answers back; one that may have been done holds those of its
+/// instance until another instance has done it.
 #[test]
 fn an_unknown_outcome_holds_answers_until_it_is_known() {
     let mut world = World::new();
@@ -107,7 +108,7 @@ fn a_majority_is_of_those_in_service() {
     assert_eq!(world.answers[&alone], 201, "B is not in service");
 }
 
-/// When the other one dies under way, the write that waits for it is answered.
+/// A write that waits for another instance is answered when that instance dies under way.
 #[test]
 fn a_majority_does_not_wait_for_an_instance_that_dies() {
     let mut world = World::new();
