@@ -182,7 +182,7 @@ impl KeyRecord {
 pub enum Under {
     /// It is the first one: it is logged.
     First,
-    /// The request was made before: it waits for the outcome of the first one, or is told it.
+    /// The request was made before: it waits for the outcome of its entry, or gets it at once.
     Repeat(KeyRecord),
     /// Another request was made under the key, and this one is refused.
     Reused(Reply),

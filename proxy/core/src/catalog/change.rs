@@ -21,7 +21,7 @@ pub struct Copy {
     /// other copies, and an operator must say which of them is right.
     pub distrust: Option<Arc<str>>,
     /// The name under which the instance may have a copy that is not known: a job has made one, or is about
-    /// to. An entry that takes this name away from the collection takes it away there as well.
+    /// to. A deletion or a new name of the collection also deletes the copy that has this name.
     pub unsure: Option<Arc<str>>,
 }
 

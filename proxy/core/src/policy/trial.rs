@@ -23,7 +23,7 @@ impl TrialKind {
 /// Parts that a share is counted in.
 const PARTS: u64 = 1_000_000;
 
-/// Which requests a version on trial is asked about.
+/// The requests that a version on trial is asked about.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Share {
     /// This share of them, from 0 to 1, chosen by their numbers.
