@@ -21,7 +21,7 @@ pub struct Copy {
     /// other copies, and an operator must say which of them is right.
     pub distrust: Option<Arc<str>>,
     /// The name under which the instance may have a copy that is not known: a job has made one, or is about
-    /// to. A deletion or a new name of the collection also deletes the copy that has this name.
+    /// to. Deleting the collection, or renaming it to another name than this one, deletes that copy as well.
     pub unsure: Option<Arc<str>>,
 }
 
