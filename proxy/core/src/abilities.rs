@@ -167,7 +167,7 @@ mod tests {
         );
     }
 
-    /// What is not known counts as not there.
+    /// Unknown abilities count as lacking.
     #[test]
     fn an_unknown_server_has_the_least_abilities() {
         let all: AllAbilities = [None, Some(Abilities::NEWEST)].into_iter().collect();

@@ -1,4 +1,4 @@
-//! Who may do what: tokens, what they are granted, and what a request needs.
+//! Access to Chroma's interface: tokens, the grants that they carry, and the grants that a request needs.
 //!
 //! A grant names roles and where they hold: a tenant, a database and a collection, each by its name or by
 //! a pattern with `*` and `?`. What concerns more than one collection, such as a list, needs a grant for
@@ -18,7 +18,7 @@ use crate::{
     time::WallTime,
 };
 
-/// What one may do.
+/// A set of actions that a grant allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
     /// Read records and descriptions.
@@ -98,10 +98,10 @@ pub struct Grant {
     collection: Names,
 }
 
-/// Why a grant can't be read.
+/// Reason why a grant can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
-    /// It has another form.
+    /// The text has another form.
     #[error(
         "a grant is written `ROLE,ROLE TENANT/DATABASE/COLLECTION`, such as `read,write default_tenant/*/*`"
     )]
@@ -141,16 +141,17 @@ impl FromStr for Grant {
     }
 }
 
-/// What a request needs to be granted.
+/// The grant that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need<'a> {
     /// The role; none is enough with any token.
     pub role: Option<Role>,
-    /// Where; what is about all tenants, or all databases or collections of one, has no name.
+    /// The place. A request about all tenants, or about all databases or collections of one, has no name
+    /// there.
     pub place: Place<'a>,
 }
 
-/// Where something is done.
+/// Tenant, database and collection in which something is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "one for each level")]
 pub struct Place<'a> {
@@ -159,14 +160,14 @@ pub struct Place<'a> {
     pub collection: Option<&'a str>,
 }
 
-/// Who holds a token.
+/// Holder of a token.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// The name, for logs and for plugins.
     pub name: Arc<str>,
-    /// What is granted.
+    /// The holder's grants.
     pub grants: Vec<Grant>,
-    /// When the token ends.
+    /// Time when the token ends.
     pub expires: Option<WallTime>,
 }
 
@@ -208,16 +209,16 @@ impl Identity {
     }
 }
 
-/// Why a token is not taken.
+/// Reason why a token is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// There is none.
+    /// The request has no token.
     #[error("a token is needed: send `Authorization: Bearer TOKEN` or `X-Chroma-Token: TOKEN`")]
     Missing,
-    /// Nobody has it.
+    /// Nobody has the token.
     #[error("the token is not known, or was revoked")]
     Unknown,
-    /// Its time is over.
+    /// The token has expired.
     #[error("the token of {0:?} has expired")]
     Expired(Arc<str>),
 }
@@ -246,7 +247,7 @@ impl FromIterator<(TokenDigest, Identity)> for Tokens {
 }
 
 impl Tokens {
-    /// Whose token this is.
+    /// Finds the holder of a token.
     pub fn identify(
         &self,
         shown: Option<&str>,
@@ -261,19 +262,19 @@ impl Tokens {
         Ok(Arc::clone(identity))
     }
 
-    /// How many there are.
+    /// Number of tokens.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// True without any.
+    /// True without any token.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// What a request to Chroma's interface needs, by what stands in its target: at the place that is named,
-/// and where the collection is in truth.
+/// Grants that a request to Chroma's interface needs, by its target: at the place that the target names, and
+/// at the place where the collection is in truth.
 pub fn needs<'a>(
     route: &Route,
     captures: &'a Captures<'a>,
@@ -316,7 +317,7 @@ pub fn needs<'a>(
     }
 }
 
-/// What a write needs beside that: by the names that it gives.
+/// Grant that a write needs beside [`needs`], for the names that it gives.
 pub fn needs_of_verb<'a>(verb: &'a Verb, catalog: &'a Catalog) -> Option<Need<'a>> {
     let place = match verb {
         Verb::CreateTenant { name } => Place {

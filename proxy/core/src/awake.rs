@@ -1,4 +1,4 @@
-//! How long an instance has shown itself to be awake: the clock by which old requests settle.
+//! Time that an instance has shown itself to be awake: the clock by which old requests settle.
 //!
 //! A frozen server carries nothing out, so by a wall clock a request that it holds may be carried
 //! out at any time. This clock runs only between the answer to one probe and the sending of the
@@ -14,18 +14,19 @@ use crate::time::Instant;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Awake {
     shown: Duration,
-    /// What the last answered probe shows.
+    /// Time that the last answered probe shows, until the next answer confirms it.
     unconfirmed: Duration,
     answered_at: Option<Instant>,
 }
 
 impl Awake {
-    /// What it has been awake at least.
+    /// Least time that the instance has been awake.
     pub fn shown(&self) -> Duration {
         self.shown
     }
 
-    /// What it may have been awake at most since the clock began: what is sent now is behind that.
+    /// Most time that the instance may have been awake since the clock began: a request that is sent now
+    /// comes after this time.
     pub fn at_most(&self, now: Instant) -> Duration {
         let since = self.answered_at.map_or(Duration::ZERO, |at| now.since(at));
         self.shown + self.unconfirmed + since
@@ -89,7 +90,7 @@ mod tests {
         assert_eq!(shown(&probes), [0, 0, 0, 0]);
     }
 
-    /// What is asked to wait for more than `at_most` waits for time that comes after it.
+    /// A request that is asked to wait for more than `at_most` waits for time that comes after it.
     #[test]
     fn nothing_that_lies_before_counts() {
         let mut awake = Awake::default();

@@ -1,4 +1,4 @@
-//! How long to wait before the next attempt: exponential, bounded, spread.
+//! Pause before the next attempt: exponential, bounded, spread.
 
 use std::time::Duration;
 

@@ -43,7 +43,7 @@ pub struct Named {
     pub name: String,
     /// Its number of dimensions, once a record has set it.
     pub dimension: Option<u64>,
-    /// Where the id's 36 characters stand in the body.
+    /// Range of the id's 36 characters in the body.
     span: Range<usize>,
 }
 
@@ -88,7 +88,7 @@ impl Named {
 /// One element of a list in an answer.
 #[derive(Debug)]
 pub struct Element<'a> {
-    /// Who it is.
+    /// Its id and name.
     pub named: Named,
     /// Its JSON.
     pub json: &'a str,
@@ -144,7 +144,7 @@ fn replace(body: &Bytes, span: &Range<usize>, text: &str) -> Bytes {
     changed.into()
 }
 
-/// Where `part` begins in `whole`, which it was borrowed from.
+/// Offset of `part` in `whole`, from which it was borrowed.
 fn offset_in(whole: &[u8], part: &str) -> Option<usize> {
     part.as_ptr()
         .addr()

@@ -11,7 +11,7 @@ const SIZE_LINE_BYTES_MAX: usize = 256;
 /// Bytes of all trailer fields, which are read and forgotten.
 const TRAILERS_BYTES_MAX: usize = 8 * 1024;
 
-/// Why chunks are refused. The connection is closed after each.
+/// Reason why chunks are refused. The connection is closed after each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChunkError {
     /// A line that is no size.
@@ -42,7 +42,7 @@ enum State {
     Done,
 }
 
-/// Where in a chunked body its reader is.
+/// Position of a reader in a chunked body.
 #[derive(Clone, Copy, Debug)]
 pub struct Chunks(State);
 
@@ -150,7 +150,7 @@ fn trailer(line: &[u8], before: usize) -> Result<usize, ChunkError> {
 mod tests {
     use super::*;
 
-    /// What is decoded of bytes that come all at once, and one at a time: the body, and what is left.
+    /// Decodes bytes at once, and one at a time. Returns the body, and the bytes that are left.
     fn decoded(bytes: &[u8]) -> Result<Option<(String, String)>, ChunkError> {
         let text = |bytes: &BytesMut| String::from_utf8_lossy(bytes).into_owned();
         let (mut input, mut body) = (BytesMut::from(bytes), BytesMut::new());

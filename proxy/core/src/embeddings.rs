@@ -108,7 +108,7 @@ mod tests {
         STANDARD.encode(bytes)
     }
 
-    /// What the Python client sends, with numbers whose shortest digits are few, many or tiny.
+    /// Base64 from the Python client becomes the same numbers, be their shortest digits few, many or tiny.
     #[test]
     fn base64_becomes_the_same_numbers() {
         assert_eq!(encoded(&[0.1, 0.2]), "zczMPc3MTD4=");
@@ -161,7 +161,7 @@ mod tests {
         }
     }
 
-    /// What can't be shown as numbers, or is none of ours to change, stays as it is.
+    /// Bodies that can't be shown as numbers, or are none of ours to change, stay as they are.
     #[test]
     fn other_bodies_stay_as_they_are() {
         let nan = format!(r#"{{"embeddings":["{}"]}}"#, encoded(&[f32::NAN]));

@@ -1,4 +1,4 @@
-//! What may not be destroyed: the native limits that stand above every policy.
+//! Native limits on what may be destroyed, which stand above every policy.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ impl Pattern {
         Self(WildMatch::new(text))
     }
 
-    /// Whether a name fits.
+    /// Returns true when a name fits.
     pub fn matches(&self, name: &str) -> bool {
         self.0.matches(name)
     }
@@ -53,7 +53,7 @@ fn rule_of<'a>(
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} is denied: collection [{collection}] is protected by the rule `{rule}`")]
 pub struct Denial {
-    /// What was asked for.
+    /// The action that was asked for, such as `deleting it`.
     pub what: &'static str,
     /// The collection that it would hit.
     pub collection: Arc<str>,
@@ -103,7 +103,7 @@ impl Guard {
         self
     }
 
-    /// Whether a collection of this name is for a clean-up to delete.
+    /// Returns true when a clean-up may delete collections of this name.
     pub fn cleans(&self, name: &str) -> bool {
         self.cleanup.iter().any(|pattern| pattern.matches(name))
     }
@@ -128,45 +128,45 @@ impl Guard {
         self.check(what, collection)
     }
 
-    /// Whether a collection may be deleted.
+    /// Denies deleting a protected collection.
     pub fn delete(&self, collection: &Collection) -> Result<(), Denial> {
         self.check("deleting it", collection)
     }
 
-    /// Whether a collection may get another name: under that it would be protected no more.
+    /// Denies renaming a protected collection: under another name it would be protected no more.
     pub fn rename(&self, collection: &Collection) -> Result<(), Denial> {
         self.check("renaming it", collection)
     }
 
-    /// Whether a collection may be made unknown.
+    /// Denies making a protected collection unknown.
     pub fn unmap(&self, collection: &Collection) -> Result<(), Denial> {
         self.check("unmapping it", collection)
     }
 
-    /// Whether records of a collection may be deleted at all.
+    /// Denies deleting any records of a collection whose records are kept.
     pub fn delete_records(&self, collection: &Collection) -> Result<(), Denial> {
         let rule = rule_of(self.kept.iter().chain(&self.frozen), &collection.name);
         deny("deleting its records", collection, rule)
     }
 
-    /// Whether records of a collection may be changed.
+    /// Denies changing records of a frozen collection.
     pub fn change_records(&self, collection: &Collection) -> Result<(), Denial> {
         let rule = rule_of(&self.frozen, &collection.name);
         deny("changing its records", collection, rule)
     }
 
-    /// Whether a collection's metadata and configuration may be changed.
+    /// Denies changing the metadata and configuration of a frozen collection.
     pub fn modify(&self, collection: &Collection) -> Result<(), Denial> {
         let rule = rule_of(&self.frozen, &collection.name);
         deny("changing it", collection, rule)
     }
 
-    /// Whether records may be deleted that are all the records there are.
+    /// Denies deleting all the records that a protected collection has.
     pub fn empty(&self, collection: &Collection) -> Result<(), Denial> {
         self.check("deleting its last records", collection)
     }
 
-    /// Whether a database may be deleted, and with it its collections.
+    /// Denies deleting a database when one of its collections is protected or in the trash.
     pub fn delete_database(
         &self,
         catalog: &Catalog,
@@ -178,7 +178,7 @@ impl Guard {
             .try_for_each(|collection| self.check_unnamed("deleting its database", collection))
     }
 
-    /// Whether everything may be deleted.
+    /// Denies deleting everything when a collection is protected or in the trash.
     pub fn reset(&self, catalog: &Catalog) -> Result<(), Denial> {
         catalog
             .collections()

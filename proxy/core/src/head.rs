@@ -16,7 +16,7 @@ pub struct HeadLimits {
     pub fields_max: usize,
 }
 
-/// How the end of a body is found.
+/// Rule by which the end of a body is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// It has so many bytes; a request without a body has none.
@@ -25,20 +25,20 @@ pub enum Framing {
     Chunked,
 }
 
-/// What a head says of the connection and of the body.
+/// Facts of a head about the connection and the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// How the end of the body is found.
+    /// Rule by which the end of the body is found.
     pub framing: Framing,
-    /// Whether the client would use the connection again.
+    /// True when the client would use the connection again.
     pub is_persistent: bool,
-    /// Whether the client waits for `100 Continue` before it sends the body.
+    /// True when the client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
-    /// Whether the client speaks HTTP/1.0.
+    /// True when the client speaks HTTP/1.0.
     pub is_http_10: bool,
 }
 
-/// Why a head is refused. The connection is closed after each.
+/// Reason why a head is refused. The connection is closed after each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadError {
     /// Not `METHOD SP TARGET SP VERSION`.
@@ -199,7 +199,7 @@ impl<'a> RequestLine<'a> {
     }
 }
 
-/// What follows the scheme of an absolute target.
+/// Part of an absolute target behind its scheme.
 fn after_scheme(target: &[u8]) -> Option<&[u8]> {
     let schemes: [&[u8]; 2] = [b"http://", b"https://"];
     schemes.into_iter().find_map(|scheme| {
@@ -221,7 +221,7 @@ pub fn origin_form(target: &[u8]) -> std::borrow::Cow<'_, [u8]> {
     }
 }
 
-/// What the fields that concern the message itself say.
+/// Values of the fields that concern the message itself.
 #[derive(Default)]
 #[allow(
     clippy::struct_excessive_bools,

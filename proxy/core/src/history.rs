@@ -6,7 +6,7 @@ use crate::{route::Action, time::WallTime};
 /// A write of a client's, after its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WriteRecord {
-    /// When it came.
+    /// Time when it came.
     pub begun_at: WallTime,
     /// Time to its answer, in milliseconds.
     pub took_ms: u64,
@@ -14,7 +14,7 @@ pub struct WriteRecord {
     pub who: String,
     /// The address that it came from.
     pub client: String,
-    /// What it does, as [`Action::as_str`] says it.
+    /// Name of its action, by [`Action::as_str`].
     pub action: String,
     /// The tenant in its path.
     pub tenant: String,
@@ -28,7 +28,7 @@ pub struct WriteRecord {
     pub key: String,
 }
 
-/// What became of a write, by the status of its answer.
+/// Outcome of a write, by the status of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WriteOutcome {
     /// It was done.
@@ -107,9 +107,9 @@ impl AuditKind {
 /// An audited event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRecord {
-    /// When.
+    /// Time of the event.
     pub at: WallTime,
-    /// What kind of event.
+    /// Kind of event.
     pub kind: AuditKind,
     /// The name of the token; empty without one.
     pub who: String,
@@ -119,7 +119,7 @@ pub struct AuditRecord {
     pub what: String,
     /// The HTTP status of the answer.
     pub status: u16,
-    /// What the call said, or why it was denied.
+    /// Content of the call, or the reason for denying it.
     pub detail: String,
 }
 
@@ -128,7 +128,7 @@ pub struct AuditRecord {
 pub struct WritesAsked {
     /// Records with smaller numbers alone.
     pub before: u64,
-    /// How many at most.
+    /// Number of records, at most.
     pub limit: u32,
     /// Of this collection alone.
     pub collection: Option<String>,
@@ -143,22 +143,22 @@ pub struct WritesAsked {
 pub struct AuditAsked {
     /// Records with smaller numbers alone.
     pub before: u64,
-    /// How many at most.
+    /// Number of records, at most.
     pub limit: u32,
     /// Of this kind alone.
     pub kind: Option<AuditKind>,
 }
 
-/// How much is kept. The oldest go first, in small steps.
+/// Bounds of the history that is kept. The oldest records go first, in small steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Writes that came before this time go.
     pub writes_since: WallTime,
-    /// How many writes are kept.
+    /// Number of writes that are kept.
     pub writes_max: u64,
     /// Audited events before this time go.
     pub audit_since: WallTime,
-    /// How many denials are kept; whoever is denied makes as many as they like.
+    /// Number of denials that are kept; whoever is denied makes as many as they like.
     pub denials_max: u64,
 }
 

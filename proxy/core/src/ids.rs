@@ -30,7 +30,7 @@ pub struct EntryId(pub Uuid);
 /// The tenant that every server has.
 pub const DEFAULT_TENANT: &str = "default_tenant";
 
-/// What a client calls one write, so that it may repeat the request and have it done once.
+/// Name that a client gives one write, so that it may repeat the request and have it done once.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(Arc<str>);
 
@@ -108,7 +108,7 @@ impl Position {
         Self(self.0 + 1)
     }
 
-    /// How many entries lie after `earlier`, up to and with this one; 0 when there are none.
+    /// Number of entries after `earlier`, up to and with this one; 0 when there are none.
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
@@ -128,7 +128,7 @@ impl Token {
     }
 }
 
-/// How often a lane has changed its owner. An embedded store has one owner for each start.
+/// Number of times that a lane has changed its owner. An embedded store has one owner for each start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
 

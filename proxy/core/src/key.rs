@@ -20,7 +20,7 @@ use crate::{
 /// The headers that carry a key, the newer first.
 pub const KEY_HEADERS: [&str; 2] = ["Idempotency-Key", "Transaction-ID"];
 
-/// What tells two requests under one key apart.
+/// Digest that tells two requests under one key apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint(pub [u8; 32]);
 
@@ -58,7 +58,7 @@ pub struct Keyed {
     pub fingerprint: Fingerprint,
 }
 
-/// How an entry with a key has ended.
+/// Final state of an entry with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyState {
     /// It was done.
@@ -97,10 +97,10 @@ impl KeyState {
     }
 }
 
-/// How an entry with a key has ended, and what whoever repeats it is told.
+/// Outcome of an entry with a key, and the answer to a repeat of its request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyOutcome {
-    /// How it has ended.
+    /// The final state.
     pub state: KeyState,
     /// The HTTP status of the answer.
     pub status: u16,
@@ -127,7 +127,7 @@ impl KeyOutcome {
         Self::new(KeyState::Failed, reply)
     }
 
-    /// What a repeat is answered.
+    /// Answer to a repeat.
     pub fn reply(&self) -> Reply {
         Reply {
             content_type: self.content_type.clone(),
@@ -141,11 +141,11 @@ impl KeyOutcome {
 pub struct Settled {
     /// The key.
     pub key: Key,
-    /// How its entry has ended.
+    /// Outcome of its entry.
     pub outcome: KeyOutcome,
 }
 
-/// What the store remembers under a key.
+/// Record of a key in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRecord {
     /// The request.
@@ -154,14 +154,14 @@ pub struct KeyRecord {
     pub lane: LaneId,
     /// The entry's place there.
     pub position: Position,
-    /// When the entry was logged.
+    /// Time when the entry was logged.
     pub logged_at: WallTime,
-    /// How the entry has ended, when it has.
+    /// Outcome of the entry, when it has ended.
     pub outcome: Option<KeyOutcome>,
 }
 
 impl KeyRecord {
-    /// Whether its entry came to nothing, so that the same request may be logged in its place.
+    /// Returns true when the entry came to nothing, so that the same request may be logged in its place.
     pub fn yields_to(&self, fingerprint: Fingerprint) -> bool {
         let state = self.outcome.as_ref().map(|outcome| outcome.state);
         state == Some(KeyState::Withdrawn) && self.fingerprint == fingerprint
@@ -177,12 +177,12 @@ impl KeyRecord {
     }
 }
 
-/// What is done with a request under a key.
+/// Treatment of a request under a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Under {
     /// It is the first one: it is logged.
     First,
-    /// It was made before: it waits for what becomes of that, or is told.
+    /// The request was made before: it waits for the outcome of its entry, or gets it at once.
     Repeat(KeyRecord),
     /// Another request was made under the key, and this one is refused.
     Reused(Reply),

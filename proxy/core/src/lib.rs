@@ -1,4 +1,4 @@
-//! What Achromat decides.
+//! The decisions of Achromat.
 //!
 //! This crate turns requests into operations, operations into log entries, and events into
 //! effects. It never does IO: no clock, no randomness, no environment, no threads, no runtime, no

@@ -21,7 +21,7 @@ pub struct LocalWrite {
     collection: CollectionId,
     act: RecordAct,
     permit: Permit,
-    /// How often policy had changed when it was asked.
+    /// Number of changes of policy before policy was asked about this write.
     policy: u64,
 }
 
@@ -52,7 +52,7 @@ impl LocalWrite {
         self.collection
     }
 
-    /// How often policy had changed when it kept this write out of the log.
+    /// Number of changes of policy before it kept this write out of the log.
     pub(crate) fn policy(&self) -> u64 {
         self.policy
     }
@@ -105,7 +105,7 @@ pub(crate) fn nobody() -> Reply {
     reply::unavailable(message, 1)
 }
 
-/// What the client of a local write is told.
+/// Reply to the client of a local write.
 pub(crate) fn told(sending: Sending) -> Reply {
     let failure = match sending {
         Sending::Answered(reply) => return reply,

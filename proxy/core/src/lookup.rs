@@ -18,7 +18,7 @@ use crate::{
     write::find,
 };
 
-/// How an answer becomes the client's.
+/// Way in which an instance's answer becomes the client's.
 #[derive(Debug)]
 enum Shape {
     /// As it is, in a stream.
@@ -32,7 +32,7 @@ enum Shape {
     Database,
     /// Databases, whose ids are replaced.
     Databases,
-    /// What a client may send, which must hold for every server.
+    /// Abilities told to clients, of which only those that every server has are left.
     PreFlight,
 }
 
@@ -43,7 +43,7 @@ struct Page {
     limit: usize,
 }
 
-/// What an answer proves about the instance that gave it.
+/// Evidence that an answer gives about its instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Evidence {
     /// Nothing: it is an answer to the client's question.
@@ -69,7 +69,7 @@ pub struct Lookup<'a> {
 }
 
 impl<'a> Lookup<'a> {
-    /// What a read asks for, or what its client is told at once.
+    /// Makes the lookup for a read, or the reply that its client gets at once.
     pub fn new(
         catalog: &Catalog,
         route: &'static Route,
@@ -126,7 +126,7 @@ impl<'a> Lookup<'a> {
         Self { abilities, ..self }
     }
 
-    /// What an instance must have to be asked.
+    /// State that an instance must have to be asked.
     pub fn scope(&self) -> Scope<'_> {
         match (&self.collection, self.route.action) {
             (_, Action::System | Action::CollectionByResourceName) => Scope::Any,
@@ -147,9 +147,9 @@ impl<'a> Lookup<'a> {
         self.collection.as_deref()
     }
 
-    /// How the read is spread. What Chroma works out in the background (a collection's version,
-    /// the keys that its schema has discovered) differs from instance to instance for a while; who
-    /// polls for it shall see one of them, and not each in turn.
+    /// Strategy that spreads the read over instances. What Chroma works out in the background (a collection's
+    /// version, the keys that its schema has discovered) differs from instance to instance for a while; a
+    /// client that polls for it shall see one instance, and not each in turn.
     pub fn strategy(&self, configured: Strategy) -> Strategy {
         match self.scope() {
             Scope::Schema | Scope::List { .. } | Scope::Description(_) => Strategy::PrimaryOnly,
@@ -173,8 +173,8 @@ impl<'a> Lookup<'a> {
         route.render(&captures, &self.tail, self.query)
     }
 
-    /// Whether an instance is asked for a collection by the name that the catalog has: so it is where the
-    /// client does, and where the instance knows no other way.
+    /// Returns true when an instance is asked for a collection by the name that the catalog has: when the
+    /// client asks by name, or the instance knows no other way.
     fn asks_by_name(&self, instance: InstanceIx) -> bool {
         match self.route.action {
             Action::GetCollection => true,
@@ -188,7 +188,7 @@ impl<'a> Lookup<'a> {
         self.collection.as_ref()?.on(instance)
     }
 
-    /// Whether a success is passed on as it comes, byte by byte.
+    /// Returns true when a success is passed on as it comes, byte by byte.
     pub fn streams(&self) -> bool {
         matches!(self.shape, Shape::Stream)
     }
@@ -211,7 +211,7 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// What an answer proves about its instance (rule 12 of the design).
+    /// Evidence that an answer gives about its instance (rule 12 of the design).
     fn evidence(&self, answer: &Reply) -> Evidence {
         match answer.status {
             // Chroma answers an unknown route with an empty body, and anything else with an error.
@@ -222,7 +222,7 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// Whether a 404 can only be about the collection itself. Other routes below a collection have
+    /// Returns true when a 404 can only be about the collection itself. Other routes below a collection have
     /// something of their own that may not be found, such as an attached function.
     fn asks_about_collection(&self) -> bool {
         self.collection.is_some()
@@ -419,9 +419,9 @@ mod tests {
         catalog
     }
 
-    /// What is told of a path that was looked up before its collection was renamed or replaced:
-    /// the collection that the path means now, or that there is none; and never one under the id
-    /// of another.
+    /// A path that was looked up before its collection was renamed or replaced is answered with the
+    /// collection that the path means now, or with a 404; and never with one collection under the id of
+    /// another.
     #[test]
     fn a_name_that_has_changed_hands_is_not_confused() {
         let before = catalog(&[(1, "abc")]);
@@ -492,7 +492,7 @@ mod tests {
         }
     }
 
-    /// What is a page is cut by us; what Chroma would refuse is left to Chroma.
+    /// Valid pages are cut by us; pages that Chroma would refuse are left to Chroma.
     #[test]
     fn only_plain_pages_are_taken() {
         let page = |query| Page::parse(query).map(|page| (page.offset, page.limit));

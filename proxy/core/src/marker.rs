@@ -20,7 +20,7 @@ pub(crate) const OWN: &str = "achromat-own";
 /// The collection's name.
 pub(crate) const MARKER: &str = "marker";
 
-/// Where the token stands in its metadata.
+/// Key of the token in the marker's metadata.
 pub(crate) const TOKEN: &str = "token";
 
 impl Marker {
@@ -30,13 +30,13 @@ impl Marker {
         Self { id, token }
     }
 
-    /// Whether the instance has lost it to a reset.
+    /// Returns true when the instance has lost its marker to a reset.
     pub(crate) fn is_to_be_made(self) -> bool {
         self.id.0.is_nil()
     }
 }
 
-/// What an instance shows of its marker.
+/// The marker that an instance shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
     pub(crate) id: InstanceId,

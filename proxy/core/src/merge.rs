@@ -27,8 +27,8 @@ use crate::{
     planted::{Bug, Planted},
 };
 
-/// Whether an entry is of a kind that is merged. Chroma answers a delete with the number of records
-/// that it deleted, which could not be told apart.
+/// Returns true when an entry is of a kind that is merged. Chroma answers a delete with the number of records
+/// that it deleted, and the numbers of merged deletes could not be told apart.
 pub(crate) fn is_mergeable(verb: &Verb) -> bool {
     let Verb::Record { act, .. } = verb else {
         return false;
@@ -99,7 +99,8 @@ impl Merging {
         }
     }
 
-    /// How many bodies became one, and that one; `None` when only the first was there.
+    /// Returns the number of bodies that became one, and the merged body; `None` when only the first was
+    /// there.
     pub fn finish(self) -> Option<(usize, Bytes)> {
         if self.count < 2 {
             return None;
@@ -210,8 +211,9 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Whether there is an object among the values of metadata, which only a sparse vector is. A single
-/// node refuses them (501 in all versions from 1.1 to 1.5.9), and would refuse others with them.
+/// Returns true when one of the values of metadata is an object, which only a sparse vector is. A single node
+/// refuses sparse vectors (501 in all versions from 1.1 to 1.5.9), and would refuse the writes merged with
+/// them.
 fn has_sparse_vector(metadatas: &RawValue) -> bool {
     type Values<'a> = std::collections::BTreeMap<Cow<'a, str>, &'a RawValue>;
     let Ok(metadatas) = serde_json::from_str::<Vec<Option<Values<'_>>>>(metadatas.get()) else {
@@ -221,7 +223,7 @@ fn has_sparse_vector(metadatas: &RawValue) -> bool {
     values.any(|value| value.get().starts_with('{'))
 }
 
-/// What stands in an array of so many elements.
+/// Text between the brackets of an array of so many elements.
 fn elements_of(field: &RawValue, count: usize) -> Option<&str> {
     let elements: Vec<IgnoredAny> = serde_json::from_str(field.get()).ok()?;
     between_brackets(field).filter(|_| elements.len() == count)

@@ -1,4 +1,4 @@
-//! What on the instances is Achromat's own, and so does not exist for clients: the tenant in which
+//! Data on the instances that is Achromat's own, and so does not exist for clients: the tenant in which
 //! instances are marked, with all that is in it, and what stands in the trash.
 //!
 //! A client gets the answers of a Chroma that has no such tenant; what it would make there is refused.
@@ -14,7 +14,7 @@ use crate::{
     write::not_found,
 };
 
-/// Whether a tenant is Achromat's own.
+/// Returns true when a tenant is Achromat's own.
 pub(crate) fn is_own(tenant: &str) -> bool {
     tenant == OWN
 }
@@ -36,7 +36,7 @@ fn by_resource_name(resource: &str) -> Option<Reply> {
     is_hidden.then(|| reply::no_such_collection(resource))
 }
 
-/// What Chroma 1.5.9 answers for a tenant that it does not have.
+/// Answers as Chroma 1.5.9 does for a tenant that it does not have.
 fn within(action: Action, tenant: &str, captures: &Captures<'_>) -> Reply {
     let database = captures.database.as_deref().unwrap_or_default();
     match action {

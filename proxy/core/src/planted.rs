@@ -11,9 +11,9 @@ pub enum Bug {
     TwoUnrecorded,
     /// An entry that fails again and again is skipped.
     SkipsFailing,
-    /// What ended in silence is held not to have happened.
+    /// An entry that ended in silence is held not to have happened.
     ForgetsUnknown,
-    /// What ended in silence is sent again at once.
+    /// An entry that ended in silence is sent again at once.
     DoesNotSettle,
     /// A collection of a name that was deleted gets the old id.
     RecreatesOldIdentity,
@@ -43,7 +43,7 @@ pub enum Bug {
     StaysHome,
     /// A collection leaves its home while a write that is not logged may still be carried out there.
     LeavesHomeEarly,
-    /// What the lane of a collection still owed is void when that goes to the trash.
+    /// Entries that a collection's lane still owes become void when the collection goes to the trash.
     TrashVoids,
 }
 
@@ -64,13 +64,13 @@ impl Planted {
         Self(Some(bug))
     }
 
-    /// Whether it is this one.
+    /// Returns true when this bug is planted.
     #[cfg(feature = "planted")]
     pub fn is(self, bug: Bug) -> bool {
         self.0 == Some(bug)
     }
 
-    /// Whether it is this one: it never is.
+    /// Returns false: without the feature no bug is planted.
     #[cfg(not(feature = "planted"))]
     pub fn is(self, _bug: Bug) -> bool {
         false

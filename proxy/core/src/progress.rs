@@ -1,4 +1,4 @@
-//! How far each instance is in a lane, as far as readers care.
+//! Progress of each instance in a lane, as far as readers care.
 
 use smallvec::SmallVec;
 
@@ -21,7 +21,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Whether an instance has every acknowledged write.
+    /// Returns true when an instance has every acknowledged write.
     pub fn is_current(&self, instance: InstanceIx) -> bool {
         self.applied
             .get(instance.at())
@@ -34,7 +34,7 @@ impl Progress {
         sent.unwrap_or_default()
     }
 
-    /// Whether an instance may be doing an entry of which nobody knows yet what becomes of it.
+    /// Returns true when an instance may be doing an entry that is not decided yet.
     pub fn is_unsettled_on(&self, instance: InstanceIx) -> bool {
         self.sent_to(instance) > self.decided
     }

@@ -1,4 +1,4 @@
-//! Where a read goes: which instances, in which order, and what happens when one fails.
+//! Destination of a read: its instances, their order, and the next step when one fails.
 
 mod repeat;
 mod visible;
@@ -20,7 +20,7 @@ use crate::{
     weight::heavy_read_time,
 };
 
-/// How reads are spread over the eligible instances.
+/// Strategy that spreads reads over the eligible instances.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Strategy {
     /// Each in turn.
@@ -37,7 +37,7 @@ pub enum Strategy {
 /// Instances in the order in which they are tried.
 pub type Order = SmallVec<[InstanceIx; 4]>;
 
-/// What can be done with a read now.
+/// Next step with a read, before an instance is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Plan {
     /// Try these.
@@ -53,7 +53,7 @@ pub enum Plan {
 pub struct Tried(u16);
 
 impl Tried {
-    /// Whether this one is among them.
+    /// Returns true when this instance is among them.
     pub fn contains(self, instance: InstanceIx) -> bool {
         self.0 & 1 << (instance.0 & 15) != 0
     }
@@ -71,7 +71,7 @@ impl Tried {
     }
 }
 
-/// Where a read goes now, if it goes anywhere it was not tried on yet.
+/// Plans where a read goes now, among the instances that it was not tried on yet.
 pub fn plan(view: &View, scope: Scope<'_>, strategy: Strategy, turn: u64, tried: Tried) -> Plan {
     let mut order = native_order(view, scope, strategy, turn);
     order.retain(|instance| !tried.contains(*instance));
@@ -133,7 +133,7 @@ fn is_replicas_turn(ratio: f64, turn: u64) -> bool {
     ((turn + 1.0) * ratio).floor() > (turn * ratio).floor()
 }
 
-/// Why an instance did not answer a read.
+/// Reason why an instance did not answer a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadFailure {
     /// The connection was refused, or could not be made in time.
@@ -159,7 +159,7 @@ pub enum ReadFailure {
     Undecided,
 }
 
-/// What to do next with a read.
+/// Next step with a read that is under way.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ReadStep {
     /// Try this instance, beside those that are under way.
@@ -202,16 +202,16 @@ pub struct Dispatch {
     closed_by: Tried,
     /// Answers that were thrown away.
     outdated: u8,
-    /// Whether one is thrown away because nobody knew in time what becomes of a write that it may show.
+    /// True when an answer was thrown away, as [`ReadFailure::Outdated`] or [`ReadFailure::Undecided`].
     is_undecided: bool,
     best: Option<Reply>,
     /// That an instance lacks what it should have.
     missing: Option<Reply>,
     /// That an instance does not know the route.
     no_route: Option<Reply>,
-    /// Whether one has failed otherwise, and may have it.
+    /// True when an instance has failed otherwise, and may have what others lack.
     is_unsure: bool,
-    /// Whether one had too many reads already.
+    /// True when an instance had too many reads already.
     is_busy: bool,
 }
 
@@ -247,13 +247,13 @@ impl Dispatch {
         self.told.insert(instance);
     }
 
-    /// Whether another attempt may be made beside the one that is under way.
+    /// Returns true when a second attempt may be made beside the one that is under way.
     pub fn may_hedge(&self) -> bool {
         self.under_way.0.is_power_of_two() && self.may_begin()
     }
 
-    /// Whether a read with a body of so many bytes goes on waiting after the hedge delay: the time that
-    /// such a body may take is not over, and the instance that has it is not down.
+    /// Returns true when a read with a body of so many bytes goes on waiting after the hedge delay: the time
+    /// that such a body may take is not over, and the instance that has it is not down.
     pub fn is_patient(
         &self,
         view: &View,
@@ -268,13 +268,13 @@ impl Dispatch {
         time > Duration::ZERO && elapsed < rules.hedge + time && view.instances().any(is_live)
     }
 
-    /// Whether no more than two instances would have closed their connections, should all that are
+    /// Returns true when no more than two instances would have closed their connections, should all that are
     /// under way, and one more, do so.
     fn may_begin(&self) -> bool {
         u32::from(self.closed) + self.under_way.0.count_ones() < u32::from(CLOSED_INSTANCES_MAX)
     }
 
-    /// Whether further instances may be looked for.
+    /// Returns true when further instances may be looked for.
     pub fn may_go_on(&self) -> bool {
         self.closed < CLOSED_INSTANCES_MAX
     }
@@ -364,8 +364,8 @@ impl Dispatch {
         }
     }
 
-    /// What the client is told when there is nowhere left to go, of so many `instances`. That something
-    /// is not there is told when each of them has said so: it may be one that has lost it.
+    /// Reply to the client when no instance is left to try, of so many `instances`. A 404 is given only when
+    /// each of them has answered so: a single one may have lost what it should have.
     pub fn give_up(self, instances: usize) -> Reply {
         let all_lack_it = !self.is_unsure && self.tried.len() == instances;
         let missing = self.missing.filter(|_| all_lack_it);
@@ -389,7 +389,8 @@ impl Dispatch {
     }
 }
 
-/// Whether Chroma answers a read so that met a write, and does not answer the next one so.
+/// Returns true for an answer that Chroma gives to a read that met a write, and does not give to the next
+/// one.
 fn is_passing(reply: &Reply) -> bool {
     const PASSING: &[u8] = b"Error finding id";
     reply
@@ -398,8 +399,8 @@ fn is_passing(reply: &Reply) -> bool {
         .any(|part| part == PASSING)
 }
 
-/// Whether two answers say the same. Numbers and ids in them may differ, and so does the order of the
-/// fields in Chroma's answers.
+/// Returns true when two answers say the same. Numbers and ids in them may differ, and so may the order of
+/// the fields in Chroma's answers.
 fn is_alike(one: &Reply, other: &Reply) -> bool {
     let letters = |reply: &Reply| -> Vec<u8> {
         let bytes = reply.body.iter().copied();
@@ -688,7 +689,7 @@ mod tests {
         assert!(!read.second_chance(Duration::from_secs(1)));
     }
 
-    /// Who has answered 5xx is tried once more when nobody else is left, and not again after that.
+    /// An instance that has answered 5xx is tried once more when no other is left, and not again after that.
     #[test]
     fn a_server_error_has_a_second_chance() {
         let failure = || server_error("broken");

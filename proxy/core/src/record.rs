@@ -11,10 +11,10 @@ use crate::limits::ROUNDING_STEPS_MAX;
 
 mod spelling;
 
-/// What a record consists of, in 32 bytes.
+/// Digest of all that a record consists of, in 32 bytes.
 pub type Digest = [u8; 32];
 
-/// What a `get` must include for records to be whole.
+/// Parts that a `get` must include for records to be whole.
 pub const INCLUDE: [&str; 4] = ["embeddings", "documents", "metadatas", "uris"];
 
 type Column<'a> = Option<Vec<&'a RawValue>>;
@@ -110,7 +110,7 @@ impl Record<'_> {
     }
 }
 
-/// How vectors are compared.
+/// Rule by which vectors are compared.
 ///
 /// With cosine distance Chroma keeps a vector `v` at length one, and answers `v * (1 / |v|) * |v|` in 32
 /// bits: each number is off by up to two steps (computed so, each number of 300 vectors came out as 1.5.9
@@ -292,7 +292,7 @@ mod tests {
         assert!(is_copy("[1.80929730,39.6093]", "d", Vectors::Exact));
     }
 
-    /// What is copied is what was read, to the byte.
+    /// A record is copied as it was read, to the byte.
     #[test]
     fn copies_are_to_the_byte() {
         let all = records(WHOLE.as_bytes()).expect("records");

@@ -1,4 +1,4 @@
-//! What a client is answered, and the answers that are Achromat's own, in Chroma's shape.
+//! Replies to clients; those that are Achromat's own have Chroma's shape.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -53,12 +53,12 @@ impl Reply {
         Self::json(status, body)
     }
 
-    /// Whether the request was looked at and answered: not too slow, not one too many, no failure.
+    /// Returns true when the request was looked at and answered: not too slow, not one too many, no failure.
     pub fn is_answer(&self) -> bool {
         self.status < 500 && !matches!(self.status, 408 | 429)
     }
 
-    /// Whether the status says that the request was done.
+    /// Returns true when the status says that the request was done.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
@@ -128,7 +128,7 @@ pub fn no_such_collection(name: &str) -> Reply {
     Reply::error(404, "NotFoundError", &message)
 }
 
-/// What Chroma 1.5.9 says when a collection is renamed onto an existing name.
+/// Reply of Chroma 1.5.9 when a collection is renamed onto an existing name.
 pub fn name_is_taken() -> Reply {
     let message = "Database error: error returned from database: (code: 2067) UNIQUE constraint failed: collections.name, collections.database_id";
     Reply::error(500, "InternalError", message)

@@ -7,7 +7,7 @@ use std::{ops::Add, time::Duration};
 pub struct Instant(pub u64);
 
 impl Instant {
-    /// How long ago `earlier` was; zero when it was not.
+    /// Time from `earlier` to this instant; zero when `earlier` is the later one.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }

@@ -16,22 +16,22 @@ use crate::{
     write::{Fresh, Permit},
 };
 
-/// What names in the trash begin with; clients can't give such names.
+/// Prefix of the names in the trash; clients can't give such names.
 pub const PREFIX: &str = "achromat-trash.";
 
 /// Bytes of Chroma's longest collection name.
 const NAME_BYTES_MAX: usize = 512;
 
-/// What a name in the trash says.
+/// Content of a name in the trash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trashed<'a> {
-    /// When it is deleted for good.
+    /// Time when the collection is deleted for good.
     pub until: WallTime,
     /// The name that it had.
     pub name: &'a str,
 }
 
-/// Whether a name belongs to the trash.
+/// Returns true when a name belongs to the trash.
 pub fn holds(name: &str) -> bool {
     name.starts_with(PREFIX)
 }
@@ -55,13 +55,13 @@ fn name_in_trash(collection: &Collection, until: WallTime) -> Option<Arc<str>> {
     (name.len() <= NAME_BYTES_MAX).then(|| name.into())
 }
 
-/// What is in the trash, in no order that means anything.
+/// Collections in the trash, in no order that means anything.
 pub fn contents(catalog: &Catalog) -> impl Iterator<Item = (&Arc<Collection>, Trashed<'_>)> {
     let all = catalog.collections();
     all.filter_map(|collection| Some((collection, Trashed::parse(&collection.name)?)))
 }
 
-/// What has been in the trash for its time.
+/// Collections that have been in the trash for their time.
 pub fn due(catalog: &Catalog, now: WallTime) -> impl Iterator<Item = CollectionId> {
     let due = contents(catalog).filter(move |(_, trashed)| trashed.until <= now);
     due.map(|(collection, _)| collection.id)

@@ -25,7 +25,7 @@ pub fn silence_max(bytes: usize) -> Duration {
     heavy_time(bytes).min(BUSY_SILENCE_MAX)
 }
 
-/// Whether a body is heavy.
+/// Returns true when a body is heavy.
 pub fn is_heavy(bytes: usize) -> bool {
     bytes >= HEAVY_BYTES_MIN
 }

@@ -28,7 +28,7 @@ use crate::{
     reply::{self, Reply},
 };
 
-/// What a request to create a tenant says.
+/// Facts of a request to create a tenant.
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "struct CreateTenantPayload")]
 pub struct TenantFacts<'a> {
@@ -37,7 +37,7 @@ pub struct TenantFacts<'a> {
     pub name: Cow<'a, str>,
 }
 
-/// What a request to create a database says.
+/// Facts of a request to create a database.
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "struct CreateDatabasePayload")]
 pub struct DatabaseFacts<'a> {
@@ -46,19 +46,19 @@ pub struct DatabaseFacts<'a> {
     pub name: Cow<'a, str>,
 }
 
-/// What a request to create a collection says.
+/// Facts of a request to create a collection.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(expecting = "struct CreateCollectionPayload")]
 pub struct CreateFacts<'a> {
     /// The collection's name.
     #[serde(borrow)]
     pub name: Cow<'a, str>,
-    /// Whether an existing collection of the name will do.
+    /// True when an existing collection of the name will do.
     #[serde(default)]
     pub get_or_create: bool,
 }
 
-/// What a request to change a collection says.
+/// Facts of a request to change a collection.
 #[derive(Debug, Default, Deserialize)]
 #[serde(expecting = "struct UpdateCollectionPayload")]
 pub struct ModifyFacts<'a> {
@@ -67,7 +67,7 @@ pub struct ModifyFacts<'a> {
     pub new_name: Option<Cow<'a, str>>,
 }
 
-/// What a request to fork a collection says.
+/// Facts of a request to fork a collection.
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "struct ForkCollectionPayload")]
 pub struct ForkFacts<'a> {
@@ -76,7 +76,7 @@ pub struct ForkFacts<'a> {
     pub new_name: Cow<'a, str>,
 }
 
-/// What a request to attach a function says.
+/// Facts of a request to attach a function.
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "struct AttachFunctionRequest")]
 pub struct AttachFacts<'a> {
@@ -85,7 +85,7 @@ pub struct AttachFacts<'a> {
     pub output_collection: Option<Cow<'a, str>>,
 }
 
-/// What a request to delete records says.
+/// Facts of a request to delete records.
 #[derive(Debug, Default, Deserialize)]
 #[serde(expecting = "struct DeleteCollectionRecordsPayload")]
 pub struct DeleteFacts<'a> {
@@ -97,13 +97,13 @@ pub struct DeleteFacts<'a> {
     /// The filter on documents.
     #[serde(borrow, default)]
     pub where_document: Option<&'a RawValue>,
-    /// How many records to delete at most.
+    /// Number of records to delete, at most.
     #[serde(default)]
     pub limit: Option<u32>,
 }
 
 impl DeleteFacts<'_> {
-    /// Whether there is a filter; `null` is none.
+    /// Returns true when there is a filter; `null` is none.
     pub fn has_filter(&self) -> bool {
         let given = |raw: Option<&RawValue>| raw.is_some_and(|raw| raw.get() != "null");
         given(self.filter) || given(self.where_document)
@@ -163,19 +163,19 @@ pub fn check(verb: &Verb, body: &Bytes) -> Result<(), Reply> {
     }
 }
 
-/// Whether a body is an array, behind what JSON takes for white space.
+/// Returns true when a body is an array, behind what JSON takes for white space.
 fn is_positional(body: &[u8]) -> bool {
     let first = body.iter().find(|byte| !b" \t\r\n".contains(byte));
     first == Some(&b'[')
 }
 
-/// What Chroma 1.5.9 says to an array where it takes none.
+/// Reply of Chroma 1.5.9 to an array where it takes none.
 fn positional() -> Reply {
     let message = "Failed to deserialize the JSON body into the target type: invalid type: sequence, expected an object with named fields at line 1 column 0";
     Reply::error(422, "ChromaError", message)
 }
 
-/// What Chroma's handlers say to a body that they can't read: they name the field as well.
+/// Reply of Chroma's handlers to a body that they can't read; it names the field as well.
 fn unreadable<'a, T: Deserialize<'a>>(body: &'a [u8], error: &serde_json::Error) -> Reply {
     let mut json = serde_json::Deserializer::from_slice(body);
     let located = serde_path_to_error::deserialize::<_, T>(&mut json);

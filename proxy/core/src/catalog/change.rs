@@ -1,4 +1,4 @@
-//! What the catalog consists of, and what can become of it.
+//! Parts of the catalog, and the changes that they can go through.
 
 use std::sync::Arc;
 
@@ -15,18 +15,18 @@ use crate::{
 pub struct Copy {
     /// The UUID that the instance gave it; none as long as it is not there.
     pub id: Option<InstanceId>,
-    /// Why it is not used there, when it is not: it gets no writes and is made anew.
+    /// Reason for not using the copy, when it is quarantined: it gets no writes and is made anew.
     pub quarantine: Option<Arc<str>>,
-    /// Why it is not read, when it is not, although it gets all writes: it may differ from the
-    /// others, and an operator must say which of them is right.
+    /// Reason for not reading the copy, when it is distrusted: it gets all writes, but may differ from the
+    /// other copies, and an operator must say which of them is right.
     pub distrust: Option<Arc<str>>,
-    /// The name under which there may be a copy that is not known: a job has had one made, or is about
-    /// to. Whoever takes that name away from the collection takes it away there as well.
+    /// The name under which the instance may have a copy that is not known: a job has made one, or is about
+    /// to. Deleting the collection, or renaming it to another name than this one, deletes that copy as well.
     pub unsure: Option<Arc<str>>,
 }
 
 impl Copy {
-    /// Whether it may be read.
+    /// Returns true when the copy may be read.
     pub fn is_served(&self) -> bool {
         self.id.is_some() && self.quarantine.is_none() && self.distrust.is_none()
     }
@@ -62,27 +62,28 @@ impl Collection {
         self.copies.get(instance.at()).and_then(|copy| copy.id)
     }
 
-    /// Whether an instance has a copy that is read.
+    /// Returns true when an instance has a copy that is read.
     pub fn is_served_by(&self, instance: InstanceIx) -> bool {
         self.home.is_none_or(|home| home == instance) && self.is_sound_on(instance)
     }
 
-    /// Whether it waits in the trash, where no client finds it.
+    /// Returns true when the collection waits in the trash, where no client finds it.
     pub fn is_in_trash(&self) -> bool {
         trash::holds(&self.name)
     }
 
-    /// Whether an instance has a copy as it should be.
+    /// Returns true when an instance has a copy as it should be.
     pub fn is_sound_on(&self, instance: InstanceIx) -> bool {
         self.copies.get(instance.at()).is_some_and(Copy::is_served)
     }
 
-    /// Whether every instance has a copy.
+    /// Returns true when every instance has a copy.
     pub fn is_complete(&self) -> bool {
         self.copies.iter().all(|copy| copy.id.is_some())
     }
 
-    /// What one instance alone had is lost with its copy; the others' copies count again.
+    /// Ends the collection's home, if this instance is it: what the home alone had is lost with its copy, and
+    /// the others' copies count again.
     pub(super) fn leave(&mut self, instance: InstanceIx) {
         self.home = self.home.filter(|home| *home != instance);
     }
@@ -162,7 +163,7 @@ pub enum Change {
         instance: InstanceIx,
         reason: Arc<str>,
     },
-    /// What is known of an instance as a whole.
+    /// The record of an instance as a whole is replaced.
     Instance {
         instance: InstanceIx,
         record: InstanceRecord,
@@ -183,11 +184,11 @@ pub struct Marker {
     pub token: Token,
 }
 
-/// What is known of an instance as a whole.
+/// Facts about an instance as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceRecord {
     /// The collection by which its data is known again.
     pub marker: Option<Marker>,
-    /// Why it is not used until it is restored, when it is not.
+    /// Reason for not using the instance until it is restored, when it is quarantined.
     pub quarantine: Option<Arc<str>>,
 }

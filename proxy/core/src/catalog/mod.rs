@@ -18,8 +18,8 @@ use crate::{
     trash,
 };
 
-/// How a path names a collection: real Chroma wants the name on some routes and the UUID on
-/// others, and its clients mix them.
+/// Preference between name and id for the collection in a path: real Chroma wants the name on some routes and
+/// the UUID on others, and its clients mix them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prefer {
     /// A UUID that is also a name means the name.
@@ -308,7 +308,7 @@ impl Catalog {
             .filter_map(|id| self.collections.get(id))
     }
 
-    /// How many living collections a database has, without those in the trash.
+    /// Number of living collections in a database, without those in the trash.
     pub fn count_in(&self, tenant: &str, database: &str) -> usize {
         let Some(names) = self.names_in(tenant, database) else {
             return 0;
@@ -318,12 +318,12 @@ impl Catalog {
         names.len() - in_trash.count()
     }
 
-    /// How many living collections there are.
+    /// Number of living collections.
     pub fn len(&self) -> usize {
         self.collections.len()
     }
 
-    /// Whether there is no living collection.
+    /// Returns true when there is no living collection.
     pub fn is_empty(&self) -> bool {
         self.collections.is_empty()
     }
@@ -356,17 +356,17 @@ impl Catalog {
         unserved.into_iter().flatten().copied()
     }
 
-    /// Whether an instance has a copy that is used of every living collection.
+    /// Returns true when an instance has a copy in service of every living collection.
     pub fn is_whole(&self, instance: InstanceIx) -> bool {
         self.unserved.get(&instance).is_none_or(OrdSet::is_empty)
     }
 
-    /// What is known of an instance as a whole.
+    /// Facts about an instance as a whole.
     pub fn instance(&self, instance: InstanceIx) -> InstanceRecord {
         self.instances.get(&instance).cloned().unwrap_or_default()
     }
 
-    /// Whether an instance is not used at all until a job has seen to it.
+    /// Returns true when an instance is not used at all until a job has taken it in or restored it.
     pub fn is_out(&self, instance: InstanceIx) -> bool {
         let record = self.instances.get(&instance);
         record.is_none_or(|record| record.marker.is_none() || record.quarantine.is_some())
@@ -379,7 +379,8 @@ impl Catalog {
             .map(|(instance, record)| (*instance, record))
     }
 
-    /// Whether anything is known of a tenant: every instance that was in service then was asked for it.
+    /// Returns true when anything is known of a tenant: when it was discovered, every instance in service was
+    /// asked for it.
     pub fn knows_tenant(&self, tenant: &str) -> bool {
         let from = || (Arc::from(tenant), Arc::from(""));
         let is_its = |found: Option<&Namespace>| found.is_some_and(|(owner, _)| **owner == *tenant);

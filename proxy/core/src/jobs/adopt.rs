@@ -26,13 +26,13 @@ use crate::{
     route::Action,
 };
 
-/// Why a copy that was found is not read yet. It is compared by itself.
+/// Reason for not reading a copy that was found: it is compared first, which happens by itself.
 pub(crate) const NOT_COMPARED: &str = "it was not compared with the others yet";
 
-/// Why a copy is not read whose collection has other metadata, or another configuration.
+/// Reason for not reading a copy whose collection has other metadata, or another configuration.
 pub(crate) const MADE_DIFFERENTLY: &str = "it is made differently there";
 
-/// What was found on an instance.
+/// Collections of an instance, as a job has found them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Adopted {
     /// Collections that nobody knew, by name.
@@ -86,9 +86,9 @@ pub(super) struct Round<'a> {
     catalog: Catalog,
     source: Option<InstanceIx>,
     target: InstanceIx,
-    /// Whether it had a marker before.
+    /// True when the target had a marker before.
     was_met: bool,
-    /// How many instances there are.
+    /// Number of instances.
     count: usize,
     head: Position,
     /// The instances that may have collections of their own under the names that are found.

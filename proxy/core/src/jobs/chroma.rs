@@ -23,7 +23,7 @@ use crate::{
     route::{Action, Captures, route_of},
 };
 
-/// Where a request goes: a tenant, a database, a collection, as far as the route wants them.
+/// Destination of a request: a tenant, a database, a collection, as far as the route wants them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Address {
     captures: Captures<'static>,
@@ -112,15 +112,16 @@ impl Described {
         })
     }
 
-    /// Whether two collections are made alike. What Chroma finds out about their records in the
-    /// background (which keys there are) is left out.
+    /// Returns true when two collections are made alike. What Chroma finds out about their records in the
+    /// background (the keys of their metadata) is left out.
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         self.name == other.name && self.unlike(other).is_empty()
     }
 
-    /// Whether its vectors are answered bit for bit as they were added. With cosine distance Chroma keeps
-    /// them at length one and their length beside, and answers the product, which is rounded. Servers
-    /// before 1.3, which say nothing of schemas, do not say the distance of each collection either.
+    /// Returns true when the collection's vectors are answered bit for bit as they were added. With cosine
+    /// distance Chroma keeps vectors at length one and their length beside, and answers the product, which is
+    /// rounded. Servers before 1.3, which say nothing of schemas, do not say the distance of each collection
+    /// either.
     pub(crate) fn answers_exact_vectors(&self) -> bool {
         let distances = [
             self.metadata.get("hnsw:space"),
@@ -130,8 +131,8 @@ impl Described {
         self.schema.is_object() && !distances.into_iter().flatten().any(is_cosine)
     }
 
-    /// Whether this collection can be made equal to another by its records alone: one that has a dimension
-    /// never has none again.
+    /// Returns true when this collection can be made equal to another by its records alone: a collection that
+    /// has a dimension never has none again.
     pub(crate) fn may_become(&self, other: &Self) -> bool {
         let is_set = self.dimension.is_some();
         self.is_like(other) && (!is_set || self.dimension == other.dimension)
@@ -156,8 +157,8 @@ impl Described {
         unlike.map(|(part, _)| part).collect()
     }
 
-    /// Whether two collections are configured alike. Chroma 1.0.0 keeps a configuration and shows another,
-    /// which is the same for all.
+    /// Returns true when two collections are configured alike. Chroma 1.0.0 keeps a configuration and shows
+    /// another, which is the same for all.
     fn is_configured_like(&self, other: &Self) -> bool {
         let is_shown = self.shows_configuration() && other.shows_configuration();
         !is_shown || self.configuration == other.configuration
@@ -269,7 +270,7 @@ impl Port {
         success(action, reply)
     }
 
-    /// What an instance says of a collection of this name, if it has one.
+    /// Asks an instance for the description of its collection of this name, if it has one.
     pub(crate) async fn describe(
         &self,
         instance: InstanceIx,
@@ -279,9 +280,9 @@ impl Port {
             .await
     }
 
-    /// What an instance says of its copy, whatever that is called there by now. A server that does not
-    /// know collections by their UUID is asked by the name that the catalog has; where that is another
-    /// copy's or nobody's, the copy is looked for among all of its database.
+    /// Asks an instance for the description of its copy, under whatever name the copy has there by now. A
+    /// server that does not know collections by their UUID is asked by the name that the catalog has; where
+    /// that name is another copy's or nobody's, the copy is looked for among all of its database.
     pub(crate) async fn describe_copy(
         &self,
         instance: InstanceIx,

@@ -31,16 +31,16 @@ use crate::{
     route::Action,
 };
 
-/// Why a copy that is being made is not used. A job that finds this goes on where it was.
+/// Reason for not using a copy that is being made. A job that finds this reason goes on with that copy.
 pub(crate) const BEING_REBUILT: &str = "it is being rebuilt";
 
-/// Why a copy that was just made, and never had all records, is not used.
+/// Reason for not using a copy that was just made, and never had all records.
 pub(crate) const BEING_MADE: &str = "it was made anew, and gets its records";
 
-/// Why a copy that is being mended is not used.
+/// Reason for not using a copy that is being mended.
 pub(crate) const BEING_REPAIRED: &str = "it is being repaired";
 
-/// How fast records may be compared and written, so that live traffic goes first.
+/// Speed limits for comparing and writing records, so that live traffic goes first.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// Records in a second.
@@ -72,7 +72,7 @@ impl Side {
     }
 }
 
-/// How two copies of some records compare.
+/// Comparison of two copies of some records.
 #[derive(Debug, Default)]
 pub(crate) struct Compared {
     /// For each id that one of them has: its digest in the source, and in the target.
@@ -384,7 +384,7 @@ fn unused(
     ]
 }
 
-/// What there is to be done with a copy that is in its place.
+/// Work that is left on a copy that is in its place.
 #[derive(PartialEq, Eq)]
 enum Made {
     /// Its records are to be made equal.
@@ -472,8 +472,8 @@ async fn dimension(pair: &Pair, side: &Side) -> Result<Option<u64>, Stopped> {
     Ok(describe(pair, side).await?.ok_or_else(missing)?.dimension)
 }
 
-/// What an instance says of a copy, found by its own id: a change of the collection's name may be under
-/// way.
+/// Asks an instance for the description of its copy by the copy's own id: a change of the collection's name
+/// may be under way.
 async fn describe(pair: &Pair, side: &Side) -> Result<Option<Described>, Stopped> {
     let (port, catalog) = (&pair.port, pair.port.catalog());
     let LaneId::Collection(id) = pair.lane else {

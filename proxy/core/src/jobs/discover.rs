@@ -19,10 +19,10 @@ use crate::{
     route::Action,
 };
 
-/// Why a copy is not used that may be on an instance which was away when its tenant was looked for.
+/// Reason for not using a copy that may be on an instance which was away when its tenant was looked for.
 pub(crate) const NOT_LOOKED_FOR: &str = "it was not looked for there yet";
 
-/// What the instances have of a tenant beside collections.
+/// The tenant and its databases, as the instances have them.
 #[derive(Default)]
 struct Seen {
     has_tenant: bool,

@@ -52,13 +52,14 @@ struct Pages {
 }
 
 impl Pages {
-    /// Where the next page begins, when writes have touched so many records.
+    /// Offset of the next page, when writes have touched so many records.
     fn next_from(&self, touched: usize) -> usize {
         self.end
             .saturating_sub(touched.saturating_add(LISTED_AGAIN))
     }
 
-    /// Whether no record can be missing between the last page and one that was asked for from there on.
+    /// Returns true when no record can be missing between the last page and a page that was asked for from
+    /// `first` on.
     fn is_sound(&self, first: usize, touched: usize) -> bool {
         self.end == 0 || first.saturating_add(touched) <= self.end
     }

@@ -51,7 +51,7 @@ pub(crate) async fn locate(
     Ok(Finding::Done)
 }
 
-/// Whether a copy that was made empty may be all that there is.
+/// Returns true when no instance has a sound copy: a copy that was made empty may be all that there is.
 fn is_stuck(port: &Port, id: CollectionId) -> bool {
     port.catalog().get(id).is_some_and(|collection| {
         !InstanceIx::all(collection.copies.len()).any(|i| collection.is_sound_on(i))

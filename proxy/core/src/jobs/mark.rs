@@ -73,7 +73,7 @@ pub(crate) async fn mark(port: &Port, instance: InstanceIx) -> Result<Marker, St
     .await
 }
 
-/// Whether an instance has a marker, be it of another time.
+/// Returns true when an instance has a marker, be it of another time.
 pub(crate) async fn is_marked(port: &Port, instance: InstanceIx) -> Result<bool, Stopped> {
     Ok(shown(port, instance).await?.is_some())
 }

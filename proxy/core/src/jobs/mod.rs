@@ -43,10 +43,10 @@ use crate::{
 /// Instances that a job has to do with.
 pub(crate) type Places = SmallVec<[InstanceIx; 2]>;
 
-/// Where an instance stands in a lane.
+/// Position of an instance in a lane.
 pub(crate) type Cursor = (LaneId, InstanceIx, Position);
 
-/// What a job does.
+/// Work that a job does.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Task {
     /// Takes over what an instance already holds that is met for the first time.
@@ -102,13 +102,13 @@ impl Task {
         }
     }
 
-    /// Whether what an instance holds is taken over or put in order, so that what another task has read
-    /// there would not be true any more.
+    /// Returns true when the task takes over, or puts in order, what an instance holds, so that what another
+    /// task has read there would not be true any more.
     fn takes_over(&self) -> bool {
         matches!(self, Self::Adopt(_) | Self::Restore(_) | Self::Discover(_))
     }
 
-    /// Whether it takes a few requests only, so that it need not wait for those that take long.
+    /// Returns true when the task takes a few requests only, so that it need not wait for long tasks.
     pub(crate) fn is_small(&self) -> bool {
         matches!(
             self,
@@ -116,12 +116,12 @@ impl Task {
         )
     }
 
-    /// Whether operators are told what it has found, even when that is nothing.
+    /// Returns true when operators are told what the task has found, even when that is nothing.
     pub(crate) fn is_for_operators(&self) -> bool {
         !matches!(self, Self::Mark(_) | Self::Locate(_) | Self::Discover(_))
     }
 
-    /// Whether two tasks may not go on at once.
+    /// Returns true when the two tasks may not go on at once.
     pub(crate) fn excludes(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.collection(), other.collection());
         if self.is_small() || other.is_small() {
@@ -132,7 +132,7 @@ impl Task {
         ours.is_none() || theirs.is_none() || ours == theirs
     }
 
-    /// How long writes may wait for it.
+    /// Longest time that writes may wait for the task.
     pub(crate) fn hold_max(&self) -> Duration {
         match self {
             Self::Adopt(_) | Self::Restore(_) => INSTANCE_HOLD_MAX,
@@ -148,10 +148,10 @@ impl Task {
     }
 }
 
-/// How far a job is.
+/// Progress of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stage {
-    /// What it is doing, for people.
+    /// Current step, in words for people.
     pub doing: &'static str,
     /// Records looked at so far.
     pub records: u64,
@@ -161,27 +161,27 @@ pub struct Stage {
     pub bytes: u64,
 }
 
-/// What a job has found out.
+/// Result of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Finding {
     /// Nothing to tell.
     #[default]
     Done,
-    /// How copies compare.
+    /// Comparison of the copies.
     Compared(verify::Comparison),
-    /// What was taken over.
+    /// Collections that were taken over.
     Adopted(adopt::Adopted),
-    /// What was asked for can't be done.
+    /// The task can't be done, for this reason.
     Refused(String),
 }
 
-/// Why a job has ended before its end.
+/// Reason why a job has ended before its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Stopped {
     pub(crate) reason: String,
-    /// Whether the next attempt would end in the same way, because of what an instance holds.
+    /// True when the next attempt would end in the same way, because of what an instance holds.
     pub(crate) is_lasting: bool,
-    /// Whether instances lack the collection, so that all of them are to be asked about it.
+    /// True when instances lack the collection, so that all of them are to be asked about it.
     pub(crate) is_suspicion: bool,
 }
 
@@ -218,10 +218,10 @@ impl From<Failure> for Stopped {
     }
 }
 
-/// What a job asks for.
+/// Request of a job to the engine.
 #[derive(Debug)]
 pub(crate) enum Demand {
-    /// Send this to an instance and tell how it ended. The answer may have so many bytes.
+    /// Send this to an instance and tell the outcome. The answer may have so many bytes.
     Ask(InstanceIx, Wire, usize),
     /// Let no further write into a lane, and say when everything before is decided, and is recorded
     /// for these instances.
@@ -240,12 +240,12 @@ pub(crate) enum Demand {
     Pause(Duration),
 }
 
-/// What a job gets.
+/// Answer of the engine to a job's demand.
 #[derive(Debug)]
 pub(crate) enum Grant {
     /// It is done.
     Done,
-    /// How a sending ended.
+    /// Outcome of a sending.
     Told(Sending),
     /// The last position of the lane.
     Head(Position),
@@ -270,7 +270,7 @@ struct Desk {
     stage: Stage,
 }
 
-/// Where a job and the engine meet.
+/// Meeting point of a job and the engine.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Port(Arc<Mutex<Desk>>);
 
@@ -356,7 +356,7 @@ impl Port {
         }
     }
 
-    /// What was touched since this was last asked for.
+    /// Takes the records that writes have touched since the last call.
     pub(crate) fn touched(&self) -> Touched {
         std::mem::take(&mut self.desk().touched)
     }
@@ -407,7 +407,7 @@ pub(crate) struct Job {
     work: Work,
 }
 
-/// What has become of a job when it was polled.
+/// State of a job after it was polled.
 pub(crate) enum Polled {
     /// It asks for something.
     Demands(Demand),

@@ -1,4 +1,4 @@
-//! How a collection is made like another, as that one is described.
+//! Recipes that make a collection like another, by the other's description.
 //!
 //! Chroma takes more in a change of a collection than in its creation, measured on 1.5.9: metadata such
 //! as `hnsw:ef` (refused on creation), `hnsw:space` (taken, but then it changes the configuration), and
@@ -18,7 +18,7 @@ pub(crate) struct Recipe {
     pub(crate) modify: Option<Bytes>,
 }
 
-/// What a recipe is made of: a collection's description.
+/// Description of the collection that a recipe imitates.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Model<'a> {
     pub(crate) name: &'a str,
@@ -27,7 +27,7 @@ pub(crate) struct Model<'a> {
     pub(crate) schema: &'a Value,
 }
 
-/// Where a schema says how embeddings are indexed.
+/// Path within a schema to the settings of the embeddings' index.
 const INDEX: &str = "/keys/#embedding/float_list/vector_index/config/hnsw";
 
 /// The settings of an index that a change may name (`UpdateHnswConfiguration`); it refuses all others.
@@ -130,7 +130,7 @@ mod tests {
         }
     }
 
-    /// What a schema says of the index is given by a change, as far as a change takes it.
+    /// Settings that a schema has for the index are given by a change, as far as a change takes them.
     #[test]
     fn settings_of_the_index_can_come_by_a_change() {
         let index = json!({ "ef_construction": 100, "batch_size": 1, "sync_threshold": 1 });

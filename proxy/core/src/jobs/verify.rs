@@ -21,14 +21,14 @@ use crate::{
     record::Digest,
 };
 
-/// How one copy differs from the one that it was compared with.
+/// Differences between one copy and the copy that it was compared with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Differences {
-    /// How many ids only the other one has, and the first of them.
+    /// Number of ids that only the other copy has, and the first of them.
     pub missing: (u64, Vec<String>),
-    /// How many ids only this one has, and the first of them.
+    /// Number of ids that only this copy has, and the first of them.
     pub extra: (u64, Vec<String>),
-    /// How many records are not the same, and the first of their ids.
+    /// Number of records that are not the same, and the first of their ids.
     pub different: (u64, Vec<String>),
     /// The parts in which the collections themselves are made differently: `metadata`,
     /// `configuration`, `schema`.
@@ -36,7 +36,7 @@ pub struct Differences {
 }
 
 impl Differences {
-    /// Whether there are none.
+    /// Returns true when there are none.
     pub fn is_empty(&self) -> bool {
         self.missing.0 + self.extra.0 + self.different.0 == 0 && self.unlike.is_empty()
     }
@@ -53,31 +53,31 @@ pub struct ComparedCopy {
     pub differences: Differences,
 }
 
-/// How the copies of a collection compare.
+/// Comparison of the copies of a collection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comparison {
     /// The collection.
     pub collection: CollectionId,
     /// The position of its lane at which they were compared.
     pub position: Position,
-    /// How many records the first copy has.
+    /// Number of records that the first copy has.
     pub records: u64,
     /// The copies; the others are compared with the first.
     pub copies: Vec<ComparedCopy>,
 }
 
 impl Comparison {
-    /// Whether all are equal.
+    /// Returns true when all copies are equal.
     pub fn is_equal(&self) -> bool {
         self.copies.iter().all(|copy| copy.differences.is_empty())
     }
 }
 
-/// What is known of two copies so far.
+/// Comparison of two copies so far.
 #[derive(Default)]
 struct Tally {
     source: BTreeMap<String, Digest>,
-    /// Where the target differs: what it has.
+    /// Ids at which the target differs, with the target's digests; none where it lacks the record.
     differing: BTreeMap<String, Option<Digest>>,
 }
 
@@ -241,7 +241,7 @@ async fn unlike(
     ))
 }
 
-/// What two instances say of a collection now, under its name.
+/// Asks two instances for their descriptions of a collection now, under its name.
 async fn described(
     port: &Port,
     id: CollectionId,

@@ -23,7 +23,7 @@ enum Form {
 
 /// The embeddings of one body: one for each record, all of one dimension.
 pub(super) struct Embeddings<'a> {
-    /// What stands between the brackets.
+    /// Text between the brackets.
     elements: &'a str,
     form: Form,
     dimension: usize,
@@ -91,7 +91,7 @@ pub(super) struct MergedEmbeddings {
     dimension: usize,
     /// Elements in the order of the records, those of one form that follow one another together.
     parts: Vec<(Form, String)>,
-    /// How many numbers stand there as base64.
+    /// Count of the numbers that stand there as base64.
     packed: usize,
     has_arrays: bool,
 }

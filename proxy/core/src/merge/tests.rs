@@ -21,7 +21,7 @@ fn merged(bodies: &[&str]) -> Option<(usize, String)> {
     Some((count, String::from_utf8(body.to_vec()).unwrap()))
 }
 
-/// What is put together is the text of the elements, to the byte.
+/// Texts of elements are put together unchanged, to the byte.
 #[test]
 fn elements_are_put_together_as_they_are() {
     let first = r#"{"ids":["a"],"embeddings":[[1.50, 2e3]],"metadatas":[{"n":9007199254740993}]}"#;
@@ -37,7 +37,7 @@ fn elements_are_put_together_as_they_are() {
     );
 }
 
-/// What could make a difference goes alone, and those before it go together.
+/// Bodies that could make a difference go alone, and those before them go together.
 #[test]
 fn what_makes_a_difference_goes_alone() {
     let one = r#"{"ids":["a"],"embeddings":[[1,2]]}"#;

@@ -1,4 +1,4 @@
-//! What policies may answer, and what Achromat does when they do not.
+//! Answers that policies may give, and what Achromat does when they give none.
 //!
 //! A plugin's answer is judged here: what names no instance, or says too much, is no answer. For
 //! each slot there is a safe one, which holds when a plugin has none.
@@ -36,14 +36,14 @@ pub const MESSAGE_BYTES_MAX: usize = 1024;
 /// Longest time for which anything stays in the trash.
 pub const TRASH_MAX: Duration = Duration::from_hours(365 * 24);
 
-/// Where a plugin sits.
+/// Kind of decision that a plugin takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Slot {
-    /// Where requests go.
+    /// Destinations of requests.
     Routing,
-    /// Which writes are logged, and when they are answered.
+    /// Choice of the writes that are logged, and the time of their answers.
     WalEligibility,
-    /// What may be destroyed.
+    /// Permission to destroy something.
     CleanupGuard,
 }
 
@@ -76,7 +76,7 @@ impl Slot {
     }
 }
 
-/// Why an answer makes no sense.
+/// Reason why an answer makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Nonsense {
     /// It names an instance that there is not.
@@ -127,12 +127,12 @@ impl Refusal {
         &self.message
     }
 
-    /// When the client may ask again, as far as it is said.
+    /// Seconds after which the client may ask again, as far as the plugin says it.
     pub fn retry_after_s(&self) -> Option<u32> {
         self.retry_after_s
     }
 
-    /// What the client is told.
+    /// Reply to the client.
     pub fn reply(&self) -> Reply {
         let answer = match self.status {
             403 => reply::denied(&self.message),
@@ -161,9 +161,9 @@ fn checked(message: String) -> Result<String, Nonsense> {
 pub struct Preference {
     /// Each at most once; every one of them is there.
     pub first: SmallVec<[InstanceIx; 4]>,
-    /// Whether the others are asked after them.
+    /// True when the other instances are asked after these.
     pub then_others: bool,
-    /// Whether one of them may answer that does not have every acknowledged write.
+    /// True when one of these may answer that does not have every acknowledged write.
     pub allow_stale: bool,
 }
 
@@ -198,10 +198,10 @@ impl Preference {
     }
 }
 
-/// Where a request goes.
+/// Destination of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Routing {
-    /// Where the native strategy says. The safe answer.
+    /// The native strategy decides. The safe answer.
     Native,
     /// To these first.
     Prefer(Preference),
@@ -209,14 +209,14 @@ pub enum Routing {
     Refuse(Refusal),
 }
 
-/// What becomes of a write.
+/// Fate of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Eligibility {
     /// It is logged, and all instances do it. With neither of these it is the safe answer.
     Replicate {
         /// `None`: as configured.
         level: Option<Level>,
-        /// Whether it is accepted while no instance is in service.
+        /// True when the write is accepted while no instance is in service.
         accept_when_down: bool,
     },
     /// One instance does it, and nobody else ever hears of it.
@@ -232,21 +232,21 @@ impl Eligibility {
         accept_when_down: false,
     };
 
-    /// Whether a collection's records stay where they are when this holds instead of the active policy's
-    /// answer: both keep the write out of the log, or neither does.
+    /// Returns true when a collection's records stay in their place if this answer holds instead of the
+    /// active policy's: both keep the write out of the log, or neither does.
     pub fn keeps_place(&self, active: &Self) -> bool {
         (*self == Self::LocalOnly) == (*active == Self::LocalOnly)
     }
 }
 
-/// Whether something may be destroyed.
+/// Permission to destroy something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Permission {
-    /// As far as the policy is concerned.
+    /// Yes, as far as the policy is concerned.
     Allow,
     /// No, for this reason.
     Deny(String),
-    /// So that it can be undone for this long.
+    /// Yes, in a way that can be undone for this long.
     Trash(Duration),
 }
 
@@ -272,7 +272,7 @@ impl Permission {
         Self::Deny(reason.to_owned())
     }
 
-    /// What the client is told of a denial.
+    /// Reply to the client of a denial.
     pub fn refusal(&self) -> Option<Reply> {
         match self {
             Self::Deny(reason) => Some(reply::denied(reason)),

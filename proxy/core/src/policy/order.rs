@@ -1,4 +1,4 @@
-//! Where a read goes when a policy prefers some instances: its wish within Achromat's own bounds.
+//! Destination of a read when a policy prefers some instances: its wish within Achromat's own bounds.
 
 use super::Preference;
 use crate::{
@@ -8,11 +8,11 @@ use crate::{
     view::{Scope, View},
 };
 
-/// Where a read goes now, if it goes anywhere it was not tried on yet: first to the preferred
-/// instances that may answer it, then to the others, should they be asked at all.
+/// Plans a read on the instances that it was not tried on yet: first on the preferred instances that may
+/// answer it, then on the others, should they be asked at all.
 ///
 /// I09 holds as ever, unless the policy lets a preferred instance answer without every
-/// acknowledged write; one that is down, or whose copy is quarantined, never answers.
+/// acknowledged write; an instance that is down, or whose copy is quarantined, never answers.
 pub fn plan_preferred(
     view: &View,
     scope: Scope<'_>,
@@ -47,7 +47,7 @@ pub fn plan_preferred(
     if has_hope { Plan::Wait } else { Plan::Nobody }
 }
 
-/// Whether an instance can answer at all, whatever it has not done yet.
+/// Returns true when an instance can answer at all, whatever it has not done yet.
 fn may_answer_stale(view: &View, instance: InstanceIx, scope: Scope<'_>) -> bool {
     view.standing(instance) != Standing::Down
         && match scope {
@@ -116,7 +116,7 @@ mod tests {
         }
     }
 
-    /// What is preferred comes first when it may answer; the others follow when they shall.
+    /// Preferred instances come first when they may answer; the others follow when they shall.
     #[test]
     fn a_preference_is_kept_within_bounds() {
         assert_eq!(planned(&[], true, false), Some(vec![0, 3]));

@@ -1,4 +1,4 @@
-//! How much a request asks for, as its body says.
+//! Amounts that a request asks for, as its body says.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::{
     de::{IgnoredAny, SeqAccess, Visitor},
 };
 
-/// How much a request asks for; 0 where it says nothing.
+/// Amounts that a request asks for; 0 where it says nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sizes {
     /// Records that it names or carries.

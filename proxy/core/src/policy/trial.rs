@@ -1,7 +1,7 @@
 //! A version on trial beside the one that decides: which requests it is asked about, and what
 //! becomes of it.
 
-/// How a version is tried.
+/// Way of trying a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrialKind {
     /// It is asked what the active one is asked, and its answers are compared and not used.
@@ -23,7 +23,7 @@ impl TrialKind {
 /// Parts that a share is counted in.
 const PARTS: u64 = 1_000_000;
 
-/// Which requests a version on trial is asked about.
+/// The requests that a version on trial is asked about.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Share {
     /// This share of them, from 0 to 1, chosen by their numbers.
@@ -34,7 +34,7 @@ pub enum Share {
     Collection(String),
 }
 
-/// What a share is taken by.
+/// Facts of a request by which a share takes it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Subject<'a> {
     /// The number of the request.
@@ -54,7 +54,7 @@ fn spread(number: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Whether a share of all numbers has this one. The same number gets the same answer.
+/// Returns true when a share of all numbers has this number. The same number gets the same answer.
 #[allow(
     clippy::as_conversions,
     clippy::cast_precision_loss,
@@ -65,7 +65,7 @@ pub fn is_in_share(share: f64, number: u64) -> bool {
 }
 
 impl Share {
-    /// Whether a request is one of them.
+    /// Returns true when the share has this request.
     pub fn takes(&self, subject: Subject<'_>) -> bool {
         match self {
             Self::Of(share) => is_in_share(*share, subject.number),
@@ -75,7 +75,7 @@ impl Share {
     }
 }
 
-/// When a trial ends, and how.
+/// Conditions under which a trial ends, well or badly.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rules {
     /// Calls without an answer that it may have.
@@ -84,7 +84,7 @@ pub struct Rules {
     pub divergence_max: f64,
     /// Decisions after which it is judged. A shadow is judged by its troubles alone, and goes on.
     pub decisions_min: u64,
-    /// Whether a canary that is found good becomes active by itself.
+    /// True when a canary that is found good becomes active by itself.
     pub promotes: bool,
 }
 
@@ -102,15 +102,15 @@ impl Default for Rules {
 /// A trial as it is wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trial {
-    /// How.
+    /// Shadow or canary.
     pub kind: TrialKind,
-    /// On which requests.
+    /// The requests that it gets.
     pub share: Share,
-    /// Until when.
+    /// The conditions that end it.
     pub rules: Rules,
 }
 
-/// What a trial has come to so far.
+/// Counts of a trial so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Answers.
@@ -121,7 +121,7 @@ pub struct Tally {
     pub troubles: u64,
 }
 
-/// What becomes of a trial.
+/// Decision about a trial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing yet.
@@ -133,7 +133,7 @@ pub enum Verdict {
 }
 
 impl Trial {
-    /// Why it can't be.
+    /// Refuses a trial that can't be, with the reason.
     pub fn check(&self) -> Result<(), &'static str> {
         let is_share = |share: f64| (0.0..=1.0).contains(&share);
         match &self.share {
@@ -151,7 +151,7 @@ impl Trial {
         }
     }
 
-    /// What becomes of it. It ends as soon as it can't end well.
+    /// Decides about the trial by its counts. It ends as soon as it can't end well.
     #[allow(
         clippy::as_conversions,
         clippy::cast_precision_loss,
@@ -257,7 +257,7 @@ mod tests {
         assert!(!Share::Collection("t".to_owned()).takes(subject));
     }
 
-    /// What makes no sense is told.
+    /// A trial that makes no sense is refused.
     #[test]
     fn nonsense_is_told() {
         assert_eq!(canary(0.5).check(), Ok(()));

@@ -20,7 +20,7 @@ pub const VERSIONS_MAX: usize = 32;
 /// Swaps of a slot that are remembered.
 pub const SWAPS_MAX: usize = 256;
 
-/// How many times in a row one can go back.
+/// Number of times in a row that one can go back.
 pub const STEPS_BACK_MAX: usize = 16;
 
 /// SHA-256 of a component as it was handed in.
@@ -63,7 +63,7 @@ impl FromStr for Digest {
     }
 }
 
-/// What is no digest.
+/// Error for a text that is no digest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no digest: it is sha256: and 64 digits, as `achromat plugin check` tells it")]
 pub struct WrongDigest(String);
@@ -88,7 +88,7 @@ pub struct VersionId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SwapSeq(pub u64);
 
-/// Where a version, or a word about what decides, comes from.
+/// Source of a version, or of a word about what decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// Achromat itself: the default policies.
@@ -129,7 +129,7 @@ impl Origin {
 /// A version: a component with its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewVersion {
-    /// Whose it is.
+    /// The slot that it is for.
     pub slot: Slot,
     /// For people.
     pub name: Arc<str>,
@@ -137,16 +137,16 @@ pub struct NewVersion {
     pub digest: Digest,
     /// Its configuration.
     pub config: Arc<str>,
-    /// Where it comes from.
+    /// Its source.
     pub origin: Origin,
-    /// When it came.
+    /// Time when it came.
     pub at: WallTime,
-    /// Who brought it.
+    /// Name of the person or source that brought it.
     pub who: Arc<str>,
 }
 
 impl NewVersion {
-    /// Whether both would decide alike and have the same name: then one of them is enough.
+    /// Returns true when both would decide alike and have the same name: then one of them is enough.
     pub fn is_like(&self, other: &Self) -> bool {
         (
             self.slot,
@@ -171,11 +171,11 @@ pub struct KeptVersion {
     pub id: VersionId,
     /// The bytes of its component.
     pub bytes: u64,
-    /// What it is made of.
+    /// The version's content and origin.
     pub version: NewVersion,
 }
 
-/// Who decides in a slot.
+/// Decider of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decider {
     /// Achromat's own rules alone.
@@ -189,17 +189,17 @@ pub enum Decider {
 /// A change of who decides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewSwap {
-    /// Where.
+    /// The slot.
     pub slot: Slot,
-    /// Who decides from now on.
+    /// The decider from now on.
     pub to: Decider,
-    /// The swap that made the one decide who is gone back to from here.
+    /// The swap that made the decider to which one goes back from here.
     pub before: Option<SwapSeq>,
-    /// When.
+    /// Time of the swap.
     pub at: WallTime,
-    /// By whom.
+    /// Name of the person or source that made it.
     pub who: Arc<str>,
-    /// Why.
+    /// The reason.
     pub why: Arc<str>,
 }
 
@@ -208,7 +208,7 @@ pub struct NewSwap {
 pub struct KeptSwap {
     /// Its number.
     pub seq: SwapSeq,
-    /// What was changed.
+    /// The change.
     pub swap: NewSwap,
 }
 
@@ -219,8 +219,7 @@ pub struct Shelf {
     pub versions: BTreeMap<VersionId, KeptVersion>,
     /// All swaps.
     pub swaps: BTreeMap<SwapSeq, KeptSwap>,
-    /// What was last said of a slot in places that go on saying it: a file of configuration, a
-    /// folder.
+    /// Last words about a slot from each source that goes on saying them: a file of configuration, a folder.
     pub said: BTreeMap<(Slot, Origin), String>,
 }
 
@@ -231,13 +230,13 @@ pub enum ShelfWrite {
     Keep(KeptVersion, Bytes),
     /// A swap.
     Swap(KeptSwap),
-    /// What was said of a slot.
+    /// Words about a slot.
     Said {
         /// The slot.
         slot: Slot,
-        /// Where.
+        /// Their source.
         origin: Origin,
-        /// What.
+        /// The words.
         words: String,
     },
     /// A version is forgotten, and its component with the last version that has it.
@@ -282,7 +281,7 @@ impl Shelf {
         SwapSeq(self.swaps.keys().last().map_or(1, |last| last.0 + 1))
     }
 
-    /// Whether a version has this component.
+    /// Returns true when a version has this component.
     pub fn has(&self, digest: Digest) -> bool {
         let mut versions = self.versions.values();
         versions.any(|kept| kept.version.digest == digest)
@@ -401,7 +400,7 @@ mod tests {
         }
     }
 
-    /// What decides and what can be gone back to stays; of the rest, the newest.
+    /// The version that decides and those that can be gone back to stay; of the rest, the newest.
     #[test]
     fn versions_in_reach_stay() {
         let to = |id| Decider::Version(VersionId(id));

@@ -28,7 +28,7 @@ fn question(collection: &Collection, body: &[u8]) -> u64 {
     digest(body, mix(first ^ KEYS[0], second ^ KEYS[1]))
 }
 
-/// What says which page of a list is asked for.
+/// Fields that say which page of a list is asked for.
 const PAGE_FIELDS: [&[u8]; 2] = [b"\"limit\"", b"\"offset\""];
 
 /// A body without its page. It is not parsed: where a text has the same letters it only has the turn of

@@ -1,5 +1,5 @@
-//! Whether a client may be given an instance's answer: reads and writes are linearizable only when
-//! nothing is shown that a later read, on another instance, may not find.
+//! Decides if a client may be given an instance's answer: reads and writes are linearizable only when nothing
+//! is shown that a later read, on another instance, may not find.
 //!
 //! An answer may show every entry that its instance had been sent when the answer's first byte came
 //! ([`Exposure::new`]). It is given when all of them are decided: from then on only instances that
@@ -15,7 +15,7 @@ use crate::{
     view::View,
 };
 
-/// What a read looks at.
+/// Part of the data that a read looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watched {
     /// Nothing that clients change, or what they may see in any state.
@@ -31,7 +31,7 @@ pub enum Watched {
 }
 
 impl Watched {
-    /// What a read of an instance looks at.
+    /// The part that a read of an instance looks at.
     pub fn new(action: Action, collection: Option<&Collection>, instance: InstanceIx) -> Self {
         let copy = collection.map(|collection| (collection.id, collection.on(instance)));
         match (copy, action) {
@@ -52,7 +52,7 @@ impl Watched {
         }
     }
 
-    /// Whether an entry of the schema lane, about one collection or about none, changes it.
+    /// Returns true when an entry of the schema lane, about one collection or about none, changes this part.
     fn is_changed_by(self, subject: Option<CollectionId>) -> bool {
         match self {
             Self::Nothing | Self::Records(..) => false,
@@ -81,7 +81,7 @@ impl Baseline {
     }
 }
 
-/// What is to be done with an answer.
+/// Next step with an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
     /// Give it to the client.
@@ -132,7 +132,7 @@ impl Exposure {
         Self { planted, ..self }
     }
 
-    /// What is to be done with the answer, as things are now.
+    /// Decides the next step with the answer, by the present view.
     pub fn release(&self, view: &View) -> Release {
         let is_alone = view.standings.len() <= 1;
         if is_alone || self.watched == Watched::Nothing || self.planted.is(Bug::ShowsUndecided) {
@@ -155,8 +155,8 @@ impl Exposure {
         }
     }
 
-    /// Whether all entries are decided that the answer may show. That fewer of them had been sent than
-    /// could have been is known when they are answered.
+    /// Returns true when all entries that the answer may show are decided. An entry's answer may tell that
+    /// fewer had been sent by then than `last` allows.
     fn is_decided(&self, lane: &Progress, last: Position) -> bool {
         last.min(lane.sent_to(self.instance)) <= lane.decided
     }

@@ -104,7 +104,7 @@ fn spelling(number: &str) -> Option<String> {
         })
 }
 
-/// What Chroma keeps of an integer with an exponent.
+/// The float that Chroma keeps of an integer with an exponent.
 fn kept(integer: u64, exponent: i32) -> Option<f64> {
     let read_once = read(integer, exponent)?;
     let (integer, exponent) = parts(&serde_json::to_string(&read_once).ok()?)?;
@@ -137,7 +137,7 @@ fn parts(number: &str) -> Option<(u64, i32)> {
     Some((digits.parse().ok()?, exponent.checked_sub(places)?))
 }
 
-/// What `serde_json` without `float_roundtrip` makes of an integer with an exponent (its function
+/// The float that `serde_json` without `float_roundtrip` makes of an integer with an exponent (its function
 /// `f64_from_parts`).
 #[allow(
     clippy::as_conversions,
@@ -165,7 +165,7 @@ fn read(integer: u64, exponent: i32) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// What Chroma keeps of a text. This crate's `serde_json` is built like Chroma's.
+    /// The float that Chroma keeps of a text. This crate's `serde_json` is built like Chroma's.
     fn kept_by_chroma(text: &str) -> f64 {
         let read = |text: &str| serde_json::from_str::<f64>(text).expect("a number");
         read(&serde_json::to_string(&read(text)).expect("a text"))

@@ -57,7 +57,7 @@ impl fmt::Display for Method {
     }
 }
 
-/// What a class of operations asks of the proxy.
+/// Class of operations, by the handling that they need from the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// About the server itself: any instance in service answers.
@@ -70,7 +70,7 @@ pub enum Class {
     Destructive,
 }
 
-/// What a route does.
+/// Action of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(
     missing_docs,
@@ -159,13 +159,13 @@ pub struct Route {
     /// The path as Chroma's OpenAPI document writes it, but with one name for each placeholder:
     /// `{tenant}`, `{database}`, `{collection}`, `{name}`; `{*}` takes the rest.
     pub path: &'static str,
-    /// What it does.
+    /// Its action.
     pub action: Action,
-    /// What that asks of the proxy.
+    /// The class of that action.
     pub class: Class,
     /// The path, part by part; those after `count` say nothing.
     parts: [Part; PARTS_MAX],
-    /// How many parts it has.
+    /// Number of its parts.
     count: usize,
 }
 
@@ -186,7 +186,7 @@ enum Part {
     Rest,
 }
 
-/// What stood at the placeholders, decoded.
+/// Texts at the placeholders, decoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "one for each placeholder")]
 pub struct Captures<'a> {
@@ -208,7 +208,7 @@ impl<'a> Captures<'a> {
     }
 }
 
-/// Why no row was found.
+/// Reason why no row was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Miss {
     /// No row has this path.

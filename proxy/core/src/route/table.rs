@@ -35,7 +35,7 @@ const fn row(method: Method, path: &'static str, action: Action, class: Class) -
     }
 }
 
-/// How many bytes stand before the next slash.
+/// Number of bytes before the next slash.
 const fn to_slash(text: &str) -> usize {
     let mut rest = text.as_bytes();
     while let [byte, tail @ ..] = rest {

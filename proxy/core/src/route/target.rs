@@ -19,11 +19,11 @@ pub struct Target<'a> {
     /// The segments, decoded; a trailing slash gives an empty last one. One that had no percent sign is
     /// borrowed.
     pub segments: SmallVec<[Cow<'a, str>; 10]>,
-    /// What stood after the first question mark.
+    /// Text behind the first question mark.
     pub query: Option<&'a str>,
 }
 
-/// Why a target is not taken. Each is the client's fault and nothing has happened.
+/// Reason why a target is refused. Each is the client's fault and nothing has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// Longer than [`TARGET_BYTES_MAX`].
@@ -144,7 +144,7 @@ fn hex_digit(byte: u8) -> Option<u8> {
     }
 }
 
-/// Whether a tenant or a database of this name could be reached by a path.
+/// Returns true when a path can reach a tenant or a database of this name.
 pub fn is_reachable(name: &str) -> bool {
     let mut written = String::new();
     push_segment(&mut written, name);
@@ -174,7 +174,7 @@ pub fn push_segment(target: &mut String, segment: &str) {
     }
 }
 
-/// What stands for itself in a URL (RFC 3986, 2.3).
+/// Returns true for a byte that stands for itself in a URL (RFC 3986, 2.3).
 fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }

@@ -35,7 +35,7 @@ fn every_documented_route_stands_in_the_table() {
     assert!(missing.is_empty(), "not in the table: {missing:#?}");
 }
 
-/// What the table has beyond the document is just these undocumented routes.
+/// The table has just these undocumented routes beyond the document.
 #[test]
 fn nothing_but_the_known_undocumented_routes_goes_beyond_the_document() {
     let documented = documented();

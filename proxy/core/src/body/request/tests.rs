@@ -134,7 +134,7 @@ fn what_chroma_can_not_read_is_refused_in_its_words() {
     }
 }
 
-/// What Chroma takes is taken, and read as it reads it.
+/// Bodies that Chroma takes are taken, and read as Chroma reads them.
 #[test]
 fn what_chroma_takes_is_read_as_chroma_reads_it() {
     for body in [

@@ -103,7 +103,7 @@ fn only_what_was_sent_is_waited_for() {
     assert_eq!(answer.release(&world.view), Release::Give);
 }
 
-/// When what an answer may show was given up, it is not given: later reads may not find it.
+/// An answer that may show a write which was given up is not given: later reads may not find that write.
 #[test]
 fn what_may_show_a_lost_write_is_read_again() {
     let mut world = World::new();
