@@ -29,7 +29,7 @@ impl Clock {
         Instant(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
-    /// When a moment of [`Self::now`] is.
+    /// Converts a moment of [`Self::now`] to the runtime's time.
     pub fn at(self, moment: Instant) -> tokio::time::Instant {
         (self.origin + std::time::Duration::from_micros(moment.0)).into()
     }

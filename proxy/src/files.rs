@@ -11,7 +11,7 @@ use std::{
 
 use rustix::fs::OFlags;
 
-/// What tells that a file is another one: its number, size and time of change.
+/// Identity of a file's version: its inode number, size and time of change.
 pub(crate) type Stamp = (u64, u64, i64, i64);
 
 /// The stamp of a file; none of one that is not there.
@@ -20,7 +20,7 @@ pub(crate) fn stamp(path: &Path) -> Option<Stamp> {
     Some((about.ino(), about.size(), about.mtime(), about.mtime_nsec()))
 }
 
-/// How often files that are followed are looked at.
+/// Interval at which followed files are checked.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The stamps of files, as they were before the files were read.

@@ -32,25 +32,25 @@ use crate::{
 /// Records that wait to be stored, at most. One has some 300 bytes.
 const WAITING_MAX: usize = 8192;
 
-/// How long records wait for others to be stored with them.
+/// Time that records wait for others to be stored with them.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long an operator's change waits for its record.
+/// Time that an operator's change waits for its record.
 const DURABLE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The longest text of a record, in characters.
 const TEXT_MAX: usize = 256;
 
-/// How much is kept, as configured.
+/// Retention of records, as configured.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
-    /// How long writes are kept.
+    /// Time that writes are kept.
     pub writes: Duration,
-    /// How many writes are kept; with 0 none is taken down.
+    /// Number of writes that are kept; with 0 no write is recorded.
     pub writes_max: u64,
-    /// How long audited events are kept.
+    /// Time that audited events are kept.
     pub audit: Duration,
-    /// How many denials are kept.
+    /// Number of denials that are kept.
     pub denials_max: u64,
 }
 
@@ -73,11 +73,11 @@ enum Event {
     Write(WriteRecord),
     /// An audited event, and who waits until it is durable.
     Audit(AuditRecord, Option<oneshot::Sender<()>>),
-    /// What was handed in before is stored, and then nothing more.
+    /// The end: the recorder stores the events before this one, and then nothing more.
     End,
 }
 
-/// Where records are handed in and asked for. Cheap to clone.
+/// Handle for handing in records and asking for them. Cheap to clone.
 #[derive(Clone)]
 pub struct History {
     events: mpsc::Sender<Event>,
@@ -169,7 +169,7 @@ impl History {
         self.store.writes(asked).await
     }
 
-    /// How many writes have come since then, by the status of their answer.
+    /// Counts the writes since a given time, by the status of their answer.
     pub async fn write_counts(&self, since: WallTime) -> Result<BTreeMap<u16, u64>, StoreError> {
         self.store.write_counts(since).await
     }
@@ -189,7 +189,8 @@ impl History {
         self.note(audited(AuditKind::Denial, from, what, (status, why)));
     }
 
-    /// When collections were made, and when one of their copies got another id last, where that is known.
+    /// Times at which collections were made, and at which one of their copies last got another id, where
+    /// known.
     pub async fn collection_times(
         &self,
     ) -> Result<BTreeMap<CollectionId, (WallTime, WallTime)>, StoreError> {
@@ -203,7 +204,7 @@ impl History {
     }
 }
 
-/// What is stored at once.
+/// Records that are stored together.
 #[derive(Default)]
 struct Batch {
     is_last: bool,
@@ -248,7 +249,7 @@ impl Recorder {
         }
     }
 
-    /// What comes within the interval; at once what somebody waits for.
+    /// Gathers the events of one interval. An event that somebody waits for ends the interval at once.
     async fn gather(&mut self, first: Event) -> Batch {
         let until = Instant::now() + FLUSH_INTERVAL;
         let mut batch = Batch::default();

@@ -26,7 +26,7 @@ use crate::{
     trash::{Purge, Purging},
 };
 
-/// Why a proxy does not start.
+/// Failure to start a proxy.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address can't be listened to.
@@ -36,7 +36,7 @@ pub enum StartError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// Cause of the failure.
         source: std::io::Error,
     },
     /// The log can't be opened.
@@ -207,7 +207,7 @@ fn listen_at(
     Ok((app.listen(socket, Kind::Clients, encryption)?, operating))
 }
 
-/// Who may do what. Clients' tokens are taken in again when they change.
+/// Reads the tokens of the operator and of clients. Clients' tokens are read again when they change.
 fn access(
     operator: &OperatorConfig,
     tokens: Option<PathBuf>,
@@ -288,7 +288,7 @@ async fn see_instances(
 }
 
 impl Achromat {
-    /// Where it listens.
+    /// Address that the proxy listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

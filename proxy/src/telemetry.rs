@@ -1,4 +1,4 @@
-//! What is told while the proxy runs.
+//! Events that the proxy reports while it runs.
 
 use std::io::IsTerminal as _;
 
@@ -6,7 +6,7 @@ use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::Subscr
 
 use crate::config::LogFormat;
 
-/// What the libraries below us say is of interest only when something is wrong with them.
+/// Filter of the libraries below us: their events are of interest only when something is wrong.
 const QUIET: &str = "pingora_core=error,pingora_core::connectors=off,pingora_pool=error,sqlx=warn,h2=warn,rustls=warn";
 
 /// Tells on standard error from now on. A second call changes nothing.

@@ -14,19 +14,19 @@ use crate::{
     replicate::{Replicator, Told},
 };
 
-/// How often the trash is looked at.
+/// Interval at which the trash is checked.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How often when something could not be deleted.
+/// Interval after a deletion that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(30);
 
-/// What empties the trash.
+/// The purge of the trash, before it is started.
 pub struct Purge {
-    /// Where deletions go.
+    /// Receiver of the deletions.
     pub replicator: Replicator,
     /// The acknowledgement level.
     pub level: Level,
-    /// How long a deletion's outcome is waited for.
+    /// Time that the purge waits for a deletion's outcome.
     pub deadline: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Who asks: the operator's token, clients' tokens, and what is told of those who are turned away.
+//! Authentication by the operator's token and by clients' tokens, and the log lines about denied requests.
 
 mod operator;
 mod tokens;
@@ -36,7 +36,7 @@ pub const TOKEN_HEADER: &str = "x-chroma-token";
 /// Denials that are told in one second, at most.
 const LINES_PER_SECOND_MAX: u32 = 5;
 
-/// Whom a request comes from.
+/// Sender of a request, as its token tells.
 #[derive(Clone, Debug)]
 pub enum Caller {
     /// The operator: everything is allowed.
@@ -57,7 +57,7 @@ impl Caller {
         }
     }
 
-    /// Who it is, for logs and for plugins.
+    /// Name of the caller, for logs and for plugins; empty for a caller without a token.
     pub fn name(&self) -> &str {
         match self {
             Self::Operator => "operator",
@@ -86,7 +86,7 @@ pub struct Access {
     lines: Mutex<Lines>,
 }
 
-/// How many denials were told in one second.
+/// Number of denials that were logged in one second.
 #[derive(Default)]
 struct Lines {
     second: u64,
@@ -135,12 +135,12 @@ impl Access {
         self.is_chosen || self.is_required()
     }
 
-    /// How many requests were turned away.
+    /// Number of requests that were denied.
     pub fn denied(&self) -> u64 {
         self.denied.load(Relaxed)
     }
 
-    /// Whom a request comes from, by the token that it shows.
+    /// Finds the caller to whom the token of a request belongs.
     pub fn caller(&self, headers: &HeaderMap) -> Result<Caller, TokenError> {
         let shown = shown(headers);
         if shown.is_some_and(|shown| self.operator.as_bytes().ct_eq(shown.as_bytes()).into()) {

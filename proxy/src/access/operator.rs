@@ -21,7 +21,7 @@ const TOKEN_BYTES: usize = 32;
 /// Bytes of a file with a token, at most.
 const FILE_BYTES_MAX: u64 = 4096;
 
-/// Why there is no operator's token.
+/// Failure to read or make the operator's token.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorTokenError {
     /// There is no folder for it.
@@ -32,7 +32,7 @@ pub enum OperatorTokenError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         source: std::io::Error,
     },
     /// Others can read it.
@@ -49,8 +49,7 @@ pub enum OperatorTokenError {
     },
 }
 
-/// Where the token of the Achromat that listens at this port of this machine is kept when nothing is
-/// configured.
+/// Default file of the operator's token, for the Achromat that listens at this port of this machine.
 pub fn default_file(port: u16) -> Option<PathBuf> {
     // A service's own folder, where systemd gives it one.
     let service = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);

@@ -18,7 +18,7 @@ use super::{hexadecimal, operator::random};
 /// Bytes of the file, at most.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// Why the tokens can't be used.
+/// Failure to use the file of clients' tokens.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenFileError {
     /// It can't be read or written.
@@ -26,7 +26,7 @@ pub enum TokenFileError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         source: std::io::Error,
     },
     /// It is not as it should be.
@@ -34,7 +34,7 @@ pub enum TokenFileError {
     Form {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the mistake.
         message: String,
     },
     /// A name is there already.
@@ -67,7 +67,7 @@ pub struct WrittenToken {
     pub sha256: String,
     /// Grants: `ROLE,ROLE TENANT/DATABASE/COLLECTION`.
     pub grants: Vec<String>,
-    /// When it ends, in seconds since 1970.
+    /// Expiry of the token, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<u64>,
 }
@@ -114,7 +114,7 @@ impl TokenFile {
         }
     }
 
-    /// What stands in it.
+    /// The tokens in the file.
     pub fn list(&self) -> &[WrittenToken] {
         &self.written.token
     }

@@ -72,7 +72,7 @@ pub(super) struct Status<'a> {
     healthy_instances: usize,
     total_instances: usize,
     summary: Summary,
-    /// Why the service is degraded; empty when it is healthy.
+    /// Reasons why the service is degraded; empty when it is healthy.
     degraded_because: Vec<String>,
     load_balancer: LoadBalancer,
     instances: Vec<Instance<'a>>,
@@ -113,15 +113,15 @@ struct Instance<'a> {
     /// The same, as scripts call it.
     total_requests: u64,
     successful_requests: u64,
-    /// When a probe ended last.
+    /// Time at which the last probe ended.
     last_health_check: Option<String>,
-    /// Who comes first: the primary has the highest one.
+    /// Rank of the instance: the primary has the highest number.
     priority: usize,
     /// Of the requests so far, in percent.
     success_rate: f64,
     consecutive_failures: u64,
     requests_in_flight: u64,
-    /// How long answers took to begin of late; 0 when there was none.
+    /// Recent time until an answer began, in microseconds; 0 when there was no answer.
     latency_us: u64,
     pending_writes: u64,
     quarantined_collections: usize,
@@ -132,7 +132,7 @@ struct Instance<'a> {
 #[derive(Clone, Serialize)]
 pub(super) struct LogStatus {
     pending_writes: u64,
-    /// When the oldest of them was logged, in milliseconds since 1970.
+    /// Time at which the oldest pending write was logged, in milliseconds since 1970.
     oldest_pending: Option<u64>,
     oldest_pending_age_seconds: Option<f64>,
     is_replaying: bool,
@@ -183,7 +183,7 @@ pub(super) struct TransactionSafety {
     pub(super) store_is_up: bool,
 }
 
-/// What became of the write under a key.
+/// Outcome of the write under a key.
 #[derive(Serialize)]
 pub(super) struct Transaction<'a> {
     key: &'a str,
@@ -193,7 +193,7 @@ pub(super) struct Transaction<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     collection_name: Option<&'a str>,
     position: u64,
-    /// When the write was logged, in milliseconds since 1970.
+    /// Time at which the write was logged, in milliseconds since 1970.
     logged_at_ms: u64,
     /// The HTTP status that repeats are answered, once that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -227,7 +227,7 @@ pub(super) struct Scalability {
     timestamp: String,
 }
 
-/// What lets it grow, and whether it is in use.
+/// Features that let the service scale, and their present use.
 #[derive(Serialize)]
 struct ScalabilityFeatures {
     connection_pooling: bool,
@@ -367,7 +367,7 @@ impl State<'_> {
         }
     }
 
-    /// Whether some instance in service is being brought up to date.
+    /// Returns true while an instance in service is being brought up to date.
     pub(super) fn is_replaying(&self) -> bool {
         InstanceIx::all(self.instances.len()).any(|place| {
             let report = self.report.instances.get(place.at());
@@ -431,7 +431,7 @@ impl State<'_> {
     }
 }
 
-/// Whether an instance follows at more than a moment's distance.
+/// Returns true when an instance has work beside the lanes to do, or lags by more than `LAG_MS_MAX`.
 fn is_catching_up(report: &InstanceReport) -> bool {
     let oldest = report.oldest_owed.map_or(u64::MAX, |at| at.0);
     report.work > 0 || oldest.saturating_add(LAG_MS_MAX) < wall_time().0

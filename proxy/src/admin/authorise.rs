@@ -1,4 +1,4 @@
-//! Who may ask what of Achromat itself.
+//! Authorization of calls about Achromat itself.
 
 use achromat_core::{
     access::{Need, Place, TokenError},

@@ -88,7 +88,8 @@ impl Admin {
         json(200, &told)
     }
 
-    /// Whether it may be cleaned up, and for how long it must be possible to undo that.
+    /// Judges the clean-up of a collection. Returns the time for which it must stay in the trash, where the
+    /// guard's plugin wants that, or the reason why the collection is kept.
     fn may_clean(
         &self,
         collection: &Collection,

@@ -22,14 +22,14 @@ struct LogError<'a> {
     method: Option<&'static str>,
     /// The path below which its request was made.
     path: String,
-    /// When the entry was logged.
+    /// Time at which the entry was logged.
     timestamp: String,
     retry_count: u32,
     lane: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     collection_name: Option<&'a str>,
     position: u64,
-    /// Whether the entry is still to be done there, or the copy still not used.
+    /// True while the instance still has to do the entry, or the copy is still not used.
     standing: bool,
     instance: Option<&'a str>,
     attempts: u32,

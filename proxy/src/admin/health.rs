@@ -17,7 +17,7 @@ struct Health {
     total_instances: usize,
     pending_writes: u64,
     architecture: &'static str,
-    /// Why it is degraded; empty when it is healthy.
+    /// Reasons why the service is degraded; empty when it is healthy.
     reasons: Vec<String>,
 }
 

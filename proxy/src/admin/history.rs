@@ -22,7 +22,7 @@ const LIMIT_MAX: u32 = 1000;
 struct Writes {
     /// The newest first.
     writes: Vec<OneWrite>,
-    /// What `?before=` must say for the next page.
+    /// Value of `?before=` for the next page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_before: Option<u64>,
 }
@@ -47,7 +47,7 @@ struct OneWrite {
 struct Audit {
     /// The newest first.
     events: Vec<OneEvent>,
-    /// What `?before=` must say for the next page.
+    /// Value of `?before=` for the next page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_before: Option<u64>,
 }
@@ -64,7 +64,7 @@ struct OneEvent {
     detail: String,
 }
 
-/// What `?limit=…&before=…&collection=…&who=…&outcome=…` asks for. What is wrong with it otherwise.
+/// Parses `?limit=…&before=…&collection=…&who=…&outcome=…`. Fails with a description of the mistake.
 pub(super) fn writes_asked(target: &Target<'_>) -> Result<WritesAsked, String> {
     let (before, limit) = page(target)?;
     Ok(WritesAsked {
@@ -81,7 +81,7 @@ pub(super) fn writes_asked(target: &Target<'_>) -> Result<WritesAsked, String> {
     })
 }
 
-/// What `?limit=…&before=…&kind=…` asks for. What is wrong with it otherwise.
+/// Parses `?limit=…&before=…&kind=…`. Fails with a description of the mistake.
 pub(super) fn audit_asked(target: &Target<'_>) -> Result<AuditAsked, String> {
     let (before, limit) = page(target)?;
     Ok(AuditAsked {
@@ -124,7 +124,7 @@ fn word<T>(
     parse(&text).map(Some).ok_or_else(wrong)
 }
 
-/// What the next page is asked with, when this one is full.
+/// Returns the value of `?before=` for the next page, when this page is full.
 fn next_before<T>(records: &[(u64, T)], limit: u32) -> Option<u64> {
     let is_full = u32::try_from(records.len()).is_ok_and(|count| count == limit);
     let (number, _) = records.last().filter(|_| is_full)?;

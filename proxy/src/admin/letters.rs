@@ -19,12 +19,12 @@ use crate::{clock, policy::Counted, replicate::Told, store::StoreError};
 /// Letters that are listed at once.
 const LISTED_MAX: u32 = 1000;
 
-/// How a retried write is carried out.
+/// Rules for retrying the write of a dead letter.
 #[derive(Clone, Copy, Debug)]
 pub struct Retrying {
     /// The acknowledgement levels.
     pub levels: Levels,
-    /// How long its outcome is waited for.
+    /// Time that the call waits for the write's outcome.
     pub deadline: Duration,
 }
 
@@ -55,7 +55,7 @@ struct Dismissed {
 #[derive(Serialize)]
 struct Retried<'a> {
     id: String,
-    /// What a client would have been answered.
+    /// HTTP status that a client would have been answered with.
     status: u16,
     answer: std::borrow::Cow<'a, str>,
 }

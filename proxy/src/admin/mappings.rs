@@ -27,15 +27,15 @@ pub(super) struct Page {
     offset: usize,
     /// Of this tenant alone.
     tenant: Option<String>,
-    /// Whether scripts find the list under two names.
+    /// True when the answer repeats the list under a second name, for scripts.
     is_twice: bool,
 }
 
-/// When each collection was made, and when one of its copies got another id.
+/// Times at which each collection was made, and at which one of its copies last got another id.
 pub(super) type AllTimes = BTreeMap<CollectionId, (WallTime, WallTime)>;
 
 impl Page {
-    /// What `?limit=…&offset=…&tenant=…` says. What is wrong with it otherwise.
+    /// Parses `?limit=…&offset=…&tenant=…`. Fails with a description of the mistake.
     pub(super) fn asked(target: &Target<'_>) -> Result<Self, String> {
         let number = |name: &str, default: usize| match parameter(target, name) {
             None => Ok(default),
@@ -57,7 +57,7 @@ pub(super) struct Mappings<'a> {
     count: usize,
     /// Of all pages together.
     total_mappings: usize,
-    /// Where the next page begins.
+    /// Offset of the next page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_offset: Option<usize>,
     collection_mappings: Vec<Mapping<'a>>,

@@ -331,7 +331,7 @@ impl State<'_> {
         }
     }
 
-    /// What the latest comparison of each collection has found, of those that are remembered.
+    /// Writes the result of each collection's latest comparison, of those that are remembered.
     fn comparisons(&self, page: &mut Page) {
         let mut latest: BTreeMap<CollectionId, bool> = BTreeMap::new();
         for found in &self.report.found {

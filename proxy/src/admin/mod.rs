@@ -54,7 +54,7 @@ use crate::{
 /// Bytes of a call's body that the audit looks at.
 const DETAIL_BYTES: usize = 1024;
 
-/// What never changes while the proxy runs.
+/// Settings and services that stay the same while the proxy runs.
 #[derive(Clone)]
 pub struct Facts {
     /// The name of the reading strategy.
@@ -65,23 +65,23 @@ pub struct Facts {
     pub policies: Arc<Policies>,
     /// Their versions.
     pub lifecycle: Arc<Lifecycle>,
-    /// Who may do what.
+    /// Tokens of the operator and of clients, with their permissions.
     pub access: Arc<Access>,
     /// Recent writes and audited events.
     pub history: History,
-    /// What each client may ask for.
+    /// Quotas of clients.
     pub quotas: Arc<Quotas>,
-    /// Where clients' connections come in.
+    /// The bounded entrance of clients' connections.
     pub door: Door,
     /// Requests that are served at once.
     pub requests_max: usize,
-    /// How much there may be of what.
+    /// Limits of the service, as the status shows them.
     pub capacity: Capacity,
     /// Measures the process.
     pub meter: Arc<Meter>,
-    /// How the write of a dead letter is carried out.
+    /// Rules for retrying the write of a dead letter.
     pub retrying: Retrying,
-    /// When the proxy started.
+    /// Start of the proxy.
     pub started: std::time::Instant,
 }
 
@@ -101,13 +101,13 @@ pub struct Question<'a, 't> {
     pub target: &'a Target<'t>,
     /// The body.
     pub body: &'a Bytes,
-    /// Whom it comes from, by the token that it shows.
+    /// The caller, known by the token of the request.
     pub caller: &'a Result<Caller, TokenError>,
-    /// Who asks, as a guard sees them.
+    /// The caller, as a guard's plugin sees it.
     pub asker: Asker<'a>,
 }
 
-/// What is asked.
+/// A call about Achromat itself.
 enum Call<'a> {
     Live,
     Ready,
@@ -166,7 +166,7 @@ impl Call<'_> {
         }
     }
 
-    /// What load balancers ask, and what tells nothing of clients.
+    /// Returns true for the calls of load balancers, whose answers tell nothing of clients.
     fn is_public(&self) -> bool {
         matches!(self, Self::Live | Self::Ready | Self::Health)
     }
@@ -182,7 +182,8 @@ impl Call<'_> {
         }
     }
 
-    /// Whether the answer is for operators alone, although it changes nothing: it tells of clients.
+    /// Returns true when the answer tells of clients: it is for operators alone, although the call changes
+    /// nothing.
     fn is_confidential(&self) -> bool {
         matches!(
             self,
@@ -193,7 +194,8 @@ impl Call<'_> {
         )
     }
 
-    /// What the call said, for the audit. Plugins' configurations may hold secrets.
+    /// Start of the call's body, for the audit; empty where the body has a plugin's configuration, which may
+    /// hold secrets.
     fn detail(&self, body: &Bytes) -> String {
         match self {
             Self::ChangePlugins(..) => String::new(),
@@ -366,7 +368,7 @@ impl Admin {
         }
     }
 
-    /// What an operator's writes are judged by.
+    /// Rules by which an operator's writes are judged.
     fn rules<'a>(&'a self, view: &'a View) -> WriteRules<'a> {
         WriteRules {
             catalog: &view.catalog,
@@ -375,7 +377,7 @@ impl Admin {
         }
     }
 
-    /// What the guard's plugin says of a deed; the reason when it denies it.
+    /// Asks the guard's plugin about a deed. Fails with the plugin's reason when it denies the deed.
     fn asked_guard(
         &self,
         deed: Deed,
@@ -387,7 +389,7 @@ impl Admin {
         guard.allows(&guard.generation(), deed, collection, subject, asker)
     }
 
-    /// What became of the write under a key.
+    /// Answers with the outcome of the write under a key.
     async fn transaction(&self, text: &str, tenant: &str) -> Reply {
         let record = match Key::parse(text.as_bytes()) {
             Some(key) => self.replicator.key(&key.of_tenant(tenant)).await,
@@ -410,7 +412,7 @@ impl Admin {
     }
 }
 
-/// Whether a client asks for JSON where text is usual.
+/// Returns true when a client asks for JSON in place of the usual text.
 fn wants_json(headers: &http::HeaderMap) -> bool {
     let accept = headers.get(http::header::ACCEPT);
     let accept = accept.and_then(|accept| accept.to_str().ok());
@@ -422,7 +424,7 @@ fn nothing_at(target: &Target<'_>) -> Reply {
     problem(404, "Not found", &detail)
 }
 
-/// What is asked below `/admin/plugins`.
+/// Parses the path of a call below `/admin/plugins`.
 fn plugin_call<'a>(path: &[&'a str]) -> Option<Call<'a>> {
     use plugins::Deed;
     Some(match path {

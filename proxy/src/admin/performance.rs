@@ -1,4 +1,4 @@
-//! What the process takes of the machine.
+//! Memory and processor time that the process uses.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ const TICKS_PER_S: f64 = 100.0;
 /// Bytes of a MiB.
 const MIB: f64 = 1024.0 * 1024.0;
 
-/// What the process takes. Where the system does not tell, there is nothing.
+/// Memory and processor time of the process. A figure is absent where the system does not tell it.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct Performance {
     /// Resident memory, in MiB.

@@ -17,13 +17,13 @@ pub(super) struct Slots {
 
 #[derive(Serialize)]
 struct SlotStatus {
-    /// Who decides: `native`, `plugin`, or `none` when the last version was taken out of service.
+    /// The decider: `native`, `plugin`, or `none` when the last version was taken out of service.
     decides: &'static str,
     /// Versions that were taken out of service since the start.
     quarantined_versions: u64,
     #[serde(flatten)]
     version: Option<VersionStatus>,
-    /// What is tried beside it.
+    /// Trial of another version beside the one in service.
     #[serde(skip_serializing_if = "Option::is_none")]
     trial: Option<TrialStatus>,
 }

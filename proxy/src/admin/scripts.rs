@@ -15,11 +15,11 @@ use super::{
 };
 use crate::clock::{wall_time, written};
 
-/// How writes are made safe, in a few words.
+/// Short description of the architecture that keeps writes safe.
 pub(super) const ARCHITECTURE: &str =
     "Write-Ahead Log: each write is durable in order, then replicated to every instance";
 
-/// What scripts look for to know what they talk to.
+/// Name by which scripts recognise the service.
 pub(super) const SERVICE: &str = "Achromat (Write-Ahead Log)";
 
 /// The time that `recent_transactions` covers.
@@ -28,7 +28,7 @@ const RECENT: Duration = Duration::from_hours(2);
 /// The time that `timing_gap_failures_24h` covers.
 const DAY: Duration = Duration::from_hours(24);
 
-/// What does not change while the proxy runs.
+/// Limits of the service, and its kind of store, which stay the same while the proxy runs.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Capacity {
     /// Memory in all, in MiB.
@@ -43,11 +43,11 @@ pub struct Capacity {
     pub instance_writes_max: usize,
     /// Of these, how many bring it what others have done.
     pub instance_replication_max: usize,
-    /// Where the log is kept: `sqlite` or `memory`.
+    /// Kind of the store that keeps the log: `sqlite` or `memory`.
     pub database: &'static str,
 }
 
-/// What `/status` has for scripts beside the rest.
+/// Additional fields of `/status` for scripts.
 #[derive(Serialize)]
 pub(super) struct ForStatus {
     unified_wal: UnifiedLog,
@@ -85,7 +85,7 @@ pub(super) struct Stats {
     pub(super) failed_requests: u64,
 }
 
-/// What the two lists of mappings have for scripts beside the rest.
+/// Additional fields of the two lists of mappings for scripts.
 #[derive(Serialize)]
 pub(super) struct Times {
     pub(super) created_at: Option<String>,
@@ -212,7 +212,7 @@ impl Admin {
         json(200, &status)
     }
 
-    /// How many writes came of late, by what became of them; nothing when that is not kept or can't be read.
+    /// Counts recent writes by outcome; returns none when writes are not kept or can't be read.
     async fn counts(&self, span: Duration) -> Option<BTreeMap<&'static str, u64>> {
         let history = &self.facts.history;
         if !history.keeps_writes() {

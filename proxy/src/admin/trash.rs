@@ -30,7 +30,7 @@ struct Line {
     collection_name: String,
     tenant: Arc<str>,
     database: Arc<str>,
-    /// When it is deleted for good.
+    /// Time of the final deletion, in milliseconds since 1970.
     until_ms: u64,
     seconds_left: u64,
 }

@@ -26,10 +26,10 @@ const CALL_DEADLINE: Duration = Duration::from_secs(60);
 /// For a call that a script waits for.
 const QUICK_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How often progress is asked for.
+/// Interval between two questions about progress.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
-/// How long it may take until the next record is seen to.
+/// Longest time without progress.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Exit code for "they differ", as `diff` and `cmp` use it.
@@ -159,7 +159,7 @@ impl Remote {
         Ok((answer.status().as_u16(), body))
     }
 
-    /// What is answered as it is, when it is a success.
+    /// Returns the text of a successful answer as it is.
     pub(super) fn get_text(&self, path: &str) -> anyhow::Result<String> {
         let url = format!("{}{path}", self.url);
         let mut request = self.agent.get(&url);

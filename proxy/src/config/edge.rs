@@ -1,4 +1,4 @@
-//! What the configuration says of the clients' side of the network.
+//! Configuration of the clients' side of the network.
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc};
 
@@ -13,7 +13,7 @@ use crate::serve::{ConnectionLimits, Patience, QuotaLimits};
 /// Bytes below which usual heads would be refused.
 const HEAD_BYTES_LEAST: usize = 1024;
 
-/// What pingora's own parser takes at most.
+/// Bytes of a head that pingora's own parser takes at most.
 const HEAD_BYTES_MOST: usize = 1024 * 1024;
 
 /// Fields that pingora's own parser takes at most.
@@ -24,15 +24,15 @@ const HEAD_FIELDS_MOST: usize = 256;
 pub struct OperatorConfig {
     /// The token that was chosen.
     pub token: Option<Arc<str>>,
-    /// Where it is kept, when none was.
+    /// File that keeps the operator's token, when none was chosen.
     pub token_file: Option<PathBuf>,
     /// An address of its own.
     pub listen: Option<SocketAddr>,
-    /// Whether it is on the clients' address.
+    /// True when the operator's interface is on the clients' address too.
     pub on_main: bool,
 }
 
-/// Where certificates are.
+/// Files of certificates.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
     /// The chain.

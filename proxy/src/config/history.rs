@@ -1,4 +1,4 @@
-//! What the configuration says of recent writes and of audited events.
+//! Configuration of the records of recent writes and of audited events.
 
 use super::{meant::Checks, written::History};
 use crate::history::Keep;

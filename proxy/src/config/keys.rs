@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::written::Written;
 
-/// What a key takes.
+/// Kind of value that a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {
     /// Text, or one word of a list.
@@ -24,9 +24,9 @@ pub enum KeyKind {
 pub struct Key {
     /// The way to it, such as `["reads", "strategy"]`.
     pub path: Vec<String>,
-    /// What it is for.
+    /// Description of the key for users.
     pub about: String,
-    /// What it takes.
+    /// Kind of value that the key takes.
     pub kind: KeyKind,
     /// Its default, as it would be written in the file.
     pub default: Option<String>,

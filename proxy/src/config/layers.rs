@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use super::{Config, ConfigError, Key, KeyKind, keys, written::Written};
 
-/// How the names of our variables begin.
+/// Prefix of the names of our variables.
 const PREFIX: &str = "ACHROMAT_";
 
 /// Variables that are no keys: they say where the file and the state folder are, and what commands talk to.
@@ -20,13 +20,13 @@ const OTHER_VARIABLES: [&str; 3] = ["ACHROMAT_CONFIG", "ACHROMAT_STATE", "ACHROM
 pub struct Override {
     /// The key.
     pub key: Key,
-    /// What it is set to, as it came; several for a flag that may stand several times.
+    /// Values of the key, as they came; several for a flag that may stand several times.
     pub values: Vec<String>,
     /// The flag or the variable, for messages.
     pub origin: String,
 }
 
-/// What there is to go by.
+/// Sources of a configuration.
 #[derive(Debug, Default)]
 pub struct Layers {
     /// The file.

@@ -37,7 +37,7 @@ use crate::{
     serve::{ConnectionLimits, Origins, QuotaLimits, ServeLimits, Settings},
 };
 
-/// Where the log is kept.
+/// Store of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
     /// In a file.
@@ -56,7 +56,7 @@ impl StoreUrl {
     }
 }
 
-/// How the log of events is written.
+/// Format of the events that the proxy reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
@@ -70,28 +70,28 @@ pub enum LogFormat {
 pub struct InstanceConfig {
     /// Its name.
     pub name: Arc<str>,
-    /// Where it is.
+    /// Address of the instance.
     pub address: Address,
 }
 
 /// Everything that there is to decide, decided.
 #[derive(Debug)]
 pub struct Config {
-    /// Where clients connect to.
+    /// Address that clients connect to.
     pub listen: SocketAddr,
-    /// Where the log is kept.
+    /// Store of the log.
     pub store: StoreUrl,
     /// The instances, the primary first.
     pub instances: Vec<InstanceConfig>,
-    /// How requests are served.
+    /// Settings for serving requests.
     pub serve: Settings,
     /// The strategy's name.
     pub strategy: &'static str,
-    /// How lanes and health are timed.
+    /// Timing of lanes and of health checks.
     pub engine: engine::Settings,
-    /// How connections are timed.
+    /// Timing of connections to instances.
     pub timing: Timing,
-    /// How many requests an instance has at once.
+    /// Bounds of the requests that one instance has at once.
     pub bounds: Bounds,
     /// Origins of pages that may use Chroma's interface.
     pub origins: Origins,
@@ -99,25 +99,25 @@ pub struct Config {
     pub hosts: Vec<String>,
     /// The file of clients' tokens.
     pub tokens_file: Option<PathBuf>,
-    /// How the clients' address is encrypted.
+    /// Files for the encryption of the clients' address; none when it is not encrypted.
     pub tls: Option<TlsFiles>,
-    /// How many connections of clients there may be.
+    /// Bounds of clients' connections.
     pub connections: ConnectionLimits,
-    /// What each client may ask for.
+    /// Quotas of clients.
     pub quotas: QuotaLimits,
-    /// What may not be destroyed.
+    /// Protection of collections against destruction.
     pub guard: Guard,
     /// Plugins that decide.
     pub policy: PolicyConfig,
-    /// How long recent writes and audited events are kept.
+    /// Retention of recent writes and audited events.
     pub history: Keep,
     /// Memory in all, in bytes.
     pub memory_bytes_max: usize,
     /// The operator's interface.
     pub operator: OperatorConfig,
-    /// What is told while it runs.
+    /// Filter of the events that the proxy reports.
     pub log_level: String,
-    /// How that is written.
+    /// Format of these events.
     pub log_format: LogFormat,
     /// For requests that have begun to end.
     pub drain: Duration,
@@ -174,7 +174,7 @@ fn collect(path: &str, value: &toml::Value, keys: &mut BTreeMap<String, String>)
     }
 }
 
-/// How long an idle connection to an instance is kept. Chroma's server keeps them for ever.
+/// Time that an idle connection to an instance is kept. Chroma's server keeps it for ever.
 const IDLE_CONNECTION: Duration = Duration::from_mins(1);
 
 /// Longest time that makes sense anywhere.

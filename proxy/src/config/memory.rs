@@ -1,8 +1,8 @@
-//! How the memory that may be used is shared out.
+//! Division of the memory that may be used into shares.
 
 use super::{meant::Checks, written::Limits};
 
-/// What the program needs beside these bodies: 24 to 40 MiB at rest and with 200 clients, 62 MiB with
+/// Bytes that the program needs beside these bodies: 24 to 40 MiB at rest and with 200 clients, 62 MiB with
 /// 100,000 entries owed, and some 30 MiB for batches of records that a job compares.
 const PROGRAM_BYTES: usize = 96 * 1024 * 1024;
 
@@ -13,7 +13,7 @@ const SENDING_SHARE: usize = 4;
 /// The part that stays in memory for instances that are a moment behind.
 const KEPT_SHARE: usize = 16;
 
-/// How many bytes of bodies there may be.
+/// Bounds of the bodies in memory, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Shares {
     /// Of requests that are being served, and of answers that are held.
@@ -83,7 +83,7 @@ mod tests {
         }
     }
 
-    /// What is called the least is just enough.
+    /// The least memory that the error names is just enough.
     #[test]
     fn too_little_is_refused() {
         for (body, instances) in [(40 * MIB, 16), (40 * MIB, 2), (1024, 2), (1, 1)] {

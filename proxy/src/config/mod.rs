@@ -1,11 +1,11 @@
-//! What the operator wants: from file, environment and flags to one checked configuration.
+//! The operator's settings: from file, environment and flags to one checked configuration.
 //!
 //! Two stages: as it is *written* (`written.rs`: every key optional, unknown keys refused) and as it
 //! is *meant* ([`Config`]: everything there, everything checked). Flags, environment variables and
 //! keys of the file are one list of names, made from the written form's schema: the key
 //! `reads.strategy` is the flag `--reads-strategy` and the variable `ACHROMAT_READS_STRATEGY`.
 //!
-//! What wins: a flag over the environment, the environment over the file, the file over the
+//! Precedence: a flag over the environment, the environment over the file, the file over the
 //! defaults.
 
 mod edge;
@@ -28,7 +28,7 @@ pub use self::{
     show::{defaults_toml, schema_json},
 };
 
-/// What is wrong with a configuration, and where.
+/// Mistake in a configuration, with its place.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read.
@@ -36,7 +36,7 @@ pub enum ConfigError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         source: std::io::Error,
     },
     /// The file is not TOML, or has a key or a value that there is not.
@@ -44,7 +44,7 @@ pub enum ConfigError {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with line and column.
+        /// Description of the mistake, with line and column.
         message: String,
     },
     /// A flag or a variable has a value that its key does not take.
@@ -52,7 +52,7 @@ pub enum ConfigError {
     Override {
         /// The flag or the variable.
         origin: String,
-        /// What is wrong.
+        /// Description of the mistake.
         message: String,
     },
     /// Each value is one that its key takes, but together they make no sense.
@@ -65,7 +65,7 @@ pub enum ConfigError {
 pub struct Problem {
     /// The key.
     pub key: String,
-    /// What is wrong, and what would be right.
+    /// Description of the mistake, and of the right value.
     pub message: String,
 }
 

@@ -1,4 +1,4 @@
-//! What the configuration says of policy plugins.
+//! Configuration of policy plugins.
 
 use super::{
     meant::Checks,

@@ -29,7 +29,7 @@ fn check(text: &str, expect: &Expect) {
 
 const INSTANCE: &str = "[[instances]]\nname = 'a'\nurl = 'http://127.0.0.1:8001'\n";
 
-/// What is wrong is said with the place where it stands.
+/// Each mistake is reported with its place.
 #[test]
 fn what_is_wrong_is_said_with_its_place() {
     check(INSTANCE, &expect!["ok"]);

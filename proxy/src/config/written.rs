@@ -27,9 +27,9 @@ macro_rules! section {
 section! {
     /// Achromat's configuration. Times are in milliseconds, sizes in bytes.
     Written {
-        /// Where clients connect to: an address and a port.
+        /// Address and port that clients connect to.
         listen: String = "127.0.0.1:8000".to_owned(),
-        /// Where the log is kept: `sqlite:PATH`, or `memory:` to try things out, which forgets every write at the end.
+        /// Store of the log: `sqlite:PATH`, or `memory:` to try things out, which forgets every write at the end.
         store: String = "sqlite:achromat.sqlite".to_owned(),
         /// The Chroma servers. The first is the primary.
         instances: Vec<WrittenInstance> = Vec::new(),
@@ -37,31 +37,31 @@ section! {
         reads: Reads = Reads::default(),
         /// Writes.
         writes: Writes = Writes::default(),
-        /// How copies of collections are compared and made anew.
+        /// Comparing copies of collections, and making them anew.
         copies: Copies = Copies::default(),
-        /// How instances are watched.
+        /// Watching of instances.
         health: Health = Health::default(),
-        /// What HTTP clients other than Chroma's own need.
+        /// Needs of HTTP clients other than Chroma's own.
         http: Http = Http::default(),
-        /// Who may use what.
+        /// Permissions of clients.
         access: Access = Access::default(),
-        /// What each client may ask for.
+        /// Quotas of each client.
         quotas: Quotas = Quotas::default(),
         /// Encryption of the clients' address.
         tls: Tls = Tls::default(),
         /// Bounds of what is served.
         limits: Limits = Limits::default(),
-        /// What may not be destroyed.
+        /// Protection of collections against destruction.
         guard: Guard = Guard::default(),
         /// Plugins that decide.
         policy: Policy = Policy::default(),
-        /// What is kept of writes and of operators' changes.
+        /// Records of writes and of operators' changes.
         history: History = History::default(),
         /// The operator's interface.
         admin: Admin = Admin::default(),
-        /// What is told while it runs.
+        /// Reports of Achromat while it runs.
         log: Log = Log::default(),
-        /// How it stops.
+        /// Stopping of Achromat.
         stop: Stop = Stop::default(),
     }
 }
@@ -103,7 +103,7 @@ pub(super) enum FormatName {
 section! {
     /// Reads.
     Reads {
-        /// How reads are spread over the instances that have every acknowledged write: `round_robin`, `read_replica` or `primary_only`. A search or a `get` that is repeated goes to the same instance as before, so that it gets the same answer; the shares hold over many different ones.
+        /// Spread of reads over the instances that have every acknowledged write: `round_robin`, `read_replica` or `primary_only`. A search or a `get` that is repeated goes to the same instance as before, so that it gets the same answer; the shares hold over many different ones.
         strategy: StrategyName = StrategyName::ReadReplica,
         /// The replicas' share of the reads under `read_replica`, from 0 to 1.
         replica_ratio: f64 = 0.8,
@@ -111,7 +111,7 @@ section! {
         hedge_delay_ms: u64 = 150,
         /// For an answer to begin. A body of 256 KiB or more adds half a second for each MiB.
         deadline_ms: u64 = 60_000,
-        /// How long a read waits for an instance that has every acknowledged write.
+        /// Time that a read waits for an instance that has every acknowledged write.
         eligible_wait_ms: u64 = 10_000,
     }
 }
@@ -121,27 +121,27 @@ section! {
     Writes {
         /// Silence after which a write is sent to the next instance as well. A body of 256 KiB or more is given 4 s more for each MiB, unless the instance that has it is down.
         hedge_delay_ms: u64 = 150,
-        /// When a write is answered at the latest. Heavy bodies (256 KiB or more), its own and those before it in its collection, add 4 s for each MiB.
+        /// Longest time until a write is answered. Heavy bodies (256 KiB or more), the write's own and those before it in its collection, add 4 s for each MiB.
         deadline_ms: u64 = 60_000,
         /// For one sending of a write to be answered by an instance; 4 s are added for each MiB of a body of 256 KiB or more. It may be long: clients do not wait for it.
         attempt_deadline_ms: u64 = 60_000,
         /// For how long an instance must have been awake after a sending that was never answered, before that lane sends it anything more, unless it is seen to restart. Time in which it does not answer probes does not count.
         settle_ms: u64 = 30_000,
-        /// How many instances must have done a write of records before it is answered: `one`, `majority` (more than half of those in service), `all` (those in service), or none: `logged` answers when it is in the log, also while no instance is in service.
+        /// Number of instances that must have done a write of records before it is answered: `one`, `majority` (more than half of those in service), `all` (those in service), or none: `logged` answers when it is in the log, also while no instance is in service.
         records_level: LevelName = LevelName::One,
         /// The same for tenants, databases and collections; `logged` counts as `one`.
         schema_level: LevelName = LevelName::All,
-        /// How long the levels `majority` and `all` wait for instances beyond the first; after that the write is answered as done, since the log has it for the others.
+        /// Time that the levels `majority` and `all` wait for instances beyond the first; after that the write is answered as done, since the log has it for the others.
         all_wait_ms: u64 = 2_000,
-        /// How long the outcome of a write with a key (`Idempotency-Key`) is kept for those who repeat it.
+        /// Time that the outcome of a write with a key (`Idempotency-Key`) is kept for clients that repeat the write.
         keys_kept_ms: u64 = 86_400_000,
-        /// How many keys are kept; beyond that the oldest are forgotten sooner, once a minute.
+        /// Number of keys that are kept; beyond that the oldest are forgotten sooner, once a minute.
         keys_max: u64 = 1_000_000,
     }
 }
 
 section! {
-    /// How copies of collections are compared and made anew.
+    /// Comparing copies of collections, and making them anew.
     Copies {
         /// Records compared, or copied from one instance to another, in a second.
         records_per_s: u32 = 5_000,
@@ -151,7 +151,7 @@ section! {
 }
 
 section! {
-    /// How instances are watched.
+    /// Watching of instances.
     Health {
         /// From one probe to the next.
         probe_interval_ms: u64 = 1_000,
@@ -161,13 +161,13 @@ section! {
         silent_probes_max: u32 = 2,
         /// For a connection to be made.
         connect_timeout_ms: u64 = 1_000,
-        /// How often each instance gets another token, by which data from an old backup is known: one that was made after the last token was written is not noticed at once.
+        /// Interval at which each instance gets another token, by which data from an old backup is known: a backup that was made after the last token was written is not noticed at once.
         token_interval_ms: u64 = 60_000,
     }
 }
 
 section! {
-    /// What HTTP clients other than Chroma's own need.
+    /// Needs of HTTP clients other than Chroma's own.
     Http {
         /// Origins of pages that browsers may let use Chroma's interface here, such as `https://app.example`, or `*` for any. By default there is none. It is answered as Chroma's own `cors_allow_origins` has it; what the servers themselves allow does not matter. Achromat's own paths are for no page.
         cors_allow_origins: Vec<String> = Vec::new(),
@@ -177,7 +177,7 @@ section! {
 }
 
 section! {
-    /// Who may use what.
+    /// Permissions of clients.
     Access {
         /// A file of clients' tokens, as `achromat token` writes it; every request must show one then. It is read again when it changes. When it is empty, no client needs a token.
         tokens_file: String = String::new(),
@@ -185,7 +185,7 @@ section! {
 }
 
 section! {
-    /// What each client may ask for of Chroma's interface: each token where there are tokens, each tenant otherwise. Past it, requests are answered 429 with Retry-After. 0 is no bound.
+    /// Quotas of each client on Chroma's interface: of each token where there are tokens, of each tenant otherwise. Past its quota, a client's requests are answered 429 with Retry-After. 0 is no bound.
     Quotas {
         /// Requests in a second, on average; as many may come at once.
         requests_per_s: u32 = 0,
@@ -237,7 +237,7 @@ section! {
         requests_max: usize = 1024,
         /// Requests that wait to be served.
         queue_max: usize = 1024,
-        /// How long one waits.
+        /// Time that a request waits to be served.
         queue_wait_ms: u64 = 2_000,
         /// Reads that one server has at once; one more goes to another server.
         instance_reads_max: usize = 256,
@@ -249,7 +249,7 @@ section! {
 }
 
 section! {
-    /// What may not be destroyed.
+    /// Protection of collections against destruction.
     Guard {
         /// Names, or patterns with `*` and `?`, of collections that can't be deleted, emptied, renamed or reset through Achromat.
         protected: Vec<String> = vec!["global".to_owned()],
@@ -271,15 +271,15 @@ section! {
         folder: String = String::new(),
         /// Of all decisions, the share that is recorded in memory, with what it was made of, so that it can be asked again of another version (`achromat plugin replay`): from 0 to 1. The last 2000 of each slot are kept, up to 2 MiB.
         record_share: f64 = 0.01,
-        /// Whether the ids and filters of deletes are recorded as well. What documents say never is.
+        /// Record the ids and filters of deletes as well. What documents say is never recorded.
         record_contents: bool = false,
         /// Memory that compiling a plugin may take. It is compiled in a process of its own, which ends beyond that, and the plugin is refused.
         compile_memory_bytes_max: u64 = 1024 * 1024 * 1024,
-        /// How long compiling a plugin may take.
+        /// Time that compiling a plugin may take.
         compile_deadline_ms: u64 = 60_000,
         /// Public keys of minisign, each as the second line of its file: a plugin that is signed (`FILE.minisig` beside it) must be signed by one of them.
         public_keys: Vec<String> = Vec::new(),
-        /// Whether a plugin without a signature is refused: `true` or `false`.
+        /// Refuse a plugin without a signature: `true` or `false`.
         require_signature: bool = false,
         /// The plugin that says where reads go. The default policy's configuration is JSON: `{"strategy": "read_replica", "replica_ratio": 0.8, "among_equals": "in_turn"}`.
         routing: PolicySlot = PolicySlot::default(),
@@ -299,25 +299,25 @@ section! {
         digest: String = String::new(),
         /// The plugin's configuration, as it wants it. The default policies' is JSON, and stands in `plugins/`.
         config: String = String::new(),
-        /// What one decision may spend; about one unit for each instruction.
+        /// Fuel that one decision may spend; about one unit for each instruction.
         fuel: u64 = 10_000_000,
-        /// What one instance of the plugin may have.
+        /// Memory that one instance of the plugin may have.
         memory_bytes_max: usize = 64 * 1024 * 1024,
-        /// When a decision is stopped, whatever it has spent. It is the net under the fuel: on a busy machine, a short one stops innocent decisions.
+        /// Time after which a decision is stopped, whatever fuel it has spent. It is the net under the fuel: on a busy machine, a short time stops innocent decisions.
         deadline_ms: u64 = 1_000,
     }
 }
 
 section! {
-    /// What is kept of writes and of operators' changes, for those who ask later. Contents never are.
+    /// Records of writes and of operators' changes, for those who ask later. Contents are never kept.
     History {
-        /// How long clients' writes are kept (`achromat wal`): who, when, which collection, which answer.
+        /// Time that clients' writes are kept (`achromat wal`): who, when, which collection, which answer.
         writes_kept_ms: u64 = 86_400_000,
-        /// How many writes are kept; beyond that the oldest go sooner. One takes some 200 bytes of the store. With 0 none is kept.
+        /// Number of writes that are kept; beyond that the oldest go sooner. A write takes some 200 bytes of the store. With 0 none is kept.
         writes_max: u64 = 500_000,
-        /// How long operators' changes, clients' destructive requests and denials are kept (`achromat audit`).
+        /// Time that operators' changes, clients' destructive requests and denials are kept (`achromat audit`).
         audit_kept_ms: u64 = 7_776_000_000,
-        /// How many denials are kept; beyond that the oldest go sooner.
+        /// Number of denials that are kept; beyond that the oldest go sooner.
         denials_max: u64 = 100_000,
     }
 }
@@ -325,21 +325,21 @@ section! {
 section! {
     /// The operator's interface.
     Admin {
-        /// What changing calls must show as `Authorization: Bearer TOKEN`. When it is empty, the token in `token_file` is asked for. Rather keep it in that file: arguments and environments of processes can be read.
+        /// Token that changing calls must show as `Authorization: Bearer TOKEN`. When it is empty, the token in `token_file` is asked for. Rather keep it in that file: arguments and environments of processes can be read.
         token: String = String::new(),
         /// A file with that token, which nobody else may read. It is made at the first start. When it is empty, it is `achromat/operator-PORT.token` in the user's state folder, where Achromat's commands look for it.
         token_file: String = String::new(),
         /// An address and a port of its own for the operator's interface. When it is empty there is none.
         listen: String = String::new(),
-        /// Whether the operator's interface is on clients' address as well. `/livez`, `/readyz` and `/health` always are.
+        /// Serve the operator's interface on clients' address as well. `/livez`, `/readyz` and `/health` are always served there.
         on_main: bool = true,
     }
 }
 
 section! {
-    /// What is told while it runs, on standard error.
+    /// Reports of Achromat while it runs, on standard error.
     Log {
-        /// What is told: `error`, `warn`, `info`, `debug` or `trace`, or more finely as tracing's filters are written.
+        /// Level of the reports: `error`, `warn`, `info`, `debug` or `trace`, or more finely as tracing's filters are written.
         level: String = "info".to_owned(),
         /// For people (`text`) or for machines (`json`).
         format: FormatName = FormatName::Text,
@@ -347,7 +347,7 @@ section! {
 }
 
 section! {
-    /// How it stops.
+    /// Stopping of Achromat.
     Stop {
         /// For requests that have begun to end, once it is told to stop.
         drain_ms: u64 = 10_000,

@@ -1,4 +1,4 @@
-//! How many requests, and how many bytes of bodies, there may be at once.
+//! Bounds of the requests, and of the bytes of bodies, that are served at once.
 
 use std::{
     sync::{
@@ -27,7 +27,7 @@ pub struct Limits {
     pub requests_max: usize,
     /// Requests that wait to be served.
     pub queue_max: usize,
-    /// How long one waits.
+    /// Time that a request waits to be served.
     pub queue_wait: Duration,
 }
 
@@ -84,7 +84,7 @@ impl Admission {
         }
     }
 
-    /// How long a client may take for what it sends.
+    /// Limits of the time that a client may take to send a request.
     pub(super) fn patience(&self) -> Patience {
         self.patience
     }

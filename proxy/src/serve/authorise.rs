@@ -1,4 +1,4 @@
-//! What a request is let do: by the name it calls the server, and by the token it shows.
+//! Authorization of a request: by the name that it calls the server, and by the token that it shows.
 
 use achromat_core::{
     access::{Need, TokenError, needs},
@@ -83,7 +83,7 @@ const ALIVE: [&str; 4] = [
     "/api/v2/version",
 ];
 
-/// Who one is, for clients that ask: by their token, and by Chroma where there is none.
+/// Answer to a client that asks for the identity of its token. Chroma answers a client without a token.
 pub(super) fn identity(caller: &Result<Caller, TokenError>, path: &str) -> Option<Reply> {
     let Ok(Caller::Known(identity)) = caller else {
         return None;

@@ -20,7 +20,7 @@ use super::{
     wire::{Answers, Begun, ReadError, Reader, halves},
 };
 
-/// How HTTP/2 begins; no request of HTTP/1 does.
+/// First bytes of HTTP/2; no request of HTTP/1 begins with them.
 const HTTP2_BEGINS: [u8; 4] = *b"PRI ";
 
 /// Bytes of all that it begins with (RFC 9113, 3.4).
@@ -29,7 +29,7 @@ const HTTP2_PREFACE_BYTES: usize = 24;
 /// A head for pingora's session to answer to, when there was none that could be read.
 const NO_HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// What is done with a connection next.
+/// Next step with a connection.
 enum Next {
     Answer(Answers),
     Close,
@@ -153,8 +153,8 @@ impl Entrance {
     }
 }
 
-/// Whether the first bytes are HTTP/2's. Its preface is waited for whole, so that what reads it does not
-/// wait.
+/// Returns true when the first bytes are HTTP/2's. Waits for the whole preface of HTTP/2, so that its reader
+/// does not wait.
 async fn peek(stream: &mut Stream) -> Option<bool> {
     let mut first = [0; 4];
     let is_there = stream.try_peek(&mut first).await.ok()?;

@@ -17,7 +17,7 @@ pub enum Origins {
     These(Vec<HeaderValue>),
 }
 
-/// What an answer depends on, for caches.
+/// Request headers on which an answer depends, for caches.
 const VARY: &str = "origin, access-control-request-method, access-control-request-headers";
 
 impl Origins {
@@ -35,7 +35,7 @@ impl Origins {
         }
     }
 
-    /// Whether anything is said of origins.
+    /// Returns true when at least one origin is allowed.
     pub(super) fn is_any_allowed(&self) -> bool {
         *self != Self::None
     }
@@ -115,7 +115,7 @@ mod tests {
         assert_eq!(allowed(&[], "https://x"), None);
     }
 
-    /// What could never equal an origin that a browser sends is refused at the start.
+    /// A text that could never equal a browser's origin is refused at the start.
     #[test]
     fn what_is_no_origin_is_refused() {
         for text in [

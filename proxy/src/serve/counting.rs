@@ -1,4 +1,4 @@
-//! How many records a delete would hit, for a guard that wants to know.
+//! Number of records that a delete would hit, for a guard's plugin that wants to know it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::{
 const COUNT_DEADLINE: Duration = Duration::from_secs(10);
 
 impl App {
-    /// What a delete would hit, as far as it can be found out; other writes hit nothing.
+    /// Counts the records that a delete would hit, as far as that can be found out; other writes hit none.
     pub(super) async fn count(
         &self,
         generation: &Generation<GuardSlot>,

@@ -1,4 +1,4 @@
-//! Where connections come in, and how many there may be.
+//! Acceptance of connections, up to their bounds.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use pingora_core::protocols::{GetSocketDigest as _, SocketDigest, l4::stream::Stream as L4};
 use tokio::net::{TcpListener, TcpStream};
 
-/// How many connections there may be.
+/// Bounds of connections at once.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
     /// In all.
@@ -24,7 +24,7 @@ pub struct ConnectionLimits {
 /// After an error that the next attempt would meet again, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a client is told that comes when there are too many.
+/// Answer to a client that connects when there are too many connections.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 84\r\n\r\n{\"error\":\"ServiceUnavailable\",\"message\":\"Achromat has too many connections already\"}";
 
 /// The connections that are open.
@@ -50,7 +50,7 @@ impl Door {
         }
     }
 
-    /// How many connections are open, and how many were refused.
+    /// Number of open connections, and number of refused ones.
     pub fn counts(&self) -> (usize, u64) {
         let open = self.open.lock();
         (open.count, open.refused)

@@ -25,7 +25,7 @@ use crate::access::{Access, Caller, TOKEN_HEADER};
 /// Memory that is taken for a body before any of it is there.
 const FIRST_BYTES: usize = 4096;
 
-/// Where a request's body comes from.
+/// Source of a request's body.
 pub(super) enum Body<'a> {
     /// From the connection.
     Http1 {
@@ -85,15 +85,15 @@ struct Reading<'a> {
     bytes_max: usize,
 }
 
-/// What is kept of a request's head.
+/// The head of a request, as far as it is kept.
 pub(super) struct Intake {
     pub(super) method: http::Method,
     /// The target in origin form, not judged yet.
     pub(super) target: Vec<u8>,
     pub(super) headers: HeaderMap,
-    /// Whom it comes from.
+    /// The caller, known by the token of the request.
     pub(super) caller: Result<Caller, TokenError>,
-    /// Their address.
+    /// The client's address.
     pub(super) client: Option<IpAddr>,
     /// Headers by which a browser lets a page read the answer.
     pub(super) allowed: HeaderMap,

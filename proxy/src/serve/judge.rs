@@ -1,5 +1,5 @@
-//! What stands between a write and the log: the native rules, then the guard's plugin, then those
-//! that say where it goes and when it is answered.
+//! Judgement of a write before it is logged: by the native rules, then by the guard's plugin, then by the
+//! plugins that say where the write goes and when it is answered.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::{
     policy::{self, Asker, Conditions},
 };
 
-/// What becomes of a write.
+/// Outcome of the judgement of a write.
 pub(super) enum Judged {
     /// It is logged.
     Logged(Permit),

@@ -73,28 +73,28 @@ pub use self::{
     wire::Patience,
 };
 
-/// How long an idle client connection is kept.
+/// Time that an idle client connection is kept, in seconds.
 const KEEPALIVE_S: u64 = 75;
 
 /// For a client to take what it is sent: per write.
 const CLIENT_WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What requests are served by.
+/// Settings for serving requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// Bounds.
     pub limits: Limits,
-    /// How long clients may take for what they send.
+    /// Limits of the time that clients may take to send requests.
     pub patience: Patience,
     /// Requests of one HTTP/2 connection at once.
     pub streams_max: u32,
     /// Timing of reads.
     pub reads: ReadRules,
-    /// How reads are spread.
+    /// Distribution of reads over the instances.
     pub strategy: Strategy,
-    /// How many instances must have done a write before it is answered.
+    /// Levels: the number of instances that must have done a write before it is answered.
     pub levels: Levels,
-    /// When a write is answered at the latest.
+    /// Longest time until a write is answered.
     pub write_deadline: Duration,
 }
 
@@ -113,21 +113,21 @@ pub struct App {
     writes: AtomicU64,
 }
 
-/// What clients meet first.
+/// The clients' side of the server: tokens, connections, origins, names, quotas and records.
 pub struct Edge {
-    /// Who may do what.
+    /// Tokens of the operator and of clients, with their permissions.
     pub access: Arc<Access>,
-    /// Where connections come in.
+    /// The bounded entrance of clients' connections.
     pub door: Door,
     /// Origins of pages that may use Chroma's interface.
     pub origins: Origins,
     /// Names by which the server may be called; none lets any pass.
     pub hosts: Vec<String>,
-    /// What each client may ask for.
+    /// Quotas of clients.
     pub quotas: Arc<Quotas>,
-    /// Where writes and denials are taken down.
+    /// Recorder of writes and denials.
     pub history: History,
-    /// Whether operators are served where clients are.
+    /// True when operators are served on the clients' address.
     pub is_operated_on_main: bool,
 }
 
@@ -330,7 +330,7 @@ impl App {
     }
 }
 
-/// Where collections are whose tenant and database are not named.
+/// Path of collections without the names of their tenant and database.
 const SHORT: &[u8] = b"/api/v2/collections";
 
 /// The same in full.
@@ -354,12 +354,12 @@ fn is_public(path: &str) -> bool {
     matches!(path, "/livez" | "/readyz" | "/health")
 }
 
-/// Whether a target means the server, and nothing in it.
+/// Returns true when a target means the server, and nothing in it.
 fn is_the_server(target: &[u8]) -> bool {
     matches!(target, b"/" | b"*")
 }
 
-/// What a load balancer that asks `OPTIONS /` (`HAProxy` does by default) takes for a sign of life.
+/// Sign of life for a load balancer that asks `OPTIONS /`, as `HAProxy` does by default.
 fn alive() -> Reply {
     Reply {
         content_type: None,
@@ -368,7 +368,7 @@ fn alive() -> Reply {
     }
 }
 
-/// Whether a path is Chroma's to answer, and not ours.
+/// Returns true when Chroma answers a path, and not Achromat.
 fn is_chromas(path: &str) -> bool {
     let is_within = |prefix: &str| {
         path.strip_prefix(prefix)
@@ -385,7 +385,7 @@ fn refuse_route(intake: &Intake, target: &Target<'_>, miss: &Miss) -> Reply {
     }
 }
 
-/// What pingora calls for each request of an HTTP/2 connection.
+/// Called by pingora for each request of an HTTP/2 connection.
 #[async_trait]
 impl HttpServerApp for Entrance {
     async fn process_new_http(

@@ -1,4 +1,4 @@
-//! What is taken down of a client's write, for those who ask later.
+//! Record of a client's write, for those who ask later.
 
 use std::time::Instant;
 
@@ -23,7 +23,8 @@ pub(super) struct Noting {
     record: WriteRecord,
 }
 
-/// What is to be made, in any of Chroma's forms: an object, or an array that begins with the name.
+/// Name of the object that a request makes. The body may have any of Chroma's forms: a JSON object, or an
+/// array that begins with the name.
 #[derive(Deserialize)]
 struct Named {
     name: String,

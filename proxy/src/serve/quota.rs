@@ -1,4 +1,4 @@
-//! What each client may ask for: requests and bytes in a second, and requests at once.
+//! Quotas of each client: requests and bytes in a second, and requests at once.
 //!
 //! A client is a token where there are tokens, and a tenant otherwise. Tenants that do not exist share one
 //! quota, so that nobody gets more by making up names.
@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use super::{App, intake::Intake};
 use crate::access::Caller;
 
-/// What a client may ask for; nothing where there is no bound.
+/// Quotas of one client; none where there is no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QuotaLimits {
     /// Requests in a second.

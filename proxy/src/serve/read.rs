@@ -53,7 +53,7 @@ struct Answered<'a> {
     exposure: Option<Exposure>,
 }
 
-/// What an attempt begins with.
+/// First step of an attempt.
 enum Attempt<'a, 't> {
     /// Asking an instance.
     Ask(Arc<Planned<'t>>),
@@ -65,11 +65,11 @@ enum Attempt<'a, 't> {
 struct Planned<'t> {
     lookup: Lookup<'t>,
     baseline: Baseline,
-    /// Whether a policy lets the client see any state.
+    /// True when a policy lets the client see any state.
     may_be_stale: bool,
 }
 
-/// What was found out about where a read may go.
+/// Result of looking for instances that a read may go to.
 enum Found<'t> {
     /// To these instances.
     Go(Arc<Planned<'t>>, Order),
@@ -88,7 +88,7 @@ impl<F: Future> Attempts<F> {
         self.0.push(Box::pin(attempt));
     }
 
-    /// What the next one to end comes to; for ever when there is none.
+    /// Waits for the next attempt that ends, and returns its result; waits for ever when there is no attempt.
     async fn next(&mut self) -> F::Output {
         std::future::poll_fn(|context| {
             for at in 0..self.0.len() {
@@ -117,7 +117,7 @@ struct Read<'a, 't> {
     turn: u64,
     /// The policy that the read lives in.
     policy: Arc<Generation<RoutingSlot>>,
-    /// What it said; it is asked once.
+    /// The policy's answer; the policy is asked once.
     routing: OnceLock<Routing>,
 }
 
@@ -155,7 +155,7 @@ impl App {
 }
 
 impl App {
-    /// How much an instance has to do.
+    /// Load of an instance.
     pub(super) fn load(&self, instance: InstanceIx) -> Load {
         let instance = self.instances.get(instance);
         let figures = instance.map(|instance| instance.figures.snapshot());
@@ -237,7 +237,7 @@ impl<'a, 't> Read<'a, 't> {
         }
     }
 
-    /// Where the read may go, as soon as it may go anywhere.
+    /// Finds the instances that the read may go to, and waits until there is one.
     async fn find(&self, dispatch: &mut Dispatch) -> Found<'t> {
         let mut found = self.look(&self.app.replicator.view(), dispatch.tried());
         if matches!(found, None | Some(Found::Nobody))
@@ -257,8 +257,8 @@ impl<'a, 't> Read<'a, 't> {
         found.await.unwrap_or(Found::Nobody)
     }
 
-    /// Where the read may go now; `None` when it must wait. The lookup is made anew each time:
-    /// while a read waits, mappings come and go.
+    /// Finds the instances that the read may go to now; `None` when it must wait. The lookup is made anew
+    /// each time: while a read waits, mappings come and go.
     fn look(&self, view: &View, tried: Tried) -> Option<Found<'t>> {
         let captures = self.captures.clone();
         let lookup = match Lookup::new(&view.catalog, self.route, captures, self.target) {
@@ -293,7 +293,7 @@ impl<'a, 't> Read<'a, 't> {
         }
     }
 
-    /// What the routing policy wants. Whatever it is, I09 stands above it.
+    /// Asks the routing policy about the read. Whatever it answers, I09 stands above it.
     fn ask_policy(&self, view: &View, lookup: &Lookup<'_>) -> Routing {
         let load = |instance| self.app.load(instance);
         let request = policy::Request {
@@ -365,7 +365,7 @@ impl<'a, 't> Read<'a, 't> {
         (instance, ended)
     }
 
-    /// What is to be done with an answer now.
+    /// Decides if an answer is given now, held, or asked for again.
     fn release(&self, answered: &Answered<'a>) -> Release {
         let release = |exposure: Exposure| exposure.release(&self.app.replicator.view());
         answered.exposure.map_or(Release::Give, release)

@@ -13,7 +13,7 @@ use crate::instances::Exchange;
 /// For the next part of an answer to come.
 const PART_DEADLINE: Duration = Duration::from_secs(30);
 
-/// What an instance says of the pages that may read its answers.
+/// Headers in which an instance names the pages that may read its answers.
 const INSTANCES_CORS: [HeaderName; 3] = [
     header::ACCESS_CONTROL_ALLOW_ORIGIN,
     header::ACCESS_CONTROL_ALLOW_CREDENTIALS,

@@ -24,10 +24,10 @@ use crate::{
     files::{follow, stamps},
 };
 
-/// What is offered to clients, HTTP/2 first.
+/// Protocols that are offered to clients, HTTP/2 first.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// Why connections can't be encrypted.
+/// Failure to set up the encryption of connections.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file can't be read, or has no certificate or key.
@@ -35,7 +35,7 @@ pub enum TlsError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Description of the failure.
         message: String,
     },
     /// Certificate and key don't belong together, or can't be used.
@@ -46,7 +46,7 @@ pub enum TlsError {
     Authorities(String),
 }
 
-/// What connections are encrypted with.
+/// Certificates for the encryption of connections.
 pub struct Encryption {
     files: TlsFiles,
     acceptor: ArcSwap<Acceptor>,

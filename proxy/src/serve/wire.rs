@@ -33,7 +33,7 @@ const BODY_READ_BYTES: usize = 64 * 1024;
 /// For a client that was refused to send what it is still sending.
 const LINGER_MAX: Duration = Duration::from_secs(10);
 
-/// What a client may take its time for.
+/// Limits of a client's heads and times, and its least rate.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// Bounds of a head.
@@ -49,7 +49,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// When a body of which so many bytes are there must have had its next byte.
+    /// Time until the next byte of a body must have come, when `bytes` of the body are there.
     pub(super) fn body_deadline(&self, began: Instant, bytes: usize) -> Duration {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let earned = Duration::from_secs(1).mul_f64(f64::from(bytes) / f64::from(self.rate_min));
@@ -57,7 +57,7 @@ impl Patience {
     }
 }
 
-/// Why a request could not be read. The connection is not used again after any of them.
+/// Failure to read a request. The connection is not used again after any of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ReadError {
     /// The head is refused.
@@ -74,7 +74,7 @@ pub(super) enum ReadError {
     Broken,
 }
 
-/// Where in a request its reader is.
+/// Part of a request that the reader has reached.
 enum Place {
     /// Before a head.
     Between,
@@ -82,7 +82,7 @@ enum Place {
     Length(u64),
     /// In chunks.
     Chunks(Chunks),
-    /// Nobody knows.
+    /// Unknown.
     Lost,
 }
 

@@ -127,7 +127,7 @@ impl App {
     }
 }
 
-/// What is not logged is not remembered either.
+/// Refusal of a key for a write that is not logged: its outcome is not remembered either.
 fn without_key() -> Reply {
     let message = "The WAL policy keeps this write out of the log, so that a key can't be kept for it; send it without one";
     Reply::error(400, "InvalidArgumentError", message)

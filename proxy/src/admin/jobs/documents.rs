@@ -16,9 +16,9 @@ use crate::admin::answers::State;
 
 #[derive(Serialize)]
 pub(in crate::admin) struct Jobs<'a> {
-    /// What goes on, or waits to be tried again.
+    /// Jobs that run, or wait to be tried again.
     active: Vec<Job<'a>>,
-    /// What was found, the latest last.
+    /// Findings of jobs, the latest last.
     findings: Vec<Find<'a>>,
 }
 

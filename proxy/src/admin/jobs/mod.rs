@@ -16,13 +16,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 pub(super) use self::documents::Jobs;
 use super::{Admin, Asker, Deed, json, problem};
 
-/// How long an operator's call waits for the instances' answers.
+/// Time that an operator's call waits for the instances' answers.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often the engine is asked whether a job that a call waits for has ended.
+/// Interval at which a waiting call asks the engine about the end of its job.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// How a body names a collection.
+/// Body of a call that names a collection.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Which {

@@ -17,7 +17,7 @@ use crate::plugins::{LifeError, Offer, Swapped, is_name};
 /// Characters of who does something.
 const WHO_CHARS_MAX: usize = 128;
 
-/// What an operator does to a slot's versions.
+/// Change that an operator makes to a slot's versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Deed {
     Push,
@@ -28,13 +28,13 @@ pub(super) enum Deed {
     EndTrial,
 }
 
-/// What stands on the first line of what is pushed, when it begins with a brace.
+/// Description of a pushed component: the first line of the body, when the body begins with a brace.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Label {
     name: Option<String>,
     digest: Option<String>,
-    /// What minisign has written beside the file.
+    /// Contents of the signature file that minisign made for the component.
     signature: Option<String>,
     config: String,
     swap: bool,

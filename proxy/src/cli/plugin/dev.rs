@@ -59,7 +59,7 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What is done at the start, and at each change.
+/// One round of build, test and push, at the start and at each change.
 struct Round<'a> {
     folder: &'a Path,
     config: Option<&'a str>,

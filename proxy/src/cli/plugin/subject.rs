@@ -1,4 +1,4 @@
-//! What a command about a component is about, and where it runs.
+//! The component that a command works on, and the engine that runs it.
 
 use std::path::PathBuf;
 
@@ -49,7 +49,7 @@ pub(super) fn folder(matches: &ArgMatches) -> PathBuf {
     folder.unwrap_or_else(|| ".".into())
 }
 
-/// What is to be tried.
+/// Finds the component to be tried.
 pub(super) fn subject(matches: &ArgMatches) -> Result<Subject, SubjectError> {
     Subject::find(&Named {
         file: matches.get_one::<PathBuf>("file").cloned(),

@@ -134,7 +134,7 @@ pub(super) fn push(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is said of a component that is pushed.
+/// Description of a pushed component.
 #[derive(Default, Serialize)]
 pub(super) struct Label<'a> {
     pub(super) name: Option<&'a str>,
