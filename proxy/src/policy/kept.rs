@@ -1,4 +1,4 @@
-//! What all instances of one version share: its log, its counters, its key-value store.
+//! State that all instances of one version share: its log, its counters, its key-value store.
 
 use std::{
     collections::BTreeMap,

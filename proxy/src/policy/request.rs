@@ -26,9 +26,9 @@ use super::{
 pub struct Request<'a> {
     /// Counts requests.
     pub number: u64,
-    /// What it does.
+    /// The route, which says what the request does.
     pub route: &'a Route,
-    /// What stands in its path.
+    /// The captured parts of its path.
     pub captures: &'a Captures<'a>,
     /// The collection that it means.
     pub collection: Option<&'a Collection>,
@@ -36,7 +36,7 @@ pub struct Request<'a> {
     pub made: Option<&'a str>,
     /// Its body.
     pub body: &'a [u8],
-    /// Who asks.
+    /// The client's address.
     pub client: Option<IpAddr>,
     /// Its headers.
     pub headers: &'a HeaderMap,
@@ -78,7 +78,7 @@ impl Request<'_> {
         }
     }
 
-    /// What it is about.
+    /// The request's number, tenant and collection, by which a trial takes its share.
     pub(super) fn subject(&self) -> Subject<'_> {
         Subject {
             number: self.number,
