@@ -31,7 +31,7 @@ pub enum LifeError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The operating system's error.
+        /// The error of reading it.
         source: std::io::Error,
     },
     /// It is not there, or not the one that is meant.

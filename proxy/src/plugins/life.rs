@@ -50,8 +50,8 @@ pub(super) struct Life<W: World> {
 pub(super) struct Reason<'a> {
     pub(super) who: &'a str,
     pub(super) why: &'a str,
-    /// The text of the configuration or the folder that is kept with the swap, so that it is news
-    /// only once.
+    /// The origin, and the text that named the version there. It is kept with the swap: the same text is
+    /// no news later.
     pub(super) said: Option<(Origin, String)>,
     /// The outcome for the version on trial.
     pub(super) outcome: Outcome,

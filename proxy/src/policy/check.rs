@@ -62,7 +62,7 @@ pub enum Unfit {
     /// The process that compiles can't be used.
     #[error("the process that compiles plugins has failed: {why}")]
     NoCompiler {
-        /// The process's last message.
+        /// Its last message, or the error of running it.
         why: String,
     },
     /// It wants something from outside.

@@ -32,7 +32,7 @@ pub trait World: Sized + Send + Sync + 'static {
     const SLOT: Slot;
     /// The interfaces of which a component must export one, without the contract's version.
     const INTERFACES: &[&str];
-    /// Facts that an instance gets before its first decision, and again after each change.
+    /// Facts that a plugin's instance gets before its first decision, and again after each change.
     type Facts: Clone + PartialEq + Send + Sync + Serialize + DeserializeOwned;
     /// The question.
     type Question<'a>;

@@ -70,7 +70,7 @@ impl MemoryStore {
         }
     }
 
-    /// The state for a change. It is an error when another owner has taken over.
+    /// The state, for a change; an error when another owner has taken over.
     fn writable(&self) -> Result<MutexGuard<'_, State>, StoreError> {
         let state = self.shared.state();
         if state.epoch != self.epoch {

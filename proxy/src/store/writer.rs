@@ -31,7 +31,7 @@ impl WriterHandle {
     }
 }
 
-/// Callback for each event that has become durable.
+/// Callback for the writer's events: what became durable or failed, and whether the store works.
 pub type Listener = Box<dyn Fn(Event) + Send + Sync>;
 
 /// The writer.

@@ -42,7 +42,7 @@ pub enum SupplyError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// The operating system's error.
+        /// The error of reading it.
         source: io::Error,
     },
     /// It is larger than anything that is meant.

@@ -122,7 +122,7 @@ pub enum RegistryError {
     Silent {
         /// The URL of the request.
         url: String,
-        /// The transport's error.
+        /// The reason.
         why: String,
     },
     /// It does not give it.
