@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// True for a check that passed.
@@ -14,7 +14,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// Something that is as it should be.
+    /// A check that passed.
     pub(super) fn good(what: impl Into<String>) -> Self {
         Self {
             is_good: true,
@@ -23,7 +23,7 @@ impl Finding {
         }
     }
 
-    /// Something that is not.
+    /// A check that failed.
     pub(super) fn bad(what: impl Into<String>, details: impl IntoIterator<Item = String>) -> Self {
         Self {
             is_good: false,

@@ -25,7 +25,7 @@ pub struct Named {
 /// The reason why there is nothing to try.
 #[derive(Debug, thiserror::Error)]
 pub enum SubjectError {
-    /// Its project is none.
+    /// Its project is not valid.
     #[error(transparent)]
     Project(#[from] ProjectError),
     /// The component can't be read.

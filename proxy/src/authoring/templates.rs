@@ -22,7 +22,7 @@ const VENDORED: &str = "vendor/achromat-plugin/src";
 /// The reason why there is no new project.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
-    /// Its name is none.
+    /// The name is not valid for a project.
     #[error("{0}")]
     Name(String),
     /// Something is there already.

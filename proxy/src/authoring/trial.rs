@@ -42,7 +42,7 @@ pub(super) trait Trial: World {
     fn answer(answer: &Self::Answer) -> Value;
     /// The questions that every plugin of the slot must answer, each with its name.
     fn battery() -> Vec<(String, Self::Input)>;
-    /// Something that is asked every day, with everything in it.
+    /// An everyday question, with all its fields filled.
     fn everyday() -> Self::Input;
 }
 

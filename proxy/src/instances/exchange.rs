@@ -36,10 +36,10 @@ pub struct Request<'a> {
 /// The failure of an exchange.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExchangeError {
-    /// Nobody listens: nothing of it can have been looked at, nor of anything before it still be.
+    /// Nobody listens: the server can't have read this request, nor still be working on an earlier one.
     #[error("{0}")]
     Refused(String),
-    /// Nothing of it can have been looked at.
+    /// The server can't have read any of the request.
     #[error("{0}")]
     NotSent(String),
     /// It has as many requests as it may have at once.

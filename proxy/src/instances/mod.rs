@@ -102,7 +102,7 @@ impl Instances {
         self.list.is_empty()
     }
 
-    /// One of them.
+    /// One of the instances.
     pub fn get(&self, instance: InstanceIx) -> Option<&Instance> {
         self.list.get(instance.at())
     }

@@ -77,7 +77,7 @@ pub enum LifeError {
         /// The slot.
         slot: Slot,
     },
-    /// No version is meant.
+    /// No version matches the word.
     #[error(
         "no version of the slot {} has the number, the name, or a digest (8 digits or more) that begins with {word:?}: `achromat plugin list` shows them", .slot.as_str()
     )]
@@ -87,7 +87,7 @@ pub enum LifeError {
         /// The word by which a version was named.
         word: String,
     },
-    /// Several are meant.
+    /// Several versions match the word.
     #[error("{word:?} can mean the versions {ids}: say the number")]
     Several {
         /// The word by which a version was named.
@@ -98,7 +98,7 @@ pub enum LifeError {
     /// A version's component is not there any more.
     #[error("the component {digest} is not in the store any more: push it again")]
     Lost {
-        /// Which one.
+        /// Its digest.
         digest: Digest,
     },
     /// There is nothing to go back to.

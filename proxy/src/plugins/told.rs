@@ -12,7 +12,7 @@ use crate::policy::Difference;
 /// A version that is handed in.
 #[derive(Clone, Debug)]
 pub struct Offer {
-    /// For people.
+    /// A name for people.
     pub name: Arc<str>,
     /// The component, or a core module.
     pub bytes: Bytes,

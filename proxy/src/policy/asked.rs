@@ -4,7 +4,7 @@ use achromat_core::policy::Subject;
 
 use super::{recorded::Taking, version::Wanted, world::World};
 
-/// Something that versions are asked.
+/// A question to versions.
 pub trait Asked<W: World> {
     /// Makes the question for a version that wants to see this, and has it asked.
     fn put<R>(&self, wanted: &Wanted, ask: impl FnOnce(W::Question<'_>) -> R) -> R;

@@ -25,7 +25,7 @@ pub enum Unfit {
         /// Its size, in bytes.
         bytes: usize,
     },
-    /// It is something else.
+    /// It is not WebAssembly.
     #[error(
         "it is not WebAssembly: a component begins with the bytes 00 61 73 6d, this with {first:02x?}; name the .wasm file that the build has written"
     )]
@@ -97,7 +97,7 @@ pub enum Unfit {
         "it exports nothing of achromat:policy: build it with bindings for one of the worlds routing, lean-routing, wal-eligibility and cleanup-guard of wit/, for wasm32-unknown-unknown"
     )]
     NoWorld,
-    /// It knows the names, but not what they mean here.
+    /// It uses the names of the contract, with other types.
     #[error("it is built against another text of the contract than wit/: {why}")]
     OtherContract {
         /// The mismatch.
@@ -112,7 +112,7 @@ pub enum Unfit {
     /// It does not take its configuration.
     #[error("it refuses its configuration: {why}")]
     Config {
-        /// In its own words.
+        /// The plugin's own message.
         why: String,
     },
     /// It wants too much of each request.

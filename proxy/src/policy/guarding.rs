@@ -39,13 +39,13 @@ pub struct Asker<'a> {
 /// Number of records that a delete would hit, and of those that the collection has; `None` when unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
-    /// Those that it would hit.
+    /// Records that the delete would hit.
     pub hit: Option<u64>,
-    /// Those that the collection has.
+    /// Records that the collection has.
     pub held: Option<u64>,
 }
 
-/// One thing that would be destroyed.
+/// The object of a destruction.
 #[derive(Clone, Copy, Default)]
 struct Victim<'a> {
     tenant: Option<&'a str>,

@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(shared.get("n"), Some(i64::MAX.to_le_bytes().to_vec()));
     }
 
-    /// So have counters and lines.
+    /// Counters and lines have bounds, as the key-value store has.
     #[test]
     fn counters_and_lines_have_bounds() {
         let shared = Shared::new("test".into());

@@ -29,7 +29,7 @@ pub enum Choice {
 /// A slot as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotConfig {
-    /// Which plugin.
+    /// The plugin.
     pub plugin: Choice,
     /// The only component that it may be.
     pub digest: Option<Digest>,

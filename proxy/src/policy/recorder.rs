@@ -20,7 +20,7 @@ use super::{
 /// The share and the parts of decisions that are recorded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Recording {
-    /// Of all decisions, from 0 to 1.
+    /// The share of all decisions, from 0 to 1.
     pub share: f64,
     /// True when the ids and filters of deletes are recorded.
     pub contents: bool,

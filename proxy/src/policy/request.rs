@@ -1,4 +1,4 @@
-//! From a request to what a plugin sees of it: what it wants, and nothing else.
+//! Shows a request to a plugin: the parts that it wants, and nothing else.
 
 use std::net::IpAddr;
 
@@ -57,7 +57,7 @@ impl Asked<WalSlot> for Request<'_> {
 }
 
 impl Request<'_> {
-    /// All of it that any version could want to see.
+    /// Records all parts of the request that any version could want to see.
     pub(super) fn record(&self, taking: Taking<'_>) -> RecordedOperation {
         let text = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(str::to_owned);
         let sizes = sizes(self.body);

@@ -26,9 +26,9 @@ use super::{
 pub enum Notice {
     /// A version was taken out of service, and which one decides now, if any was ready.
     Quarantined {
-        /// The one that was.
+        /// The version that was taken out of service.
         version: Option<VersionId>,
-        /// The one that is.
+        /// The version that decides now.
         back_to: Option<VersionId>,
     },
     /// A trial has come to an end.
@@ -110,7 +110,7 @@ pub struct Slot<W: World> {
     /// Counts questions that have no number of their own.
     numbers: AtomicU64,
     recorder: Recorder,
-    /// Told whenever another version decides.
+    /// Called whenever another version decides.
     follower: OnceLock<Follower>,
 }
 
@@ -156,12 +156,12 @@ impl<W: World> Slot<W> {
         }
     }
 
-    /// Has somebody told of what it does by itself; the first one that asks for it.
+    /// Sets the callback for the slot's notices. Only the first call counts.
     pub fn listen(&self, listener: Listener) {
         let _taken = self.listener.set(listener);
     }
 
-    /// Has somebody told whenever another version decides, or none; the first one that asks for it.
+    /// Sets the callback for each change of the deciding version. Only the first call counts.
     pub fn follow(&self, follower: Follower) {
         let _taken = self.follower.set(follower);
     }

@@ -133,9 +133,9 @@ pub trait Store: Send + Sync + 'static {
 /// A body in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// As it is.
+    /// The whole body.
     Body(Bytes),
-    /// It has more bytes than were asked for: so many.
+    /// The size of a body that has more bytes than were asked for.
     Larger(usize),
 }
 

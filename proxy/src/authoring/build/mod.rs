@@ -37,7 +37,7 @@ pub enum BuildError {
     Failed {
         /// The command.
         command: String,
-        /// The error of running it, or its status.
+        /// The failure, in words that follow the command.
         how: String,
     },
     /// The contract can't be read.

@@ -22,7 +22,7 @@ use crate::{
 };
 
 impl<W: World> Slot<W> {
-    /// Says what of the decisions is recorded.
+    /// Sets the share and the parts of decisions that are recorded.
     pub fn record(&self, recording: Recording) {
         self.recorder.set(recording);
     }

@@ -45,7 +45,7 @@ pub enum SupplyError {
         /// The error of reading it.
         source: io::Error,
     },
-    /// It is larger than anything that is meant.
+    /// It is larger than any plugin or signature may be.
     #[error("{path}: it has {bytes} bytes, and may have {bytes_max}")]
     TooLarge {
         /// The file.
@@ -55,7 +55,7 @@ pub enum SupplyError {
         /// The allowed size, in bytes.
         bytes_max: u64,
     },
-    /// It is another one.
+    /// It has another digest than the configured one.
     #[error(
         "it is sha256:{found}, and the configuration wants sha256:{wanted}: it was changed, or `digest` was not"
     )]

@@ -125,7 +125,7 @@ pub enum RegistryError {
         /// The reason.
         why: String,
     },
-    /// It does not give it.
+    /// It refuses to give it.
     #[error("{url}: it answers {status}{}", mend(*.status))]
     Refused {
         /// The URL of the request.
@@ -133,7 +133,7 @@ pub enum RegistryError {
         /// Its answer.
         status: u16,
     },
-    /// It gives something else.
+    /// It gives other bytes than the ones that were named.
     #[error("{url}: what it gives is sha256:{found}")]
     OtherBytes {
         /// The URL of the request.
