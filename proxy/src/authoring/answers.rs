@@ -63,8 +63,8 @@ fn refusal(refused: &Refusal) -> Value {
 /// Words for people, of which a case expects a part.
 const FOR_PEOPLE: [&str; 2] = ["message", "deny"];
 
-/// Whether an answer is as expected. Of a record, what is expected may say a part; of words for
-/// people, too.
+/// Returns true when an answer is as expected. For a record, the expectation may name some fields
+/// alone; for words for people, a part of the text.
 pub(super) fn agrees(expected: &Value, given: &Value) -> bool {
     match (expected, given) {
         (Value::Object(expected), Value::Object(given)) => expected.iter().all(|(key, wanted)| {

@@ -1,5 +1,5 @@
-//! What every plugin must stand: inputs at the contract's edges, any configuration, its limits, and
-//! the same question twice.
+//! Tests that every plugin must pass: inputs at the contract's edges, any configuration, its
+//! limits, and the same question twice.
 
 use std::sync::Arc;
 
@@ -33,8 +33,8 @@ const IDS: u64 = 1000;
 /// Failures that are told of one kind.
 const TOLD_MAX: usize = 10;
 
-/// What is hard about texts: other scripts, signs of four bytes, a change of direction, what
-/// combines, a zero, what would end a line or a quotation.
+/// Text with difficult characters: other scripts, characters of four bytes, a change of direction,
+/// a combining mark, a NUL, ends of lines and of quotations.
 const STRANGE: &str = "名前 \u{1f980} \u{202e}e\u{301}\u{0}\"\\\n\r\t' ; -- %s {} \u{fffd}";
 
 /// Runs all of it.
@@ -58,7 +58,7 @@ pub(super) fn run<W: Trial>(plugins: &Plugins, source: &Source, remembers: bool)
     findings
 }
 
-/// Whether it has an answer to everything, and the fuel of the dearest one.
+/// Checks that the plugin answers every input. Returns the fuel of the dearest answer, too.
 fn answers_all<W: Trial>(version: &Version<W>, inputs: &[(String, W::Input)]) -> (Finding, u64) {
     let (mut failures, mut dearest) = (Vec::new(), 0);
     for (name, input) in inputs {
@@ -87,8 +87,8 @@ fn told(what: String, mut failures: Vec<String>) -> Finding {
     Finding::bad(what, failures)
 }
 
-/// Whether the same question gets the same answer: twice from one instance, and from one that has
-/// seen nothing before.
+/// Checks that the same question gets the same answer: twice from one instance, and from another
+/// that has seen nothing before.
 fn is_determined<W: Trial>(
     first: &Version<W>,
     second: &Version<W>,
@@ -137,7 +137,7 @@ fn wants_the_same<W: World>(first: &Version<W>, second: &Version<W>) -> Finding 
     Finding::bad(what, lines)
 }
 
-/// Whether it takes or refuses whatever it is configured with: an operator's mistake must be told,
+/// Checks that the plugin takes or refuses any configuration. An operator's mistake must be told,
 /// and a plugin that traps tells nothing.
 fn takes_any_configuration<W: Trial>(plugins: &Plugins, source: &Source) -> Finding {
     let long = "x".repeat(CONFIG_BYTES);

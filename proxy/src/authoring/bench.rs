@@ -1,4 +1,4 @@
-//! What a plugin's decision costs, beside the default policy's and the native rule's.
+//! Measures the cost of a plugin's decision, beside the default policy's and the native rule's.
 
 use std::{
     fmt::Write as _,
@@ -45,7 +45,7 @@ pub fn bench(plugins: &Plugins, subject: &Subject) -> anyhow::Result<String> {
     }
 }
 
-/// What something costs, in nanoseconds.
+/// Cost of one call, in nanoseconds.
 struct Cost {
     median: f64,
     p99: f64,

@@ -10,28 +10,28 @@ use super::read_text;
 /// Files of cases that one project may have.
 const FILES_MAX: usize = 10_000;
 
-/// What is wrong with a project's cases.
+/// A fault in a project's cases.
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {why}")]
 pub(super) struct CaseError {
     /// The file, and the case in it.
     place: String,
-    /// What is wrong.
+    /// The fault.
     why: String,
 }
 
 /// A case.
 #[derive(Clone, Debug)]
 pub(super) struct Case<I> {
-    /// Where it stands.
+    /// The file, and the case in it.
     pub(super) place: String,
-    /// What it shows.
+    /// The author's description of the case.
     pub(super) about: String,
     /// A configuration other than the project's.
     pub(super) config: Option<String>,
-    /// What is asked.
+    /// The question to the plugin.
     pub(super) input: I,
-    /// What the answer should be.
+    /// The expected answer, in full or in part.
     pub(super) expect: Value,
 }
 
@@ -137,7 +137,7 @@ mod tests {
         assert!(nowhere.is_empty());
     }
 
-    /// What is not in the contract is refused, with its place.
+    /// A case that is not in the contract's words is refused, with its place.
     #[test]
     fn a_wrong_case_is_refused() {
         let wrong = |text: &str| cases::<GuardInput>(text).unwrap_err();

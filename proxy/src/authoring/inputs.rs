@@ -1,5 +1,5 @@
-//! What plugins are asked, as it stands in cases: the contract's words in JSON. A plugin sees of it
-//! what it wants and nothing else, as it does of requests.
+//! Questions to plugins as cases have them: the contract's words in JSON. A plugin sees the parts
+//! that it wants and nothing else, as with a real request.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -38,7 +38,7 @@ fn one() -> u64 {
     1
 }
 
-/// How much a request asks for.
+/// The number of records, queries and results that a request asks for.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct SizesInput {
@@ -92,7 +92,7 @@ impl OperationInput {
         }
     }
 
-    /// What a plugin sees of it.
+    /// The parts of the operation that a plugin sees.
     pub(super) fn show(&self, wanted: &Wanted) -> ShownOperation {
         let mut shown = self.clone();
         let unless = |part| !wanted.parts.contains(part);
@@ -119,7 +119,7 @@ impl OperationInput {
     }
 }
 
-/// What a plugin sees of a request's headers: their places among those it wants, and their values.
+/// The headers that a plugin sees: their places among those that it wants, and their values.
 type ShownHeaders = Vec<(u8, String)>;
 
 fn shown_headers(headers: &Headers, wanted: &Wanted) -> ShownHeaders {
@@ -138,7 +138,7 @@ fn lent(headers: &ShownHeaders) -> SmallVec<[Header<'_>; 4]> {
         .collect()
 }
 
-/// What a plugin sees of a request.
+/// An operation as a plugin sees it.
 #[derive(Clone, Debug)]
 pub(super) struct ShownOperation {
     operation: OperationInput,
@@ -182,7 +182,7 @@ pub(super) struct InstanceInput {
     pub(super) name: String,
     #[serde(default = "up", with = "words")]
     pub(super) standing: Standing,
-    /// When it is not said: as its standing is.
+    /// By default, an instance is eligible unless its standing is down.
     pub(super) eligible: Option<bool>,
     #[serde(default)]
     pub(super) in_flight: u32,
@@ -221,7 +221,7 @@ impl InstanceInput {
     }
 }
 
-/// What a routing plugin is asked.
+/// A question to a routing plugin.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RoutingInput {
@@ -256,7 +256,7 @@ impl RoutingInput {
     }
 }
 
-/// What a routing plugin sees.
+/// A question as a routing plugin sees it.
 #[derive(Clone)]
 pub(super) struct ShownRouting {
     operation: ShownOperation,
@@ -271,21 +271,21 @@ impl ShownRouting {
     }
 }
 
-/// What a WAL plugin is asked.
+/// A question to a WAL plugin.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WalInput {
     pub(super) operation: OperationInput,
 }
 
-/// What a guard is asked.
+/// A question to a guard.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct GuardInput {
     pub(super) question: QuestionInput,
 }
 
-/// What would be destroyed.
+/// The destruction that a guard is asked about.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct QuestionInput {
@@ -341,7 +341,7 @@ impl QuestionInput {
     }
 }
 
-/// What a guard sees.
+/// A question as a guard sees it.
 #[derive(Clone, Debug)]
 pub(super) struct ShownQuestion {
     question: QuestionInput,

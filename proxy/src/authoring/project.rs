@@ -17,7 +17,7 @@ pub const PROJECT_FILE: &str = "plugin.toml";
 /// Characters of a project's name.
 const NAME_CHARS_MAX: usize = 64;
 
-/// What is wrong with a project.
+/// A fault of a project.
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectError {
     /// There is none.
@@ -25,9 +25,9 @@ pub enum ProjectError {
         "{path}: {source}. A plugin's project has a plugin.toml; `achromat plugin new` makes one"
     )]
     Unreadable {
-        /// Where it should be.
+        /// The path where it should be.
         path: PathBuf,
-        /// Why it can't be read.
+        /// The error of reading it.
         source: std::io::Error,
     },
     /// It says what makes no sense.
@@ -35,7 +35,7 @@ pub enum ProjectError {
     Wrong {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         why: String,
     },
 }
@@ -128,7 +128,7 @@ impl Limits {
 pub(super) struct OwnBuild {
     /// A program and its arguments, run in the project's folder.
     pub(super) command: Vec<String>,
-    /// What it makes: a component, or a core module with its world inside.
+    /// The file that the command makes: a component, or a core module with its world inside.
     pub(super) output: PathBuf,
 }
 
@@ -141,15 +141,15 @@ pub struct Project {
     pub name: String,
     /// The slot that it is for.
     pub slot: Slot,
-    /// What it is written in.
+    /// The language that it is written in.
     pub language: Language,
-    /// What it is configured with when it is tried.
+    /// The configuration with which it is tried.
     pub config: String,
     /// The folder of its cases.
     pub cases: PathBuf,
     /// The folder of the contract.
     pub wit: PathBuf,
-    /// Whether its decisions depend on what the host keeps for it, or on a clock.
+    /// True when its decisions depend on the host's store for it, or on a clock.
     pub remembers: bool,
     /// The bounds within which it is tried.
     pub budget: Budget,
@@ -234,7 +234,7 @@ mod tests {
         Project::parse(Path::new("/p"), text)
     }
 
-    /// What is left out has its usual value, and paths are the project's.
+    /// An optional field that is left out has its usual value, and paths are relative to the project.
     #[test]
     fn a_project_is_read() {
         let project = parse("name = 'big'\nslot = 'routing'\nlang = 'js'").unwrap();
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(project.build.unwrap().command, ["make"]);
     }
 
-    /// What makes no sense is refused, and named.
+    /// A project that makes no sense is refused, and the error names the fault.
     #[test]
     fn a_wrong_project_is_refused() {
         let refused = |text: &str| parse(text).unwrap_err();

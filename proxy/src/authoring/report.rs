@@ -1,20 +1,20 @@
-//! What was found, for people: one line each, what failed with what was expected.
+//! Findings for people: one line each, and a failure with what was expected.
 
 use std::fmt;
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Whether it is as it should be.
+    /// True for a check that passed.
     pub is_good: bool,
-    /// What was looked at, and what was found.
+    /// The thing that was checked, and the result.
     pub what: String,
     /// More about it, line by line.
     pub details: Vec<String>,
 }
 
 impl Finding {
-    /// Something that is as it should be.
+    /// A check that passed.
     pub(super) fn good(what: impl Into<String>) -> Self {
         Self {
             is_good: true,
@@ -23,7 +23,7 @@ impl Finding {
         }
     }
 
-    /// Something that is not.
+    /// A check that failed.
     pub(super) fn bad(what: impl Into<String>, details: impl IntoIterator<Item = String>) -> Self {
         Self {
             is_good: false,
@@ -47,17 +47,17 @@ impl fmt::Display for Finding {
 pub struct Report {
     /// The author's cases.
     pub cases: Vec<Finding>,
-    /// What every plugin of the slot must do.
+    /// Checks that every plugin of the slot must pass.
     pub conformance: Vec<Finding>,
 }
 
 impl Report {
-    /// Whether everything is as it should be.
+    /// Returns true when nothing has failed.
     pub fn is_good(&self) -> bool {
         self.failures() == 0
     }
 
-    /// How many findings there are, and how many are bad.
+    /// The number of findings, and of bad ones among them, in words.
     pub fn summary(&self) -> String {
         let looked_at = self.cases.len() + self.conformance.len();
         match self.failures() {

@@ -1,4 +1,4 @@
-//! What an author writes of a project, and whether it has changed.
+//! Finds changes in the files that an author writes.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-/// How often a project is looked at: what people save is built before they look up.
+/// Pause between two looks at a project. It is short, to build saved files before people look up.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Files of a project that are looked at; the others are most likely not written by anybody.
@@ -20,7 +20,7 @@ const MADE_FOLDERS: [&str; 4] = ["target", "build", "node_modules", "__pycache__
 /// Files that builds write.
 const MADE_FILES: [&str; 2] = ["Cargo.lock", "package-lock.json"];
 
-/// What tells that files are others: their time of change, in seconds and nanoseconds, and their size.
+/// Marks of a changed file: its time of change, in seconds and nanoseconds, and its size.
 type Stamps = BTreeMap<PathBuf, (i64, i64, u64)>;
 
 /// A project's folder, as it was when it was last looked at.
@@ -85,7 +85,8 @@ fn stamps(folder: &Path) -> Stamps {
     found
 }
 
-/// Whether a build has made it; what begins with a dot is no part of a project.
+/// Returns true for a build's product, and for a name that begins with a dot, which is no part of a
+/// project.
 fn is_made(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let is_component = path.extension().is_some_and(|end| end == "wasm");
@@ -97,7 +98,7 @@ fn is_made(path: &Path) -> bool {
 mod tests {
     use super::*;
 
-    /// What a build makes is no change; what somebody writes or takes away is.
+    /// A build's product is no change; a file that somebody writes or takes away is.
     #[test]
     fn what_builds_make_is_no_change() {
         let folder = tempfile::tempdir().expect("a folder");

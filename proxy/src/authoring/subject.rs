@@ -1,4 +1,4 @@
-//! What is tried: a component, with what it is configured with and the bounds that it runs within.
+//! The plugin on trial: a component with its configuration, and the bounds within which it runs.
 
 use std::{
     path::{Path, PathBuf},
@@ -11,21 +11,21 @@ use crate::policy::{
     limits::{Budget, COMPONENT_BYTES_MAX},
 };
 
-/// What a command line says of what to try.
+/// The command line's choice of a component.
 #[derive(Clone, Debug, Default)]
 pub struct Named {
     /// A component; without one, the project's of `folder`.
     pub file: Option<PathBuf>,
-    /// Where the project is.
+    /// The folder of the project.
     pub folder: PathBuf,
     /// A configuration other than the project's.
     pub config: Option<String>,
 }
 
-/// Why there is nothing to try.
+/// The reason why there is nothing to try.
 #[derive(Debug, thiserror::Error)]
 pub enum SubjectError {
-    /// Its project is none.
+    /// Its project is not valid.
     #[error(transparent)]
     Project(#[from] ProjectError),
     /// The component can't be read.
@@ -33,9 +33,9 @@ pub enum SubjectError {
     Unreadable {
         /// The component.
         path: PathBuf,
-        /// Why not.
+        /// The error of reading it.
         source: std::io::Error,
-        /// Whether a project makes it.
+        /// True when a project's build makes it.
         is_built: bool,
     },
     /// It is larger than any component may be.
@@ -45,7 +45,7 @@ pub enum SubjectError {
     TooLarge {
         /// The component.
         path: PathBuf,
-        /// How large it is.
+        /// Its size, in bytes.
         bytes: u64,
     },
 }
@@ -58,7 +58,7 @@ fn mend(is_built: bool) -> &'static str {
     }
 }
 
-/// What is tried.
+/// The plugin on trial.
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// The component with its configuration.
@@ -93,7 +93,7 @@ impl Subject {
         Ok(Self { source, project })
     }
 
-    /// Whether its decisions may depend on more than their arguments.
+    /// Returns true when its decisions may depend on more than their arguments.
     pub fn remembers(&self) -> bool {
         self.project
             .as_ref()

@@ -16,13 +16,13 @@ static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../plugins/templat
 static CONTRACT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../wit");
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../plugins/sdk/src");
 
-/// Where the SDK stands in a project in Rust.
+/// The folder of the SDK in a project in Rust.
 const VENDORED: &str = "vendor/achromat-plugin/src";
 
-/// Why there is no new project.
+/// The reason why there is no new project.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
-    /// Its name is none.
+    /// The name is not valid for a project.
     #[error("{0}")]
     Name(String),
     /// Something is there already.
@@ -31,9 +31,9 @@ pub enum CreateError {
     /// It can't be written.
     #[error("{path}: {source}")]
     File {
-        /// What.
+        /// The file or folder.
         path: PathBuf,
-        /// Why not.
+        /// The error of writing it.
         source: std::io::Error,
     },
     /// The binary has no such template.
@@ -49,9 +49,9 @@ struct Template {
     title: String,
     /// The file where decisions are made.
     edit: String,
-    /// What a build needs.
+    /// The tools that a build needs.
     needs: String,
-    /// Whether the SDK comes along.
+    /// True when a copy of the SDK comes along.
     #[serde(default)]
     sdk: bool,
 }
@@ -65,7 +65,7 @@ pub struct Created {
     pub title: String,
     /// The file where decisions are made.
     pub edit: String,
-    /// What a build needs.
+    /// The tools that a build needs.
     pub needs: String,
 }
 
@@ -115,7 +115,7 @@ fn template(of_language: &Dir<'_>) -> Option<Template> {
     toml::from_str(text).ok()
 }
 
-/// Where a project is made.
+/// The place and the name of a new project.
 struct Target<'a> {
     folder: &'a Path,
     name: &'a str,

@@ -25,24 +25,24 @@ use crate::policy::{
 
 /// A slot whose plugins can be tried.
 pub(super) trait Trial: World {
-    /// What is asked, as a case says it.
+    /// A question as a case has it.
     type Input: DeserializeOwned;
-    /// What a plugin sees of it.
+    /// The parts of the question that a plugin sees.
     type Shown;
 
     /// Shows what a plugin wants to see.
     fn show(input: &Self::Input, wanted: &Wanted) -> Self::Shown;
     /// Lends what is shown to whoever asks.
     fn lend<R>(shown: &Self::Shown, ask: impl FnOnce(Self::Question<'_>) -> R) -> R;
-    /// What instances are told before.
+    /// Facts that a plugin's instances get before this question.
     fn facts(input: &Self::Input) -> Arc<Self::Facts>;
-    /// What they are told when nothing is asked yet.
+    /// Facts that a plugin's instances get when there is no question yet.
     fn usual_facts() -> Arc<Self::Facts>;
     /// An answer as JSON.
     fn answer(answer: &Self::Answer) -> Value;
-    /// What every plugin of the slot must have an answer to.
+    /// The questions that every plugin of the slot must answer, each with its name.
     fn battery() -> Vec<(String, Self::Input)>;
-    /// Something that is asked every day, with everything in it.
+    /// An everyday question, with all its fields filled.
     fn everyday() -> Self::Input;
 }
 
@@ -155,14 +155,14 @@ impl Trial for GuardSlot {
     }
 }
 
-/// What a fit plugin is like.
+/// Traits of a plugin that can be taken into service.
 #[derive(Clone, Debug)]
 pub struct Fitness {
-    /// What it says of itself.
+    /// Its slot and imports, as it declares them.
     pub inspection: Inspection,
     /// The digest of its component.
     pub digest: Digest,
-    /// What it wants to see.
+    /// The parts of each request that it wants to see.
     pub wanted: Wanted,
     /// From the compiled component to a plugin that has answered once.
     pub started: Duration,

@@ -22,7 +22,7 @@ const START_DEADLINE: Duration = Duration::from_mins(1);
 /// For a server to end once it is told to.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How long a server that has ended stays away, so that one can see what happens without it.
+/// Time that a server stays away after its end, for its user to see what happens without it.
 pub const RESTART_PAUSE: Duration = Duration::from_secs(10);
 
 /// Ends the server when our end of its standard input closes, which it does even when we are

@@ -18,7 +18,7 @@ use crate::{config::Layers, run};
 /// The instances of `dev`, the primary first.
 const NAMES: [&str; 2] = ["a", "b"];
 
-/// Where things are kept when nobody says otherwise.
+/// The default folder of Achromat's state.
 pub fn default_state() -> Option<PathBuf> {
     std::env::var_os("ACHROMAT_STATE")
         .map(PathBuf::from)

@@ -13,7 +13,7 @@ pub const CHROMADB_OLDER: [&str; 6] = [
     "chromadb==1.4.1",
 ];
 
-/// What runs the test suite that the `chromadb` wheel carries. It wants pytest below 8.4.
+/// Packages that run the test suite of the `chromadb` wheel. That suite wants pytest below 8.4.
 pub const PYTHON_TESTS: [&str; 9] = [
     "fastapi==0.165.0",
     "hypothesis==6.112.2",

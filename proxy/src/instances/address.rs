@@ -1,4 +1,4 @@
-//! Where an instance is: its URL, and the socket addresses behind it.
+//! The address of an instance: its URL, and the socket addresses behind it.
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
@@ -18,7 +18,7 @@ pub struct Address {
     resolved: ArcSwapOption<Vec<SocketAddr>>,
 }
 
-/// Why a URL is none that an instance can have.
+/// The reason why a URL can't be an instance's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
     /// Not a URL at all.
@@ -69,7 +69,7 @@ impl Address {
         self.host.trim_start_matches('[').trim_end_matches(']')
     }
 
-    /// Whether connections are encrypted.
+    /// Returns true when connections are encrypted.
     pub(super) fn is_tls(&self) -> bool {
         self.tls
     }

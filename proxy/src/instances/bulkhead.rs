@@ -1,5 +1,5 @@
-//! How many requests an instance has at once: a slow one holds up those who wait for it, and nobody
-//! else.
+//! Bounds the requests that an instance has at once: a slow instance holds up the requests that
+//! wait for it, and no others.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub struct Bounds {
 /// The unit in which bytes are counted.
 const UNIT_BYTES: usize = 64 * 1024;
 
-/// What is free at one instance: a bulkhead (Nygard, Release It!, 2007).
+/// Free places at one instance: a bulkhead (Nygard, Release It!, 2007).
 pub(super) struct Bulkhead {
     reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,

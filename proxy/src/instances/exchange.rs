@@ -29,17 +29,17 @@ pub struct Request<'a> {
     pub content_type: Option<&'a str>,
     /// The body.
     pub body: Option<Bytes>,
-    /// Whether it is ours and not a client's.
+    /// True for a probe of Achromat's own, which is not counted as a request.
     pub is_probe: bool,
 }
 
-/// How an exchange failed.
+/// The failure of an exchange.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExchangeError {
-    /// Nobody listens: nothing of it can have been looked at, nor of anything before it still be.
+    /// Nobody listens: the server can't have read this request, nor still be working on an earlier one.
     #[error("{0}")]
     Refused(String),
-    /// Nothing of it can have been looked at.
+    /// The server can't have read any of the request.
     #[error("{0}")]
     NotSent(String),
     /// It has as many requests as it may have at once.
@@ -48,7 +48,7 @@ pub enum ExchangeError {
     /// The connection closed before the answer was whole.
     #[error("the connection closed before the answer was whole")]
     Closed {
-        /// Whether the connection was used before, so that the server may have let it go.
+        /// True when the connection was used before, so that the server may have let it go.
         reused: bool,
     },
     /// The answer is not HTTP.
@@ -288,7 +288,7 @@ impl Exchange<'_> {
             .map_or(0, |head| head.status.as_u16())
     }
 
-    /// How long the body is, when that is said.
+    /// The length of the body, when the server declares it.
     pub fn content_length(&self) -> Option<usize> {
         let head = self.session.resp_header()?;
         head.headers

@@ -1,4 +1,4 @@
-//! What an instance was asked and how it answered, counted without locks.
+//! Counters of an instance's requests and answers, without locks.
 
 use std::{
     sync::{
@@ -27,10 +27,11 @@ struct Counters {
     in_flight: AtomicU64,
     /// Bytes of the heavy bodies among them, and among our own.
     heavy_bytes: AtomicUsize,
-    /// When a request was answered last, in microseconds since the first was sent; 0 when none was.
+    /// Time of the last answer, in microseconds since the first request was sent; 0 before the
+    /// first answer.
     answered_at_us: AtomicU64,
     began: OnceLock<Instant>,
-    /// When a probe ended last, in milliseconds since 1970; 0 when none did.
+    /// Time at which a probe ended last, in milliseconds since 1970; 0 before the first.
     probed_at_ms: AtomicU64,
     /// Smoothed; 0 before the first answer.
     latency_us: AtomicU64,
@@ -51,9 +52,9 @@ pub struct Snapshot {
     pub failures_in_a_row: u64,
     /// Requests that have not ended.
     pub in_flight: u64,
-    /// How long answers took to begin of late, in microseconds; 0 when there was none.
+    /// Recent time to the first byte of answers, smoothed, in microseconds; 0 before the first answer.
     pub latency_us: u64,
-    /// When a probe ended last; nothing when none did.
+    /// Time at which a probe ended last; `None` before the first.
     pub probed_at: Option<WallTime>,
 }
 

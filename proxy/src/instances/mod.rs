@@ -44,7 +44,7 @@ pub struct Timing {
     pub probe: Duration,
     /// For an entry to be answered whose body is not heavy.
     pub write: Duration,
-    /// How long an idle connection is kept.
+    /// Time for which an idle connection is kept.
     pub idle: Duration,
 }
 
@@ -52,9 +52,9 @@ pub struct Timing {
 pub struct Instance {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// Where it is.
+    /// Its URL and socket addresses.
     pub address: Address,
-    /// What it has been asked and how it answered.
+    /// Counters of its requests and answers.
     pub figures: Figures,
     pool: Pool,
     bulkhead: Bulkhead,
@@ -92,17 +92,17 @@ impl Instances {
         InstanceIx::all(self.list.len()).zip(&self.list)
     }
 
-    /// How many there are.
+    /// The number of instances.
     pub fn len(&self) -> usize {
         self.list.len()
     }
 
-    /// Whether there are none.
+    /// Returns true when there are no instances.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// One of them.
+    /// One of the instances.
     pub fn get(&self, instance: InstanceIx) -> Option<&Instance> {
         self.list.get(instance.at())
     }

@@ -30,8 +30,8 @@ impl Idle {
     }
 }
 
-/// Whether the server has neither closed a connection nor sent what nobody asked for, as far as is known
-/// here.
+/// Returns true when the server has neither closed a connection nor sent unexpected bytes, as far
+/// as is known here.
 fn is_open(stream: &mut Stream) -> bool {
     let mut byte = [0];
     // Outside of the task's budget: used up, it would make everything look as if it were open.
@@ -134,7 +134,8 @@ mod tests {
         until_none(take, put).await;
     }
 
-    /// What was closed behind our back goes when another one is put back, and so does what is too much.
+    /// A connection that was closed behind our back goes when another is put back, and so does a
+    /// surplus one.
     #[tokio::test]
     async fn it_stays_small() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -1,4 +1,4 @@
-//! What the configuration says of a slot, and what is active in the store, put into service.
+//! Puts into service the configured plugin of a slot, or the active version of the store.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Why a version is not kept, or not put into service.
+//! Reasons for which a version is not kept, or not put into service.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -9,21 +9,21 @@ use crate::{
     store::StoreError,
 };
 
-/// What went wrong. Nothing was changed.
+/// The error of a change. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum LifeError {
     /// The machine does not run plugins.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// What is kept can't be read or changed.
+    /// The store can't be read or changed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What the configuration says can't be used.
+    /// The configured plugin can't be used.
     #[error("policy.{}.plugin: {error}", .slot.section())]
     Configured {
         /// The slot.
         slot: Slot,
-        /// Why not.
+        /// The error of that plugin.
         error: Box<Self>,
     },
     /// A file can't be read.
@@ -31,7 +31,7 @@ pub enum LifeError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The error of reading it.
         source: std::io::Error,
     },
     /// It is not there, or not the one that is meant.
@@ -39,7 +39,7 @@ pub enum LifeError {
     Supply {
         /// The plugin.
         name: Arc<str>,
-        /// Why not.
+        /// The fault of its supply.
         source: SupplyError,
     },
     /// It is no plugin for this slot.
@@ -47,7 +47,7 @@ pub enum LifeError {
     Unfit {
         /// The plugin.
         name: Arc<str>,
-        /// What is wrong.
+        /// The reason why it does not fit.
         unfit: Box<Unfit>,
     },
     /// Compiling did not end well.
@@ -58,9 +58,9 @@ pub enum LifeError {
         "its SHA-256 is {is}, and {wanted} was wanted: it was cut or changed on its way, or the digest is another file's"
     )]
     OtherDigest {
-        /// What it is.
+        /// The SHA-256 of the bytes that came.
         is: Digest,
-        /// What it should be.
+        /// The SHA-256 that was wanted.
         wanted: String,
     },
     /// Its name can't be one.
@@ -77,20 +77,20 @@ pub enum LifeError {
         /// The slot.
         slot: Slot,
     },
-    /// No version is meant.
+    /// No version matches the word.
     #[error(
         "no version of the slot {} has the number, the name, or a digest (8 digits or more) that begins with {word:?}: `achromat plugin list` shows them", .slot.as_str()
     )]
     NoVersion {
         /// The slot.
         slot: Slot,
-        /// What was said.
+        /// The word by which a version was named.
         word: String,
     },
-    /// Several are meant.
+    /// Several versions match the word.
     #[error("{word:?} can mean the versions {ids}: say the number")]
     Several {
-        /// What was said.
+        /// The word by which a version was named.
         word: String,
         /// Their numbers.
         ids: String,
@@ -98,7 +98,7 @@ pub enum LifeError {
     /// A version's component is not there any more.
     #[error("the component {digest} is not in the store any more: push it again")]
     Lost {
-        /// Which one.
+        /// Its digest.
         digest: Digest,
     },
     /// There is nothing to go back to.
@@ -112,7 +112,7 @@ pub enum LifeError {
     /// A trial that makes no sense.
     #[error("{0}")]
     Trial(&'static str),
-    /// What decides already can't be tried.
+    /// The deciding version can't be tried.
     #[error("version {0} decides already: push another one to try it")]
     DecidesAlready(u64),
 }

@@ -20,7 +20,7 @@ use crate::{
     policy::{Unfit, limits::CONFIG_BYTES_MAX},
 };
 
-/// How often the folder is looked at when nothing is told.
+/// Pause between two looks at the folder when no change is reported.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// A file is whole when it has not changed for so long.
@@ -29,12 +29,12 @@ const SETTLED: Duration = Duration::from_millis(250);
 /// The stamps of a plugin and of its configuration.
 type Stamps = (Stamp, Option<Stamp>);
 
-/// What is known of one slot's files.
+/// The stamps of one slot's files.
 #[derive(Default)]
 struct Seen {
-    /// When last looked at.
+    /// Stamps at the last look.
     now: Option<Stamps>,
-    /// When last handed in.
+    /// Stamps of the files that were handed in last.
     taken: Option<Stamps>,
 }
 

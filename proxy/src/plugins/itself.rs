@@ -1,4 +1,4 @@
-//! What a slot did by itself, recorded: a version taken out of service, a trial that ended.
+//! Records what a slot did by itself: a version taken out of service, a trial that ended.
 
 use achromat_core::policy::{Decider, Tally, Verdict, VersionId};
 
@@ -53,7 +53,7 @@ impl<W: World> Life<W> {
         }
     }
 
-    /// What was on trial becomes active.
+    /// Makes the version on trial the active one.
     async fn promote(&self, id: VersionId, tally: Tally) -> Result<(), LifeError> {
         let Some(kept) = self.kept(id) else {
             return Ok(());

@@ -46,13 +46,14 @@ pub(super) struct Life<W: World> {
     ended: Mutex<Option<Ended>>,
 }
 
-/// Why a swap is made, and by whom.
+/// The author, the reason and the outcome of a swap.
 pub(super) struct Reason<'a> {
     pub(super) who: &'a str,
     pub(super) why: &'a str,
-    /// What is kept with it, so that it counts as said.
+    /// The origin, and the text that named the version there. It is kept with the swap: the same text is
+    /// no news later.
     pub(super) said: Option<(Origin, String)>,
-    /// What that is for what was on trial.
+    /// The outcome for the version on trial.
     pub(super) outcome: Outcome,
 }
 

@@ -42,7 +42,7 @@ pub struct Lifecycle {
     lives: Vec<Arc<dyn SlotLife>>,
 }
 
-/// What goes on beside: it ends when this is dropped.
+/// Tasks in the background: the watched folder, and the slots' notices. They end when this is dropped.
 pub struct Watching(#[expect(dead_code, reason = "held")] JoinSet<()>);
 
 impl Lifecycle {
@@ -102,7 +102,7 @@ impl Lifecycle {
         life.map(AsRef::as_ref).ok_or(LifeError::NoSlot { slot })
     }
 
-    /// Whose plugins are taken.
+    /// Keys and rules by which a plugin's origin is trusted.
     fn trust(&self) -> Arc<Trust> {
         self.shared.trust()
     }
@@ -112,7 +112,7 @@ impl Lifecycle {
         self.lives.iter().map(|life| life.slot())
     }
 
-    /// Whether this was said last of a slot, there.
+    /// Returns true when these words are the last that were kept for a slot from this origin.
     fn was_said(&self, slot: Slot, origin: Origin, words: &str) -> bool {
         let shelf = self.shared.shelf();
         shelf
@@ -121,7 +121,7 @@ impl Lifecycle {
             .is_some_and(|said| said == words)
     }
 
-    /// How a slot stands.
+    /// The present state of a slot.
     pub fn stands(&self, slot: Slot) -> Result<Stands, LifeError> {
         Ok(self.life(slot)?.stands())
     }

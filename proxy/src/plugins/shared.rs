@@ -1,4 +1,4 @@
-//! What all slots' versions share: the store, the shelf as it is there, the engine.
+//! State that all slots' versions share: the store, the shelf as it is there, the engine.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -13,7 +13,7 @@ use crate::{
     store::VersionStore,
 };
 
-/// What all slots' versions share.
+/// State that all slots' versions share.
 pub(super) struct Shared {
     policies: Arc<Policies>,
     store: Arc<dyn VersionStore>,
@@ -23,9 +23,9 @@ pub(super) struct Shared {
     /// Made when the first plugin wants it: where none runs, no memory is set apart for them.
     engine: Mutex<Option<Plugins>>,
     cache: Option<PathBuf>,
-    /// What compiling a plugin may take.
+    /// Bounds on compiling a plugin.
     compile: CompileLimits,
-    /// Whose plugins are taken.
+    /// Keys and rules by which a plugin's origin is trusted.
     trust: ArcSwap<Trust>,
 }
 
@@ -53,7 +53,7 @@ impl Shared {
         self.trust.load_full()
     }
 
-    /// What is taken in from now on; what is kept already stays.
+    /// Sets the trust for versions that come from now on. Versions that are kept already stay.
     pub(super) fn set_trust(&self, trust: Trust) {
         self.trust.store(Arc::new(trust));
     }
@@ -84,7 +84,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Where plugins run. It may take a while: not for a thread that serves.
+    /// The engine in which plugins run. Making it may take a while: not for a thread that serves.
     pub(super) fn engine(&self) -> Result<Plugins, EngineError> {
         let mut engine = self.engine.lock();
         if let Some(engine) = engine.as_ref() {

@@ -56,7 +56,7 @@ async fn fetch(
     }
 }
 
-/// Whether a version may be called so: by what can't be mistaken for something else.
+/// Returns true for a possible name of a version: one that can't be mistaken for something else.
 pub fn is_name(name: &str) -> bool {
     (1..=NAME_CHARS_MAX).contains(&name.chars().count())
         && !name.chars().any(char::is_control)
@@ -73,7 +73,7 @@ struct Words<'a> {
     config: Option<&'a str>,
 }
 
-/// What the configuration says of a slot.
+/// The configuration of a slot, as text.
 pub(super) struct Said {
     /// All of it as one text: when this has changed, it counts as said again. The bounds are no part
     /// of it, and hold for whatever decides.

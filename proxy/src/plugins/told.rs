@@ -1,4 +1,4 @@
-//! What is handed in, and what is told, of a slot's versions.
+//! Versions that are handed in, and reports on a slot's versions.
 
 use std::sync::Arc;
 
@@ -12,25 +12,26 @@ use crate::policy::Difference;
 /// A version that is handed in.
 #[derive(Clone, Debug)]
 pub struct Offer {
-    /// For people.
+    /// A name for people.
     pub name: Arc<str>,
     /// The component, or a core module.
     pub bytes: Bytes,
     /// Its configuration.
     pub config: Arc<str>,
-    /// Where it comes from.
+    /// The origin of the version.
     pub origin: Origin,
-    /// Who hands it in.
+    /// The person or part of Achromat that hands it in.
     pub who: Arc<str>,
-    /// Whether it is put into service.
+    /// True when it is put into service.
     pub swaps: bool,
-    /// What is kept together with the swap, so that it counts as said.
+    /// The text that named it, in the configuration or by the folder's files. It is kept with the swap:
+    /// the same text is no news later.
     pub words: Option<String>,
     /// Its signature, as minisign writes it, when it came along.
     pub signature: Option<Arc<str>>,
 }
 
-/// What a change came to.
+/// The result of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Swapped {
     /// The version that it is about; `None` for Achromat's own rules.
@@ -39,45 +40,45 @@ pub struct Swapped {
     pub seq: Option<SwapSeq>,
 }
 
-/// How the last trial ended.
+/// The end of the last trial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
     /// The version that was tried.
     pub version: Option<VersionId>,
-    /// How.
+    /// The kind of trial.
     pub kind: TrialKind,
-    /// What became of it.
+    /// The outcome for the version.
     pub outcome: Outcome,
-    /// What it had come to.
+    /// The trial's counts at its end.
     pub tally: Tally,
 }
 
-/// What became of a trial.
+/// The outcome of a trial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It is active.
     Promoted,
-    /// It went by itself, for this reason.
+    /// It was withdrawn automatically, for this reason.
     RolledBack(String),
     /// Somebody ended it.
     Ended(String),
 }
 
-/// How a slot stands.
+/// The present state of a slot.
 #[derive(Clone, Debug)]
 pub struct Stands {
     /// The slot.
     pub slot: Slot,
-    /// Who decides.
+    /// The present decider.
     pub decider: Decider,
     /// Its versions, the newest first.
     pub versions: Vec<KeptVersion>,
     /// Its swaps, the newest first.
     pub swaps: Vec<KeptSwap>,
-    /// What is on trial.
+    /// The version on trial, its trial, and the counts so far.
     pub trial: Option<(Option<VersionId>, Trial, Tally)>,
-    /// Where it differs, the newest first.
+    /// Decisions in which the version on trial differs, the newest first.
     pub differences: Vec<Difference>,
-    /// How the last trial ended.
+    /// The end of the last trial.
     pub ended: Option<Ended>,
 }

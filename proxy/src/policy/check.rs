@@ -14,7 +14,7 @@ use super::{
     world::{GuardSlot, RoutingSlot, WalSlot, World},
 };
 
-/// Why a version can't be taken into service.
+/// The reason why a version can't be taken into service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// It is too large.
@@ -22,15 +22,15 @@ pub enum Unfit {
         "it has {bytes} bytes, and may have {COMPONENT_BYTES_MAX}: strip it, or build it optimised for size"
     )]
     TooLarge {
-        /// How large it is.
+        /// Its size, in bytes.
         bytes: usize,
     },
-    /// It is something else.
+    /// It is not WebAssembly.
     #[error(
         "it is not WebAssembly: a component begins with the bytes 00 61 73 6d, this with {first:02x?}; name the .wasm file that the build has written"
     )]
     NotWasm {
-        /// How it begins.
+        /// Its first bytes.
         first: Vec<u8>,
     },
     /// A core module that says nothing of a world.
@@ -38,13 +38,13 @@ pub enum Unfit {
         "it is a core module that no component can be made of: {why}. It may import what wit/ offers and nothing else: build it with bindings made from wit/, for wasm32-unknown-unknown"
     )]
     NoComponent {
-        /// What the encoder says.
+        /// The encoder's message.
         why: String,
     },
     /// It can't be compiled.
     #[error("it can't be compiled: {why}. `wasm-tools validate` says where it is broken")]
     Broken {
-        /// What the compiler says.
+        /// The compiler's message.
         why: String,
     },
     /// Compiling it takes more than it may.
@@ -54,15 +54,15 @@ pub enum Unfit {
     TooCostly {
         /// Memory or time.
         what: &'static str,
-        /// What it may take, in MiB.
+        /// The allowed memory, in MiB.
         memory_mib: u64,
-        /// How long it may take.
+        /// The allowed time.
         deadline: Duration,
     },
     /// The process that compiles can't be used.
     #[error("the process that compiles plugins has failed: {why}")]
     NoCompiler {
-        /// What it said last.
+        /// Its last message, or the error of running it.
         why: String,
     },
     /// It wants something from outside.
@@ -71,15 +71,15 @@ pub enum Unfit {
         mend_import(.import)
     )]
     Import {
-        /// What it imports.
+        /// The name of the import.
         import: String,
     },
     /// It is a plugin of another slot.
     #[error("it is a plugin for the slot {}, not for {}", .is.as_str(), .wanted.as_str())]
     OtherSlot {
-        /// Whose it is.
+        /// The slot that the plugin is for.
         is: Slot,
-        /// Whose it should be.
+        /// The slot that was wanted.
         wanted: Slot,
     },
     /// It is no plugin of ours.
@@ -87,9 +87,9 @@ pub enum Unfit {
         "it exports no {interface}: build it with bindings for the world {} of wit/ (the SDK's macro, or wit-bindgen), for wasm32-unknown-unknown", .wanted.as_str()
     )]
     NoPlugin {
-        /// What is wanted.
+        /// The slot that was wanted.
         wanted: Slot,
-        /// What it should export.
+        /// The interface that the slot wants exported.
         interface: &'static str,
     },
     /// It is no plugin of any slot.
@@ -97,28 +97,28 @@ pub enum Unfit {
         "it exports nothing of achromat:policy: build it with bindings for one of the worlds routing, lean-routing, wal-eligibility and cleanup-guard of wit/, for wasm32-unknown-unknown"
     )]
     NoWorld,
-    /// It knows the names, but not what they mean here.
+    /// It uses the names of the contract, with other types.
     #[error("it is built against another text of the contract than wit/: {why}")]
     OtherContract {
-        /// What does not fit.
+        /// The mismatch.
         why: String,
     },
     /// Its configuration is too large.
     #[error("its configuration has {bytes} bytes, and may have {CONFIG_BYTES_MAX}")]
     ConfigTooLarge {
-        /// How large it is.
+        /// Its size, in bytes.
         bytes: usize,
     },
     /// It does not take its configuration.
     #[error("it refuses its configuration: {why}")]
     Config {
-        /// In its own words.
+        /// The plugin's own message.
         why: String,
     },
     /// It wants too much of each request.
     #[error("it wants {why}")]
     Wants {
-        /// What it wants.
+        /// The wish that is refused.
         why: String,
     },
     /// It does not start.
@@ -143,12 +143,12 @@ const MAGIC: &[u8] = b"\0asm";
 /// A core module of version 1.
 const CORE_MODULE: &[u8] = &[1, 0, 0, 0];
 
-/// What a component says of itself.
+/// A component's slot and imports, as it declares them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
     /// The slot that it is for.
     pub slot: Slot,
-    /// What it imports; types, which do nothing, are not among them.
+    /// Its imports. Types are left out, because they do nothing.
     pub imports: Vec<String>,
 }
 
@@ -211,7 +211,7 @@ pub fn component_of(bytes: &[u8]) -> Result<Cow<'_, [u8]>, Unfit> {
     Ok(Cow::Borrowed(bytes))
 }
 
-/// What follows the bytes that every WebAssembly binary begins with.
+/// Checks size and magic number. Returns the bytes that follow the magic number.
 fn check_bytes(bytes: &[u8]) -> Result<&[u8], Unfit> {
     if bytes.len() > COMPONENT_BYTES_MAX {
         return Err(Unfit::TooLarge { bytes: bytes.len() });
@@ -249,7 +249,7 @@ fn check_imports(plugins: &Plugins, component: &Component) -> Result<(), Unfit> 
     }
 }
 
-/// Whether it exports one of these interfaces, in any version.
+/// Returns true when the component exports one of these interfaces, in any version.
 pub(super) fn exports(component: &Component, interfaces: &[&str]) -> bool {
     let ty = component.component_type();
     ty.exports(component.engine()).any(|(name, item)| {

@@ -36,7 +36,7 @@ const NO_COMPONENT: u8 = 4;
 /// Bytes of what the compiling process says of an error.
 const COMPLAINT_BYTES_MAX: u64 = 4096;
 
-/// What compiling one component may take.
+/// Bounds on compiling one component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompileLimits {
     /// Memory, in bytes.
@@ -52,7 +52,7 @@ pub(super) struct Compiler {
     turn: Mutex<()>,
 }
 
-/// How a compiling process has ended.
+/// The result of a compiling process that has ended.
 struct Ended {
     status: ExitStatus,
     compiled: Vec<u8>,
@@ -196,7 +196,7 @@ pub fn compile_for_parent(limits: CompileLimits, cache: Option<&Path>) -> ExitCo
     }
 }
 
-/// Why the compiling process has no answer.
+/// The reason why the compiling process returns no component.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]

@@ -19,15 +19,15 @@ use super::{
 };
 use crate::program;
 
-/// How well compiled plugins are compressed where they are kept: zstd's usual level.
+/// Compression level of compiled plugins in the cache: zstd's usual one.
 const CACHE_COMPRESSION: i32 = 3;
 
-/// Why there is no engine.
+/// The error when WebAssembly can't be run here.
 #[derive(Debug, thiserror::Error)]
 #[error("WebAssembly can't be run here: {0}")]
 pub struct EngineError(String);
 
-/// Where plugins run. Cheap to clone.
+/// The engine in which plugins run. Cheap to clone.
 #[derive(Clone)]
 pub struct Plugins {
     engine: Engine,

@@ -1,4 +1,4 @@
-//! What is counted of a version.
+//! Counters of a version.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -38,7 +38,7 @@ pub(super) struct Counters {
     time_ns: AtomicU64,
 }
 
-/// What was counted.
+/// The values of a version's counters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Figures {
     /// Answers that were taken, by kind.
@@ -49,9 +49,9 @@ pub struct Figures {
     pub instances_made: u64,
     /// Fuel that answers took, in all.
     pub fuel: u64,
-    /// How many of the timed answers took up to each of [`TIMES`], and how many longer.
+    /// Timed answers by duration: one count for each bound of [`TIMES`], and the last for longer ones.
     pub times: Vec<u64>,
-    /// How long the timed ones took, in all.
+    /// Duration of all timed answers together.
     pub timed_ns: u64,
     /// The most memory that an instance has had.
     pub memory_bytes_max: usize,

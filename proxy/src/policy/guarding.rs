@@ -25,27 +25,27 @@ use super::{
 };
 use crate::clock;
 
-/// Who wants something destroyed.
+/// The client that wants something destroyed.
 #[derive(Clone, Copy, Debug)]
 pub struct Asker<'a> {
-    /// Their address.
+    /// The client's address.
     pub client: Option<IpAddr>,
-    /// Whether they have shown the operator's token.
+    /// True when the client has shown the operator's token.
     pub is_operator: bool,
-    /// The headers of their request.
+    /// The headers of the client's request.
     pub headers: &'a HeaderMap,
 }
 
-/// How many records a delete would hit, and how many there are, as far as is known.
+/// Number of records that a delete would hit, and of those that the collection has; `None` when unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
-    /// Those that it would hit.
+    /// Records that the delete would hit.
     pub hit: Option<u64>,
-    /// Those that the collection has.
+    /// Records that the collection has.
     pub held: Option<u64>,
 }
 
-/// One thing that would be destroyed.
+/// The object of a destruction.
 #[derive(Clone, Copy, Default)]
 struct Victim<'a> {
     tenant: Option<&'a str>,
@@ -67,7 +67,7 @@ impl<'a> Victim<'a> {
     }
 }
 
-/// What a delete of records says, as far as a guard sees it.
+/// A delete of records, as far as a guard sees it.
 struct Deletion {
     ids: Vec<String>,
     filter: Option<String>,
@@ -200,8 +200,9 @@ impl Asked<GuardSlot> for Concern<'_> {
 }
 
 impl Slot<GuardSlot> {
-    /// Whether a write may destroy what it would, and for how long it must be possible to undo it; the
-    /// refusal says why not. What destroys nothing is not asked about.
+    /// Asks the guard about all that a write would destroy. Returns the time for which it must be
+    /// possible to undo the write, or a refusal with its reason. A write that destroys nothing is
+    /// not asked about.
     fn permits(
         &self,
         generation: &Generation<GuardSlot>,
@@ -287,8 +288,8 @@ impl Slot<GuardSlot> {
         }
     }
 
-    /// Whether a collection may be cleaned up, and for how long it must be possible to undo it; the
-    /// reason when not.
+    /// Asks the guard about a collection's clean-up. Returns the time for which it must be possible
+    /// to undo it, or the reason of the denial.
     pub fn cleans(
         &self,
         collection: &Collection,
@@ -298,7 +299,7 @@ impl Slot<GuardSlot> {
         self.decided(&self.generation(), Deed::Cleanup, victim, None, asker)
     }
 
-    /// Whether an operator may do something that can't be undone; the reason when not.
+    /// Asks the guard about an operator's deed that can't be undone. Returns the reason when it is denied.
     pub fn allows(
         &self,
         generation: &Generation<GuardSlot>,
@@ -339,8 +340,8 @@ impl Slot<GuardSlot> {
             .map_err(|reason| reply::denied(&reason))
     }
 
-    /// Whether a deed may be done, and for how long it must be possible to undo it; the reason when
-    /// not.
+    /// Asks the guard about a deed. Returns the time for which it must be possible to undo it, or
+    /// the reason of the denial.
     fn decided(
         &self,
         generation: &Generation<GuardSlot>,
@@ -364,7 +365,7 @@ impl Slot<GuardSlot> {
     }
 }
 
-/// What may be done only when it can be undone, and can't be, is denied.
+/// Denies a deed that the guard allows only with a time for undoing, because this deed can't be undone.
 fn for_good(trash: Option<Duration>) -> Result<(), String> {
     trash.map_or(Ok(()), |time| {
         Err(format!(

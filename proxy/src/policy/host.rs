@@ -1,4 +1,4 @@
-//! What a plugin's instance may ask of Achromat, and the bounds that hold while it runs.
+//! Calls that a plugin's instance may make to Achromat, and the bounds that hold while it runs.
 
 use std::{sync::Arc, time::Instant};
 
@@ -20,15 +20,15 @@ pub enum Overstep {
     /// Memory.
     #[error("it wanted {wanted} bytes of memory, and may have {max}")]
     Memory {
-        /// What it wanted.
+        /// The requested size, in bytes.
         wanted: usize,
-        /// What it may have.
+        /// The allowed size, in bytes.
         max: usize,
     },
     /// Elements of a table.
     #[error("it wanted a table of {wanted} elements, and may have {TABLE_ELEMENTS_MAX}")]
     Table {
-        /// What it wanted.
+        /// The requested number of elements.
         wanted: usize,
     },
     /// Calls to the host.
@@ -36,7 +36,7 @@ pub enum Overstep {
     HostCalls,
 }
 
-/// What the host knows of one instance.
+/// The host's state for one instance of a plugin.
 pub struct State {
     shared: Arc<Shared>,
     memory_bytes: usize,

@@ -9,8 +9,8 @@ use super::{
 };
 
 impl Slot<WalSlot> {
-    /// What becomes of a write, as the generation's plugin says; what is configured when there is
-    /// none.
+    /// Asks the generation's plugin what becomes of a write. Without a plugin, the write is logged
+    /// and replicated as configured.
     pub fn judge(&self, generation: &Generation<WalSlot>, request: &Request<'_>) -> Eligibility {
         let answer = self.consult(generation, request);
         answer.unwrap_or(Eligibility::SAFE)

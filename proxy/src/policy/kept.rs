@@ -1,4 +1,4 @@
-//! What all instances of one version share: its log, its counters, its key-value store.
+//! State that all instances of one version share: its log, its counters, its key-value store.
 
 use std::{
     collections::BTreeMap,
@@ -171,7 +171,7 @@ mod tests {
         assert_eq!(shared.get("n"), Some(i64::MAX.to_le_bytes().to_vec()));
     }
 
-    /// So have counters and lines.
+    /// Counters and lines have bounds, as the key-value store has.
     #[test]
     fn counters_and_lines_have_bounds() {
         let shared = Shared::new("test".into());

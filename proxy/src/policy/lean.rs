@@ -25,7 +25,7 @@ use super::{
     world::{Answered, Member, RoutingQuestion, refusal},
 };
 
-/// What a component of the lean world exports.
+/// The interface that a component of the lean world exports.
 pub(super) const LEAN_INTERFACE: &str = "achromat:policy/lean-route-policy";
 
 /// A component of one of the two worlds, ready to be instantiated.

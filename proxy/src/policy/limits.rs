@@ -104,16 +104,16 @@ pub(super) const RECORDED_MAX: usize = 2000;
 /// Bytes of them.
 pub(super) const RECORDED_BYTES_MAX: usize = 2 * 1024 * 1024;
 
-/// What an operator may set for a plugin.
+/// Bounds that an operator may set for a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     /// Fuel of one decision; about one unit for each instruction.
     pub fuel: u64,
     /// Memory of one instance.
     pub memory_bytes: usize,
-    /// When a decision is stopped, whatever fuel it has left. It is wall-clock time, so that on a
-    /// busy machine it hits innocent ones (100 ms did, with 14 threads for two cores): it is the
-    /// net under the budget, which stops an endless loop within some milliseconds.
+    /// Time after which a decision is stopped, whatever fuel it has left. It is wall-clock time,
+    /// and on a busy machine it stops innocent decisions (100 ms did, with 14 threads for two
+    /// cores). It is only a net: an endless loop uses up its fuel first, within some milliseconds.
     pub deadline: Duration,
 }
 

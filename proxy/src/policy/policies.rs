@@ -29,7 +29,7 @@ pub enum Choice {
 /// A slot as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlotConfig {
-    /// Which plugin.
+    /// The plugin.
     pub plugin: Choice,
     /// The only component that it may be.
     pub digest: Option<Digest>,
@@ -42,26 +42,26 @@ pub struct SlotConfig {
 /// All slots as configured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PolicyConfig {
-    /// Where requests go.
+    /// The slot that says where requests go.
     pub routing: SlotConfig,
-    /// Which writes are logged, and when they are answered.
+    /// The slot that says which writes are logged, and when they are answered.
     pub wal: SlotConfig,
-    /// What may be destroyed.
+    /// The slot that says what may be destroyed.
     pub guard: SlotConfig,
-    /// Whose plugins are taken.
+    /// Keys and rules by which a plugin's origin is trusted.
     pub trust: Trust,
-    /// Where compiled plugins are kept.
+    /// The folder of compiled plugins.
     pub cache: Option<PathBuf>,
-    /// What compiling a plugin may take.
+    /// Bounds on compiling a plugin.
     pub compile: CompileLimits,
     /// A folder that is watched for plugins.
     pub folder: Option<PathBuf>,
-    /// What of the decisions is recorded.
+    /// The share and the parts of decisions that are recorded.
     pub recording: Recording,
 }
 
 impl PolicyConfig {
-    /// What it says of a slot.
+    /// The configuration of a slot.
     pub fn slot(&self, slot: SlotName) -> &SlotConfig {
         match slot {
             SlotName::Routing => &self.routing,
@@ -73,21 +73,21 @@ impl PolicyConfig {
 
 /// The slots.
 pub struct Policies {
-    /// Where requests go.
+    /// The slot that says where requests go.
     pub routing: Slot<RoutingSlot>,
-    /// Which writes are logged, and when they are answered.
+    /// The slot that says which writes are logged, and when they are answered.
     pub wal: Slot<WalSlot>,
-    /// What may be destroyed.
+    /// The slot that says what may be destroyed.
     pub guard: Slot<GuardSlot>,
 }
 
 /// The policies that a write lives in from its start to its end.
 pub struct Generations {
-    /// Where it goes.
+    /// For where the write goes.
     pub routing: Arc<Generation<RoutingSlot>>,
-    /// Whether it is logged, and when it is answered.
+    /// For whether the write is logged, and when it is answered.
     pub wal: Arc<Generation<WalSlot>>,
-    /// What it may destroy.
+    /// For what the write may destroy.
     pub guard: Arc<Generation<GuardSlot>>,
 }
 
@@ -98,7 +98,7 @@ impl fmt::Debug for Policies {
 }
 
 impl Policies {
-    /// What a write that begins now lives in.
+    /// The generations for a write that begins now.
     pub fn generations(&self) -> Generations {
         Generations {
             routing: self.routing.generation(),

@@ -32,12 +32,12 @@ const SECRET: [&str; 6] = [
     "x-chroma-token",
 ];
 
-/// What of a request is recorded besides what always is.
+/// Parts of a request that are recorded beside those that always are.
 #[derive(Clone, Copy)]
 pub struct Taking<'a> {
     /// The headers that somebody wants to see.
     pub headers: &'a [HeaderName],
-    /// Whether ids and filters are.
+    /// True when ids and filters are recorded.
     pub contents: bool,
 }
 
@@ -86,7 +86,7 @@ pub struct RecordedRouting {
     pub(super) states: Vec<RecordedState>,
 }
 
-/// How an instance was.
+/// The state of an instance when the question was asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct RecordedState {
     index: u8,
@@ -98,7 +98,7 @@ pub(super) struct RecordedState {
     lag_entries: u32,
 }
 
-/// What was to be destroyed.
+/// The destruction that a guard was asked about.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RecordedConcern {
     pub(super) number: u64,

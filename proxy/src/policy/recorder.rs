@@ -17,12 +17,12 @@ use super::{
     world::World,
 };
 
-/// What is recorded.
+/// The share and the parts of decisions that are recorded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Recording {
-    /// Of all decisions, from 0 to 1.
+    /// The share of all decisions, from 0 to 1.
     pub share: f64,
-    /// Whether the ids and filters of deletes are.
+    /// True when the ids and filters of deletes are recorded.
     pub contents: bool,
 }
 
@@ -32,17 +32,17 @@ pub struct Recording {
 pub struct Decision<W: World> {
     /// The slot.
     pub slot: String,
-    /// When, in milliseconds since 1970.
+    /// Time of the decision, in milliseconds since 1970.
     pub at_ms: u64,
     /// The number of the version that has decided, when it is kept.
     pub version: Option<u64>,
-    /// Its name; none when there was no plugin.
+    /// The name of that version; none when there was no plugin.
     pub plugin: Option<String>,
-    /// What instances of plugins were told.
+    /// The facts that instances of plugins had.
     pub facts: W::Facts,
-    /// What was asked.
+    /// The question.
     pub question: W::Recorded,
-    /// What was answered, in words.
+    /// The answer, in words.
     pub answer: String,
 }
 
@@ -67,7 +67,7 @@ impl Recorder {
         self.contents.store(recording.contents, Relaxed);
     }
 
-    /// Whether a decision is in the sample.
+    /// Returns true when a decision is in the sample.
     pub(super) fn takes(&self, number: u64) -> bool {
         let share = f64::from_bits(self.share.load(Relaxed));
         share > 0.0 && is_in_share(share, number)

@@ -13,7 +13,7 @@ use super::{
     world::{GuardSlot, RoutingSlot, WalSlot, World},
 };
 
-/// Why nothing can be replayed.
+/// The reason why nothing can be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// It is no plugin for this slot.
@@ -22,19 +22,19 @@ pub enum ReplayError {
     /// A line is no recorded decision.
     #[error("line {line} is no decision that was recorded: {why}")]
     Line {
-        /// Which, from 1.
+        /// The number of the line, from 1.
         line: usize,
-        /// Why not.
+        /// The parser's message.
         why: String,
     },
     /// A line is of another slot.
     #[error("line {line} is a decision of the slot {is}, and not of {}", .wanted.as_str())]
     OtherSlot {
-        /// Which, from 1.
+        /// The number of the line, from 1.
         line: usize,
-        /// Whose it is.
+        /// The slot of the decision.
         is: String,
-        /// Whose it should be.
+        /// The slot of the replay.
         wanted: Slot,
     },
 }
@@ -48,18 +48,18 @@ pub struct Change {
     pub number: u64,
     /// The name of its collection.
     pub collection: Option<String>,
-    /// What was answered.
+    /// The recorded answer.
     pub before: String,
-    /// What would be, or why nothing.
+    /// The answer of the replayed version, or its trouble.
     pub after: String,
 }
 
-/// What a replay came to.
+/// The result of a replay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
     /// Decisions that were asked again.
     pub decisions: usize,
-    /// Those that would be others.
+    /// Decisions that would be different.
     pub changes: Vec<Change>,
 }
 

@@ -1,4 +1,4 @@
-//! From a request to what a plugin sees of it: what it wants, and nothing else.
+//! Shows a request to a plugin: the parts that it wants, and nothing else.
 
 use std::net::IpAddr;
 
@@ -26,9 +26,9 @@ use super::{
 pub struct Request<'a> {
     /// Counts requests.
     pub number: u64,
-    /// What it does.
+    /// The route, which says what the request does.
     pub route: &'a Route,
-    /// What stands in its path.
+    /// The captured parts of its path.
     pub captures: &'a Captures<'a>,
     /// The collection that it means.
     pub collection: Option<&'a Collection>,
@@ -36,7 +36,7 @@ pub struct Request<'a> {
     pub made: Option<&'a str>,
     /// Its body.
     pub body: &'a [u8],
-    /// Who asks.
+    /// The client's address.
     pub client: Option<IpAddr>,
     /// Its headers.
     pub headers: &'a HeaderMap,
@@ -57,7 +57,7 @@ impl Asked<WalSlot> for Request<'_> {
 }
 
 impl Request<'_> {
-    /// All of it that any version could want to see.
+    /// Records all parts of the request that any version could want to see.
     pub(super) fn record(&self, taking: Taking<'_>) -> RecordedOperation {
         let text = |text: &Option<std::borrow::Cow<'_, str>>| text.as_deref().map(str::to_owned);
         let sizes = sizes(self.body);
@@ -78,7 +78,7 @@ impl Request<'_> {
         }
     }
 
-    /// What it is about.
+    /// The request's number, tenant and collection, by which a trial takes its share.
     pub(super) fn subject(&self) -> Subject<'_> {
         Subject {
             number: self.number,

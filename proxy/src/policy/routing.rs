@@ -18,23 +18,23 @@ use super::{
     world::{RoutingQuestion, RoutingSlot},
 };
 
-/// How much an instance has to do.
+/// An instance's present load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
     /// Requests that it has not answered yet.
     pub in_flight: u64,
-    /// How long its answers took to begin of late, in microseconds; 0 when it is not known.
+    /// Recent time to the first byte of its answers, smoothed, in microseconds; 0 when unknown.
     pub latency_us: u64,
 }
 
-/// How the instances are for one request.
+/// The state of the instances, as one request needs it.
 #[derive(Clone, Copy)]
 pub struct Conditions<'a> {
-    /// What is known.
+    /// The snapshot of lanes, catalog and instances.
     pub view: &'a View,
-    /// What the request needs an instance to have.
+    /// The data that the request needs an instance to have.
     pub scope: Scope<'a>,
-    /// How much an instance has to do.
+    /// Gives an instance's load.
     pub load: &'a dyn Fn(InstanceIx) -> Load,
 }
 
@@ -57,7 +57,7 @@ impl Conditions<'_> {
     }
 }
 
-/// A request, and how the instances are for it.
+/// A request, and the states of the instances for it.
 struct Routed<'a> {
     request: &'a Request<'a>,
     states: SmallVec<[InstanceState; 4]>,
@@ -84,7 +84,7 @@ impl Asked<RoutingSlot> for Routed<'_> {
 }
 
 impl Slot<RoutingSlot> {
-    /// Where a request goes, as the generation's plugin says; native when there is none.
+    /// Asks the generation's plugin where a request goes. Without a plugin, routing is native.
     pub fn route(
         &self,
         generation: &Generation<RoutingSlot>,

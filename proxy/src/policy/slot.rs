@@ -21,36 +21,36 @@ use super::{
     world::World,
 };
 
-/// What a slot tells of itself.
+/// A change that a slot made by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// A version was taken out of service, and which one decides now, if any was ready.
     Quarantined {
-        /// The one that was.
+        /// The version that was taken out of service.
         version: Option<VersionId>,
-        /// The one that is.
+        /// The version that decides now.
         back_to: Option<VersionId>,
     },
     /// A trial has come to an end.
     Tried {
         /// The version that was on trial.
         version: Option<VersionId>,
-        /// How.
+        /// The kind of trial.
         kind: TrialKind,
-        /// What it had come to.
+        /// Its counts at the end.
         tally: Tally,
-        /// What becomes of it.
+        /// The verdict: promotion, or the reason of the end.
         verdict: Verdict,
     },
 }
 
-/// Who is told.
+/// Callback that gets a slot's notices.
 pub type Listener = Box<dyn Fn(Notice) + Send + Sync>;
 
-/// Who is told that another version decides, before whoever has changed that goes on. It must not wait.
+/// Callback for each change of the deciding version. It runs before the change returns, and must not wait.
 pub type Follower = Box<dyn Fn() + Send + Sync>;
 
-/// Who decides.
+/// The present decider of a slot.
 enum Occupant<W: World> {
     /// Achromat's own rules alone: there is no plugin, and none is wanted.
     Native,
@@ -70,7 +70,7 @@ impl<W: World> Clone for Occupant<W> {
     }
 }
 
-/// What a request lives in from its start to its end.
+/// The decider, facts and trial that one request keeps from its start to its end.
 pub struct Generation<W: World> {
     occupant: Occupant<W>,
     facts: Arc<W::Facts>,
@@ -86,17 +86,17 @@ impl<W: World> Generation<W> {
         }
     }
 
-    /// Whether there is no plugin to ask.
+    /// Returns true when there is no plugin to ask.
     pub fn is_native(&self) -> bool {
         matches!(self.occupant, Occupant::Native) && self.trial.is_none()
     }
 
-    /// What is on trial.
+    /// The version on trial.
     pub fn trial(&self) -> Option<&Arc<Tried<W>>> {
         self.trial.as_ref()
     }
 
-    /// Whether a plugin should decide, and none can.
+    /// Returns true when a plugin should decide, and none can.
     pub fn is_vacant(&self) -> bool {
         matches!(self.occupant, Occupant::Vacant)
     }
@@ -110,17 +110,17 @@ pub struct Slot<W: World> {
     /// Counts questions that have no number of their own.
     numbers: AtomicU64,
     recorder: Recorder,
-    /// Told whenever another version decides.
+    /// Called whenever another version decides.
     follower: OnceLock<Follower>,
 }
 
-/// What is needed to change a slot, and what is known of its troubles.
+/// State for changing a slot, and the recent troubles of its active version.
 struct Changes<W: World> {
-    /// Those that were active before, the last one last.
+    /// Versions that were active before, the last one last.
     history: VecDeque<Arc<Version<W>>>,
-    /// When the active one had its last troubles.
+    /// Times of the active version's recent troubles.
     troubles: VecDeque<Instant>,
-    /// What was told of the active one.
+    /// Reasons of the active version's troubles that were logged already.
     told: BTreeSet<String>,
     /// Versions that were taken out of service.
     quarantined: u64,
@@ -156,12 +156,12 @@ impl<W: World> Slot<W> {
         }
     }
 
-    /// Has somebody told of what it does by itself; the first one that asks for it.
+    /// Sets the callback for the slot's notices. Only the first call counts.
     pub fn listen(&self, listener: Listener) {
         let _taken = self.listener.set(listener);
     }
 
-    /// Has somebody told whenever another version decides, or none; the first one that asks for it.
+    /// Sets the callback for each change of the deciding version. Only the first call counts.
     pub fn follow(&self, follower: Follower) {
         let _taken = self.follower.set(follower);
     }
@@ -172,12 +172,12 @@ impl<W: World> Slot<W> {
         }
     }
 
-    /// What a request that begins now lives in.
+    /// The generation for a request that begins now.
     pub fn generation(&self) -> Arc<Generation<W>> {
         self.active.load_full()
     }
 
-    /// Whether the version that decides in a generation is the one that decides now.
+    /// Returns true when the version that decides in this generation still decides.
     pub fn is_current(&self, generation: &Generation<W>) -> bool {
         match (self.active.load().version(), generation.version()) {
             (Some(active), Some(version)) => Arc::ptr_eq(active, version),
@@ -185,7 +185,7 @@ impl<W: World> Slot<W> {
         }
     }
 
-    /// What instances are to be told.
+    /// The facts for instances of plugins.
     pub fn facts(&self) -> Arc<W::Facts> {
         Arc::clone(&self.active.load().facts)
     }

@@ -108,7 +108,7 @@ fn the_default_policies_decide() {
     );
 }
 
-/// When the instances change, every instance of a plugin is told before it is asked again.
+/// After a change of the instances, every instance of a plugin gets the new facts before its next question.
 #[test]
 fn instances_are_told_anew_when_they_change() {
     let facts = members(2);
@@ -183,7 +183,7 @@ fn the_default_routing_decides_as_the_native_does() {
     }
 }
 
-/// What is not a plugin is refused with what is wrong, and how to mend it.
+/// Bytes that are no plugin are refused with the reason, and with the way to mend it.
 #[test]
 fn what_is_no_plugin_is_refused() {
     let facts = members(1);

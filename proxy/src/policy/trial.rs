@@ -20,7 +20,7 @@ use crate::clock;
 /// A decision in which two versions differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
-    /// When.
+    /// Time of the decision.
     pub at: WallTime,
     /// The number of the request.
     pub number: u64,
@@ -28,9 +28,9 @@ pub struct Difference {
     pub tenant: Option<String>,
     /// The name of its collection.
     pub collection: Option<String>,
-    /// What the active one says.
+    /// The active version's answer.
     pub active: String,
-    /// What the one on trial says, or why it says nothing.
+    /// The tried version's answer, or its trouble.
     pub tried: String,
 }
 
@@ -59,7 +59,7 @@ impl<W: World> Tried<W> {
         }
     }
 
-    /// What is tried, and how.
+    /// The kind, share and end of the trial.
     pub fn trial(&self) -> &Trial {
         &self.trial
     }
@@ -69,7 +69,7 @@ impl<W: World> Tried<W> {
         &self.version
     }
 
-    /// What has come of it so far.
+    /// The trial's counts so far.
     pub fn tally(&self) -> Tally {
         Tally {
             decisions: self.decisions.load(Relaxed),
@@ -83,12 +83,12 @@ impl<W: World> Tried<W> {
         self.differences.lock().iter().cloned().collect()
     }
 
-    /// Whether it is asked about this.
+    /// Returns true when the tried version is asked about this subject.
     pub(super) fn takes(&self, subject: Subject<'_>) -> bool {
         self.trial.share.takes(subject) && !self.is_over.load(Relaxed)
     }
 
-    /// Whether its answers are used.
+    /// Returns true when the tried version's answers are used.
     pub(super) fn is_used(&self) -> bool {
         self.trial.kind == TrialKind::Canary
     }

@@ -1,11 +1,11 @@
-//! Why a plugin has no answer.
+//! Reasons for which a plugin has no answer.
 
 use achromat_core::policy::Nonsense;
 use wasmtime::Trap;
 
 use super::host::Overstep;
 
-/// What a call came to that did not come to an answer. Its instance is gone.
+/// The reason for which a call has no answer. The plugin's instance is gone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Trouble {
     /// It used up its fuel.
@@ -20,7 +20,7 @@ pub enum Trouble {
     /// It trapped.
     #[error("it trapped: {0}")]
     Trap(String),
-    /// What it handed over can't be read.
+    /// Its answer can't be read.
     #[error("what it answered can't be read: {0}")]
     Unreadable(String),
     /// Its answer makes no sense.
@@ -68,7 +68,7 @@ impl TroubleKind {
 }
 
 impl Trouble {
-    /// What an error of wasmtime's means.
+    /// The trouble behind an error of wasmtime.
     pub(super) fn of(error: &wasmtime::Error) -> Self {
         if let Some(overstep) = error.downcast_ref::<Overstep>() {
             return Self::Overstep(*overstep);

@@ -24,7 +24,7 @@ use super::{
     world::World,
 };
 
-/// What a version is made of.
+/// The component, configuration and bounds of a version.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// A name for people: a file's, a registry's.
@@ -37,7 +37,7 @@ pub struct Source {
     pub budget: Budget,
 }
 
-/// What a plugin wants to see of each request.
+/// Parts and headers of each request that a plugin wants to see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// Parts of operations.
@@ -47,7 +47,7 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Whether a guard wants records to be counted before they are deleted.
+    /// Returns true when a guard wants records to be counted before they are deleted.
     pub fn counts(&self) -> bool {
         self.parts.contains(Parts::SIZES)
     }
@@ -57,9 +57,9 @@ impl Wanted {
 struct Idle<W: World> {
     store: Store<State>,
     exports: W::Exports,
-    /// What it was told last.
+    /// The facts that it got last.
     facts: Arc<W::Facts>,
-    /// How often it was asked.
+    /// Number of calls so far.
     calls: u64,
 }
 
@@ -256,17 +256,17 @@ impl<W: World> Version<W> {
         self.digest
     }
 
-    /// What it wants to see of each request.
+    /// Parts and headers of each request that it wants to see.
     pub fn wanted(&self) -> &Wanted {
         &self.wanted
     }
 
-    /// What it was configured with.
+    /// Its configuration.
     pub fn config(&self) -> &Arc<str> {
         &self.config
     }
 
-    /// What was counted.
+    /// The values of its counters.
     pub fn figures(&self) -> Figures {
         self.counters
             .read(W::KINDS, self.shared.memory_high_water())

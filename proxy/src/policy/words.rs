@@ -105,9 +105,9 @@ pub const PARTS: [(&str, Parts); 6] = [
     ("sizes", Parts::SIZES),
 ];
 
-/// What has words in the contract.
+/// A value that has a word in the contract.
 pub trait Word: Copy + PartialEq + 'static {
-    /// What it is, for messages.
+    /// The name of the type, for messages.
     const WHAT: &'static str;
 
     /// Every value, with its word.

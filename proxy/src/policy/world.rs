@@ -30,15 +30,15 @@ pub(super) type Answered<T> = wasmtime::Result<Result<T, Nonsense>>;
 pub trait World: Sized + Send + Sync + 'static {
     /// The slot.
     const SLOT: Slot;
-    /// What its components export one of, without the contract's version.
+    /// The interfaces of which a component must export one, without the contract's version.
     const INTERFACES: &[&str];
-    /// What an instance is told before the first decision, and when it has changed.
+    /// Facts that a plugin's instance gets before its first decision, and again after each change.
     type Facts: Clone + PartialEq + Send + Sync + Serialize + DeserializeOwned;
-    /// What is asked.
+    /// The question.
     type Question<'a>;
-    /// What is answered, judged.
+    /// The answer, judged.
     type Answer: Clone + PartialEq + Send;
-    /// What is asked, as it is recorded.
+    /// The question as it is recorded.
     type Recorded: Asked<Self> + Clone + Send + Serialize + DeserializeOwned;
     /// A component that is ready to be instantiated.
     type Prepared: Send + Sync;
@@ -79,10 +79,10 @@ pub trait World: Sized + Send + Sync + 'static {
     ) -> Answered<Self::Answer>;
     /// The answer that holds when the plugin has none.
     fn safe() -> Self::Answer;
-    /// What Achromat does where there is no plugin.
+    /// The answer that stands for Achromat's own rules, where there is no plugin.
     fn native() -> Self::Answer;
-    /// Whether a canary's answer may be carried out instead of the active version's. What could not be
-    /// taken back with the canary may not.
+    /// Returns true when a canary's answer may be carried out instead of the active version's. It
+    /// may not when its effect couldn't be taken back with the canary.
     fn may_be_tried(_active: &Self::Answer, _tried: &Self::Answer) -> bool {
         true
     }
@@ -122,7 +122,7 @@ pub fn plain(action: types::Action, class: types::Class) -> Operation<'static> {
     }
 }
 
-/// Where requests go.
+/// The slot that says where requests go.
 pub struct RoutingSlot;
 
 /// An instance as routing plugins know it.
@@ -130,7 +130,7 @@ pub struct RoutingSlot;
 pub struct Member {
     /// Its name.
     pub name: Arc<str>,
-    /// Whether it is the primary.
+    /// True for the primary.
     pub is_primary: bool,
 }
 
@@ -368,7 +368,7 @@ impl World for WalSlot {
     }
 }
 
-/// What may be destroyed.
+/// The slot that says what may be destroyed.
 pub struct GuardSlot;
 
 impl World for GuardSlot {

@@ -37,8 +37,8 @@ use crate::{
 /// Messages that are taken in together.
 const BATCH_MAX: usize = 256;
 
-/// How long sendings may take to end when the proxy stops. What has not ended by then is sent
-/// again at the next start.
+/// Time that requests to instances may take to end when the proxy stops. A request that has not
+/// ended by then is sent again at the next start.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) struct Driver {

@@ -1,4 +1,4 @@
-//! What is sent for entries: from memory, or from the log, within the room that there is.
+//! Loads the bodies that are sent for entries: from memory, or from the log, within the room that there is.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
 /// Pause before the store is asked again for a body that it could not give.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// Where bodies come from, for one sending.
+/// The source of bodies for one request to an instance.
 pub(super) struct Loading {
     pub(super) store: Arc<dyn Store>,
     pub(super) instances: Arc<Instances>,

@@ -38,7 +38,7 @@ use crate::{
     store::{FlushFigures, Flushes, Store, StoreError},
 };
 
-/// What the driver is told.
+/// A message to the driver.
 enum Message {
     Event(Event),
     Submit {
@@ -61,7 +61,7 @@ enum Message {
     Stop,
 }
 
-/// What a write comes to.
+/// The result of a write.
 #[derive(Debug)]
 pub enum Told {
     /// The client is answered this.
@@ -71,11 +71,11 @@ pub enum Told {
     AskAgain,
 }
 
-/// What the driver works with.
+/// Parts that the driver works with.
 pub struct Parts {
     /// Timing and bounds.
     pub settings: Settings,
-    /// What may not be destroyed.
+    /// The guard, which says what may not be destroyed.
     pub guard: Arc<Guard>,
     /// The log.
     pub store: Arc<dyn Store>,
@@ -85,7 +85,7 @@ pub struct Parts {
     pub clock: Clock,
 }
 
-/// How requests talk to the driver.
+/// The requests' handle on the driver. Cheap to clone.
 #[derive(Clone)]
 pub struct Replicator {
     messages: mpsc::UnboundedSender<Message>,
@@ -122,7 +122,7 @@ pub async fn start(parts: Parts) -> Result<Running, StoreError> {
 }
 
 impl Running {
-    /// How to talk to it.
+    /// The handle by which requests talk to the driver.
     pub fn replicator(&self) -> Replicator {
         self.replicator.clone()
     }
@@ -176,7 +176,7 @@ impl Replicator {
         Self::told(answer).await
     }
 
-    /// What tells that another policy says from now on which writes are logged.
+    /// Returns a callback that tells the driver that the policy on which writes are logged has changed.
     pub fn policy_follower(&self) -> impl Fn() + Send + Sync + use<> {
         let messages = self.messages.clone();
         move || {
@@ -206,7 +206,7 @@ impl Replicator {
         })
     }
 
-    /// What is remembered under a key.
+    /// The record of a key.
     pub async fn key(&self, key: &Key) -> Result<Option<KeyRecord>, StoreError> {
         self.store.key(key).await
     }
@@ -227,12 +227,12 @@ impl Replicator {
         Ok(())
     }
 
-    /// How often the log was flushed, and what for.
+    /// Counts of the log's flushes, and of the writes in them.
     pub fn flushes(&self) -> FlushFigures {
         self.flushes.figures()
     }
 
-    /// What requests may see now.
+    /// The newest snapshot for requests.
     pub fn view(&self) -> arc_swap::Guard<Arc<View>> {
         self.view.load()
     }

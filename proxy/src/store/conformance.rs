@@ -215,7 +215,7 @@ async fn positions_are_given_in_order() {
     }
 }
 
-/// What was committed is what is loaded: entries with all they say, verdicts and cursors.
+/// A load returns what was committed: entries with all their fields, verdicts and cursors.
 #[tokio::test]
 async fn what_was_committed_is_loaded() {
     for place in Place::all() {
@@ -574,8 +574,8 @@ async fn the_first_outcome_stays() {
     }
 }
 
-/// What is open when its collection is deleted ends with it, as a refusal; what was settled, and
-/// what is in other lanes, stays as it is.
+/// Deleting a collection settles its open keys as refused. Settled keys, and those of other lanes,
+/// stay as they are.
 #[tokio::test]
 async fn a_deleted_collection_settles_its_keys() {
     for place in Place::all() {
@@ -705,8 +705,8 @@ async fn superfluous_keys_are_forgotten() {
     }
 }
 
-/// What came to nothing too late stays as a letter, whatever becomes of its entry, until it is taken
-/// up again, which can be done once, or dismissed.
+/// A write that came to nothing too late stays as a letter, whatever becomes of its entry. It goes
+/// when it is taken up again, which can be done once, or when it is dismissed.
 #[tokio::test]
 async fn a_letter_waits_for_an_operator() {
     for place in Place::all() {

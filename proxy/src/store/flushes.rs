@@ -1,4 +1,4 @@
-//! How often the log was flushed, and how much each flush made durable.
+//! Counts the log's flushes, and the writes that each made durable.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -23,9 +23,9 @@ pub struct FlushFigures {
     pub flushes: u64,
     /// Clients' entries in them.
     pub entries: u64,
-    /// What else was in them: cursors, verdicts, what jobs have done.
+    /// Other writes in them: cursors, verdicts, the results of jobs.
     pub others: u64,
-    /// How long they took.
+    /// Duration of all flushes together.
     pub took: Duration,
 }
 

@@ -32,7 +32,7 @@ struct State {
     audit: BTreeMap<u64, AuditRecord>,
 }
 
-/// What several handles share.
+/// State that several handles share.
 #[derive(Default)]
 pub struct Shared(Mutex<State>);
 
@@ -70,7 +70,7 @@ impl MemoryStore {
         }
     }
 
-    /// What may be changed, as long as nobody else owns it.
+    /// The state, for a change; an error when another owner has taken over.
     fn writable(&self) -> Result<MutexGuard<'_, State>, StoreError> {
         let state = self.shared.state();
         if state.epoch != self.epoch {

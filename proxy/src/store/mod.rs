@@ -29,7 +29,7 @@ pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 pub use writer::{Listener, Writer, WriterHandle};
 
-/// What went wrong, and whether it happened all the same.
+/// An error of the store. It says whether the change happened all the same.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// It did not happen.
@@ -57,15 +57,15 @@ pub enum StoreError {
     Open {
         /// The store's path.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// What is stored can't be read.
+    /// A stored value can't be read.
     #[error("the store holds something that this version can't read: {0}")]
     Unreadable(String),
 }
 
-/// Where the log lives.
+/// The durable home of the log.
 ///
 /// # Contract
 ///
@@ -98,10 +98,10 @@ pub trait Store: Send + Sync + 'static {
     /// Makes all of it durable, or none of it. Says what became of the appends, in order.
     async fn commit(&self, writes: &[Write]) -> Result<Vec<Appended>, StoreError>;
 
-    /// Where an entry stands, if it was made durable and not trimmed since.
+    /// The position of an entry, if it was made durable and not trimmed since.
     async fn find(&self, entry: EntryId) -> Result<Option<Position>, StoreError>;
 
-    /// What is remembered under a key.
+    /// The record of a key.
     async fn key(&self, key: &Key) -> Result<Option<KeyRecord>, StoreError>;
 
     /// The oldest letters, at most `max`, and how many there are.
@@ -133,9 +133,9 @@ pub trait Store: Send + Sync + 'static {
 /// A body in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stored {
-    /// As it is.
+    /// The whole body.
     Body(Bytes),
-    /// It has more bytes than were asked for: so many.
+    /// The size of a body that has more bytes than were asked for.
     Larger(usize),
 }
 
@@ -149,7 +149,7 @@ impl Stored {
     }
 }
 
-/// Where versions of plugins are kept: in the same place as the log.
+/// The durable home of plugins' versions: in the same place as the log.
 ///
 /// # Contract
 ///
@@ -177,7 +177,7 @@ pub const HISTORY_PRUNED_MAX: u32 = 2 * HISTORY_NOTED_MAX;
 /// Records that one call of [`HistoryStore::note`] adds, at most.
 pub const HISTORY_NOTED_MAX: u32 = 512;
 
-/// Where recent writes and audited events are kept: in the same place as the log.
+/// The durable home of recent writes and audited events: in the same place as the log.
 ///
 /// # Contract
 ///
@@ -199,13 +199,14 @@ pub trait HistoryStore: Send + Sync + 'static {
     /// Recent writes with their numbers.
     async fn writes(&self, asked: &WritesAsked) -> Result<Vec<(u64, WriteRecord)>, StoreError>;
 
-    /// How many writes have come since then, by the status of their answer.
+    /// Number of writes since then, by the status of their answer.
     async fn write_counts(&self, since: WallTime) -> Result<BTreeMap<u16, u64>, StoreError>;
 
     /// Audited events with their numbers.
     async fn audit(&self, asked: &AuditAsked) -> Result<Vec<(u64, AuditRecord)>, StoreError>;
 
-    /// When collections were made, and when one of their copies got another id last, where that is known.
+    /// For each collection, when it was made and when one of its copies last got another id, as far
+    /// as known.
     async fn collection_times(
         &self,
     ) -> Result<BTreeMap<CollectionId, (WallTime, WallTime)>, StoreError>;

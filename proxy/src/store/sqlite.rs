@@ -40,7 +40,7 @@ use super::{HistoryStore, InstanceNames, Store, StoreError, Stored, VersionStore
 /// Connections that read while the writer writes.
 const READERS_MAX: u32 = 4;
 
-/// How long a reader waits for the file, should something else hold it.
+/// Time that a reader waits for the file while another process holds it.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A store in a file.

@@ -19,7 +19,7 @@ use super::{Store, StoreError, flushes::Flushes};
 /// Pause before a store that failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// Where orders go in.
+/// The sending end of the writer's queue.
 #[derive(Clone, Debug)]
 pub struct WriterHandle(mpsc::UnboundedSender<Order>);
 
@@ -31,7 +31,7 @@ impl WriterHandle {
     }
 }
 
-/// Who is told what has become durable.
+/// Callback for the writer's events: what became durable or failed, and whether the store works.
 pub type Listener = Box<dyn Fn(Event) + Send + Sync>;
 
 /// The writer.
@@ -124,7 +124,7 @@ impl<S: Store + ?Sized> Writer<S> {
         })
     }
 
-    /// What was ordered by now shares the fate of the group.
+    /// Takes the orders that wait, so that they share the fate of the group.
     fn take_waiting(&mut self) {
         while let Ok(order) = self.orders.try_recv() {
             self.writing.take(order);

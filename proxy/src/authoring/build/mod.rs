@@ -19,17 +19,17 @@ use crate::{
     policy::{Unfit, component_of},
 };
 
-/// Why there is no component.
+/// The reason why there is no component.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// Something is not installed.
     #[error("{what} is not there and could not be fetched ({why}): {install}")]
     Tool {
-        /// What is missing.
+        /// The name of the tool.
         what: &'static str,
-        /// Why it could not be fetched.
+        /// The failure of fetching it.
         why: String,
-        /// What to do, in one line.
+        /// The remedy, in one line.
         install: &'static str,
     },
     /// A command did not do what it should.
@@ -37,7 +37,7 @@ pub enum BuildError {
     Failed {
         /// The command.
         command: String,
-        /// How it ended.
+        /// The failure, in words that follow the command.
         how: String,
     },
     /// The contract can't be read.
@@ -45,7 +45,7 @@ pub enum BuildError {
     Contract {
         /// Its folder.
         path: PathBuf,
-        /// What is wrong.
+        /// The fault.
         why: String,
     },
     /// A file can't be read or written.
@@ -53,10 +53,10 @@ pub enum BuildError {
     File {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The error of reading or writing it.
         source: std::io::Error,
     },
-    /// What was built is no component.
+    /// The build's result is no component.
     #[error("what was built can't be used: {0}")]
     Unfit(#[from] Unfit),
 }
@@ -87,7 +87,7 @@ async fn run_own(project: &Project, own: &OwnBuild) -> Result<PathBuf, BuildErro
     Ok(project.folder.join(&own.output))
 }
 
-/// Where things are put that are made on the way.
+/// The folder for files that a build makes on its way.
 fn scratch(project: &Project) -> Result<PathBuf, BuildError> {
     let folder = project.folder.join("build");
     std::fs::create_dir_all(&folder).map_err(|source| BuildError::File {

@@ -11,7 +11,7 @@ use tokio::process::Command;
 use super::{BuildError, shown};
 use crate::{authoring::project::Project, dev::toolbox::on_path};
 
-/// What plugins are built for.
+/// The target that plugins are built for.
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Lines that cargo writes in one build, of which only those about what it made are read.

@@ -22,7 +22,7 @@ use crate::{
 };
 
 impl<W: World> Slot<W> {
-    /// Says what of the decisions is recorded.
+    /// Sets the share and the parts of decisions that are recorded.
     pub fn record(&self, recording: Recording) {
         self.recorder.set(recording);
     }
@@ -32,12 +32,12 @@ impl<W: World> Slot<W> {
         self.recorder.lines()
     }
 
-    /// Whether any decision is recorded.
+    /// Returns true when any decision is recorded.
     pub(in crate::policy) fn is_recording(&self) -> bool {
         self.recorder.takes_any()
     }
 
-    /// Whether a question has to be put at all: to a plugin, or for the record.
+    /// Returns true when a question must be put: to a plugin, or for the record.
     pub fn is_concerned(&self, generation: &Generation<W>, number: u64) -> bool {
         !generation.is_native() || self.recorder.takes(number)
     }

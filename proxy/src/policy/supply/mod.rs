@@ -1,5 +1,5 @@
-//! Where a plugin comes from, a file or a registry, and whether it is the one that is meant: its
-//! digest, and the signature beside it.
+//! The supply of plugins, from a file or a registry. It makes sure that a plugin is the one that is
+//! meant: by its digest, and by the signature beside it.
 //!
 //! What is judged is what is handed on: a file is read once. Achromat's own components come with the
 //! binary and need neither.
@@ -25,16 +25,16 @@ use crate::files::read_regular;
 /// Bytes of a signature's file: one has some 300.
 const SIGNATURE_BYTES_MAX: u64 = 4096;
 
-/// Whose plugins are taken.
+/// Keys and rules by which a plugin's origin is trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
     /// Keys whose signatures are good. Without any, signatures are not looked at.
     pub keys: Vec<TrustedKey>,
-    /// Whether what has no signature is refused.
+    /// True when plugins without a signature are refused.
     pub is_required: bool,
 }
 
-/// Why a plugin is not taken, whatever it does.
+/// The reason why a plugin's origin is refused, whatever the plugin does.
 #[derive(Debug, thiserror::Error)]
 pub enum SupplyError {
     /// A file can't be read.
@@ -42,27 +42,27 @@ pub enum SupplyError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The error of reading it.
         source: io::Error,
     },
-    /// It is larger than anything that is meant.
+    /// It is larger than any plugin or signature may be.
     #[error("{path}: it has {bytes} bytes, and may have {bytes_max}")]
     TooLarge {
         /// The file.
         path: PathBuf,
-        /// How large it is.
+        /// Its size, in bytes.
         bytes: u64,
-        /// How large it may be.
+        /// The allowed size, in bytes.
         bytes_max: u64,
     },
-    /// It is another one.
+    /// It has another digest than the configured one.
     #[error(
         "it is sha256:{found}, and the configuration wants sha256:{wanted}: it was changed, or `digest` was not"
     )]
     OtherDigest {
-        /// What it is.
+        /// The plugin's digest.
         found: Digest,
-        /// What it should be.
+        /// The configured digest.
         wanted: Digest,
     },
     /// A registry does not give it.
@@ -78,7 +78,7 @@ pub enum SupplyError {
         "it has no signature, and policy.require_signature wants one: `minisign -S -m FILE` makes {path}"
     )]
     Unsigned {
-        /// Where its signature should be.
+        /// The path where its signature should be.
         path: PathBuf,
     },
     /// It should have come with its signature.
@@ -94,7 +94,7 @@ pub enum SupplyError {
     Signature {
         /// The signature.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The fault of the signature.
         why: String,
     },
 }

@@ -16,7 +16,7 @@ use ureq::{
 
 use crate::policy::limits::COMPONENT_BYTES_MAX;
 
-/// How a reference to a registry begins.
+/// The prefix of a reference to a registry.
 pub const SCHEME: &str = "oci://";
 
 /// Bytes of a manifest.
@@ -28,10 +28,10 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Characters of a host's or a repository's name.
 const NAME_CHARS_MAX: usize = 255;
 
-/// What a manifest is written as.
+/// Media types of manifests.
 const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
 
-/// What a component is called in a manifest.
+/// Media types of components in a manifest.
 const COMPONENTS: [&str; 2] = [
     "application/wasm",
     "application/vnd.wasm.content.layer.v1+wasm",
@@ -45,7 +45,7 @@ pub struct Reference {
     manifest: Digest,
 }
 
-/// What is no reference.
+/// The error for a text that is no reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} names nothing in a registry: it is oci://HOST/REPOSITORY@sha256:…, with the digest of the manifest; a tag will not do, for it moves"
@@ -114,41 +114,41 @@ fn is_this_machine(host: &str) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// What a registry did not do.
+/// The failure of a registry.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// It can't be asked.
     #[error("{url}: {why}")]
     Silent {
-        /// What was asked for.
+        /// The URL of the request.
         url: String,
-        /// What happened.
+        /// The reason.
         why: String,
     },
-    /// It does not give it.
+    /// It refuses to give it.
     #[error("{url}: it answers {status}{}", mend(*.status))]
     Refused {
-        /// What was asked for.
+        /// The URL of the request.
         url: String,
         /// Its answer.
         status: u16,
     },
-    /// It gives something else.
+    /// It gives other bytes than the ones that were named.
     #[error("{url}: what it gives is sha256:{found}")]
     OtherBytes {
-        /// What was asked for.
+        /// The URL of the request.
         url: String,
-        /// What came.
+        /// The digest of the answer.
         found: Digest,
     },
-    /// What it gives describes no component.
+    /// The registry's manifest describes no component.
     #[error(
         "{url}: it has no layer of the type application/wasm ({found}): `oras push REPOSITORY:TAG plugin.wasm:application/wasm` makes one"
     )]
     NoComponent {
         /// The manifest.
         url: String,
-        /// What it has.
+        /// The types of its layers, or its fault.
         found: String,
     },
 }
@@ -231,7 +231,8 @@ impl Registry {
         Self(config.into())
     }
 
-    /// What stands at a URL, and the token with which it was given.
+    /// Fetches a URL, with a token if the registry wants one. Returns the content and the token
+    /// that was used.
     fn get(
         &self,
         url: &str,
@@ -294,7 +295,7 @@ struct Given {
     access_token: Option<String>,
 }
 
-/// Where a token is to be had, and for what.
+/// The address that issues tokens, and the service and scope to ask for.
 #[derive(Debug, PartialEq, Eq)]
 struct Challenge {
     realm: String,

@@ -8,7 +8,7 @@ use minisign_verify::{PublicKey, Signature};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrustedKey(String);
 
-/// What is no key.
+/// The error for a text that is no public key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no public key: it is the second line of minisign.pub, and begins with RW")]
 pub struct WrongKey(String);
@@ -25,7 +25,7 @@ impl FromStr for TrustedKey {
     }
 }
 
-/// Whether a signature is good for these bytes under one of the keys; if not, why.
+/// Checks that a signature is good for these bytes under one of the keys. Returns the reason when it isn't.
 pub(super) fn judge(bytes: &[u8], text: &str, keys: &[TrustedKey]) -> Result<(), String> {
     let signature = Signature::decode(text).map_err(|error| error.to_string())?;
     let mut why = "there is no key".to_owned();

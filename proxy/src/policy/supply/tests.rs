@@ -106,7 +106,7 @@ fn signatures_are_judged() {
     assert!(refused(&path, None, &trust(&[&ours], true)).contains("may have 4096"));
 }
 
-/// What is no key is told at the start.
+/// A text that is no key is refused at the start.
 #[test]
 fn a_wrong_key_is_refused() {
     for text in ["", "RW", "untrusted comment: minisign public key"] {
@@ -168,8 +168,8 @@ fn manifest(media_type: &str, digest: Digest) -> Vec<u8> {
         .into_bytes()
 }
 
-/// What a registry gives is taken when it is what was named, by whoever it was put there, and
-/// refused when it is anything else.
+/// The answer of a registry is taken when its digest is the one that was named, whoever put it
+/// there. Anything else is refused.
 #[test]
 fn a_registry_is_believed_nothing() {
     let bytes = b"a plugin".to_vec();

@@ -106,8 +106,8 @@ async fn recent_writes_are_listed() {
     }
 }
 
-/// What the retention leaves out goes: writes by age and by number, events by age, denials by their number
-/// while the others stay.
+/// Pruning deletes what the retention leaves out: writes by age and by number, events by age,
+/// denials by their number while the others stay.
 #[tokio::test]
 async fn history_is_pruned() {
     for place in Place::all() {

@@ -19,7 +19,7 @@ const INLINE_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of a part of a larger one.
 const PART_BYTES: usize = 1024 * 1024;
 
-/// How many bytes the body of a row of `letters` has. No body is read for it.
+/// Bytes of the body of a row of `letters`. No body is read for it.
 pub(super) const LETTER_BYTES: &str = "CASE parts WHEN 0 THEN length(body)
      ELSE (SELECT sum(length(bytes)) FROM parts WHERE parts.entry = letters.letter) END";
 
@@ -32,7 +32,7 @@ macro_rules! sized_entries {
     };
 }
 
-/// What of a body stands in the row, and how many parts stand beside it.
+/// Splits a body: returns the part that stands in the row, and the number of parts beside it.
 pub(super) fn split(body: &Bytes) -> (&[u8], i64) {
     if body.len() <= INLINE_BYTES_MAX {
         return (body, 0);

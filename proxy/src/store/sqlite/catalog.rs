@@ -145,7 +145,7 @@ async fn renew_token(
     Ok(())
 }
 
-/// What becomes of a column.
+/// The fate of a column.
 #[derive(Clone, Copy, Default)]
 enum Column<T> {
     #[default]
@@ -167,7 +167,7 @@ impl<T> Column<T> {
     }
 }
 
-/// What becomes of a copy's columns.
+/// The fates of a copy's columns.
 #[derive(Default)]
 struct Columns<'a> {
     id: Column<InstanceId>,
@@ -176,7 +176,7 @@ struct Columns<'a> {
     unsure: Column<&'a str>,
 }
 
-/// What a change does to the columns of the copy that it is about.
+/// The effect of a change on the columns of its copy.
 fn columns_of(change: &Change) -> Columns<'_> {
     let kept = Columns::default();
     match change {

@@ -69,7 +69,7 @@ pub(super) async fn settle(
     Ok(())
 }
 
-/// What is open when its collection is deleted ends with it.
+/// Settles the open keys of a deleted collection.
 pub(super) async fn settle_void(
     connection: &mut SqliteConnection,
     collection: CollectionId,

@@ -98,7 +98,7 @@ fn append(number: u64, key: Option<&str>) -> Order {
     Order::append(Ticket(number), entry)
 }
 
-/// What is said of three appends of one group, of which the second has the key of the first.
+/// The events of three appends in one group, of which the second has the key of the first.
 async fn said(is_done: bool) -> Vec<String> {
     let store = Arc::new(Unsure {
         store: MemoryStore::new(1),
@@ -173,7 +173,7 @@ async fn a_cursor_goes_with_the_next_entry() {
     );
 }
 
-/// When nothing else is written it becomes durable all the same.
+/// A cursor becomes durable even when nothing else is written.
 #[tokio::test]
 async fn a_cursor_does_not_wait_for_ever() {
     let (said, mut heard) = mpsc::unbounded_channel();
