@@ -176,3 +176,39 @@ fn invariants_are_numbered_once() {
         }
     }
 }
+
+/// Words that make the reader wait for the noun.
+const QUESTION_WORDS: [&str; 9] = [
+    "What", "Whether", "How", "Who", "Whom", "Whose", "Why", "When", "Where",
+];
+
+/// Doc comments open with a noun or a verb: of a hundred, five at most with a question word.
+#[test]
+fn doc_comments_name_their_subject_first() {
+    let (mut all, mut questions) = (0, Vec::new());
+    for (name, text) in sources() {
+        if !name.starts_with("proxy/") {
+            continue;
+        }
+        let mut is_within = false;
+        for line in text.lines().map(str::trim_start) {
+            let comment = ["/// ", "//! "]
+                .iter()
+                .find_map(|mark| line.strip_prefix(mark));
+            if let (Some(comment), false) = (comment, is_within) {
+                all += 1;
+                let first = comment.split(|c: char| !c.is_alphabetic()).next();
+                if first.is_some_and(|first| QUESTION_WORDS.contains(&first)) {
+                    questions.push(format!("{name}: {comment}"));
+                }
+            }
+            is_within = line.starts_with("///") || line.starts_with("//!");
+        }
+    }
+    assert!(all > 1000, "the comments are there");
+    assert!(
+        questions.len() * 20 <= all,
+        "{} of {all}: {questions:#?}",
+        questions.len()
+    );
+}
