@@ -59,10 +59,7 @@ pub struct WriteRules<'a> {
 
 /// A write that may be logged.
 #[derive(Clone, Debug)]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each says one thing of the write"
-)]
+#[allow(clippy::struct_excessive_bools, reason = "separate facts")]
 pub struct Permit {
     pub(crate) entry: Entry,
     pub(crate) level: Level,
@@ -74,11 +71,9 @@ pub struct Permit {
     pub(crate) must_resolve: bool,
     /// True when the logged body must name the records to delete.
     pub(crate) needs_ids: bool,
-    /// Guard to be asked again when everything before the write is decided, because the write destroys
-    /// whatever is there then.
+    /// Guard to be asked again when everything before is decided: the write destroys what is there then.
     pub(crate) guard: Option<Guard>,
-    /// True when the write deletes a collection that is in the trash; one that has come back from there
-    /// meanwhile is not deleted.
+    /// True when the write deletes a collection in the trash, and none that has come back from there.
     pub(crate) is_purge: bool,
     /// Catalog at the time when a policy allowed that all of it be destroyed.
     pub(crate) judged: Option<Catalog>,

@@ -137,16 +137,16 @@ fn attend(mut child: Child, bytes: &[u8], deadline: Duration) -> io::Result<Ende
         scope.spawn(move || {
             // A process that has ended takes no more; its status says why.
             let _broken_pipe = stdin.map(|mut stdin| stdin.write_all(bytes));
+            said.send(take(stdout, COMPILED_BYTES_MAX))
         });
-        let complaint = scope.spawn(move || take(stderr, COMPLAINT_BYTES_MAX));
-        scope.spawn(move || said.send(take(stdout, COMPILED_BYTES_MAX)));
         let compiled = answer.recv_timeout(deadline);
         let is_late = compiled.is_err();
         if is_late {
             child.kill()?;
         }
         let status = child.wait()?;
-        let complaint = complaint.join().unwrap_or_default();
+        // It has ended: what it complained of stands in the pipe.
+        let complaint = take(stderr, COMPLAINT_BYTES_MAX);
         Ok(Ended {
             status,
             compiled: compiled.unwrap_or_default(),
