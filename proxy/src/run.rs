@@ -13,7 +13,7 @@ use crate::{
     access::{Access, OperatorTokenError, TokenFileError, operator_token},
     admin::{Admin, Capacity, Facts, Meter, Retrying},
     clock::Clock,
-    config::{Config, Keys, OperatorConfig, StoreUrl},
+    config::{Config, InstanceConfig, Keys, OperatorConfig, StoreUrl},
     history::{History, Recording},
     instances::Instances,
     plugins::{LifeError, Lifecycle, Watching},
@@ -82,19 +82,12 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
     };
     let socket = TcpListener::bind(config.listen).map_err(listen)?;
     let address = socket.local_addr().map_err(listen)?;
-    let own = config.operator.listen.map(|address| {
-        TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })
-    });
-    let own = own.transpose()?;
+    let own = bind_own(config.operator.listen)?;
+    let capacity = capacity(&config);
     let access = access(&config.operator, config.tokens_file, address)?;
     let encryption = config.tls.map(Encryption::start).transpose()?;
     warn_of_openness(address, &access, encryption.is_some());
-    let names: InstanceNames = config
-        .instances
-        .iter()
-        .map(|i| Arc::clone(&i.name))
-        .collect();
-    let (store, versions, records) = open(&config.store, names).await?;
+    let (store, versions, records) = open(&config.store, names(&config.instances)).await?;
     let (history, recording) = History::start(records, config.history);
     let list = config.instances.into_iter().map(|i| (i.name, i.address));
     let instances = Arc::new(Instances::new(list.collect(), config.timing, config.bounds));
@@ -120,23 +113,12 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         door: door.clone(),
         quotas: Arc::clone(&quotas),
         strategy: config.strategy,
-        replica_ratio: match config.serve.strategy {
-            Strategy::ReadReplica { ratio } => Some(ratio),
-            Strategy::RoundRobin | Strategy::PrimaryOnly => None,
-        },
+        replica_ratio: replica_ratio(config.serve.strategy),
         policies: Arc::clone(&policies),
         lifecycle: Arc::clone(&lifecycle),
         access: Arc::clone(&access),
         requests_max: config.serve.limits.requests_max,
-        capacity: Capacity {
-            max_memory_mb: config.memory_bytes_max / (1024 * 1024),
-            max_concurrent_requests: config.serve.limits.requests_max,
-            max_queued_requests: config.serve.limits.queue_max,
-            max_body_bytes: config.serve.limits.body_bytes_max,
-            instance_writes_max: config.bounds.writes_max,
-            instance_replication_max: config.engine.replication_max,
-            database: config.store.kind(),
-        },
+        capacity,
         meter: Arc::new(Meter::new(config.memory_bytes_max)),
         retrying: Retrying {
             levels: config.serve.levels,
@@ -188,6 +170,41 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         _watching: watching,
         _purging: purging,
     })
+}
+
+/// Binds the operators' own address, where there is one.
+fn bind_own(address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartError> {
+    let bound = address.map(|address| {
+        TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })
+    });
+    bound.transpose()
+}
+
+fn names(instances: &[InstanceConfig]) -> InstanceNames {
+    let instances = instances.iter();
+    instances
+        .map(|instance| Arc::clone(&instance.name))
+        .collect()
+}
+
+fn replica_ratio(strategy: Strategy) -> Option<f64> {
+    match strategy {
+        Strategy::ReadReplica { ratio } => Some(ratio),
+        Strategy::RoundRobin | Strategy::PrimaryOnly => None,
+    }
+}
+
+fn capacity(config: &Config) -> Capacity {
+    let limits = config.serve.limits;
+    Capacity {
+        max_memory_mb: config.memory_bytes_max / (1024 * 1024),
+        max_concurrent_requests: limits.requests_max,
+        max_queued_requests: limits.queue_max,
+        max_body_bytes: limits.body_bytes_max,
+        instance_writes_max: config.bounds.writes_max,
+        instance_replication_max: config.engine.replication_max,
+        database: config.store.kind(),
+    }
 }
 
 /// Serves clients, and operators where they have an address of their own.

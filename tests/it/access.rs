@@ -634,6 +634,7 @@ fn the_npm_client_works_with_token_and_tls() {
             &format!("--tls-certificate={}", path("certificate.pem").display()),
             &format!("--tls-key={}", path("key.pem").display()),
             &format!("--access-tokens-file={}", tokens.display()),
+            &format!("--admin-listen=127.0.0.1:{}", free_port()),
         ],
     );
     let (packages, program) = tools::node();

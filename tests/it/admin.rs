@@ -7,6 +7,7 @@ use achromat_tests::{api::Api, cluster::Cluster, wait::eventually};
 use serde_json::{Value, json};
 
 /// Every reading call, with the fields that scripts read from it.
+#[allow(clippy::too_many_lines, reason = "one row for each call")]
 fn fields(api: &Api) -> Vec<(&'static str, Value)> {
     let calls = [
         (

@@ -163,22 +163,22 @@ fn assert_everywhere(cluster: &Cluster, library: &str, files: &Path) {
 fn the_cms_does_not_notice_what_befalls_servers() {
     let mut cluster = Cluster::start();
     let mut load = Load::start(&cluster, "servers", &[]);
-    load.wait_answered(200);
+    load.wait_answered(100);
     for (place, name) in NAMES.into_iter().enumerate().take(2) {
         cluster.instances[place].kill();
-        load.wait_answered(200);
+        load.wait_answered(100);
         cluster.instances[place].up();
         cluster.wait_state(name, &["up"]);
-        load.wait_answered(200);
+        load.wait_answered(100);
     }
     for (place, name) in NAMES.into_iter().enumerate().take(2) {
         cluster.instances[place].freeze();
         // The length of the freeze is what is tested, not something that is waited for.
-        thread::sleep(Duration::from_secs(10));
+        thread::sleep(Duration::from_secs(5));
         load.wait_answered(100);
         cluster.instances[place].thaw();
         cluster.wait_state(name, &["up"]);
-        load.wait_answered(200);
+        load.wait_answered(100);
     }
     let (report, files) = load.stop();
     assert_sound(&report);
@@ -193,12 +193,12 @@ fn the_cms_does_not_notice_what_befalls_servers() {
 fn the_cms_outlives_achromats_own_restart() {
     let mut cluster = Cluster::start();
     let mut load = Load::start(&cluster, "proxy", &["--pause-while-refused", "60"]);
-    load.wait_answered(200);
+    load.wait_answered(100);
     let kills = 3;
     for _ in 0..kills {
         cluster.proxy.kill();
         cluster.proxy.up();
-        load.wait_answered(200);
+        load.wait_answered(100);
     }
     let (report, files) = load.stop();
     assert_sound(&report);

@@ -125,7 +125,9 @@ fn a_thousand_swaps_lose_nothing() {
     });
     assert!(seen.load(SeqCst) > 500, "{seen:?} answers were looked at");
     let (first, last) = (resident_kb[0], resident_kb[resident_kb.len() - 1]);
-    assert!(last * 100 <= first * 105, "{resident_kb:?}");
+    // What is kept of 900 swaps and of the writes meanwhile takes 3 MB. A version that stays behind would take
+    // more than 100 KB each time.
+    assert!(last <= first + 8 * 1024, "{resident_kb:?}");
     println!("{seen:?} decisions, {resident_kb:?} KB");
     let status = api.get("/status").ok()["policy"]["routing"].clone();
     assert_eq!(status["quarantined_versions"], 0);

@@ -121,7 +121,7 @@ fn mappings_are_forgotten_and_given_back() {
     check(&api.post("/admin/create_mapping", &body).ok());
 }
 
-/// `/metrics` is JSON for who asks for JSON, and the text of OpenMetrics for everybody else.
+/// `/metrics` is JSON for who asks for JSON, and the text of `OpenMetrics` for everybody else.
 #[test]
 fn metrics_are_json_for_who_asks() {
     let cluster = Cluster::start();

@@ -40,6 +40,7 @@ pub(super) struct Problem<'a> {
 }
 
 #[derive(Serialize)]
+#[allow(clippy::struct_excessive_bools, reason = "as scripts read it")]
 pub(super) struct Forced<'a> {
     pub(super) success: bool,
     pub(super) instance: &'a str,
@@ -221,7 +222,8 @@ pub(super) struct Scalability {
     lanes: usize,
     collections: usize,
     proxies: usize,
-    scalability_features: ScalabilityFeatures,
+    #[serde(rename = "scalability_features")]
+    features: ScalabilityFeatures,
     performance_stats: Performance,
     current_load: Concurrency,
     timestamp: String,
@@ -418,7 +420,7 @@ impl State<'_> {
             lanes: self.view.lanes.len(),
             collections: self.view.catalog.len(),
             proxies: 1,
-            scalability_features: ScalabilityFeatures {
+            features: ScalabilityFeatures {
                 connection_pooling: true,
                 parallel_replication: true,
                 merged_writes: true,

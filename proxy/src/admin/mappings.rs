@@ -56,11 +56,13 @@ impl Page {
 pub(super) struct Mappings<'a> {
     count: usize,
     /// Of all pages together.
-    total_mappings: usize,
+    #[serde(rename = "total_mappings")]
+    total: usize,
     /// Offset of the next page.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_offset: Option<usize>,
-    collection_mappings: Vec<Mapping<'a>>,
+    #[serde(rename = "collection_mappings")]
+    list: Vec<Mapping<'a>>,
 }
 
 /// The same list under the name that `/collection/mappings` has for it as well.
@@ -112,11 +114,11 @@ impl State<'_> {
         let end = page.offset.saturating_add(mappings.len());
         let mappings = Mappings {
             count: mappings.len(),
-            total_mappings: total,
+            total,
             next_offset: (end < total && !mappings.is_empty()).then_some(end),
-            collection_mappings: mappings,
+            list: mappings,
         };
-        let list = &mappings.collection_mappings;
+        let list = &mappings.list;
         if page.is_twice {
             return json(
                 200,

@@ -97,12 +97,10 @@ impl State<'_> {
         }
     }
 
-    fn whole(&self, page: &mut Page) {
-        let (view, report, none) = (self.view, self.report, Labels::new());
-        let oldest = report.oldest_pending.map(|at| at.0);
-        let age_ms = oldest.map_or(0, |at| wall_time().0.saturating_sub(at));
-        let uptime = self.facts.started.elapsed().as_secs_f64();
-        let (connections, refused) = self.facts.door.counts();
+    /// Counts what was turned away, and what was lost of the records.
+    fn refusals(&self, page: &mut Page) {
+        let none = Labels::new();
+        let (_, refused) = self.facts.door.counts();
         page.counter(
             (
                 "refused_connections",
@@ -135,6 +133,11 @@ impl State<'_> {
             &none,
             float(self.facts.history.dropped()),
         );
+    }
+
+    /// Tells what the process takes of the machine.
+    fn process(&self, page: &mut Page) {
+        let none = Labels::new();
         for (what, value) in [
             (
                 ("resident_memory_bytes", "Memory that the process has"),
@@ -156,6 +159,16 @@ impl State<'_> {
                 page.gauge(what, &none, value);
             }
         }
+    }
+
+    fn whole(&self, page: &mut Page) {
+        let (view, report, none) = (self.view, self.report, Labels::new());
+        let oldest = report.oldest_pending.map(|at| at.0);
+        let age_ms = oldest.map_or(0, |at| wall_time().0.saturating_sub(at));
+        let uptime = self.facts.started.elapsed().as_secs_f64();
+        let (connections, _) = self.facts.door.counts();
+        self.refusals(page);
+        self.process(page);
         for (what, value) in [
             (("uptime_seconds", "Time since the start"), uptime),
             (

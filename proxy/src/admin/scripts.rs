@@ -80,9 +80,12 @@ pub(super) struct Concurrency {
 /// Requests to instances since the start.
 #[derive(Clone, Copy, Default, Serialize)]
 pub(super) struct Stats {
-    pub(super) total_requests: u64,
-    pub(super) successful_requests: u64,
-    pub(super) failed_requests: u64,
+    #[serde(rename = "total_requests")]
+    total: u64,
+    #[serde(rename = "successful_requests")]
+    successful: u64,
+    #[serde(rename = "failed_requests")]
+    failed: u64,
 }
 
 /// Additional fields of the two lists of mappings for scripts.
@@ -156,12 +159,10 @@ impl State<'_> {
         let mut stats = Stats::default();
         for (_, instance) in self.instances.iter() {
             let figures = instance.figures.snapshot();
-            stats.total_requests += figures.requests;
-            stats.successful_requests += figures.successes;
+            stats.total += figures.requests;
+            stats.successful += figures.successes;
         }
-        stats.failed_requests = stats
-            .total_requests
-            .saturating_sub(stats.successful_requests);
+        stats.failed = stats.total.saturating_sub(stats.successful);
         stats
     }
 

@@ -129,13 +129,12 @@ impl Quotas {
             return Ok(());
         };
         match limiter.check_key_n(&client, count) {
-            Ok(Ok(())) => Ok(()),
+            // The largest body that there may be always fits: another bound refuses what is larger.
+            Ok(Ok(())) | Err(_) => Ok(()),
             Ok(Err(early)) => {
                 let wait = early.wait_time_from(self.clock.now());
                 Err(self.refuse("bytes in a second than quotas.bytes_per_s allows", wait))
             }
-            // The largest body that there may be always fits: another bound refuses what is larger.
-            Err(_) => Ok(()),
         }
     }
 

@@ -226,8 +226,8 @@ impl Fold {
         let (now, later) = local.split_at(count);
         *local = later;
         let emptied = emptied.filter(|(at, _)| usize::try_from(at.0) == Ok(last));
-        let lost = self.lost.get(&collection).filter(|(at, _)| *at == last);
-        let lost = lost.map(|(_, server)| server.clone());
+        let dropped = self.lost.get(&collection).filter(|(at, _)| *at == last);
+        let dropped = dropped.map(|(_, server)| server.clone());
         for (place, noted) in numbered(now) {
             let is_before = emptied.is_some_and(|(_, when)| noted.at < when);
             let states = self.local.get(&collection).into_iter().flatten();
@@ -237,7 +237,7 @@ impl Fold {
                 state.place.0 == last && was_before(state) == is_before && is_kept
             });
             let before = before.next_back();
-            let first = lost.as_ref().filter(|_| is_before);
+            let first = dropped.as_ref().filter(|_| is_before);
             let first = first.unwrap_or(&versions[last]);
             let mut server = before.map_or(first, |state| &state.server).clone();
             let answer = made.act(&mut server, noted.act, &noted.body);
@@ -263,8 +263,9 @@ impl Fold {
     fn newest<'a>(&'a self, collection: CollectionId, versions: &'a [Server]) -> &'a Server {
         let last = versions.len() - 1;
         let states = self.local.get(&collection).into_iter().flatten();
-        let kept = states.filter(|state| state.place.0 == last && !state.is_lost);
-        kept.last().map_or(&versions[last], |state| &state.server)
+        let mut kept = states.filter(|state| state.place.0 == last && !state.is_lost);
+        kept.next_back()
+            .map_or(&versions[last], |state| &state.server)
     }
 
     /// Behind the entry at which a collection is there again it is as it was made.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use achromat_core::{
-    history::{AuditAsked, AuditKind, AuditRecord, Retention, WriteRecord, WritesAsked},
+    history::{
+        AuditAsked, AuditKind, AuditRecord, Retention, WriteOutcome, WriteRecord, WritesAsked,
+    },
     ids::CollectionId,
     time::WallTime,
 };
@@ -131,7 +133,7 @@ pub(super) async fn writes(
     readers: &SqlitePool,
     asked: &WritesAsked,
 ) -> Result<Vec<(u64, WriteRecord)>, StoreError> {
-    let (from, to) = asked.outcome.map_or((0, u16::MAX), |o| o.statuses());
+    let (from, to) = asked.outcome.map_or((0, u16::MAX), WriteOutcome::statuses);
     let rows = sqlx::query(
         "SELECT * FROM recent_writes
          WHERE number < ?1 AND status >= ?2 AND status < ?3
