@@ -4,7 +4,6 @@
 //! records come faster than they can be stored, some are dropped, and counted.
 
 use std::{
-    collections::BTreeMap,
     net::IpAddr,
     sync::{
         Arc,
@@ -14,8 +13,7 @@ use std::{
 };
 
 use achromat_core::{
-    history::{AuditAsked, AuditKind, AuditRecord, Retention, WriteRecord, WritesAsked},
-    ids::CollectionId,
+    history::{AuditKind, AuditRecord, Retention, WriteRecord},
     time::WallTime,
 };
 use tokio::{
@@ -26,7 +24,7 @@ use tokio::{
 
 use crate::{
     clock::wall_time,
-    store::{HISTORY_NOTED_MAX, HistoryStore, StoreError},
+    store::{HISTORY_NOTED_MAX, HistoryStore},
 };
 
 /// Records that wait to be stored, at most. One has some 300 bytes.
@@ -164,19 +162,9 @@ impl History {
         }
     }
 
-    /// Recent writes.
-    pub async fn writes(&self, asked: &WritesAsked) -> Result<Vec<(u64, WriteRecord)>, StoreError> {
-        self.store.writes(asked).await
-    }
-
-    /// Counts the writes since a given time, by the status of their answer.
-    pub async fn write_counts(&self, since: WallTime) -> Result<BTreeMap<u16, u64>, StoreError> {
-        self.store.write_counts(since).await
-    }
-
-    /// Audited events.
-    pub async fn audit(&self, asked: &AuditAsked) -> Result<Vec<(u64, AuditRecord)>, StoreError> {
-        self.store.audit(asked).await
+    /// The records that are kept.
+    pub fn records(&self) -> &dyn HistoryStore {
+        self.store.as_ref()
     }
 
     /// Takes down that a request was denied.
@@ -187,14 +175,6 @@ impl History {
         (status, why): (u16, &str),
     ) {
         self.note(audited(AuditKind::Denial, from, what, (status, why)));
-    }
-
-    /// Times at which collections were made, and at which one of their copies last got another id, where
-    /// known.
-    pub async fn collection_times(
-        &self,
-    ) -> Result<BTreeMap<CollectionId, (WallTime, WallTime)>, StoreError> {
-        self.store.collection_times().await
     }
 
     fn hand_in(&self, event: Event) {

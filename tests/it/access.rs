@@ -599,7 +599,7 @@ fn the_python_client_works_with_token_and_tls() {
     }
 }
 
-/// What an npm client does with a token over TLS; without the token, and with another one, it is refused.
+/// Session of an npm client with a token over TLS; without the token, and with another one, it is refused.
 const NPM_CLIENT: &str = r#"
 import assert from "node:assert/strict";
 import { ChromaClient } from "chromadb";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use achromat_tests::{api::DATABASE, cluster::Cluster, wait::eventually};
 use serde_json::{Value, json};
 
-/// For records to be stored: they wait for a second.
+/// Deadline for records to be stored: they wait for a second.
 const SOON: Duration = Duration::from_secs(20);
 
 fn fields<'a>(records: &'a Value, name: &str) -> Vec<&'a Value> {

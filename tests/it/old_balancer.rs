@@ -191,7 +191,7 @@ fn the_data_is_moved_as_the_page_says() {
     assert_eq!(code, Some(0), "{told}");
 }
 
-/// Whether an answer has a field: `summary.collections`, or `instances[].name` for each of a list.
+/// Returns true when an answer has a field: `summary.collections`, or `instances[].name` for each of a list.
 fn has(value: &Value, field: &str) -> bool {
     let (first, rest) = match field.split_once('.') {
         Some((first, rest)) => (first, Some(rest)),

@@ -1,4 +1,4 @@
-//! What `examples/deploy` offers to those who install Achromat: the packages are built, installed and
+//! Packages of `examples/deploy`, for those who install Achromat: they are built, installed and
 //! run, and every command, flag, key and port that its files name is one that the binary has.
 
 use std::{
@@ -25,7 +25,7 @@ const UNIT: &str = include_str!("../../examples/deploy/achromat.service");
 const CONFIGURATION: &str = include_str!("../../examples/deploy/achromat.toml");
 const CLEANUP: &str = include_str!("../../examples/deploy/cleanup.toml");
 
-/// What `achromat --version` prints.
+/// Output of `achromat --version`.
 const VERSION: &str = concat!("achromat ", env!("CARGO_PKG_VERSION"), "\n");
 
 /// Variables that are no keys: of Achromat, and the one of `compose.yaml` itself.

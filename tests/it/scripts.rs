@@ -1,4 +1,4 @@
-//! What scripts of the old load balancer's operators call on the main address, and read from the answers.
+//! Calls of the old load balancer's operators on the main address, and the fields that their scripts read.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use achromat_tests::{
 };
 use serde_json::{Value, json};
 
-/// For something to be seen by itself.
+/// Deadline for something to be seen by itself.
 const SOON: Duration = Duration::from_secs(20);
 
 /// An instance's health, as it is told.

@@ -21,7 +21,7 @@ const OLD_LAG: Duration = Duration::from_secs(60);
 /// The longest that one operation may take while a server dies; the old system took up to 4 s to notice.
 const OPERATION_MAX: Duration = Duration::from_secs(4);
 
-/// What a server holds of a collection, under its own UUID for it; nothing when it has none of that name.
+/// Records that a server holds of a collection, under its own UUID for it; none when it has no such name.
 fn held(cluster: &Cluster, place: usize, name: &str) -> Option<Records> {
     let api = cluster.instances[place].api();
     let about = api.get(&format!("$D/collections/{name}"));

@@ -46,7 +46,7 @@ pub struct Operation {
     /// The collection that it is about, and the entry that it would be, when policy keeps it out of the
     /// log.
     pub local: Option<(CollectionId, EntryId)>,
-    /// Whether policy puts into the trash what it would delete.
+    /// True when policy puts collections into the trash in place of deleting them.
     pub is_for_trash: bool,
     /// Whether everything was at rest, so that it must succeed.
     pub is_closing: bool,

@@ -14,7 +14,7 @@ use super::{
     world::{Happening, World},
 };
 
-/// For how long at most a request travels on after its proxy has died.
+/// Longest time that a request travels on after its proxy has died.
 const ORPHAN_US_MAX: u64 = 700_000;
 
 impl World {

@@ -13,7 +13,7 @@ pub enum Mix {
     Themed,
 }
 
-/// What most requests of a history are about.
+/// Subject of most requests of a history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Theme {
     /// Everything.
@@ -27,12 +27,12 @@ pub enum Theme {
     Names,
 }
 
-/// What policy decides in a history, beside what it always decides.
+/// Decisions of policy in a history, beside those that it always takes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Odds {
     /// Of writes of records, how many in a thousand policy keeps out of the log while it does so at all.
     pub local: u32,
-    /// How often policy begins or ends to keep writes out of the log.
+    /// Odds that policy begins or ends to keep writes out of the log.
     pub swaps: u32,
     /// Of deletions of collections, how many in a thousand go to the trash.
     pub trash: u32,

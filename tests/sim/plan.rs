@@ -79,7 +79,7 @@ pub struct Plan {
     pub odd: u32,
     /// What most of them are about.
     pub theme: Theme,
-    /// What policy decides.
+    /// Decisions of policy.
     pub odds: Odds,
     /// How long faults happen.
     pub chaos: Duration,

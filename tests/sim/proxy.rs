@@ -53,7 +53,7 @@ pub enum Message {
     },
     /// A client's write that policy keeps out of the log.
     SubmitLocally {
-        /// What shall be done.
+        /// The change to be made.
         write: Box<LocalWrite>,
         /// Whose it is.
         operation: usize,

@@ -28,14 +28,14 @@ const NAMES: [&str; 2] = ["alpha", "again"];
 /// Time in the trash.
 const KEPT_MS: [u64; 3] = [500, 5_000, 60_000];
 
-/// What an operator does with a collection in the trash.
+/// Deed of an operator with a collection in the trash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Act {
     Restore(Option<&'static str>),
     Purge,
 }
 
-/// How much too early the planted bug empties the trash.
+/// Time by which the planted bug empties the trash too early.
 const TOO_EARLY: Duration = Duration::from_secs(30);
 
 impl World {

@@ -324,16 +324,16 @@ impl Dispatch {
     /// Lets those be tried once more that have answered with a 5xx which may pass, and one that alone has
     /// closed its connection: it may have died, which the next attempt shows. Says whether there are any. `elapsed` is the time since the read began: one that fails slowly would fail slowly again.
     pub fn second_chance(&mut self, elapsed: Duration) -> bool {
-        let mut faltered = std::mem::take(&mut self.faltered);
+        let mut again = std::mem::take(&mut self.faltered);
         if self.is_agreed || elapsed > SECOND_CHANCE_WITHIN {
-            faltered.0 &= self.passing.0;
+            again.0 &= self.passing.0;
         }
         if self.closed < CLOSED_INSTANCES_MAX {
-            faltered.0 |= self.closed_by.0 & !self.retried.0;
+            again.0 |= self.closed_by.0 & !self.retried.0;
         }
-        self.tried.0 &= !faltered.0;
-        self.retried.0 |= faltered.0;
-        faltered != Tried::default()
+        self.tried.0 &= !again.0;
+        self.retried.0 |= again.0;
+        again != Tried::default()
     }
 
     fn take_in(&mut self, failure: ReadFailure) {

@@ -410,13 +410,10 @@ impl State<'_> {
     }
 
     pub(super) fn scalability(&self) -> Scalability {
+        let current_load = self.concurrency();
         Scalability {
             requests_max: self.facts.requests_max,
-            requests_in_flight: self
-                .instances
-                .iter()
-                .map(|(_, instance)| instance.figures.snapshot().in_flight)
-                .sum(),
+            requests_in_flight: current_load.requests_in_flight,
             lanes: self.view.lanes.len(),
             collections: self.view.catalog.len(),
             proxies: 1,
@@ -427,7 +424,7 @@ impl State<'_> {
                 read_distribution: self.facts.strategy,
             },
             performance_stats: self.facts.meter.read(),
-            current_load: self.concurrency(),
+            current_load,
             timestamp: now(),
         }
     }

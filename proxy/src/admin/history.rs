@@ -9,7 +9,10 @@ use achromat_core::{
 };
 use serde::Serialize;
 
-use super::{Admin, Asker, json, problem, query::parameter};
+use super::{
+    Admin, Asker, json, problem,
+    query::{number, parameter},
+};
 use crate::{history::audited, store::StoreError};
 
 /// Records of one answer, unless `?limit=` says otherwise.
@@ -97,15 +100,8 @@ pub(super) fn audit_asked(target: &Target<'_>) -> Result<AuditAsked, String> {
 }
 
 fn page(target: &Target<'_>) -> Result<(u64, u32), String> {
-    let number = |name: &str| match parameter(target, name) {
-        None => Ok(None),
-        Some(text) => match text.parse::<u64>() {
-            Ok(number) => Ok(Some(number)),
-            Err(_) => Err(format!("{name} is a whole number, and not {text:?}")),
-        },
-    };
-    let before = number("before")?.unwrap_or(i64::MAX.unsigned_abs());
-    let limit = number("limit")?.map_or(LIMIT_DEFAULT, |limit| {
+    let before = number(target, "before")?.unwrap_or(i64::MAX.unsigned_abs());
+    let limit = number::<u64>(target, "limit")?.map_or(LIMIT_DEFAULT, |limit| {
         u32::try_from(limit).unwrap_or(LIMIT_MAX).min(LIMIT_MAX)
     });
     Ok((before, limit))
@@ -166,38 +162,22 @@ impl OneEvent {
 }
 
 impl Admin {
-    pub(super) async fn recent_writes(&self, asked: Result<WritesAsked, String>) -> Reply {
-        let asked = match asked {
-            Ok(asked) => asked,
-            Err(wrong) => return problem(400, "Bad request", &wrong),
-        };
-        match self.facts.history.writes(&asked).await {
-            Ok(found) => json(
-                200,
-                &Writes {
-                    next_before: next_before(&found, asked.limit),
-                    writes: found.into_iter().map(OneWrite::new).collect(),
-                },
-            ),
-            Err(error) => unreadable(&error),
-        }
+    pub(super) async fn recent_writes(&self, asked: &WritesAsked) -> Reply {
+        answer(self.facts.history.records().writes(asked).await, |found| {
+            Writes {
+                next_before: next_before(&found, asked.limit),
+                writes: found.into_iter().map(OneWrite::new).collect(),
+            }
+        })
     }
 
-    pub(super) async fn audit(&self, asked: Result<AuditAsked, String>) -> Reply {
-        let asked = match asked {
-            Ok(asked) => asked,
-            Err(wrong) => return problem(400, "Bad request", &wrong),
-        };
-        match self.facts.history.audit(&asked).await {
-            Ok(found) => json(
-                200,
-                &Audit {
-                    next_before: next_before(&found, asked.limit),
-                    events: found.into_iter().map(OneEvent::new).collect(),
-                },
-            ),
-            Err(error) => unreadable(&error),
-        }
+    pub(super) async fn audit(&self, asked: &AuditAsked) -> Reply {
+        answer(self.facts.history.records().audit(asked).await, |found| {
+            Audit {
+                next_before: next_before(&found, asked.limit),
+                events: found.into_iter().map(OneEvent::new).collect(),
+            }
+        })
     }
 
     /// Takes down a change of an operator's, before it is answered.
@@ -214,8 +194,14 @@ impl Admin {
     }
 }
 
-fn unreadable(error: &StoreError) -> Reply {
-    tracing::warn!(%error, "recent writes and changes can't be read");
-    let detail = "The records can't be read at the moment; ask again";
-    problem(503, "The log can't be reached", detail)
+/// Answers with a page of records, or that they can't be read.
+fn answer<T, D: Serialize>(found: Result<T, StoreError>, page: impl FnOnce(T) -> D) -> Reply {
+    match found {
+        Ok(found) => json(200, &page(found)),
+        Err(error) => {
+            tracing::warn!(%error, "recent writes and changes can't be read");
+            let detail = "The records can't be read at the moment; ask again";
+            problem(503, "The log can't be reached", detail)
+        }
+    }
 }

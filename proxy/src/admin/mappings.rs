@@ -11,7 +11,12 @@ use achromat_core::{
 };
 use serde::Serialize;
 
-use super::{answers::State, json, query::parameter, scripts::Times};
+use super::{
+    answers::State,
+    json,
+    query::{number, parameter},
+    scripts::Times,
+};
 use crate::clock::written;
 
 /// Mappings of one answer, unless `?limit=` says otherwise. One has some 500 bytes.
@@ -37,15 +42,11 @@ pub(super) type AllTimes = BTreeMap<CollectionId, (WallTime, WallTime)>;
 impl Page {
     /// Parses `?limit=…&offset=…&tenant=…`. Fails with a description of the mistake.
     pub(super) fn asked(target: &Target<'_>) -> Result<Self, String> {
-        let number = |name: &str, default: usize| match parameter(target, name) {
-            None => Ok(default),
-            Some(text) => text
-                .parse()
-                .map_err(|_| format!("{name} is a whole number, and not {text:?}")),
-        };
         Ok(Self {
-            limit: number("limit", LIMIT_DEFAULT)?.min(LIMIT_MAX),
-            offset: number("offset", 0)?,
+            limit: number(target, "limit")?
+                .unwrap_or(LIMIT_DEFAULT)
+                .min(LIMIT_MAX),
+            offset: number(target, "offset")?.unwrap_or(0),
             tenant: parameter(target, "tenant"),
             is_twice: target.path == "/collection/mappings",
         })

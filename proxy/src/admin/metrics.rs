@@ -43,7 +43,7 @@ fn float(figure: u64) -> f64 {
     figure as f64
 }
 
-fn count(figure: usize) -> f64 {
+pub(super) fn count(figure: usize) -> f64 {
     float(u64::try_from(figure).unwrap_or(u64::MAX))
 }
 
@@ -136,16 +136,12 @@ impl State<'_> {
     }
 
     /// Tells what the process takes of the machine.
-    fn process(&self, page: &mut Page) {
+    fn process(page: &mut Page) {
         let none = Labels::new();
         for (what, value) in [
             (
                 ("resident_memory_bytes", "Memory that the process has"),
-                self.facts
-                    .meter
-                    .read()
-                    .memory_usage_mb
-                    .map(|mib| mib * 1024.0 * 1024.0),
+                Meter::resident_bytes(),
             ),
             (
                 (
@@ -168,7 +164,7 @@ impl State<'_> {
         let uptime = self.facts.started.elapsed().as_secs_f64();
         let (connections, _) = self.facts.door.counts();
         self.refusals(page);
-        self.process(page);
+        Self::process(page);
         for (what, value) in [
             (("uptime_seconds", "Time since the start"), uptime),
             (

@@ -314,8 +314,11 @@ impl Admin {
             Call::Transaction(key, tenant) => return self.transaction(&key, &tenant).await,
             Call::Cleanup => return self.cleanup(body, asker).await,
             Call::Performance => return json(200, &self.facts.meter.read()),
-            Call::Writes(asked) => return self.recent_writes(asked).await,
-            Call::Audit(asked) => return self.audit(asked).await,
+            Call::Writes(Ok(asked)) => return self.recent_writes(&asked).await,
+            Call::Audit(Ok(asked)) => return self.audit(&asked).await,
+            Call::Mappings(Err(wrong)) | Call::Writes(Err(wrong)) | Call::Audit(Err(wrong)) => {
+                return problem(400, "Bad request", &wrong);
+            }
             Call::Trash => return self.trash(),
             Call::RestoreTrash(id) => return self.restore_trash(id, body).await,
             Call::DeleteTrash(id) => return self.delete_trash(id, asker).await,
@@ -351,13 +354,12 @@ impl Admin {
             Call::Metrics => state.metrics(),
             Call::LogStatus => json(200, &state.log_status()),
             Call::Mappings(Ok(page)) => {
-                let times = self.facts.history.collection_times().await;
+                let times = self.facts.history.records().collection_times().await;
                 let times = times.inspect_err(
                     |error| tracing::warn!(%error, "the times of collections can't be read"),
                 );
                 state.mappings(&page, &times.unwrap_or_default())
             }
-            Call::Mappings(Err(wrong)) => problem(400, "Bad request", &wrong),
             Call::Instances => json(200, &state.instance_list()),
             Call::LogErrors => json(200, &state.log_errors()),
             Call::LogCount => json(200, &state.log_count()),

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde::Serialize;
 
+use super::metrics::count;
+
 /// The least time over which the processor's share is measured.
 const SPAN_MIN: Duration = Duration::from_secs(1);
 
@@ -54,15 +56,20 @@ impl Meter {
     }
 
     pub(super) fn read(&self) -> Performance {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let status = status();
         let memory_usage_mb = mebibytes(&status, "VmRSS:");
-        let limit = bytes(self.memory_bytes_max) / MIB;
+        let limit = count(self.memory_bytes_max) / MIB;
         Performance {
             memory_usage_mb: memory_usage_mb.map(rounded),
             peak_memory_usage: mebibytes(&status, "VmHWM:").map(rounded),
             memory_percent: memory_usage_mb.map(|used| rounded(used / limit * 100.0)),
             cpu_percent: self.cpu_percent(),
         }
+    }
+
+    /// Resident memory, in bytes.
+    pub(super) fn resident_bytes() -> Option<f64> {
+        mebibytes(&status(), "VmRSS:").map(|mib| mib * MIB)
     }
 
     /// The processor's time so far, in seconds.
@@ -91,19 +98,15 @@ impl Meter {
     }
 }
 
+/// The process as Linux describes it; empty on other systems.
+fn status() -> String {
+    std::fs::read_to_string("/proc/self/status").unwrap_or_default()
+}
+
 fn mebibytes(status: &str, field: &str) -> Option<f64> {
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: f64 = line.split_ascii_whitespace().next()?.parse().ok()?;
     Some(kib / 1024.0)
-}
-
-#[allow(
-    clippy::as_conversions,
-    clippy::cast_precision_loss,
-    reason = "a limit of memory is far below 2^53"
-)]
-fn bytes(count: usize) -> f64 {
-    count as f64
 }
 
 /// To two digits.

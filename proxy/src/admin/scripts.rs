@@ -72,7 +72,7 @@ struct UnifiedLog {
 
 #[derive(Serialize)]
 pub(super) struct Concurrency {
-    requests_in_flight: u64,
+    pub(super) requests_in_flight: u64,
     max_concurrent_requests: usize,
     connections: usize,
 }
@@ -221,7 +221,7 @@ impl Admin {
         }
         let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
         let since = WallTime(wall_time().0.saturating_sub(span));
-        let counted = history.write_counts(since).await;
+        let counted = history.records().write_counts(since).await;
         let counted = counted
             .inspect_err(|error| tracing::warn!(%error, "recent writes can't be counted"))
             .ok()?;

@@ -23,7 +23,7 @@ use crate::access::{default_file, token_in};
 /// For one call to be answered.
 const CALL_DEADLINE: Duration = Duration::from_secs(60);
 
-/// For a call that a script waits for.
+/// Deadline of a call that a script waits for.
 const QUICK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Interval between two questions about progress.

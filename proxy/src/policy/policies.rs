@@ -83,11 +83,11 @@ pub struct Policies {
 
 /// The policies that a write lives in from its start to its end.
 pub struct Generations {
-    /// For where the write goes.
+    /// Policy that says where the write goes.
     pub routing: Arc<Generation<RoutingSlot>>,
-    /// For whether the write is logged, and when it is answered.
+    /// Policy that says if the write is logged, and when it is answered.
     pub wal: Arc<Generation<WalSlot>>,
-    /// For what the write may destroy.
+    /// Policy that says what the write may destroy.
     pub guard: Arc<Generation<GuardSlot>>,
 }
 

@@ -250,16 +250,15 @@ impl App {
         if let Err(reply) = self.authorise(&intake, route, &captures) {
             return respond_with(session, &reply, &intake.allowed, false).await;
         }
-        let tenant = captures.tenant.as_deref();
-        let _counted = match self.count_request(&intake, tenant) {
-            Ok(counted) => counted,
+        let share = match self.count_request(&intake, captures.tenant.as_deref()) {
+            Ok(share) => share,
             Err(reply) => return respond_with(session, &reply, &intake.allowed, false).await,
         };
         let (body, _memory) = match intake.read_body(session, body, &self.admission).await {
             Ok(read) => read,
             Err(reply) => return respond_with(session, &reply, &intake.allowed, true).await,
         };
-        if let Err(reply) = self.count_bytes(&intake, tenant, body.len()) {
+        if let Some(Err(reply)) = share.as_ref().map(|share| share.take(body.len())) {
             return respond_with(session, &reply, &intake.allowed, false).await;
         }
         // With its body: those whose bodies come slowly keep no place.

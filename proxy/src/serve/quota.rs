@@ -40,7 +40,7 @@ pub struct QuotaLimits {
 
 /// A client, by a digest of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Client(u64);
+struct Client(u64);
 
 /// Everybody's quota.
 pub struct Quotas {
@@ -53,9 +53,23 @@ pub struct Quotas {
 }
 
 /// A request that counts among those at once, until it is dropped.
-pub(super) struct Counted {
+struct Counted {
     client: Client,
     at_once: Arc<Mutex<BTreeMap<Client, u32>>>,
+}
+
+/// A request with the quota that it is counted in.
+pub(super) struct Share<'a> {
+    quotas: &'a Quotas,
+    client: Client,
+    _counted: Option<Counted>,
+}
+
+impl Share<'_> {
+    /// Counts the bytes of the request's body, or refuses it.
+    pub(super) fn take(&self, bytes: usize) -> Result<(), Reply> {
+        self.quotas.take(self.client, bytes)
+    }
 }
 
 impl Drop for Counted {
@@ -147,23 +161,24 @@ impl Quotas {
 }
 
 impl App {
-    /// Counts a request among those of its client, for as long as what is returned is kept.
+    /// Counts a request among those of its client, for as long as what is returned is kept. Without quotas
+    /// nothing is counted, and the client is not looked for.
     pub(super) fn count_request(
         &self,
         intake: &Intake,
         tenant: Option<&str>,
-    ) -> Result<Option<Counted>, Reply> {
-        self.edge.quotas.begin(self.client_of(intake, tenant))
-    }
-
-    /// Counts the bytes of a request's body.
-    pub(super) fn count_bytes(
-        &self,
-        intake: &Intake,
-        tenant: Option<&str>,
-        bytes: usize,
-    ) -> Result<(), Reply> {
-        self.edge.quotas.take(self.client_of(intake, tenant), bytes)
+    ) -> Result<Option<Share<'_>>, Reply> {
+        let quotas = self.edge.quotas.as_ref();
+        if quotas.limits == QuotaLimits::default() {
+            return Ok(None);
+        }
+        let client = self.client_of(intake, tenant);
+        let counted = quotas.begin(client)?;
+        Ok(Some(Share {
+            quotas,
+            client,
+            _counted: counted,
+        }))
     }
 
     fn client_of(&self, intake: &Intake, tenant: Option<&str>) -> Client {

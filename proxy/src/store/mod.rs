@@ -205,7 +205,7 @@ pub trait HistoryStore: Send + Sync + 'static {
     /// Audited events with their numbers.
     async fn audit(&self, asked: &AuditAsked) -> Result<Vec<(u64, AuditRecord)>, StoreError>;
 
-    /// For each collection, when it was made and when one of its copies last got another id, as far
+    /// Times at which each collection was made and at which one of its copies last got another id, as far
     /// as known.
     async fn collection_times(
         &self,

@@ -39,7 +39,7 @@ pub(super) struct Version {
 /// A collection behind a write that is not logged.
 pub(super) struct LocalState {
     pub(super) place: super::homes::Place,
-    /// When it was carried out.
+    /// Time at which the home carried it out.
     pub(super) at: u64,
     stay: u32,
     is_lost: bool,

@@ -29,14 +29,14 @@ pub(super) struct LocalNoted {
     pub(super) body: Bytes,
     /// The last entry of the lane then.
     pub(super) after: usize,
-    /// When it was carried out.
+    /// Time at which the home carried it out.
     pub(super) at: u64,
     pub(super) status: u16,
-    /// When its client was told that it is done.
+    /// Time at which its client was told that it is done.
     acknowledged: Option<u64>,
     /// The home that has carried it out, by number.
     pub(super) stay: u32,
-    /// Whether it was lost with its home.
+    /// True when it was lost with its home.
     pub(super) is_lost: bool,
 }
 
@@ -56,14 +56,14 @@ pub(super) struct Homes {
     last: BTreeMap<CollectionId, Stay>,
     /// Collections of which something was lost with a home.
     lost: BTreeSet<CollectionId>,
-    /// How many there have been.
+    /// Number of writes so far.
     count: u32,
-    /// What was carried out at homes.
+    /// Writes that were carried out at homes.
     writes: BTreeMap<CollectionId, Vec<LocalNoted>>,
 }
 
 impl Homes {
-    /// What was carried out at the homes of a collection.
+    /// Writes that were carried out at the homes of a collection.
     pub(super) fn of(&self, collection: CollectionId) -> &[LocalNoted] {
         self.writes.get(&collection).map_or(&[], Vec::as_slice)
     }
@@ -261,7 +261,7 @@ impl Oracle {
         self.homes.writes.entry(collection).or_default().push(noted);
     }
 
-    /// Whether a home has done the write of an operation that is not logged.
+    /// Returns true when a home has done the write of an operation that is not logged.
     pub(super) fn is_done_locally(&self, operation: &Operation) -> bool {
         let noted = operation.local.and_then(|local| self.homes.find(local));
         noted.is_some_and(|noted| noted.status < 300)
@@ -315,7 +315,7 @@ impl Oracle {
         known.map(|(place, _)| place).max().unwrap_or_default()
     }
 
-    /// Whether something may have been lost with a home of a collection.
+    /// Returns true when something may have been lost with a home of a collection.
     pub(super) fn has_lost_home(&self, collection: CollectionId) -> bool {
         self.homes.lost.contains(&collection)
     }

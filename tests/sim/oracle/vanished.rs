@@ -103,7 +103,7 @@ impl Oracle {
         self.may_have_lost(collection) && position == self.decided(lane)
     }
 
-    /// Whether the copy that had most of a collection may have been lost by no fault of the proxy.
+    /// Returns true when the copy that had most of a collection may have been lost by no fault of the proxy.
     pub(super) fn may_have_lost(&self, collection: CollectionId) -> bool {
         self.vanished.at.contains_key(&collection)
             || !self.tampered.is_empty()
