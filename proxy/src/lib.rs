@@ -13,6 +13,7 @@ pub mod dev;
 mod files;
 pub mod history;
 pub mod instances;
+mod pem;
 pub mod plugins;
 pub mod policy;
 mod program;

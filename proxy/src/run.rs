@@ -10,12 +10,12 @@ use std::{
 use achromat_core::{health::Standing, ids::InstanceIx, read::Strategy};
 
 use crate::{
-    access::{Access, OperatorTokenError, TokenFileError, operator_token},
+    access::{Access, OperatorTokenError, TokenFile, TokenFileError, operator_token},
     admin::{Admin, Capacity, Facts, Meter, Retrying},
     clock::Clock,
     config::{Config, InstanceConfig, Keys, OperatorConfig, StoreUrl},
     history::{History, Recording},
-    instances::Instances,
+    instances::{Address, CredentialError, Credentials, Instances},
     plugins::{LifeError, Lifecycle, Watching},
     policy::{Member, Policies},
     replicate::{self, Parts, Replicator, Running},
@@ -51,6 +51,9 @@ pub enum StartError {
     /// Connections can't be encrypted.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// An instance's credentials can't be used.
+    #[error(transparent)]
+    Credentials(#[from] CredentialError),
     /// A policy plugin can't be used.
     #[error(transparent)]
     Policy(#[from] LifeError),
@@ -89,8 +92,8 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
     warn_of_openness(address, &access, encryption.is_some());
     let (store, versions, records) = open(&config.store, names(&config.instances)).await?;
     let (history, recording) = History::start(records, config.history);
-    let list = config.instances.into_iter().map(|i| (i.name, i.address));
-    let instances = Arc::new(Instances::new(list.collect(), config.timing, config.bounds));
+    let list = with_credentials(config.instances)?;
+    let instances = Arc::new(Instances::new(list, config.timing, config.bounds));
     let policies = Arc::new(Policies::native(members(&instances)));
     let started = Lifecycle::start(config.policy, versions, Arc::clone(&policies));
     let (lifecycle, watching) = started.await?;
@@ -172,6 +175,27 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
     })
 }
 
+/// Reads every file that a start would read, and compiles the plugins, without listening to anything or
+/// opening the log.
+pub async fn check(config: Config) -> Result<(), StartError> {
+    for instance in &config.instances {
+        Credentials::check(&instance.credentials)?;
+    }
+    if let Some(tokens) = &config.tokens_file {
+        TokenFile::read(tokens)?.tokens()?;
+    }
+    config.tls.map(Encryption::start).transpose()?;
+    let instances = config.instances.into_iter().enumerate();
+    let members = instances.map(|(place, instance)| Member {
+        name: instance.name,
+        is_primary: place == 0,
+    });
+    let policies = Arc::new(Policies::native(members.collect()));
+    let nothing_kept = Arc::new(MemoryStore::new(1));
+    Lifecycle::start(config.policy, nothing_kept, policies).await?;
+    Ok(())
+}
+
 /// Binds the operators' own address, where there is one.
 fn bind_own(address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartError> {
     let bound = address.map(|address| {
@@ -185,6 +209,17 @@ fn names(instances: &[InstanceConfig]) -> InstanceNames {
     instances
         .map(|instance| Arc::clone(&instance.name))
         .collect()
+}
+
+/// Reads what the instances are shown, and goes on looking at it.
+fn with_credentials(
+    instances: Vec<InstanceConfig>,
+) -> Result<Vec<(Arc<str>, Address, Arc<Credentials>)>, CredentialError> {
+    let each = |instance: InstanceConfig| {
+        let credentials = Credentials::start(instance.credentials)?;
+        Ok((instance.name, instance.address, credentials))
+    };
+    instances.into_iter().map(each).collect()
 }
 
 fn replica_ratio(strategy: Strategy) -> Option<f64> {

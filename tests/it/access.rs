@@ -9,7 +9,13 @@ use std::{
 };
 
 use achromat_tests::{
-    api::Api, chroma::free_port, cluster::Cluster, proxy::achromat, records::records, tools,
+    api::Api,
+    authority::{Authority, replace},
+    chroma::free_port,
+    cluster::Cluster,
+    proxy::achromat,
+    records::records,
+    tools,
     wait::eventually,
 };
 use serde_json::{Value, json};
@@ -405,49 +411,6 @@ fn foreign_hosts_are_refused() {
     cluster.api().get("/api/v2/version").ok();
 }
 
-/// An authority of our own making, and certificates of it.
-struct Authority {
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let mut about = rcgen::CertificateParams::default();
-        about.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        about
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, "authority of the tests");
-        about.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign];
-        let pem = about.self_signed(&key).expect("a certificate").pem();
-        Self {
-            issuer: rcgen::Issuer::new(about, key),
-            pem,
-        }
-    }
-
-    /// Puts a new certificate and its key into a folder, and returns the certificate.
-    fn renew(&self, folder: &Path) -> String {
-        let key = rcgen::KeyPair::generate().expect("a key");
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let about = rcgen::CertificateParams::new(names).expect("names");
-        let certificate = about
-            .signed_by(&key, &self.issuer)
-            .expect("a certificate")
-            .pem();
-        for (name, text) in [
-            ("key", key.serialize_pem()),
-            ("certificate", certificate.clone()),
-        ] {
-            let new = folder.join(format!("{name}.new"));
-            std::fs::write(&new, text).expect("a file");
-            std::fs::rename(new, folder.join(format!("{name}.pem"))).expect("it is renamed");
-        }
-        certificate
-    }
-}
-
 /// Writes and reads with the official client, until it is told to stop; takes each token that it is given.
 const CLIENT: &str = r#"
 import sys, pathlib, chromadb, httpx, ssl
@@ -493,10 +456,7 @@ fn wait_until_taken(cluster: &Cluster, count: &str) {
 fn the_python_client_works_with_token_and_tls() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
-    let write = |name: &str, text: &str| {
-        std::fs::write(path(".new"), text).expect("a file");
-        std::fs::rename(path(".new"), path(name)).expect("it is renamed");
-    };
+    let write = |name: &str, text: &str| replace(&path(name), text);
     let own = free_port();
     let authority = Authority::new();
     write("authority.pem", &authority.pem);

@@ -18,6 +18,7 @@ mod edge;
 mod faults;
 mod flush;
 mod framing;
+mod gateways;
 mod guard;
 mod history;
 mod homes;

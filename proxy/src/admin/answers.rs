@@ -108,6 +108,9 @@ struct Instance<'a> {
     healthy: bool,
     state: &'static str,
     state_is_forced: bool,
+    /// The failure of the last connection; left out while connections can be made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreachable_because: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     quarantine: Option<&'a str>,
     request_count: u64,
@@ -328,6 +331,7 @@ impl State<'_> {
             healthy: standing == Standing::Up,
             state: self.state_word(place),
             state_is_forced: report.is_some_and(|report| report.is_forced),
+            unreachable_because: instance.unreachable.load_full().as_deref().cloned(),
             quarantine: report.and_then(|report| report.quarantine.as_deref()),
             request_count: figures.requests,
             total_requests: figures.requests,

@@ -6,9 +6,12 @@ use achromat_core::head::{HeadLimits, host_name};
 
 use super::{
     meant::{Checks, listen},
-    written::{Admin, Limits, Quotas, Tls},
+    written::{Admin, Limits, Quotas, Tls, TokenHeaderName, WrittenInstance},
 };
-use crate::serve::{ConnectionLimits, Patience, QuotaLimits};
+use crate::{
+    instances::{CredentialFiles, TokenHeader},
+    serve::{ConnectionLimits, Patience, QuotaLimits},
+};
 
 /// Bytes below which usual heads would be refused.
 const HEAD_BYTES_LEAST: usize = 1024;
@@ -87,6 +90,34 @@ pub(super) fn tls(checks: &mut Checks, tls: &Tls) -> Option<TlsFiles> {
             );
             None
         }
+    }
+}
+
+/// The files of an instance's credentials. What only encrypted connections have asks for one.
+pub(super) fn credentials(
+    checks: &mut Checks,
+    instance: &WrittenInstance,
+    is_encrypted: bool,
+) -> CredentialFiles {
+    let (key, name) = ("instances", &instance.name);
+    let pair = (path(&instance.certificate), path(&instance.key));
+    if pair.0.is_some() != pair.1.is_some() {
+        let message = format!("certificate and key of {name:?} belong together");
+        checks.wrong(key, message);
+    }
+    let authorities = path(&instance.ca);
+    if !is_encrypted && (authorities.is_some() || pair.0.is_some()) {
+        let message = format!("{name:?} has ca or certificate, but its URL is not https://");
+        checks.wrong(key, message);
+    }
+    let header = match instance.token_header {
+        TokenHeaderName::Authorization => TokenHeader::Authorization,
+        TokenHeaderName::XChromaToken => TokenHeader::ChromaToken,
+    };
+    CredentialFiles {
+        authorities,
+        identity: pair.0.zip(pair.1),
+        token: path(&instance.token_file).map(|path| (path, header)),
     }
 }
 

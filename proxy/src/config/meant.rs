@@ -32,7 +32,7 @@ use super::{
 };
 use crate::{
     history::Keep,
-    instances::{Address, Bounds, Timing},
+    instances::{Address, Bounds, CredentialFiles, Timing},
     policy::PolicyConfig,
     serve::{ConnectionLimits, Origins, QuotaLimits, ServeLimits, Settings},
 };
@@ -72,6 +72,8 @@ pub struct InstanceConfig {
     pub name: Arc<str>,
     /// Address of the instance.
     pub address: Address,
+    /// Files of its credentials.
+    pub credentials: CredentialFiles,
 }
 
 /// Everything that there is to decide, decided.
@@ -321,9 +323,11 @@ fn instances(checks: &mut Checks, written: &Written) -> Vec<InstanceConfig> {
                         ),
                     );
                 }
+                let is_encrypted = address.is_tls();
                 instances.push(InstanceConfig {
                     name: name.into(),
                     address,
+                    credentials: edge::credentials(checks, instance, is_encrypted),
                 });
             }
             Err(error) => checks.wrong(

@@ -200,6 +200,28 @@ fn credentials_are_not_told() {
     assert!(told.contains("@x:1") && !told.contains("secret"), "{told}");
 }
 
+/// What belongs together is asked for together, and what needs encryption where there is some.
+#[test]
+fn credentials_of_instances_belong_together() {
+    let told = |url: &str, more: &str| {
+        let text = format!("[[instances]]\nname = 'a'\nurl = '{url}'\n{more}\n");
+        let (_folder, layers) = file(&text);
+        layers
+            .resolve()
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    let all = "ca = 'ca.pem'\ncertificate = 'c.pem'\nkey = 'k.pem'\ntoken_file = 't'";
+    assert_eq!(told("https://h/chroma-a", all), Ok(()));
+    assert_eq!(told("http://h", "token_file = 't'"), Ok(()));
+    let alone = told("https://h", "certificate = 'c.pem'").unwrap_err();
+    assert!(alone.contains("belong together"), "{alone}");
+    let plain = told("http://h", "ca = 'ca.pem'").unwrap_err();
+    assert!(plain.contains("not https"), "{plain}");
+    let header = told("http://h", "token_header = 'cookie'").unwrap_err();
+    assert!(header.contains("x_chroma_token"), "{header}");
+}
+
 /// The published schema and the published defaults change only on purpose, and the defaults are a
 /// configuration that can be used.
 #[test]

@@ -72,8 +72,31 @@ section! {
 pub(super) struct WrittenInstance {
     /// A name of your choice. The log remembers instances by it: a renamed one is a new one.
     pub(super) name: String,
-    /// Its URL, such as `http://127.0.0.1:8001`.
+    /// Its URL, such as `http://127.0.0.1:8001` or, behind a gateway, `https://gateway.example/chroma-a`.
     pub(super) url: String,
+    /// File with the authorities that its certificate must be from, in PEM. When it is empty, those that the system trusts.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) ca: String,
+    /// File with the certificate that Achromat shows it, in PEM, the chain after it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) certificate: String,
+    /// File with that certificate's key, in PEM.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) key: String,
+    /// File with a token that goes with each request to it, in place of the client's own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) token_file: String,
+    /// The header that the token goes in: `authorization` (`Authorization: Bearer TOKEN`) or `x_chroma_token`.
+    #[serde(default)]
+    pub(super) token_header: TokenHeaderName,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum TokenHeaderName {
+    #[default]
+    Authorization,
+    XChromaToken,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]

@@ -14,6 +14,8 @@ pub struct Address {
     port: u16,
     /// Both of them.
     authority: String,
+    /// Path that stands before every target; empty for a server at the root.
+    prefix: String,
     tls: bool,
     resolved: ArcSwapOption<Vec<SocketAddr>>,
 }
@@ -27,11 +29,14 @@ pub enum AddressError {
     /// Neither http nor https.
     #[error("it begins with neither http:// nor https://")]
     Scheme,
-    /// A path, a query or a user.
+    /// A query or a user.
     #[error(
-        "it has more than a host and a port; Chroma serves at the root, and credentials are not sent"
+        "it has more than a host, a port and a path; credentials come from files, see token_file"
     )]
     TooMuch,
+    /// A path with something that servers read in several ways.
+    #[error("its path may have letters, digits, '-', '_', '.', '~' and single slashes")]
+    Path,
 }
 
 impl Address {
@@ -44,9 +49,12 @@ impl Address {
             _ => return Err(AddressError::Scheme),
         };
         let authority = uri.authority().ok_or(AddressError::NotAUrl)?;
-        let has_path = !matches!(uri.path(), "" | "/");
-        if has_path || uri.query().is_some() || authority.as_str().contains('@') {
+        if uri.query().is_some() || url.contains('#') || authority.as_str().contains('@') {
             return Err(AddressError::TooMuch);
+        }
+        let prefix = uri.path().trim_end_matches('/');
+        if !prefix.split('/').skip(1).all(is_plain_segment) {
+            return Err(AddressError::Path);
         }
         let (host, default) = (authority.host(), if tls { 443 } else { 80 });
         let port = authority.port_u16().unwrap_or(default);
@@ -54,6 +62,7 @@ impl Address {
             host: host.to_owned(),
             port,
             authority: format!("{host}:{port}"),
+            prefix: prefix.to_owned(),
             tls,
             resolved: ArcSwapOption::empty(),
         })
@@ -64,13 +73,18 @@ impl Address {
         &self.authority
     }
 
+    /// The path that stands before every target.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The host without brackets, for TLS.
     pub(super) fn server_name(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')
     }
 
     /// Returns true when connections are encrypted.
-    pub(super) fn is_tls(&self) -> bool {
+    pub fn is_tls(&self) -> bool {
         self.tls
     }
 
@@ -94,18 +108,24 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "https" } else { "http" };
-        write!(f, "{scheme}://{}", self.authority)
+        write!(f, "{scheme}://{}{}", self.authority, self.prefix)
     }
+}
+
+/// True for a part of a path that every server reads in the same way.
+fn is_plain_segment(segment: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~');
+    !matches!(segment, "" | "." | "..") && segment.chars().all(is_plain)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A URL names a server and nothing more.
+    /// A URL names a server, and a path on it.
     #[test]
     fn urls_name_servers() {
-        let shown = |url| Address::parse(url).map(|address| address.to_string());
+        let shown = |url: &str| Address::parse(url).map(|address| address.to_string());
         assert_eq!(
             shown("http://127.0.0.1:8001").unwrap(),
             "http://127.0.0.1:8001"
@@ -114,7 +134,13 @@ mod tests {
         assert_eq!(shown("https://[::1]").unwrap(), "https://[::1]:443");
         assert_eq!(shown("ftp://a"), Err(AddressError::Scheme));
         assert_eq!(shown("a:1"), Err(AddressError::Scheme));
-        assert_eq!(shown("http://a/api"), Err(AddressError::TooMuch));
+        assert_eq!(shown("http://a/b/c-1/").unwrap(), "http://a:80/b/c-1");
+        for path in ["/a//b", "/../a", "/.", "/a%2fb", "/a;b"] {
+            let url = format!("http://a{path}");
+            assert_eq!(shown(&url), Err(AddressError::Path), "{path}");
+        }
+        assert_eq!(shown("http://a/?b"), Err(AddressError::TooMuch));
+        assert_eq!(shown("http://a/#b"), Err(AddressError::TooMuch));
         assert_eq!(shown("http://u:p@a"), Err(AddressError::TooMuch));
         assert_eq!(shown("http://"), Err(AddressError::NotAUrl));
     }

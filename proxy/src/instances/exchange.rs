@@ -14,7 +14,7 @@ use pingora_error::ErrorType;
 use pingora_http::ResponseHeader;
 use tokio::io::AsyncWriteExt as _;
 
-use super::{Address, Instance, Passage, Timing, figures::UnderWay, pool::Pool};
+use super::{Instance, Passage, Timing, figures::UnderWay, pool::Pool};
 
 /// A request.
 #[derive(Debug)]
@@ -116,7 +116,7 @@ pub(super) async fn begin<'a>(
     timing: Timing,
 ) -> Result<Exchange<'a>, ExchangeError> {
     let (mut stream, reused) = connect(connector, instance, timing).await?;
-    if send(&mut stream, &instance.address, request).await.is_err() {
+    if send(&mut stream, instance, request).await.is_err() {
         // A server may answer and close before it has read the whole body.
         tracing::debug!(instance = %instance.address, "a request was not taken whole");
     }
@@ -141,8 +141,13 @@ pub(super) async fn begin<'a>(
 }
 
 /// Puts a request on the wire.
-async fn send(stream: &mut Stream, address: &Address, request: Request<'_>) -> std::io::Result<()> {
-    let (mut head, body) = (head(address, &request), request.body.unwrap_or_default());
+async fn send(
+    stream: &mut Stream,
+    instance: &Instance,
+    request: Request<'_>,
+) -> std::io::Result<()> {
+    let mut head = head(instance, &request);
+    let body = request.body.unwrap_or_default();
     if body.len() <= TOGETHER_BYTES_MAX {
         head.extend_from_slice(&body);
         stream.write_all(&head).await?;
@@ -184,6 +189,7 @@ async fn open(
         let mut peer = HttpPeer::new(socket, address.is_tls(), address.server_name().to_owned());
         peer.options.connection_timeout = Some(timing.connect);
         peer.options.total_connection_timeout = Some(timing.connect);
+        instance.credentials.shown().equip(&mut peer);
         match connector.new_stream(&peer).await {
             Ok(stream) => return Ok(stream),
             Err(error) => {
@@ -202,8 +208,14 @@ fn describe(error: &pingora_error::Error) -> String {
     match error.etype() {
         ErrorType::ConnectRefused => "the connection was refused".to_owned(),
         ErrorType::ConnectTimedout => "the connection could not be made in time".to_owned(),
-        other => format!("the connection failed: {}", other.as_str()),
+        other => format!("the connection failed: {}{}", other.as_str(), cause(error)),
     }
+}
+
+/// The reason that lies behind a failure, such as a certificate that has expired.
+fn cause(error: &pingora_error::Error) -> String {
+    let cause = error.cause.as_ref();
+    cause.map_or_else(String::new, |cause| format!(" ({cause})"))
 }
 
 fn read_failure(error: &pingora_error::Error, reused: bool) -> ExchangeError {
@@ -216,11 +228,13 @@ fn read_failure(error: &pingora_error::Error, reused: bool) -> ExchangeError {
 
 /// The head as it goes over the wire. Its parts cannot break out of their lines: the target is
 /// canonical, and a header's value has no control characters (`http::HeaderValue`).
-fn head(address: &Address, request: &Request<'_>) -> BytesMut {
+fn head(instance: &Instance, request: &Request<'_>) -> BytesMut {
+    let address = &instance.address;
     let mut head = BytesMut::with_capacity(HEAD_BYTES);
     for part in [
         request.method.as_str(),
         " ",
+        address.prefix(),
         request.target,
         " HTTP/1.1\r\n",
     ] {
@@ -228,10 +242,16 @@ fn head(address: &Address, request: &Request<'_>) -> BytesMut {
     }
     line(&mut head, &header::HOST, address.authority().as_bytes());
     let named = named_by_connection(request.headers);
+    let shown = instance.credentials.shown();
+    let token = shown.token();
+    let is_ours = |name: &HeaderName| token.is_some_and(|(ours, _)| ours == name);
     for (name, value) in request.headers.into_iter().flatten() {
-        if !NOT_PASSED_ON.contains(name) && !is_among(named, name) {
+        if !NOT_PASSED_ON.contains(name) && !is_among(named, name) && !is_ours(name) {
             line(&mut head, name, value.as_bytes());
         }
+    }
+    if let Some((name, value)) = token {
+        line(&mut head, name, value.as_bytes());
     }
     if let Some(content_type) = request.content_type {
         line(&mut head, &header::CONTENT_TYPE, content_type.as_bytes());

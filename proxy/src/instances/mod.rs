@@ -5,6 +5,7 @@
 
 mod address;
 mod bulkhead;
+mod credentials;
 mod exchange;
 mod figures;
 mod pool;
@@ -23,6 +24,7 @@ use achromat_core::{
     route::{Action, Captures, Method, route_of},
     weight::{Vitals, heavy_time},
 };
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use pingora_core::connectors::TransportConnector;
 use pingora_timeout::timeout;
@@ -30,6 +32,7 @@ use pingora_timeout::timeout;
 pub use self::{
     address::{Address, AddressError},
     bulkhead::{Bounds, Passage, Room},
+    credentials::{CredentialError, CredentialFiles, Credentials, TokenHeader},
     exchange::{Exchange, ExchangeError, Request},
     figures::{Figures, Snapshot as FiguresSnapshot},
 };
@@ -56,8 +59,26 @@ pub struct Instance {
     pub address: Address,
     /// Counters of its requests and answers.
     pub figures: Figures,
+    /// The failure of the last connection, until one is made again.
+    pub unreachable: ArcSwapOption<String>,
+    credentials: Arc<Credentials>,
     pool: Pool,
     bulkhead: Bulkhead,
+}
+
+impl Instance {
+    /// Whoever connects next begins anew: the server may have moved.
+    fn note_unreachable(&self, why: &str) {
+        self.address.forget();
+        self.pool.clear();
+        self.unreachable.store(Some(Arc::new(why.to_owned())));
+    }
+
+    fn note_reached(&self) {
+        if self.unreachable.load().is_some() {
+            self.unreachable.store(None);
+        }
+    }
 }
 
 /// All of them, by place.
@@ -69,13 +90,19 @@ pub struct Instances {
 
 impl Instances {
     /// Nothing is connected yet.
-    pub fn new(list: Vec<(Arc<str>, Address)>, timing: Timing, bounds: Bounds) -> Self {
+    pub fn new(
+        list: Vec<(Arc<str>, Address, Arc<Credentials>)>,
+        timing: Timing,
+        bounds: Bounds,
+    ) -> Self {
         let list = list
             .into_iter()
-            .map(|(name, address)| Instance {
+            .map(|(name, address, credentials)| Instance {
                 name,
                 address,
                 figures: Figures::default(),
+                unreachable: ArcSwapOption::empty(),
+                credentials,
                 pool: Pool::default(),
                 bulkhead: Bulkhead::new(bounds),
             })
@@ -173,11 +200,13 @@ impl Instances {
             Err(_) => Err(ExchangeError::Silent),
         };
         match result {
-            Ok(exchange) => Ok(exchange.counted(under_way)),
+            Ok(exchange) => {
+                target.note_reached();
+                Ok(exchange.counted(under_way))
+            }
             Err(error) => {
-                if matches!(error, ExchangeError::Refused(_) | ExchangeError::NotSent(_)) {
-                    target.address.forget();
-                    target.pool.clear();
+                if let ExchangeError::Refused(why) | ExchangeError::NotSent(why) = &error {
+                    target.note_unreachable(why);
                 }
                 Err(error)
             }

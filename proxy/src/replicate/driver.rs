@@ -430,7 +430,17 @@ impl Driver {
             Standing::Up if transition.from == Standing::Suspect => {
                 tracing::debug!(instance = name, from, to, "instance");
             }
-            Standing::Down => tracing::warn!(instance = name, from, to, "instance is down"),
+            Standing::Down => {
+                let target = self.parts.instances.get(instance);
+                let reason = target.and_then(|target| target.unreachable.load_full());
+                tracing::warn!(
+                    instance = name,
+                    from,
+                    to,
+                    reason = reason.as_deref(),
+                    "instance is down"
+                );
+            }
             _ => tracing::info!(instance = name, from, to, "instance"),
         }
     }

@@ -1,10 +1,6 @@
 //! Encryption of the clients' connections: certificate and key from files, taken in again when they change.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use pingora_core::{
@@ -13,15 +9,13 @@ use pingora_core::{
 };
 use pingora_timeout::timeout;
 use rustls::{
-    RootCertStore, ServerConfig,
-    crypto::ring::default_provider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    server::WebPkiClientVerifier,
+    RootCertStore, ServerConfig, crypto::ring::default_provider, server::WebPkiClientVerifier,
 };
 
 use crate::{
     config::TlsFiles,
     files::{follow, stamps},
+    pem::{PemError, certificates, private_key},
 };
 
 /// Protocols that are offered to clients, HTTP/2 first.
@@ -31,13 +25,8 @@ const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// A file can't be read, or has no certificate or key.
-    #[error("{path}: {message}")]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Description of the failure.
-        message: String,
-    },
+    #[error(transparent)]
+    File(#[from] PemError),
     /// Certificate and key don't belong together, or can't be used.
     #[error("the certificate can't be used: {0}")]
     Unfit(#[from] rustls::Error),
@@ -114,26 +103,8 @@ fn acceptor(files: &TlsFiles) -> Result<Acceptor, TlsError> {
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let key =
-        PrivateKeyDer::from_pem_file(&files.key).map_err(|error| wrong(&files.key, &error))?;
+    let key = private_key(&files.key)?;
     let mut config = builder.with_single_cert(certificates(&files.certificate)?, key)?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
     Ok(Acceptor::from_server_config(Arc::new(config)))
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read = CertificateDer::pem_file_iter(path).map_err(|error| wrong(path, &error))?;
-    let found: Result<Vec<_>, _> = read.collect();
-    let found = found.map_err(|error| wrong(path, &error))?;
-    if found.is_empty() {
-        return Err(wrong(path, &"there is no certificate in it"));
-    }
-    Ok(found)
-}
-
-fn wrong(path: &Path, message: &dyn ToString) -> TlsError {
-    TlsError::File {
-        path: path.to_owned(),
-        message: message.to_string(),
-    }
 }
