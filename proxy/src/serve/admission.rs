@@ -3,10 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{
-            AtomicUsize,
-            Ordering::{Relaxed, SeqCst},
-        },
+        atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -14,7 +11,11 @@ use std::{
 use achromat_core::reply::{self, Reply};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use super::wire::Patience;
+use super::{
+    places::{Place, Places},
+    quota::Client,
+    wire::Patience,
+};
 
 /// Bounds of what is served.
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +42,7 @@ pub(super) type Memory = OwnedSemaphorePermit;
 pub(super) struct Admission {
     limits: Limits,
     patience: Patience,
-    places: Arc<Semaphore>,
-    queued: AtomicUsize,
+    places: Arc<Places>,
     memory: Arc<Semaphore>,
     memory_units: u32,
     tracker: Tracker,
@@ -54,8 +54,7 @@ impl Admission {
         Self {
             limits,
             patience,
-            places: Arc::new(Semaphore::new(limits.requests_max)),
-            queued: AtomicUsize::new(0),
+            places: Places::new(limits.requests_max, limits.queue_max),
             memory: Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(usize::MAX))),
             memory_units: units,
             tracker: Tracker::default(),
@@ -70,17 +69,18 @@ impl Admission {
         self.tracker.clone()
     }
 
-    /// A place among the requests that are served; it is free again when it is dropped.
-    pub(super) async fn enter(&self) -> Result<OwnedSemaphorePermit, Reply> {
-        let places = Arc::clone(&self.places);
-        if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+    /// A place among the requests that are served; it is free again when it is dropped. The client is asked
+    /// for when there is none, since clients take turns then.
+    pub(super) async fn enter(&self, client: impl FnOnce() -> Client) -> Result<Place, Reply> {
+        if let Some(place) = self.places.now() {
             return Ok(place);
         }
-        let _queued = Queued::begin(&self.queued, self.limits.queue_max)
-            .ok_or_else(|| busy("too many requests wait already"))?;
-        match tokio::time::timeout(self.limits.queue_wait, places.acquire_owned()).await {
-            Ok(Ok(place)) => Ok(place),
-            _ => Err(busy("no place became free in time")),
+        let full = || busy("too many requests wait already");
+        let mut waiting = self.places.wait(client()).map_err(|_| full())?;
+        match tokio::time::timeout(self.limits.queue_wait, waiting.turn()).await {
+            Ok(Some(place)) => Ok(place),
+            Ok(None) => Err(full()),
+            Err(_) => Err(busy("no place became free in time")),
         }
     }
 
@@ -130,22 +130,6 @@ fn busy(why: &str) -> Reply {
         &format!("Achromat is at its limits ({why}); nothing was done"),
         1,
     )
-}
-
-/// A place in the queue.
-struct Queued<'a>(&'a AtomicUsize);
-
-impl<'a> Queued<'a> {
-    fn begin(queued: &'a AtomicUsize, max: usize) -> Option<Self> {
-        let place = Self(queued);
-        (queued.fetch_add(1, Relaxed) < max).then_some(place)
-    }
-}
-
-impl Drop for Queued<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
 }
 
 /// Counts the requests that have begun and not ended.
@@ -221,20 +205,21 @@ mod tests {
     #[tokio::test]
     async fn past_the_limits_there_is_an_honest_503() {
         let admission = Arc::new(Admission::new(LIMITS, PATIENCE));
-        let place = admission.enter().await.unwrap();
+        let client = || Client(1);
+        let place = admission.enter(client).await.unwrap();
         let waits = {
             let admission = Arc::clone(&admission);
-            tokio::spawn(async move { admission.enter().await.map(drop) })
+            tokio::spawn(async move { admission.enter(client).await.map(drop) })
         };
-        while admission.queued.load(Relaxed) == 0 {
+        while admission.places.waiting() == 0 {
             tokio::task::yield_now().await;
         }
-        let refused = admission.enter().await.unwrap_err();
+        let refused = admission.enter(client).await.unwrap_err();
         assert_eq!((refused.status, refused.retry_after_s), (503, Some(1)));
         assert_eq!(waits.await.unwrap().unwrap_err().status, 503);
         drop(place);
-        assert!(admission.enter().await.is_ok());
-        assert_eq!(admission.queued.load(Relaxed), 0);
+        assert!(admission.enter(client).await.is_ok());
+        assert_eq!(admission.places.waiting(), 0);
     }
 
     /// Bodies take memory until they are served.

@@ -14,6 +14,7 @@ mod door;
 mod intake;
 mod judge;
 mod noting;
+mod places;
 mod quota;
 mod read;
 mod respond;
@@ -262,7 +263,8 @@ impl App {
             return respond_with(session, &reply, &intake.allowed, false).await;
         }
         // With its body: those whose bodies come slowly keep no place.
-        let _admitted = match self.admission.enter().await {
+        let client = || self.client_of(&intake, captures.tenant.as_deref());
+        let _admitted = match self.admission.enter(client).await {
             Ok(admitted) => admitted,
             Err(reply) => return respond_with(session, &reply, &intake.allowed, false).await,
         };

@@ -40,7 +40,7 @@ pub struct QuotaLimits {
 
 /// A client, by a digest of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Client(u64);
+pub(super) struct Client(pub(super) u64);
 
 /// Everybody's quota.
 pub struct Quotas {
@@ -181,7 +181,8 @@ impl App {
         }))
     }
 
-    fn client_of(&self, intake: &Intake, tenant: Option<&str>) -> Client {
+    /// The client that a request counts for: its token, or its tenant where there are no tokens.
+    pub(super) fn client_of(&self, intake: &Intake, tenant: Option<&str>) -> Client {
         let mut digest = DefaultHasher::new();
         if let Ok(Caller::Known(identity)) = &intake.caller {
             ("token", &*identity.name).hash(&mut digest);
