@@ -49,7 +49,7 @@ fn documents() -> Vec<(String, String)> {
     let files = fs::read_dir(root().join(FOLDER)).expect("a folder");
     let names = files.map(|file| file.expect("a file").file_name());
     let names = names.map(|name| format!("{FOLDER}/{}", name.to_string_lossy()));
-    let mut paths: Vec<_> = DOCUMENTS.map(str::to_owned).into_iter().collect();
+    let mut paths = Vec::from(DOCUMENTS.map(str::to_owned));
     paths.extend(names);
     paths.sort();
     let read = |path: String| {
