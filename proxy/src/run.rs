@@ -19,7 +19,7 @@ use crate::{
     plugins::{LifeError, Lifecycle, Watching},
     policy::{Member, Policies},
     replicate::{self, Parts, Replicator, Running},
-    serve::{App, Door, Edge, Encryption, Kind, Listening, Quotas, TlsError},
+    serve::{App, Door, Edge, Encryption, Kind, Listening, Quotas, Space, TlsError},
     store::{
         HistoryStore, InstanceNames, MemoryStore, SqliteStore, Store, StoreError, VersionStore,
     },
@@ -111,10 +111,12 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
     policies.wal.follow(Box::new(replicator.policy_follower()));
     let door = Door::new(config.connections);
     let quotas = Arc::new(Quotas::new(config.quotas));
+    let space = Arc::new(Space::new(config.space));
     let facts = Facts {
         history: history.clone(),
         door: door.clone(),
         quotas: Arc::clone(&quotas),
+        space: Arc::clone(&space),
         strategy: config.strategy,
         replica_ratio: replica_ratio(config.serve.strategy),
         policies: Arc::clone(&policies),
@@ -155,6 +157,7 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
             hosts: config.hosts,
             history,
             quotas,
+            space,
             is_operated_on_main: config.operator.on_main,
         },
     );

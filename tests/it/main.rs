@@ -47,6 +47,7 @@ mod recipes;
 mod registers;
 mod repeats;
 mod scripts;
+mod shares;
 mod sim;
 mod slots;
 mod suite;

@@ -5,25 +5,27 @@ use achromat_core::{
     reply::Reply,
 };
 
-use super::{Admin, Call, Question, problem};
+use super::{
+    Admin, Question, problem,
+    rows::{For, Row},
+};
 use crate::access::{Caller, challenge};
 
 impl Admin {
     /// Changing calls need the operator's token, or one that is granted the role. So do the others when there
     /// are tokens; what load balancers ask does not.
-    pub(super) fn authorise(
-        &self,
-        call: &Call<'_>,
-        question: &Question<'_, '_>,
-    ) -> Result<(), Reply> {
+    pub(super) fn authorise(&self, row: &Row, question: &Question<'_, '_>) -> Result<(), Reply> {
         let access = &self.facts.access;
-        let changes = call.methods() != "GET,HEAD";
-        let is_needed = changes || call.is_confidential() || access.is_confidential();
-        if call.is_public() || !is_needed {
+        let is_needed = match row.access {
+            For::Everybody => false,
+            For::Readers => access.is_confidential(),
+            For::Confidants | For::Changers => true,
+        };
+        if !is_needed {
             return Ok(());
         }
         let need = Need {
-            role: Some(call.role()),
+            role: Some(row.role),
             place: Place::default(),
         };
         let (name, why, refusal) = match question.caller {
@@ -36,8 +38,7 @@ impl Admin {
                     "Not granted",
                     &format!(
                         "The token of {:?} has no grant `{} */*/*`",
-                        identity.name,
-                        call.role()
+                        identity.name, row.role
                     ),
                 ),
             ),

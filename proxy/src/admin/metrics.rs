@@ -127,6 +127,14 @@ impl State<'_> {
         );
         page.counter(
             (
+                "space_refusals",
+                "Writes that were refused because their database or collection has as much as its quota allows",
+            ),
+            &none,
+            float(self.facts.space.refused()),
+        );
+        page.counter(
+            (
                 "history_dropped",
                 "Records of writes and of changes that were lost, because they came too fast or the store could not be written",
             ),

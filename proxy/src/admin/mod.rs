@@ -19,14 +19,16 @@ mod performance;
 mod plugins;
 mod policies;
 mod query;
+mod rows;
 mod scripts;
 mod trash;
 
 use std::sync::Arc;
 
 use achromat_core::{
-    access::{Role, TokenError},
+    access::TokenError,
     catalog::Collection,
+    engine::Report,
     guard::Guard,
     history::{AuditAsked, WritesAsked},
     ids::Key,
@@ -40,7 +42,10 @@ use http::Method;
 use serde::Serialize;
 
 pub use self::{letters::Retrying, performance::Meter, scripts::Capacity};
-use self::{mappings::Page, query::tenant_asked};
+use self::{
+    mappings::Page,
+    rows::{NoRow, Row},
+};
 use crate::{
     access::{Access, Caller},
     history::History,
@@ -48,7 +53,7 @@ use crate::{
     plugins::Lifecycle,
     policy::{Asker, Deed, Policies},
     replicate::Replicator,
-    serve::{Door, Quotas},
+    serve::{Door, Quotas, Space},
 };
 
 /// Bytes of a call's body that the audit looks at.
@@ -71,6 +76,8 @@ pub struct Facts {
     pub history: History,
     /// Quotas of clients.
     pub quotas: Arc<Quotas>,
+    /// Quotas of space.
+    pub space: Arc<Space>,
     /// The bounded entrance of clients' connections.
     pub door: Door,
     /// Requests that are served at once.
@@ -110,21 +117,11 @@ pub struct Question<'a, 't> {
 /// A call about Achromat itself.
 enum Call<'a> {
     Live,
-    Ready,
-    Health,
-    Status,
-    Metrics,
+    State(Part),
     Performance,
-    LogStatus,
     Mappings(Result<Page, String>),
     Writes(Result<WritesAsked, String>),
     Audit(Result<AuditAsked, String>),
-    Instances,
-    LogErrors,
-    LogCount,
-    TransactionSafety,
-    Scalability,
-    Jobs,
     Transaction(String, String),
     ForceHealth(&'a str),
     Verify,
@@ -145,63 +142,20 @@ enum Call<'a> {
     ChangePlugins(plugins::Deed, &'a str),
 }
 
-impl Call<'_> {
-    /// The methods that it is asked with, as `Allow` says them.
-    fn methods(&self) -> &'static str {
-        match self {
-            Self::ChangePlugins(plugins::Deed::EndTrial, _)
-            | Self::Unmap(_)
-            | Self::DismissLetter(_)
-            | Self::DeleteTrash(_) => "DELETE",
-            Self::ForceHealth(_)
-            | Self::Verify
-            | Self::Repair
-            | Self::Map
-            | Self::RetryLetter(_)
-            | Self::RestoreTrash(_)
-            | Self::ClearLogErrors
-            | Self::Cleanup
-            | Self::ChangePlugins(..) => "POST",
-            _ => "GET,HEAD",
-        }
-    }
-
-    /// Returns true for the calls of load balancers, whose answers tell nothing of clients.
-    fn is_public(&self) -> bool {
-        matches!(self, Self::Live | Self::Ready | Self::Health)
-    }
-
-    /// The role that it is for.
-    fn role(&self) -> Role {
-        match self {
-            Self::Plugins(_)
-            | Self::PluginDifferences(_)
-            | Self::PluginDecisions(_)
-            | Self::ChangePlugins(..) => Role::Policy,
-            _ => Role::Operate,
-        }
-    }
-
-    /// Returns true when the answer tells of clients: it is for operators alone, although the call changes
-    /// nothing.
-    fn is_confidential(&self) -> bool {
-        matches!(
-            self,
-            Self::PluginDifferences(_)
-                | Self::PluginDecisions(_)
-                | Self::Writes(_)
-                | Self::Audit(_)
-        )
-    }
-
-    /// Start of the call's body, for the audit; empty where the body has a plugin's configuration, which may
-    /// hold secrets.
-    fn detail(&self, body: &Bytes) -> String {
-        match self {
-            Self::ChangePlugins(..) => String::new(),
-            _ => String::from_utf8_lossy(body.get(..DETAIL_BYTES).unwrap_or(body)).into_owned(),
-        }
-    }
+/// A part of the state of the service, made of the engine's report, the view and the counters.
+#[derive(Clone, Copy)]
+enum Part {
+    Ready,
+    Health,
+    Status,
+    Metrics,
+    Log,
+    Instances,
+    LogErrors,
+    LogCount,
+    TransactionSafety,
+    Scalability,
+    Jobs,
 }
 
 impl Admin {
@@ -225,68 +179,23 @@ impl Admin {
         if question.target.is_disguised() {
             return nothing_at(question.target);
         }
-        let path: Vec<&str> = question.target.segments.iter().map(AsRef::as_ref).collect();
-        let call = match path.as_slice() {
-            ["livez"] => Call::Live,
-            ["readyz"] => Call::Ready,
-            ["health"] => Call::Health,
-            ["status"] => Call::Status,
-            ["metrics"] if wants_json(question.asker.headers) => Call::Performance,
-            ["metrics"] => Call::Metrics,
-            ["wal", "status"] => Call::LogStatus,
-            ["collection", "mappings"] | ["admin", "collection_mappings"] => {
-                Call::Mappings(Page::asked(question.target))
-            }
-            ["admin", "writes"] => Call::Writes(history::writes_asked(question.target)),
-            ["admin", "audit"] => Call::Audit(history::audit_asked(question.target)),
-            ["admin", "instances"] => Call::Instances,
-            ["admin", "wal_errors"] => Call::LogErrors,
-            ["admin", "clear_wal_errors"] => Call::ClearLogErrors,
-            ["admin", "wal_count"] => Call::LogCount,
-            ["admin", "transaction_safety_status"] => Call::TransactionSafety,
-            ["admin", "scalability_status"] => Call::Scalability,
-            // A slash in a key stands as it is: encoded ones are refused everywhere.
-            ["transactions", key @ ..] => {
-                Call::Transaction(key.join("/"), tenant_asked(question.target))
-            }
-            ["admin", "instances", name, "health"] => Call::ForceHealth(name),
-            ["admin", "jobs"] => Call::Jobs,
-            ["admin", "verify"] => Call::Verify,
-            ["admin", "repair"] => Call::Repair,
-            ["admin", "create_mapping"] => Call::Map,
-            ["collection", "mappings", name] => Call::Unmap(name),
-            ["admin", "cleanup"] => Call::Cleanup,
-            ["admin", "trash"] => Call::Trash,
-            ["admin", "trash", id] => Call::DeleteTrash(id),
-            ["admin", "trash", id, "restore"] => Call::RestoreTrash(id),
-            ["admin", "letters"] => Call::Letters,
-            ["admin", "letters", id] => Call::DismissLetter(id),
-            ["admin", "letters", id, "retry"] => Call::RetryLetter(id),
-            ["admin", "plugins", rest @ ..] => match plugin_call(rest) {
-                Some(call) => call,
-                None => return nothing_at(question.target),
-            },
-            _ => {
-                let gone = scripts::gone(question.target.path);
-                return gone.unwrap_or_else(|| nothing_at(question.target));
-            }
-        };
-        let allow = call.methods();
-        let is_asked_well = allow.split(',').any(|method| question.method == method);
-        if !is_asked_well {
-            let detail = format!("{} takes {allow} only", question.target.path);
-            return Reply {
-                allow: Some(allow.to_owned()),
-                ..problem(405, "Method not allowed", &detail)
+        let (row, asked) =
+            match rows::find(question.method, question.target, question.asker.headers) {
+                Ok(found) => found,
+                Err(NoRow::Path) => {
+                    let gone = scripts::gone(question.target.path);
+                    return gone.unwrap_or_else(|| nothing_at(question.target));
+                }
+                Err(NoRow::Method(allow)) => return not_allowed(question.target, allow),
             };
-        }
-        if let Err(refusal) = self.authorise(&call, &question) {
+        if let Err(refusal) = self.authorise(row, &question) {
             return refusal;
         }
-        let what = (call.methods() != "GET,HEAD").then(|| {
+        let call = (row.call)(&asked);
+        let what = row.changes().then(|| {
             (
                 format!("{} {}", question.method, question.target.path),
-                call.detail(question.body),
+                detail(row, question.body),
             )
         });
         let reply = self.call(call, question.body, question.asker).await;
@@ -305,68 +214,80 @@ impl Admin {
 
     async fn call(&self, call: Call<'_>, body: &Bytes, asker: Asker<'_>) -> Reply {
         match call {
-            Call::Live => return json(200, &answers::Simple { status: "ok" }),
-            Call::ForceHealth(name) => return self.force_health(name, body),
-            Call::Verify => return self.verify(body).await,
-            Call::Repair => return self.repair(body).await,
-            Call::Map => return self.map(body).await,
-            Call::Unmap(name) => return self.unmap(name, asker).await,
-            Call::Transaction(key, tenant) => return self.transaction(&key, &tenant).await,
-            Call::Cleanup => return self.cleanup(body, asker).await,
-            Call::Performance => return json(200, &self.facts.meter.read()),
-            Call::Writes(Ok(asked)) => return self.recent_writes(&asked).await,
-            Call::Audit(Ok(asked)) => return self.audit(&asked).await,
+            Call::Live => json(200, &answers::Simple { status: "ok" }),
+            Call::State(report) => self.state(report).await,
+            Call::Mappings(Ok(page)) => self.mappings(&page).await,
             Call::Mappings(Err(wrong)) | Call::Writes(Err(wrong)) | Call::Audit(Err(wrong)) => {
-                return problem(400, "Bad request", &wrong);
+                problem(400, "Bad request", &wrong)
             }
-            Call::Trash => return self.trash(),
-            Call::RestoreTrash(id) => return self.restore_trash(id, body).await,
-            Call::DeleteTrash(id) => return self.delete_trash(id, asker).await,
-            Call::Letters => return self.letters().await,
-            Call::RetryLetter(id) => return self.retry_letter(id, asker).await,
-            Call::DismissLetter(id) => return self.dismiss_letter(id, asker).await,
+            Call::ForceHealth(name) => self.force_health(name, body),
+            Call::Verify => self.verify(body).await,
+            Call::Repair => self.repair(body).await,
+            Call::Map => self.map(body).await,
+            Call::Unmap(name) => self.unmap(name, asker).await,
+            Call::Transaction(key, tenant) => self.transaction(&key, &tenant).await,
+            Call::Cleanup => self.cleanup(body, asker).await,
+            Call::Performance => json(200, &self.facts.meter.read()),
+            Call::Writes(Ok(asked)) => self.recent_writes(&asked).await,
+            Call::Audit(Ok(asked)) => self.audit(&asked).await,
+            Call::Trash => self.trash(),
+            Call::RestoreTrash(id) => self.restore_trash(id, body).await,
+            Call::DeleteTrash(id) => self.delete_trash(id, asker).await,
+            Call::Letters => self.letters().await,
+            Call::RetryLetter(id) => self.retry_letter(id, asker).await,
+            Call::DismissLetter(id) => self.dismiss_letter(id, asker).await,
             Call::ClearLogErrors => {
                 self.replicator.clear_troubles();
-                return json(200, &answers::Simple { status: "ok" });
+                json(200, &answers::Simple { status: "ok" })
             }
-            Call::Plugins(slot) => return self.plugins(slot),
-            Call::PluginDifferences(slot) => return self.differences(slot),
-            Call::PluginDecisions(slot) => return self.decisions(slot),
-            Call::ChangePlugins(deed, slot) => {
-                return self.change_plugins(deed, slot, body).await;
-            }
-            _ => {}
+            Call::Plugins(slot) => self.plugins(slot),
+            Call::PluginDifferences(slot) => self.differences(slot),
+            Call::PluginDecisions(slot) => self.decisions(slot),
+            Call::ChangePlugins(deed, slot) => self.change_plugins(deed, slot, body).await,
         }
+    }
+
+    /// Answers with a part of the state of the service.
+    async fn state(&self, part: Part) -> Reply {
         let Some(report) = self.replicator.report().await else {
-            return problem(503, "Stopping", "Achromat is stopping");
+            return stopping();
         };
         let view = self.replicator.view();
-        let state = answers::State {
+        let state = self.state_of(&view, &report);
+        match part {
+            Part::Ready => state.ready(),
+            Part::Health => state.health(),
+            Part::Status => json(200, &state.status()),
+            Part::Metrics => state.metrics(),
+            Part::Log => json(200, &state.log_status()),
+            Part::Instances => json(200, &state.instance_list()),
+            Part::LogErrors => json(200, &state.log_errors()),
+            Part::LogCount => json(200, &state.log_count()),
+            Part::TransactionSafety => self.safety_status(state.transaction_safety()).await,
+            Part::Scalability => json(200, &state.scalability()),
+            Part::Jobs => json(200, &state.jobs()),
+        }
+    }
+
+    async fn mappings(&self, page: &Page) -> Reply {
+        let Some(report) = self.replicator.report().await else {
+            return stopping();
+        };
+        let times = self.facts.history.records().collection_times().await;
+        let times = times
+            .inspect_err(|error| tracing::warn!(%error, "the times of collections can't be read"));
+        let view = self.replicator.view();
+        self.state_of(&view, &report)
+            .mappings(page, &times.unwrap_or_default())
+    }
+
+    fn state_of<'a>(&'a self, view: &'a View, report: &'a Report) -> answers::State<'a> {
+        answers::State {
             facts: &self.facts,
             instances: &self.instances,
-            view: &view,
-            report: &report,
+            view,
+            report,
             flushes: self.replicator.flushes(),
-        };
-        match call {
-            Call::Ready => state.ready(),
-            Call::Health => state.health(),
-            Call::Metrics => state.metrics(),
-            Call::LogStatus => json(200, &state.log_status()),
-            Call::Mappings(Ok(page)) => {
-                let times = self.facts.history.records().collection_times().await;
-                let times = times.inspect_err(
-                    |error| tracing::warn!(%error, "the times of collections can't be read"),
-                );
-                state.mappings(&page, &times.unwrap_or_default())
-            }
-            Call::Instances => json(200, &state.instance_list()),
-            Call::LogErrors => json(200, &state.log_errors()),
-            Call::LogCount => json(200, &state.log_count()),
-            Call::TransactionSafety => self.safety_status(state.transaction_safety()).await,
-            Call::Scalability => json(200, &state.scalability()),
-            Call::Jobs => json(200, &state.jobs()),
-            _ => json(200, &state.status()),
         }
     }
 
@@ -414,6 +335,22 @@ impl Admin {
     }
 }
 
+/// Start of a call's body, for the audit.
+fn detail(row: &Row, body: &Bytes) -> String {
+    if !row.body_is_audited {
+        return String::new();
+    }
+    String::from_utf8_lossy(body.get(..DETAIL_BYTES).unwrap_or(body)).into_owned()
+}
+
+fn not_allowed(target: &Target<'_>, allow: String) -> Reply {
+    let detail = format!("{} takes {allow} only", target.path);
+    Reply {
+        allow: Some(allow),
+        ..problem(405, "Method not allowed", &detail)
+    }
+}
+
 /// Returns true when a client asks for JSON in place of the usual text.
 fn wants_json(headers: &http::HeaderMap) -> bool {
     let accept = headers.get(http::header::ACCEPT);
@@ -421,27 +358,13 @@ fn wants_json(headers: &http::HeaderMap) -> bool {
     accept.is_some_and(|accept| accept.trim_start().starts_with("application/json"))
 }
 
+fn stopping() -> Reply {
+    problem(503, "Stopping", "Achromat is stopping")
+}
+
 fn nothing_at(target: &Target<'_>) -> Reply {
     let detail = format!("There is nothing at {}", target.path);
     problem(404, "Not found", &detail)
-}
-
-/// Parses the path of a call below `/admin/plugins`.
-fn plugin_call<'a>(path: &[&'a str]) -> Option<Call<'a>> {
-    use plugins::Deed;
-    Some(match path {
-        [] => Call::Plugins(None),
-        [slot] => Call::Plugins(Some(slot)),
-        [slot, "diffs"] => Call::PluginDifferences(slot),
-        [slot, "decisions"] => Call::PluginDecisions(slot),
-        [slot, "versions"] => Call::ChangePlugins(Deed::Push, slot),
-        [slot, "swap"] => Call::ChangePlugins(Deed::Swap, slot),
-        [slot, "rollback"] => Call::ChangePlugins(Deed::RollBack, slot),
-        [slot, "shadow"] => Call::ChangePlugins(Deed::Shadow, slot),
-        [slot, "canary"] => Call::ChangePlugins(Deed::Canary, slot),
-        [slot, "trial"] => Call::ChangePlugins(Deed::EndTrial, slot),
-        _ => return None,
-    })
 }
 
 fn json(status: u16, body: &impl Serialize) -> Reply {

@@ -1,6 +1,11 @@
 //! Configuration of the clients' side of the network.
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, sync::Arc};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroU64},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use achromat_core::head::{HeadLimits, host_name};
 
@@ -10,7 +15,7 @@ use super::{
 };
 use crate::{
     instances::{CredentialFiles, TokenHeader},
-    serve::{ConnectionLimits, Patience, QuotaLimits},
+    serve::{ConnectionLimits, Patience, QuotaLimits, SpaceLimits},
 };
 
 /// Bytes below which usual heads would be refused.
@@ -149,6 +154,14 @@ pub(super) fn quotas(quotas: &Quotas, body_bytes_max: usize) -> QuotaLimits {
         requests_per_s: NonZeroU32::new(quotas.requests_per_s),
         bytes_per_s: bytes.and_then(|rate| Some((rate, rate.max(NonZeroU32::new(burst)?)))),
         concurrent_max: NonZeroU32::new(quotas.concurrent_max),
+    }
+}
+
+/// Bounds of the space that is taken.
+pub(super) fn space(quotas: &Quotas) -> SpaceLimits {
+    SpaceLimits {
+        collections_max: NonZeroU64::new(quotas.collections_per_database_max),
+        records_max: NonZeroU64::new(quotas.records_per_collection_max),
     }
 }
 

@@ -34,7 +34,7 @@ use crate::{
     history::Keep,
     instances::{Address, Bounds, CredentialFiles, Timing},
     policy::PolicyConfig,
-    serve::{ConnectionLimits, Origins, QuotaLimits, ServeLimits, Settings},
+    serve::{ConnectionLimits, Origins, QuotaLimits, ServeLimits, Settings, SpaceLimits},
 };
 
 /// Store of the log.
@@ -107,6 +107,8 @@ pub struct Config {
     pub connections: ConnectionLimits,
     /// Quotas of clients.
     pub quotas: QuotaLimits,
+    /// Quotas of space.
+    pub space: SpaceLimits,
     /// Protection of collections against destruction.
     pub guard: Guard,
     /// Plugins that decide.
@@ -235,6 +237,7 @@ impl Config {
             origins: origins(&mut checks, written),
             connections: edge::connections(&mut checks, &written.limits),
             quotas: edge::quotas(&written.quotas, written.limits.body_bytes_max),
+            space: edge::space(&written.quotas),
             guard: guard(&mut checks, written),
             policy: policy(&mut checks, written),
             history: history(&mut checks, &written.history),

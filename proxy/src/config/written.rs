@@ -216,6 +216,10 @@ section! {
         bytes_per_s: u32 = 0,
         /// Requests at once.
         concurrent_max: u32 = 0,
+        /// Collections in each database. (Of any client.)
+        collections_per_database_max: u64 = 0,
+        /// Records in each collection. (Of any client.) Writes under way count as done. While no server can say how many there are, nothing is refused.
+        records_per_collection_max: u64 = 0,
     }
 }
 

@@ -70,7 +70,8 @@ impl App {
         })
     }
 
-    async fn ask(
+    /// Asks an instance about its copy of a collection; nothing when it does not say.
+    pub(super) async fn ask(
         &self,
         instance: InstanceIx,
         collection: &Collection,

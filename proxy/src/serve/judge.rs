@@ -16,7 +16,7 @@ use achromat_core::{
 use bytes::Bytes;
 use http::header;
 
-use super::{App, write::Asked};
+use super::{App, space::Reserved, write::Asked};
 use crate::{
     clock,
     policy::{self, Asker, Conditions},
@@ -31,8 +31,13 @@ pub(super) enum Judged {
 }
 
 impl App {
-    /// Judges a write, in the generation of policies in which it began.
-    pub(super) async fn judge(&self, asked: &Asked<'_>, body: Bytes) -> Result<Judged, Reply> {
+    /// Judges a write, in the generation of policies in which it began. The space for it is kept until it is
+    /// done.
+    pub(super) async fn judge(
+        &self,
+        asked: &Asked<'_>,
+        body: Bytes,
+    ) -> Result<(Judged, Option<Reserved>), Reply> {
         let view = Arc::clone(&self.replicator.view());
         let rules = WriteRules {
             catalog: &view.catalog,
@@ -58,7 +63,9 @@ impl App {
             self.know_tenant(Some(name)).await?;
         }
         let permit = self.ask_guard(asked, &view, permit).await?;
-        self.ask_policies(asked, &view, permit)
+        let space = self.reserve(&view, permit.entry()).await?;
+        let judged = self.ask_policies(asked, &view, permit)?;
+        Ok((judged, space))
     }
 
     async fn ask_guard(

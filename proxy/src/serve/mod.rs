@@ -18,6 +18,7 @@ mod places;
 mod quota;
 mod read;
 mod respond;
+mod space;
 mod stream;
 mod tenants;
 mod tls;
@@ -70,6 +71,7 @@ pub use self::{
     cors::Origins,
     door::{ConnectionLimits, Door},
     quota::{QuotaLimits, Quotas},
+    space::{Space, SpaceLimits},
     tls::{Encryption, TlsError},
     wire::Patience,
 };
@@ -126,6 +128,8 @@ pub struct Edge {
     pub hosts: Vec<String>,
     /// Quotas of clients.
     pub quotas: Arc<Quotas>,
+    /// Quotas of space.
+    pub space: Arc<Space>,
     /// Recorder of writes and denials.
     pub history: History,
     /// True when operators are served on the clients' address.

@@ -234,9 +234,7 @@ mod tests {
         let places = Places::new(1, 10);
         let held = places.now().expect("a place");
         assert!(places.now().is_none());
-        let mut flood: Vec<_> = (0..5)
-            .map(|_| places.wait(FLOOD).expect("room"))
-            .collect();
+        let mut flood: Vec<_> = (0..5).map(|_| places.wait(FLOOD).expect("room")).collect();
         let mut other = places.wait(OTHER).expect("room");
         drop(held);
         let first = place(&mut flood[0]).expect("the first in turn");
@@ -253,12 +251,15 @@ mod tests {
     fn the_longest_queue_gives_way() {
         let places = Places::new(1, 3);
         let held = places.now().expect("a place");
-        let mut flood: Vec<_> = (0..3)
-            .map(|_| places.wait(FLOOD).expect("room"))
-            .collect();
+        let mut flood: Vec<_> = (0..3).map(|_| places.wait(FLOOD).expect("room")).collect();
         assert_eq!(places.wait(FLOOD).err(), Some(QueueFull));
         let mut other = places.wait(OTHER).expect("room is made");
-        assert!(flood[2].turn().now_or_never().is_some_and(|turn| turn.is_none()));
+        assert!(
+            flood[2]
+                .turn()
+                .now_or_never()
+                .is_some_and(|turn| turn.is_none())
+        );
         assert_eq!(places.waiting(), 3);
         // Another one would make the queues equal in length: nobody has to leave for that.
         assert_eq!(places.wait(OTHER).err(), Some(QueueFull));

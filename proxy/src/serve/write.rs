@@ -63,19 +63,23 @@ impl App {
 
     async fn write_plainly(&self, asked: &Asked<'_>, body: Bytes) -> Reply {
         let deadline = self.settings.write_deadline;
-        let permit = match self.judge(asked, body).await {
-            Ok(Judged::Logged(permit)) => permit,
-            Ok(Judged::Local(write)) => {
-                return match self.replicator.submit_locally(write, deadline).await {
-                    Told::Reply(reply) => reply,
-                    Told::AskAgain => reply::outcome_unknown("it has no key, and one was found"),
-                };
-            }
+        let (judged, _space) = match self.judge(asked, body).await {
+            Ok(judged) => judged,
             Err(reply) => return reply,
         };
-        match self.replicator.submit(permit, deadline).await {
+        let (told, unknown) = match judged {
+            Judged::Logged(permit) => (
+                self.replicator.submit(permit, deadline).await,
+                "its collection was deleted meanwhile",
+            ),
+            Judged::Local(write) => (
+                self.replicator.submit_locally(write, deadline).await,
+                "it has no key, and one was found",
+            ),
+        };
+        match told {
             Told::Reply(reply) => reply,
-            Told::AskAgain => reply::outcome_unknown("its collection was deleted meanwhile"),
+            Told::AskAgain => reply::outcome_unknown(unknown),
         }
     }
 
@@ -93,8 +97,8 @@ impl App {
                 Under::Reused(reply) => return reply,
                 Under::Repeat(record) => self.repeat(record, left).await,
                 Under::First => match (refusal.take(), self.judge(asked, body.clone()).await) {
-                    (_, Ok(Judged::Local(_))) => return without_key(),
-                    (_, Ok(Judged::Logged(permit))) => {
+                    (_, Ok((Judged::Local(_), _))) => return without_key(),
+                    (_, Ok((Judged::Logged(permit), _space))) => {
                         let permit = permit.under(keyed.clone());
                         self.replicator.submit(permit, left).await
                     }
