@@ -19,6 +19,7 @@ mod edge;
 mod faults;
 mod flush;
 mod framing;
+mod fuzz;
 mod gateways;
 mod guard;
 mod history;

@@ -19,8 +19,8 @@ fn a_flood_of_one_tenant_holds_up_no_other() {
     let [flooding, quiet] = ["flooding", "quiet"].map(|tenant| {
         api.post("/api/v2/tenants", &json!({"name": tenant})).ok();
         let databases = format!("/api/v2/tenants/{tenant}/databases");
-        api.post(&databases, &json!({"name": "d"})).ok();
-        format!("{databases}/d/collections")
+        api.post(&databases, &json!({"name": "main"})).ok();
+        format!("{databases}/main/collections")
     });
     let (stop, flooded, refused) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let between = thread::scope(|scope| {

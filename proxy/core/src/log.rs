@@ -203,7 +203,7 @@ pub enum Level {
     Logged,
     /// The first.
     One,
-    /// More than half of all.
+    /// More than half of those in service.
     Majority,
     /// Every one that is in service and not catching up.
     All,

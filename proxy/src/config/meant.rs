@@ -1,8 +1,7 @@
 //! The configuration as it is meant: complete and checked.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
+    collections::BTreeSet,
     net::{SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
     sync::Arc,
@@ -28,6 +27,7 @@ use super::{
     history::history,
     memory::{Shares, shares},
     policies::policy,
+    values::Keys,
     written::{FormatName, LevelName, StrategyName, Written},
 };
 use crate::{
@@ -127,55 +127,6 @@ pub struct Config {
     pub drain: Duration,
     /// Everything as it was written.
     pub keys: Keys,
-}
-
-/// Every key with its value, to be compared with another configuration's.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Keys(BTreeMap<String, String>);
-
-/// Keys of plugins that are read once, at the start.
-const READ_AT_START: [&str; 2] = ["policy.cache", "policy.folder"];
-
-impl Keys {
-    fn of(written: &Written) -> Self {
-        let mut keys = BTreeMap::new();
-        if let Ok(value) = toml::Value::try_from(written) {
-            collect("", &value, &mut keys);
-        }
-        Self(keys)
-    }
-
-    /// The keys that have another value in `other`, and mean nothing before the next start.
-    pub fn changed_for_restart(&self, other: &Self) -> Vec<String> {
-        let has_changed = |key: &&String| self.0.get(*key) != other.0.get(*key);
-        let is_taken_in = |key: &str| key.starts_with("policy.") && !READ_AT_START.contains(&key);
-        let all: BTreeSet<_> = self.0.keys().chain(other.0.keys()).collect();
-        let changed = all.into_iter().filter(has_changed);
-        changed.filter(|key| !is_taken_in(key)).cloned().collect()
-    }
-}
-
-/// Values may be secrets.
-impl fmt::Debug for Keys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").finish_non_exhaustive()
-    }
-}
-
-fn collect(path: &str, value: &toml::Value, keys: &mut BTreeMap<String, String>) {
-    match value {
-        toml::Value::Table(table) => table.iter().for_each(|(name, value)| {
-            let path = if path.is_empty() {
-                name.clone()
-            } else {
-                format!("{path}.{name}")
-            };
-            collect(&path, value, keys);
-        }),
-        value => {
-            keys.insert(path.to_owned(), value.to_string());
-        }
-    }
 }
 
 /// Time that an idle connection to an instance is kept. Chroma's server keeps it for ever.

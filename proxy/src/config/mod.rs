@@ -16,6 +16,7 @@ mod meant;
 mod memory;
 mod policies;
 mod show;
+mod values;
 mod written;
 
 use std::path::PathBuf;
@@ -24,8 +25,9 @@ pub use self::{
     edge::{OperatorConfig, TlsFiles},
     keys::{Key, KeyKind, keys},
     layers::{Layers, Override},
-    meant::{Config, InstanceConfig, Keys, LogFormat, StoreUrl},
+    meant::{Config, InstanceConfig, LogFormat, StoreUrl},
     show::{defaults_toml, schema_json},
+    values::Keys,
 };
 
 /// Mistake in a configuration, with its place.

@@ -208,14 +208,13 @@ fn describe(error: &pingora_error::Error) -> String {
     match error.etype() {
         ErrorType::ConnectRefused => "the connection was refused".to_owned(),
         ErrorType::ConnectTimedout => "the connection could not be made in time".to_owned(),
-        other => format!("the connection failed: {}{}", other.as_str(), cause(error)),
+        // Such as a certificate that has expired.
+        other => format!(
+            "the connection failed: {}: {}",
+            other.as_str(),
+            error.root_cause()
+        ),
     }
-}
-
-/// The reason that lies behind a failure, such as a certificate that has expired.
-fn cause(error: &pingora_error::Error) -> String {
-    let cause = error.cause.as_ref();
-    cause.map_or_else(String::new, |cause| format!(" ({cause})"))
 }
 
 fn read_failure(error: &pingora_error::Error, reused: bool) -> ExchangeError {
