@@ -269,6 +269,10 @@ impl Engine {
         };
         awaited.end_after(count);
         let known = self.lane(id).and_then(|lane| {
+            if lane.has_applied(instance, awaited.position) {
+                // A job has placed the instance behind it.
+                return None;
+            }
             let slot = lane.slot(awaited.position)?;
             let before = Before {
                 maybe_here: slot.may_be_done_on(instance),

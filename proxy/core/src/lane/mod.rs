@@ -15,6 +15,7 @@ mod closings;
 mod effect;
 mod events;
 mod flight;
+mod placing;
 mod together;
 
 use std::{
@@ -217,6 +218,8 @@ struct Track {
     /// The last entry that it may have been sent.
     sent: Position,
     flight: Option<Flight>,
+    /// The position at which a job has placed it, as long as that is not recorded.
+    placed: Option<Position>,
     trouble: Option<Trouble>,
 }
 
