@@ -188,39 +188,6 @@ impl Engine {
         }
     }
 
-    /// Judges the collection that was found under the name of one that is to be made, where an earlier
-    /// sending may have made it. The copy of an older collection of that name refuses the entry. Any other
-    /// collection is the entry's own work, and the older collection's copy was missing.
-    pub(super) fn own_or_anothers(
-        &self,
-        instance: InstanceIx,
-        verb: &Verb,
-        outcome: Outcome,
-    ) -> Outcome {
-        let Verb::CreateCollection {
-            tenant,
-            database,
-            name: Some(name),
-            id,
-        } = verb
-        else {
-            return outcome;
-        };
-        let named = self.catalog.named(tenant, database, name);
-        let older = named.filter(|named| named.id != *id);
-        match (older.and_then(|older| older.on(instance)), outcome) {
-            (Some(copy), Outcome::Done(found))
-                if Named::parse(&found.body).is_some_and(|found| found.id == copy.0) =>
-            {
-                Outcome::Refused {
-                    reply: reply::collection_exists(name),
-                    trace: false,
-                }
-            }
-            (_, outcome) => outcome,
-        }
-    }
-
     /// Returns the outcome as the entry's client is to see it, and the changes of the catalog that it
     /// causes.
     pub(super) fn take_in(

@@ -185,6 +185,13 @@ impl Lane {
         }
     }
 
+    /// An instance has said that it lacks the collection of an entry.
+    pub(crate) fn lacks(&mut self, instance: InstanceIx, position: Position) {
+        if let Some(slot) = self.slot_mut(position) {
+            slot.lacking_on |= bit(instance);
+        }
+    }
+
     /// An instance says that it does not have the collection. A collection's own lane tries again while
     /// the instances are asked who has it. In the schema lane nothing that could take the collection
     /// away is under way there, so the answer counts; the instance goes on with the other collections

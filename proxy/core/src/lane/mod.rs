@@ -142,6 +142,8 @@ pub(crate) struct Slot {
     closings: Closings,
     /// The instances that failed it after it was sent.
     failed_on: u16,
+    /// The instances that said that they lack its collection.
+    lacking_on: u16,
     failures: u32,
     last_failure: Option<Box<Failure>>,
 }
@@ -164,7 +166,13 @@ impl Slot {
         self.maybe_on & bit(instance) != 0
     }
 
-    fn reply(&self) -> Option<&Reply> {
+    /// Returns true when an instance has said that it lacks the entry's collection.
+    pub(crate) fn is_lacked_by(&self, instance: InstanceIx) -> bool {
+        self.lacking_on & bit(instance) != 0
+    }
+
+    /// The answer that decided it, as long as somebody may ask for it.
+    pub(crate) fn reply(&self) -> Option<&Reply> {
         self.reply.as_deref()
     }
 
@@ -207,6 +215,7 @@ impl Slot {
             failed_on: 0,
             failures: 0,
             last_failure: None,
+            lacking_on: 0,
         }
     }
 }

@@ -293,8 +293,12 @@ fn a_comparison_of_what_nobody_has_ends_it() {
     let mut world = World::new();
     let c = world.collection(1, "abc");
     world.step(Event::Wanted(Task::Verify(c)));
-    for instance in ["A", "B", "A", "B"] {
-        assert_eq!(world.asked_line, format!("{instance} GET abc"));
+    let (a, b) = (
+        "A GET 00000000-0000-0000-0000-000000000a01",
+        "B GET 00000000-0000-0000-0000-000000000b01",
+    );
+    for line in ["A GET abc", "B GET abc", "A GET abc", a, "B GET abc", b] {
+        assert_eq!(world.asked_line, line);
         world.tell(missing().0, missing().1);
     }
     for instance in ["A", "B", "A", "B"] {
@@ -339,6 +343,11 @@ fn a_restart_keeps_what_is_open_of_a_collection_that_nobody_has() {
 /// A question about a delete that is answered 404 has the instances asked about the collection.
 #[test]
 fn a_question_that_is_answered_404_is_looked_into() {
+    assert_eq!(
+        world.asked_line,
+        "A GET 00000000-0000-0000-0000-000000000a01"
+    );
+    world.tell(missing().0, missing().1);
     let mut world = World::new();
     let c = world.collection(1, "abc");
     let ticket = Ticket(100);
