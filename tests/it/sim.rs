@@ -57,7 +57,7 @@ const EVEN: &[u64] = &[
     213_615, 566_518, 566_985, 44_698, 523_920, 144_859, 756_374, 7_045_116, 7_096_229, 7_234_765,
     7_567_306, 7_199_196, 7_201_108, 7_202_291, 7_461_803, 7_331_511, 7_077_667, 7_210_857,
     8_076_525, 8_126_588, 30_000_009, 41_013_178, 42_000_055, 42_000_217, 43_000_958, 43_000_014,
-    43_005_013, 4_514, 43_012_303, 44_003_844, 44_015_547, 44_015_760,
+    43_005_013, 4_514, 43_012_303, 44_003_844, 44_015_547, 44_015_760, 61_016_936,
 ];
 
 const THEMED: &[u64] = &[
@@ -106,7 +106,8 @@ const THEMED: &[u64] = &[
 /// 43000014 what had been made under its name was taken for its copy; in 43005013 nobody looked for it
 /// any more, because its last known copy was quarantined; in 4514 and 43012303 a create whose answer was
 /// lost was refused because of what it had made itself; in 44003844 a proxy that was started while no
-/// instance had the collection forgot what was open of it.
+/// instance had the collection forgot what was open of it; in 61016936 a create was sent to two instances, made
+/// the collection anew on both, and only one of the copies was known.
 ///
 /// Of the themed histories, in 1063 a proxy that was started anew forgot why a copy was in quarantine, which
 /// was empty and all that was left. In 3136 a home came back from the past while a collection was brought

@@ -8,7 +8,7 @@ use crate::{
     catalog::{Change, Collection, Copy, Marker, Namespace},
     ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, LaneId, Position},
     jobs::locate::MADE_EMPTY,
-    lane::Lane,
+    lane::{Lane, Slot},
     log::{RecordAct, Verb, Verdict},
     outcome::{Failure, Outcome},
     planted::Bug,
@@ -203,9 +203,7 @@ impl Engine {
         let (verb, is_first) = (&slot.verb, slot.verdict == Verdict::Open);
         match outcome {
             Outcome::Done(reply) => match verb {
-                Verb::CreateCollection { .. } => {
-                    self.created(verb, instance, position, is_first, reply)
-                }
+                Verb::CreateCollection { .. } => self.created(slot, instance, position, reply),
                 _ => {
                     let mut changes = if is_first {
                         self.changes_of(verb, position)
@@ -254,10 +252,9 @@ impl Engine {
     /// An instance has made a collection, or has found it.
     fn created(
         &self,
-        verb: &Verb,
+        slot: &Slot,
         instance: InstanceIx,
         position: Position,
-        is_first: bool,
         reply: Reply,
     ) -> (Outcome, Vec<Change>) {
         let Verb::CreateCollection {
@@ -265,18 +262,26 @@ impl Engine {
             database,
             id,
             ..
-        } = verb
+        } = &slot.verb
         else {
             return (Outcome::Done(reply), Vec::new());
         };
+        let is_first = slot.verdict == Verdict::Open;
         let Some(named) = Named::parse(&reply.body) else {
             return (Outcome::Failed(Failure::ServerError(reply)), Vec::new());
         };
         let theirs = InstanceId(named.id);
-        if is_first && let Some(found) = self.catalog.named(tenant, database, &named.name) {
+        let found = self.catalog.named(tenant, database, &named.name);
+        if is_first && let Some(found) = found {
             let body = named.with_id(&reply.body, found.id.0);
             let changes = remade(found, instance, theirs);
             return (Outcome::Found(Reply { body, ..reply }), changes);
+        }
+        if slot.verdict == Verdict::Found {
+            // It was sent here as well before another instance had found the collection.
+            let found = found.or_else(|| self.found_by(slot));
+            let changes = found.map(|found| remade(found, instance, theirs));
+            return (Outcome::Done(reply), changes.unwrap_or_default());
         }
         let old = |name| self.catalog.gone_of_name(name).map(|old| &old.id);
         let reuses = self.plants(Bug::RecreatesOldIdentity);
@@ -306,6 +311,12 @@ impl Engine {
             }
         };
         (Outcome::Done(Reply { body, ..reply }), vec![change])
+    }
+
+    /// The collection that a create has found, whatever its name is by now.
+    fn found_by(&self, slot: &Slot) -> Option<&Arc<Collection>> {
+        let named = Named::parse(&slot.reply()?.body)?;
+        self.catalog.get(CollectionId(named.id))
     }
 
     /// Changes of the catalog that the first success of an entry causes.

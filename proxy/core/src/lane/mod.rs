@@ -177,9 +177,11 @@ impl Slot {
     }
 
     /// Frees the answer of a decided entry that a client has got: without a key nobody else asks for it. Up
-    /// to 100,000 slots may queue for a lagging instance.
+    /// to 100,000 slots may queue for a lagging instance. The answer of a create that found a collection says
+    /// which.
     fn is_told(&mut self) {
-        if self.key.is_none() && self.verdict != Verdict::Open {
+        let is_asked_for = matches!(self.verdict, Verdict::Open | Verdict::Found);
+        if self.key.is_none() && !is_asked_for {
             (self.reply, self.last_failure) = (None, None);
         }
     }
@@ -213,9 +215,9 @@ impl Slot {
             reply: None,
             closings: Closings::default(),
             failed_on: 0,
+            lacking_on: 0,
             failures: 0,
             last_failure: None,
-            lacking_on: 0,
         }
     }
 }

@@ -130,6 +130,30 @@ fn a_collection_made_again_is_made_on_all() {
     assert_eq!(world.answers[&ticket], 201);
 }
 
+/// A create that was sent to two instances, and has made a collection anew on both that had lost it, has made
+/// both copies of that collection.
+#[test]
+fn a_collection_made_again_on_two_has_both_copies() {
+    for renames in [false, true] {
+        let mut world = World::new();
+        let c = world.collection(1, "abc");
+        let ticket = world.submit(create(CollectionId(Uuid::from_u128(2)), "abc"), Level::One);
+        world.pass(200);
+        world.made("B", 0xb02, "abc");
+        assert_eq!(world.answers[&ticket], 200);
+        if renames {
+            world.engine.change(vec![Change::Renamed {
+                collection: c,
+                name: "xyz".into(),
+            }]);
+        }
+        world.made("A", 0xa02, "abc");
+        let copies = [A, B].map(|instance| world.id_on(c, instance));
+        let made = [0xa02, 0xb02].map(|id| InstanceId(Uuid::from_u128(id)));
+        assert_eq!(copies, made, "renamed: {renames}");
+    }
+}
+
 /// A change of a collection that its only instance in service lacks is refused, and holds nothing up.
 #[test]
 fn the_last_copy_is_not_taken_out_by_a_change_of_it() {
@@ -319,6 +343,11 @@ fn a_source_that_is_missing_ends_a_collection_that_nobody_has() {
     world.step(Event::Tick);
     assert_eq!(world.asked_line, "A GET abc");
     world.tell(missing().0, missing().1);
+    assert_eq!(
+        world.asked_line,
+        "A GET 00000000-0000-0000-0000-000000000a01"
+    );
+    world.tell(missing().0, missing().1);
     assert_eq!(world.asked_line, "A GET count");
     world.tell(missing().0, missing().1);
     world.tell(missing().0, missing().1);
@@ -343,11 +372,6 @@ fn a_restart_keeps_what_is_open_of_a_collection_that_nobody_has() {
 /// A question about a delete that is answered 404 has the instances asked about the collection.
 #[test]
 fn a_question_that_is_answered_404_is_looked_into() {
-    assert_eq!(
-        world.asked_line,
-        "A GET 00000000-0000-0000-0000-000000000a01"
-    );
-    world.tell(missing().0, missing().1);
     let mut world = World::new();
     let c = world.collection(1, "abc");
     let ticket = Ticket(100);
