@@ -6,6 +6,7 @@ use achromat_core::{body::Named, engine::Event, health::Standing, ids::InstanceI
 
 use super::{
     faults::Fault,
+    oracle::altered,
     process::State,
     proxy::Message,
     random::Random,
@@ -250,7 +251,7 @@ impl World {
         let described = server.handle("GET", &format!("{within}/{name}"), b"");
         let id = Named::parse(&described.body).expect("a description").id;
         let record = contents.records.keys().next().expect("there is one");
-        let body = format!(r#"{{"ids":["{record}"],"documents":["changed"]}}"#);
+        let body = altered::body(record);
         let target = format!("{within}/{id}/update");
         let answer = server.handle("POST", &target, body.as_bytes());
         assert_eq!(answer.status, 200, "{target}");

@@ -186,6 +186,7 @@ impl World {
             let servers: Vec<_> = self.processes.iter().map(|p| &p.server).collect();
             self.oracle.check_evidence(write, &servers);
             let marks = self.oracle.written(write, position, is_new, self.now);
+            self.oracle.note_altered_homes(write, &servers, self.now);
             for mark in marks {
                 self.mark(mark);
             }

@@ -101,6 +101,12 @@ impl Server {
         self.collections.contains_key(&id)
     }
 
+    /// The records of a collection, by their ids; none when it is not there.
+    pub fn records_of(&self, id: Uuid) -> BTreeMap<Arc<str>, Arc<Record>> {
+        let found = self.collections.get(&id);
+        found.map_or_else(BTreeMap::new, |found| found.records.by_id())
+    }
+
     /// The path of a collection, by its name.
     pub fn target_of(&self, id: Uuid) -> Option<String> {
         let found = self.collections.get(&id)?;

@@ -243,13 +243,24 @@ impl Oracle {
                 "I25: {entry:?} is not logged, and is carried out twice"
             ));
         }
+        let change = (act_of(&request.target), request.body.clone());
+        self.note_local((collection, entry), change, (now, reply.status));
+    }
+
+    /// A home has carried out what is not logged.
+    pub(super) fn note_local(
+        &mut self,
+        (collection, entry): (CollectionId, EntryId),
+        (act, body): (RecordAct, Bytes),
+        (at, status): (u64, u16),
+    ) {
         let noted = LocalNoted {
             entry,
-            act: act_of(&request.target),
-            body: request.body.clone(),
+            act,
+            body,
             after: self.index_of_head(collection),
-            at: now,
-            status: reply.status,
+            at,
+            status,
             acknowledged: None,
             stay: self
                 .homes

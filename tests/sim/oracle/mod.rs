@@ -1,6 +1,7 @@
 //! Whoever judges: it sees what is written to the log, what is sent to the instances and carried
 //! out there, and what the clients are told. It never asks a proxy.
 
+pub mod altered;
 mod evidence;
 mod fold;
 mod homes;
@@ -239,16 +240,6 @@ impl Oracle {
     /// Whether the first so many instances are in service.
     pub fn all_serve(&self, count: usize) -> bool {
         InstanceIx::all(count).all(|instance| !self.out.contains(&instance))
-    }
-
-    /// A record has been changed on an instance, by no fault of the proxy.
-    pub fn altered(&mut self, instance: InstanceIx) {
-        self.altered.insert(instance);
-    }
-
-    /// Whether somebody has changed a record.
-    pub fn is_altered(&self) -> bool {
-        !self.altered.is_empty()
     }
 
     /// Whether somebody should compare all copies before the end.

@@ -269,6 +269,10 @@ impl Engine {
         };
         awaited.end_after(count);
         let known = self.lane(id).and_then(|lane| {
+            if lane.has_applied(instance, awaited.position) {
+                // A job has placed the instance behind it.
+                return None;
+            }
             let slot = lane.slot(awaited.position)?;
             let before = Before {
                 maybe_here: slot.may_be_done_on(instance),
@@ -300,12 +304,14 @@ impl Engine {
             Sending::Closed { reused: true } | Sending::TooLarge | Sending::Answered(_) => None,
         };
         let outcome = if awaited.look_up {
-            self.own_or_anothers(instance, &verb, judge_look_up(sending))
+            self.own_or_older(instance, &verb, judge_look_up(sending))
         } else {
             judge(&verb, sending, before)
         };
+        let outcome = self.own_or_anothers(instance, &verb, outcome);
         let outcome = self.weigh_not_found(&verb, outcome);
-        let outcome = self.spare_last_copy(id, instance, &verb, outcome);
+        let place = (id, awaited.position);
+        let outcome = self.spare_last_copy(place, instance, &verb, outcome);
         self.conclude(id, instance, awaited, outcome);
         if let Some(sign) = sign {
             self.noticed(instance, sign);

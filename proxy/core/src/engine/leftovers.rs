@@ -1,14 +1,16 @@
-//! Copies that may be on an instance although none is known.
+//! Copies that may be on an instance although none is known, and collections that a create finds there.
 
 use std::sync::Arc;
 
 use super::Engine;
 use crate::{
+    body::Named,
     catalog::{Change, Collection},
-    ids::{CollectionId, InstanceIx},
+    ids::{CollectionId, InstanceId, InstanceIx},
     log::{Verb, Verdict},
+    outcome::Outcome,
     planted::Bug,
-    trash,
+    reply, trash,
 };
 
 impl Engine {
@@ -56,6 +58,75 @@ impl Engine {
             instance,
             reason,
         })
+    }
+
+    /// Judges the collection that was found under the name of one that is to be made, where an earlier
+    /// sending may have made it. The copy of an older collection of that name refuses the entry. Any other
+    /// collection is the entry's own work, and the older collection's copy was missing.
+    pub(super) fn own_or_older(
+        &self,
+        instance: InstanceIx,
+        verb: &Verb,
+        outcome: Outcome,
+    ) -> Outcome {
+        let Verb::CreateCollection {
+            tenant,
+            database,
+            name: Some(name),
+            id,
+        } = verb
+        else {
+            return outcome;
+        };
+        let named = self.catalog.named(tenant, database, name);
+        let older = named.filter(|named| named.id != *id);
+        match (older.and_then(|older| older.on(instance)), outcome) {
+            (Some(copy), Outcome::Done(found))
+                if Named::parse(&found.body).is_some_and(|found| found.id == copy.0) =>
+            {
+                Outcome::Refused {
+                    reply: reply::collection_exists(name),
+                    trace: false,
+                }
+            }
+            (_, outcome) => outcome,
+        }
+    }
+
+    /// Judges the collection that a create has made or found. A copy of another living collection, which has
+    /// that collection's name on this instance alone, is not the new one: it refuses the entry.
+    pub(super) fn own_or_anothers(
+        &self,
+        instance: InstanceIx,
+        verb: &Verb,
+        outcome: Outcome,
+    ) -> Outcome {
+        let (
+            Verb::CreateCollection {
+                tenant,
+                database,
+                id,
+                ..
+            },
+            Outcome::Done(reply),
+        ) = (verb, &outcome)
+        else {
+            return outcome;
+        };
+        let Some(found) = Named::parse(&reply.body) else {
+            return outcome;
+        };
+        let theirs = InstanceId(found.id);
+        let known = self.catalog.of_instance_id(theirs);
+        let anothers = known.filter(|known| known.id != *id && known.on(instance) == Some(theirs));
+        let named = self.catalog.named(tenant, database, &found.name);
+        match anothers {
+            Some(other) if named.is_none_or(|named| named.id != other.id) => Outcome::Refused {
+                reply: reply::collection_exists(&found.name),
+                trace: false,
+            },
+            _ => outcome,
+        }
     }
 
     /// A collection that goes to the trash is one like any other, and its lane goes on.

@@ -8,7 +8,7 @@ use crate::{
     catalog::{Change, Collection, Copy, Marker, Namespace},
     ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, LaneId, Position},
     jobs::locate::MADE_EMPTY,
-    lane::Lane,
+    lane::{Lane, Slot},
     log::{RecordAct, Verb, Verdict},
     outcome::{Failure, Outcome},
     planted::Bug,
@@ -188,39 +188,6 @@ impl Engine {
         }
     }
 
-    /// Judges the collection that was found under the name of one that is to be made, where an earlier
-    /// sending may have made it. The copy of an older collection of that name refuses the entry. Any other
-    /// collection is the entry's own work, and the older collection's copy was missing.
-    pub(super) fn own_or_anothers(
-        &self,
-        instance: InstanceIx,
-        verb: &Verb,
-        outcome: Outcome,
-    ) -> Outcome {
-        let Verb::CreateCollection {
-            tenant,
-            database,
-            name: Some(name),
-            id,
-        } = verb
-        else {
-            return outcome;
-        };
-        let named = self.catalog.named(tenant, database, name);
-        let older = named.filter(|named| named.id != *id);
-        match (older.and_then(|older| older.on(instance)), outcome) {
-            (Some(copy), Outcome::Done(found))
-                if Named::parse(&found.body).is_some_and(|found| found.id == copy.0) =>
-            {
-                Outcome::Refused {
-                    reply: reply::collection_exists(name),
-                    trace: false,
-                }
-            }
-            (_, outcome) => outcome,
-        }
-    }
-
     /// Returns the outcome as the entry's client is to see it, and the changes of the catalog that it
     /// causes.
     pub(super) fn take_in(
@@ -236,9 +203,7 @@ impl Engine {
         let (verb, is_first) = (&slot.verb, slot.verdict == Verdict::Open);
         match outcome {
             Outcome::Done(reply) => match verb {
-                Verb::CreateCollection { .. } => {
-                    self.created(verb, instance, position, is_first, reply)
-                }
+                Verb::CreateCollection { .. } => self.created(slot, instance, position, reply),
                 _ => {
                     let mut changes = if is_first {
                         self.changes_of(verb, position)
@@ -287,10 +252,9 @@ impl Engine {
     /// An instance has made a collection, or has found it.
     fn created(
         &self,
-        verb: &Verb,
+        slot: &Slot,
         instance: InstanceIx,
         position: Position,
-        is_first: bool,
         reply: Reply,
     ) -> (Outcome, Vec<Change>) {
         let Verb::CreateCollection {
@@ -298,18 +262,26 @@ impl Engine {
             database,
             id,
             ..
-        } = verb
+        } = &slot.verb
         else {
             return (Outcome::Done(reply), Vec::new());
         };
+        let is_first = slot.verdict == Verdict::Open;
         let Some(named) = Named::parse(&reply.body) else {
             return (Outcome::Failed(Failure::ServerError(reply)), Vec::new());
         };
         let theirs = InstanceId(named.id);
-        if is_first && let Some(found) = self.catalog.named(tenant, database, &named.name) {
+        let found = self.catalog.named(tenant, database, &named.name);
+        if is_first && let Some(found) = found {
             let body = named.with_id(&reply.body, found.id.0);
             let changes = remade(found, instance, theirs);
             return (Outcome::Found(Reply { body, ..reply }), changes);
+        }
+        if slot.verdict == Verdict::Found {
+            // It was sent here as well before another instance had found the collection.
+            let found = found.or_else(|| self.found_by(slot));
+            let changes = found.map(|found| remade(found, instance, theirs));
+            return (Outcome::Done(reply), changes.unwrap_or_default());
         }
         let old = |name| self.catalog.gone_of_name(name).map(|old| &old.id);
         let reuses = self.plants(Bug::RecreatesOldIdentity);
@@ -339,6 +311,12 @@ impl Engine {
             }
         };
         (Outcome::Done(Reply { body, ..reply }), vec![change])
+    }
+
+    /// The collection that a create has found, whatever its name is by now.
+    fn found_by(&self, slot: &Slot) -> Option<&Arc<Collection>> {
+        let named = Named::parse(&slot.reply()?.body)?;
+        self.catalog.get(CollectionId(named.id))
     }
 
     /// Changes of the catalog that the first success of an entry causes.

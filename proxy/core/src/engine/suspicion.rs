@@ -9,11 +9,11 @@ use super::Engine;
 use crate::{
     catalog::Change,
     health::Standing,
-    ids::{CollectionId, InstanceId, InstanceIx, LaneId},
+    ids::{CollectionId, InstanceId, InstanceIx, LaneId, Position},
     jobs::{Task, locate::MADE_EMPTY},
     limits::LOCATE_INTERVAL,
-    log::Verb,
-    outcome::Outcome,
+    log::{Verb, Verdict},
+    outcome::{Failure, Outcome},
     planted::Bug,
     reply::{self, Reply},
     time::Instant,
@@ -83,10 +83,11 @@ impl Engine {
 
     /// I27: an answer in the schema lane that a collection is missing takes the copy out of service
     /// only while another sound copy is there. Otherwise it refuses the entry, so that the lane goes
-    /// on, and the instances are asked who has the collection.
+    /// on, and the instances are asked who has the collection. An entry that another instance may have
+    /// carried out waits for that one: refused, it would be done there and nowhere else.
     pub(super) fn spare_last_copy(
         &mut self,
-        lane: LaneId,
+        (lane, position): (LaneId, Position),
         instance: InstanceIx,
         verb: &Verb,
         outcome: Outcome,
@@ -98,11 +99,26 @@ impl Engine {
         let Some(collection) = subject.and_then(|id| self.catalog.get(id)).cloned() else {
             return Outcome::Missing(reply);
         };
-        let mut others = InstanceIx::all(self.instances.len()).filter(|other| *other != instance);
-        if others.any(|i| collection.is_sound_on(i) && self.standing(i) != Standing::Down) {
+        if let Some(lane) = self.lane_mut(lane) {
+            lane.lacks(instance, position);
+        }
+        let slot = self.lane(lane).and_then(|lane| lane.slot(position));
+        let has_it = |other: &InstanceIx| {
+            *other != instance
+                && collection.on(*other).is_some()
+                && slot.is_none_or(|slot| !slot.is_lacked_by(*other))
+        };
+        let others = || InstanceIx::all(self.instances.len()).filter(has_it);
+        if others().any(|i| collection.is_sound_on(i) && self.standing(i) != Standing::Down) {
             return Outcome::Missing(reply);
         }
+        let open = slot.filter(|slot| slot.verdict == Verdict::Open);
+        let may_be_done = open.is_some_and(|slot| others().any(|i| slot.may_be_done_on(i)));
         self.suspect(collection.id);
+        if may_be_done {
+            let why = "another instance, which may have done it, has the collection";
+            return Outcome::Failed(Failure::Withheld(why));
+        }
         let is_elsewhere = collection
             .copies
             .iter()

@@ -8,6 +8,7 @@ mod lacking;
 mod letters;
 mod logged;
 mod markers;
+mod placing;
 mod questions;
 mod settling;
 mod suspicion;

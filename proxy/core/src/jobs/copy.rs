@@ -21,6 +21,7 @@ use super::{
     batch::BatchSize,
     chroma::{Address, Described, unreadable},
     discover::{NOT_LOOKED_FOR, take_in},
+    naming::{described_by_name, unless_anothers},
 };
 use crate::{
     catalog::{Change, Collection},
@@ -407,13 +408,12 @@ async fn make(
     let collection = port.catalog().get(id).cloned().ok_or_else(gone)?;
     let (tenant, database) = (&collection.tenant, &collection.database);
     let named = Address::named(tenant, database, &collection.name);
-    // What somebody has made under the name is not the copy.
-    let model = port.describe(source, &named).await?;
-    let Some(model) = model.filter(|model| Some(model.id) == collection.on(source)) else {
+    let Some(model) = described_by_name(port, &collection, source).await? else {
         // I27: it may be the last copy.
         return Err(Stopped::lacking("the collection is missing on its source"));
     };
     let there = port.describe(target, &named).await?;
+    let there = unless_anothers(port, &collection, target, there).await?;
     let copy = collection.copies.get(target.at());
     let reason = copy.and_then(|copy| copy.quarantine.as_deref());
     if reason == Some(NOT_LOOKED_FOR)

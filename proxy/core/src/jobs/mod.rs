@@ -15,6 +15,7 @@ mod listing;
 pub(crate) mod locate;
 pub mod mapping;
 pub(crate) mod mark;
+mod naming;
 mod recipe;
 pub(crate) mod restore;
 pub mod verify;

@@ -13,6 +13,7 @@ use super::{
     adopt::MADE_DIFFERENTLY,
     chroma::{Address, Described},
     copy::{Compared, Pace, Pair, missing},
+    naming::described_by_name,
 };
 use crate::{
     catalog::Change,
@@ -226,7 +227,13 @@ async fn unlike(
     }
     port.hold(LaneId::Schema, &both).await;
     let [source, target] = both;
-    let missing_on = match described(port, id, both).await? {
+    let gone = || Stopped::because("the collection is gone");
+    let collection = port.catalog().get(id).cloned().ok_or_else(gone)?;
+    let held = [
+        described_by_name(port, &collection, source).await?,
+        described_by_name(port, &collection, target).await?,
+    ];
+    let missing_on = match held {
         [Some(ours), Some(theirs)] => {
             port.release(LaneId::Schema).await;
             return Ok(ours.unlike(&theirs));

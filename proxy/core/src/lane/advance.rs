@@ -72,7 +72,8 @@ impl Lane {
     /// The entry that an instance would have to do next, when it is not doing one.
     fn next_of(&self, instance: InstanceIx) -> Option<Position> {
         let track = self.track(instance)?;
-        (track.flight.is_none() && track.applied < self.head()).then(|| track.applied.next())
+        let is_idle = track.flight.is_none() && track.placed.is_none();
+        (is_idle && track.applied < self.head()).then(|| track.applied.next())
     }
 
     fn peer(context: &Context<'_>, instance: InstanceIx) -> Option<Peer> {

@@ -185,6 +185,13 @@ impl Lane {
         }
     }
 
+    /// An instance has said that it lacks the collection of an entry.
+    pub(crate) fn lacks(&mut self, instance: InstanceIx, position: Position) {
+        if let Some(slot) = self.slot_mut(position) {
+            slot.lacking_on |= bit(instance);
+        }
+    }
+
     /// An instance says that it does not have the collection. A collection's own lane tries again while
     /// the instances are asked who has it. In the schema lane nothing that could take the collection
     /// away is under way there, so the answer counts; the instance goes on with the other collections
@@ -352,19 +359,6 @@ impl Lane {
         slot.last_failure = Some(Box::new(failure));
     }
 
-    /// A sending has ended whose entry nobody keeps any more: the instance was quarantined
-    /// meanwhile. One that was never answered may still be carried out.
-    pub fn ended_late(&mut self, instance: InstanceIx, is_silent: bool, context: &Context<'_>) {
-        self.land(instance);
-        if let Some(track) = self.track_mut(instance).filter(|_| is_silent) {
-            track.trouble = Some(Trouble {
-                tries: 1,
-                retry_at: context.now,
-                settles: Some(context.settled_from(instance)),
-            });
-        }
-    }
-
     /// Of what an instance may have been sent, nothing went there after `last`, but what it may have
     /// been sent before.
     pub(super) fn sent_only(&mut self, instance: InstanceIx, last: Position) {
@@ -397,24 +391,13 @@ impl Lane {
                 "I05: nothing is recorded that was not applied"
             );
             track.recorded = track.recorded.max(position);
+            track.placed = track.placed.filter(|placed| *placed > position);
             if track
                 .flight
                 .is_some_and(|f| f.phase == Phase::Recording && f.last == position)
             {
                 track.flight = None;
             }
-        }
-    }
-
-    /// A job has made an instance equal to one that has applied everything up to a position.
-    pub fn placed(&mut self, instance: InstanceIx, position: Position) {
-        if let Some(track) = self.track_mut(instance) {
-            assert!(
-                track.applied <= position,
-                "I06: an instance never goes back in a lane"
-            );
-            (track.applied, track.recorded) = (position, position);
-            track.trouble = None;
         }
     }
 

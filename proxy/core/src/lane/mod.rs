@@ -15,6 +15,7 @@ mod closings;
 mod effect;
 mod events;
 mod flight;
+mod placing;
 mod together;
 
 use std::{
@@ -141,6 +142,8 @@ pub(crate) struct Slot {
     closings: Closings,
     /// The instances that failed it after it was sent.
     failed_on: u16,
+    /// The instances that said that they lack its collection.
+    lacking_on: u16,
     failures: u32,
     last_failure: Option<Box<Failure>>,
 }
@@ -163,14 +166,22 @@ impl Slot {
         self.maybe_on & bit(instance) != 0
     }
 
-    fn reply(&self) -> Option<&Reply> {
+    /// Returns true when an instance has said that it lacks the entry's collection.
+    pub(crate) fn is_lacked_by(&self, instance: InstanceIx) -> bool {
+        self.lacking_on & bit(instance) != 0
+    }
+
+    /// The answer that decided it, as long as somebody may ask for it.
+    pub(crate) fn reply(&self) -> Option<&Reply> {
         self.reply.as_deref()
     }
 
     /// Frees the answer of a decided entry that a client has got: without a key nobody else asks for it. Up
-    /// to 100,000 slots may queue for a lagging instance.
+    /// to 100,000 slots may queue for a lagging instance. The answer of a create that found a collection says
+    /// which.
     fn is_told(&mut self) {
-        if self.key.is_none() && self.verdict != Verdict::Open {
+        let is_asked_for = matches!(self.verdict, Verdict::Open | Verdict::Found);
+        if self.key.is_none() && !is_asked_for {
             (self.reply, self.last_failure) = (None, None);
         }
     }
@@ -204,6 +215,7 @@ impl Slot {
             reply: None,
             closings: Closings::default(),
             failed_on: 0,
+            lacking_on: 0,
             failures: 0,
             last_failure: None,
         }
@@ -217,6 +229,8 @@ struct Track {
     /// The last entry that it may have been sent.
     sent: Position,
     flight: Option<Flight>,
+    /// The position at which a job has placed it, as long as that is not recorded.
+    placed: Option<Position>,
     trouble: Option<Trouble>,
 }
 

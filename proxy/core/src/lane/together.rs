@@ -106,7 +106,7 @@ impl Lane {
 
     /// An instance may have carried these out; and one of them may have made it close the connection at
     /// this time.
-    fn note_unknown(
+    pub(super) fn note_unknown(
         &mut self,
         instance: InstanceIx,
         (first, last): (Position, Position),

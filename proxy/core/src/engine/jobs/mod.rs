@@ -15,7 +15,7 @@ use crate::{
     health::Standing,
     ids::{CollectionId, InstanceIx, JobId, LaneId, Position},
     jobs::{
-        Finding, Grant, Job, Places, Stage, Stopped, Task, adopt::NOT_COMPARED,
+        Cursor, Finding, Grant, Job, Places, Stage, Stopped, Task, adopt::NOT_COMPARED,
         copy::BEING_REPAIRED,
     },
     limits::{DISCOVERIES_MAX, JOBS_MAX},
@@ -82,6 +82,8 @@ pub(super) struct Jobs {
     running: BTreeMap<JobId, Running>,
     /// Jobs that were ended while an instance had not answered them.
     unanswered: BTreeMap<JobId, InstanceIx>,
+    /// Cursors that jobs have set, as long as they are not durable.
+    placed: BTreeMap<JobId, Vec<Cursor>>,
     retries: BTreeMap<Task, Retry>,
     /// Tasks that were asked for, by an operator, a client or the engine itself.
     asked: VecDeque<Task>,

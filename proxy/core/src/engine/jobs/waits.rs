@@ -69,6 +69,9 @@ impl Engine {
                 }));
                 self.homes_settling(id, &changes);
                 self.settled_by_job(&cursors, &changes);
+                if !cursors.is_empty() {
+                    self.jobs.placed.insert(id, cursors);
+                }
                 false
             }
             Demand::Watch(lane) => {
@@ -207,6 +210,9 @@ impl Engine {
 
     pub(in crate::engine) fn settled(&mut self, id: JobId) {
         self.homes_settled(id);
+        for (lane, instance, position) in self.jobs.placed.remove(&id).unwrap_or_default() {
+            self.recorded(lane, instance, position);
+        }
         if let Some(running) = self.jobs.running.get_mut(&id)
             && matches!(running.wait, Wait::Settled)
         {

@@ -115,6 +115,59 @@ fn who_lacks_a_collection_holds_nothing_up() {
     assert_eq!(world.answers[&ticket], 200);
 }
 
+/// A change that one instance may have carried out is not refused because another one, which is the last that
+/// is held to have the collection, lacks it: done on the first alone, it would be no change to anybody else.
+#[test]
+fn a_change_that_may_be_done_is_not_refused_by_who_lacks_the_collection() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    let ticket = world.submit(rename(collection, "xyz"), Level::One);
+    world.reply("A PUT 00000000-0000-0000-0000-000000000a01", 500);
+    world.probe(A, Probe::Refused);
+    world.reply("B PUT 00000000-0000-0000-0000-000000000b01", 404);
+    assert!(!world.answers.contains_key(&ticket), "A may have done it");
+    world.probe(A, Probe::Answered);
+    world.both_live_for(200);
+    world.reply("A PUT 00000000-0000-0000-0000-000000000a01", 200);
+    assert_eq!(world.answers[&ticket], 200);
+    let catalog = world.engine.view().catalog;
+    assert_eq!(catalog.get(collection).unwrap().name.as_ref(), "xyz");
+}
+
+/// A collection that has another one's name on one instance is not taken for that one.
+#[test]
+fn a_copy_with_another_name_is_not_taken_for_another_collection() {
+    let mut world = World::new();
+    let abc = world.collection(1, "abc");
+    let xyz = CollectionId(Uuid::from_u128(2));
+    let ticket = world.submit(create(xyz, "xyz"), Level::One);
+    world.made("A", 0xa02, "xyz");
+    assert_eq!(world.answers[&ticket], 200);
+    world.made("B", 0xb01, "xyz");
+    let catalog = world.engine.view().catalog;
+    let copies = [abc, xyz].map(|id| catalog.get(id).unwrap().on(B));
+    let known = InstanceId(Uuid::from_u128(0xb01));
+    assert_eq!(copies, [Some(known), None]);
+}
+
+/// A copy whose name was changed by an entry that came to nothing gets its name back, and the other copy is
+/// made anew of it.
+#[test]
+fn a_copy_with_another_name_gets_its_own_back() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.lose(collection, B);
+    world.pass(1_000);
+    assert_eq!(world.asked_line, "A GET abc");
+    world.tell(404, "{}");
+    let copy = "00000000-0000-0000-0000-000000000a01";
+    assert_eq!(world.asked_line, format!("A GET {copy}"));
+    world.tell(200, described(0xa01, "xyz"));
+    assert_eq!(world.asked_line, format!("A PUT {copy}"));
+    world.tell(200, "{}");
+    assert_eq!(world.asked_line, "B GET abc");
+}
+
 /// A rename onto the name of another collection is refused by the catalog: an instance that has lost
 /// the other one would do it, and then the two could not be told apart.
 #[test]

@@ -130,6 +130,30 @@ fn a_collection_made_again_is_made_on_all() {
     assert_eq!(world.answers[&ticket], 201);
 }
 
+/// A create that was sent to two instances, and has made a collection anew on both that had lost it, has made
+/// both copies of that collection.
+#[test]
+fn a_collection_made_again_on_two_has_both_copies() {
+    for renames in [false, true] {
+        let mut world = World::new();
+        let c = world.collection(1, "abc");
+        let ticket = world.submit(create(CollectionId(Uuid::from_u128(2)), "abc"), Level::One);
+        world.pass(200);
+        world.made("B", 0xb02, "abc");
+        assert_eq!(world.answers[&ticket], 200);
+        if renames {
+            world.engine.change(vec![Change::Renamed {
+                collection: c,
+                name: "xyz".into(),
+            }]);
+        }
+        world.made("A", 0xa02, "abc");
+        let copies = [A, B].map(|instance| world.id_on(c, instance));
+        let made = [0xa02, 0xb02].map(|id| InstanceId(Uuid::from_u128(id)));
+        assert_eq!(copies, made, "renamed: {renames}");
+    }
+}
+
 /// A change of a collection that its only instance in service lacks is refused, and holds nothing up.
 #[test]
 fn the_last_copy_is_not_taken_out_by_a_change_of_it() {
@@ -293,8 +317,12 @@ fn a_comparison_of_what_nobody_has_ends_it() {
     let mut world = World::new();
     let c = world.collection(1, "abc");
     world.step(Event::Wanted(Task::Verify(c)));
-    for instance in ["A", "B", "A", "B"] {
-        assert_eq!(world.asked_line, format!("{instance} GET abc"));
+    let (a, b) = (
+        "A GET 00000000-0000-0000-0000-000000000a01",
+        "B GET 00000000-0000-0000-0000-000000000b01",
+    );
+    for line in ["A GET abc", "B GET abc", "A GET abc", a, "B GET abc", b] {
+        assert_eq!(world.asked_line, line);
         world.tell(missing().0, missing().1);
     }
     for instance in ["A", "B", "A", "B"] {
@@ -314,6 +342,11 @@ fn a_source_that_is_missing_ends_a_collection_that_nobody_has() {
     world.lose(c, B);
     world.step(Event::Tick);
     assert_eq!(world.asked_line, "A GET abc");
+    world.tell(missing().0, missing().1);
+    assert_eq!(
+        world.asked_line,
+        "A GET 00000000-0000-0000-0000-000000000a01"
+    );
     world.tell(missing().0, missing().1);
     assert_eq!(world.asked_line, "A GET count");
     world.tell(missing().0, missing().1);
