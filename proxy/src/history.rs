@@ -23,6 +23,7 @@ use tokio::{
 };
 
 use crate::{
+    access::{Access, Denial},
     clock::wall_time,
     store::{HISTORY_NOTED_MAX, HistoryStore},
 };
@@ -167,14 +168,13 @@ impl History {
         self.store.as_ref()
     }
 
-    /// Takes down that a request was denied.
-    pub fn note_denial(
-        &self,
-        from: (&str, Option<IpAddr>),
-        what: &str,
-        (status, why): (u16, &str),
-    ) {
-        self.note(audited(AuditKind::Denial, from, what, (status, why)));
+    /// Tells that a request was denied, and takes it down. A flood of denials is counted only.
+    pub fn note_denial(&self, access: &Access, denial: &Denial<'_>) {
+        if access.count_denial(denial) {
+            let from = (denial.name, denial.client);
+            let told = (denial.status, denial.why);
+            self.note(audited(AuditKind::Denial, from, denial.what, told));
+        }
     }
 
     fn hand_in(&self, event: Event) {

@@ -16,8 +16,8 @@ pub mod proxy;
 pub mod raw;
 pub mod records;
 pub mod registers;
-#[path = "../sim/mod.rs"]
-pub mod sim;
 pub mod tools;
 pub mod versions;
 pub mod wait;
+
+pub use achromat_sim as sim;

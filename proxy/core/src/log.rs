@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ids::{CollectionId, DatabaseId, EntryId, Key, LaneId, Position},
     key::Keyed,
+    route::Action,
     time::WallTime,
 };
 
@@ -77,6 +78,29 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// The request of Chroma's that carries it out.
+    pub fn action(&self) -> Action {
+        match self {
+            Self::Record { act, .. } => match act {
+                RecordAct::Add => Action::Add,
+                RecordAct::Update => Action::Update,
+                RecordAct::Upsert => Action::Upsert,
+                RecordAct::Delete => Action::DeleteRecords,
+            },
+            Self::CreateTenant { .. } => Action::CreateTenant,
+            Self::UpdateTenant { .. } => Action::UpdateTenant,
+            Self::CreateDatabase { .. } => Action::CreateDatabase,
+            Self::DeleteDatabase { .. } => Action::DeleteDatabase,
+            Self::CreateCollection { .. } => Action::CreateCollection,
+            Self::ModifyCollection { .. } => Action::UpdateCollection,
+            Self::DeleteCollection { .. } => Action::DeleteCollection,
+            Self::Fork { .. } => Action::Fork,
+            Self::AttachFunction { .. } => Action::AttachFunction,
+            Self::DetachFunction { .. } => Action::DetachFunction,
+            Self::Reset => Action::Reset,
+        }
+    }
+
     /// The lane that the entry belongs to.
     pub fn lane(&self) -> LaneId {
         match self {

@@ -76,6 +76,21 @@ impl Caller {
     }
 }
 
+/// A request that was turned away.
+#[derive(Clone, Copy, Debug)]
+pub struct Denial<'a> {
+    /// The client's address.
+    pub client: Option<IpAddr>,
+    /// Name of the token that it showed; empty without one.
+    pub name: &'a str,
+    /// Method and path.
+    pub what: &'a str,
+    /// The reason.
+    pub why: &'a str,
+    /// Status of the answer.
+    pub status: u16,
+}
+
 /// The tokens that are taken.
 pub struct Access {
     operator: Arc<str>,
@@ -160,12 +175,15 @@ impl Access {
         self.is_required() || matches!(caller, Ok(Caller::Operator))
     }
 
-    /// Notes that a request was turned away, with who was and why. True when there is room to tell of it.
-    pub fn note_denial(&self, client: Option<IpAddr>, name: &str, what: &str, why: &str) -> bool {
+    /// Counts a denial, and tells of it in the log. True when there was room for that.
+    pub fn count_denial(&self, denial: &Denial<'_>) -> bool {
         let count = self.denied.fetch_add(1, Relaxed) + 1;
         let may_tell = self.may_tell();
         if may_tell {
-            let client = client.map(|address| address.to_string());
+            let client = denial.client.map(|address| address.to_string());
+            let Denial {
+                name, what, why, ..
+            } = denial;
             tracing::warn!(client, name, what, why, count, "a request is denied");
         }
         may_tell

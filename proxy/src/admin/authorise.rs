@@ -9,7 +9,7 @@ use super::{
     Admin, Question, problem,
     rows::{For, Row},
 };
-use crate::access::{Caller, challenge};
+use crate::access::{Caller, Denial, challenge};
 
 impl Admin {
     /// Changing calls need the operator's token, or one that is granted the role. So do the others when there
@@ -49,12 +49,14 @@ impl Admin {
             ),
             Err(error) => ("", error.to_string(), no_token(error)),
         };
-        let what = format!("{} {}", question.method, question.target.path);
-        let client = question.asker.client;
-        if access.note_denial(client, name, &what, &why) {
-            let told = (refusal.status, why.as_str());
-            self.facts.history.note_denial((name, client), &what, told);
-        }
+        let denial = Denial {
+            client: question.asker.client,
+            name,
+            what: &format!("{} {}", question.method, question.target.path),
+            why: &why,
+            status: refusal.status,
+        };
+        self.facts.history.note_denial(access, &denial);
         Err(refusal)
     }
 }

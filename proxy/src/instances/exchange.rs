@@ -208,12 +208,14 @@ fn describe(error: &pingora_error::Error) -> String {
     match error.etype() {
         ErrorType::ConnectRefused => "the connection was refused".to_owned(),
         ErrorType::ConnectTimedout => "the connection could not be made in time".to_owned(),
-        // Such as a certificate that has expired.
-        other => format!(
-            "the connection failed: {}: {}",
-            other.as_str(),
-            error.root_cause()
-        ),
+        other => {
+            // Such as a certificate that has expired.
+            let context = error
+                .context
+                .as_ref()
+                .map_or("no reason is known", |text| text.as_str());
+            format!("the connection failed: {}: {context}", other.as_str())
+        }
     }
 }
 

@@ -9,8 +9,8 @@ use achromat_core::{
 use http::header;
 use pingora_core::protocols::http::ServerSession;
 
-use super::{App, Edge, intake::Intake};
-use crate::access::{Caller, forbidden, unauthorized};
+use super::{App, intake::Intake};
+use crate::access::{Caller, Denial, forbidden, unauthorized};
 
 impl App {
     /// True when the request calls the server by a name that it may be called by.
@@ -65,13 +65,15 @@ impl App {
     }
 
     fn note_denial(&self, intake: &Intake, name: &str, route: &Route, (status, why): (u16, &str)) {
-        let what = format!("{} {}", route.method, route.path);
-        let Edge {
-            access, history, ..
-        } = &self.edge;
-        if access.note_denial(intake.client, name, &what, why) {
-            history.note_denial((name, intake.client), &what, (status, why));
-        }
+        let denial = Denial {
+            client: intake.client,
+            name,
+            what: &format!("{} {}", route.method, route.path),
+            why,
+            status,
+        };
+        let edge = &self.edge;
+        edge.history.note_denial(&edge.access, &denial);
     }
 }
 

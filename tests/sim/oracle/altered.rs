@@ -13,7 +13,7 @@ use achromat_core::{
 use uuid::Uuid;
 
 use super::Oracle;
-use crate::sim::model::Server;
+use crate::model::Server;
 
 /// The document that somebody gives a record.
 pub const DOCUMENT: &str = "changed";

@@ -7,7 +7,7 @@ use achromat_core::{
 };
 
 use super::Oracle;
-use crate::sim::model::Server;
+use crate::model::Server;
 
 /// How a quarantine begins to say that an instance has answered 404.
 const MISSING: &str = "answered 404";

@@ -14,7 +14,7 @@ use super::{
     Noted, Oracle,
     homes::{LocalNoted, numbered},
 };
-use crate::sim::{
+use crate::{
     model::{Answer, Contents, Server},
     proxy::PROTECTED,
 };

@@ -11,7 +11,7 @@ use achromat_core::{
 use bytes::Bytes;
 
 use super::Oracle;
-use crate::sim::{
+use crate::{
     clients::Operation,
     marks::Mark,
     wire::{Request, Sender},

@@ -4,7 +4,7 @@
 use achromat_core::{ids::EntryId, log::Verdict};
 
 use super::{Noted, Oracle};
-use crate::sim::{clients::Operation, oracle::watch, requests::About};
+use crate::{clients::Operation, oracle::watch, requests::About};
 
 impl Oracle {
     /// An operator finds a letter.

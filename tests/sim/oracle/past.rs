@@ -5,7 +5,7 @@ use achromat_core::{catalog::Change, health::probe_target, ids::InstanceIx};
 use serde_json::Value;
 
 use super::Oracle;
-use crate::sim::{
+use crate::{
     model::Server,
     wire::{Request, Sender},
 };

@@ -20,7 +20,7 @@ use super::{
     fold::{Fold, Living, Version},
     registers::Shown,
 };
-use crate::sim::{clients::Operation, requests::About};
+use crate::{clients::Operation, requests::About};
 
 impl Oracle {
     pub(super) fn judge_read(

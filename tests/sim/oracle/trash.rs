@@ -9,7 +9,7 @@ use achromat_core::{
 };
 
 use super::{Noted, Oracle};
-use crate::sim::clients::Operation;
+use crate::clients::Operation;
 
 impl Oracle {
     /// What is in the trash is deleted for good, which nobody does before its time.

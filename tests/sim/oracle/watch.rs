@@ -10,7 +10,7 @@ use achromat_core::{
 };
 
 use super::{Acknowledged, Oracle, bit};
-use crate::sim::{
+use crate::{
     clients::Operation,
     marks::Mark,
     requests::About,

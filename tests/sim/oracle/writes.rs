@@ -9,7 +9,7 @@ use achromat_core::{
 };
 
 use super::{Noted, Oracle, fold::Fold, registers::Shown, watch};
-use crate::sim::{clients::Operation, model::Server, requests::About};
+use crate::{clients::Operation, model::Server, requests::About};
 
 impl Oracle {
     /// Judges a whole history: the instances' contents, and everything that clients were told.

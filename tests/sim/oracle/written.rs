@@ -8,7 +8,7 @@ use achromat_core::{
 };
 
 use super::{Noted, Oracle, bit, may_have_nothing_to_do, past::held};
-use crate::sim::marks::Mark;
+use crate::marks::Mark;
 
 impl Oracle {
     /// A write has become durable. `is_owners` says whether the newest proxy wrote it.

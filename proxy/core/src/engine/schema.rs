@@ -9,7 +9,7 @@ use crate::{
     ids::{CollectionId, DatabaseId, InstanceId, InstanceIx, LaneId, Position},
     jobs::locate::MADE_EMPTY,
     lane::{Lane, Slot},
-    log::{RecordAct, Verb, Verdict},
+    log::{Verb, Verdict},
     outcome::{Failure, Outcome},
     planted::Bug,
     reply::{self, Reply, with_collection_id},
@@ -92,21 +92,14 @@ impl Engine {
             self.name_is_free(verb, collection, verdict)?;
             return Ok(address_within(verb, collection, id));
         }
-        let mut captures = Captures::default();
-        let action = match verb {
-            Verb::CreateTenant { .. } => Action::CreateTenant,
-            Verb::UpdateTenant { tenant } => {
+        let (mut action, mut captures) = (verb.action(), Captures::default());
+        match verb {
+            Verb::UpdateTenant { tenant } | Verb::CreateDatabase { tenant, .. } => {
                 captures.tenant = some(tenant);
-                Action::UpdateTenant
-            }
-            Verb::CreateDatabase { tenant, .. } => {
-                captures.tenant = some(tenant);
-                Action::CreateDatabase
             }
             Verb::DeleteDatabase { tenant, database } => {
                 captures.tenant = some(tenant);
                 captures.database = some(database);
-                Action::DeleteDatabase
             }
             Verb::CreateCollection {
                 tenant,
@@ -123,13 +116,12 @@ impl Engine {
                 captures.database = some(database);
                 if look_up {
                     captures.collection = name.as_ref().and_then(some);
-                    Action::GetCollection
-                } else {
-                    Action::CreateCollection
+                    action = Action::GetCollection;
                 }
             }
-            _ => Action::Reset,
-        };
+            // Nothing of theirs stands in a path.
+            _ => {}
+        }
         Ok((action, captures))
     }
 
@@ -446,24 +438,15 @@ fn address_within<'a>(
         collection: Some(Cow::Owned(id.to_string())),
         name: None,
     };
-    let action = match verb {
-        Verb::Record { act, .. } => match act {
-            RecordAct::Add => Action::Add,
-            RecordAct::Update => Action::Update,
-            RecordAct::Upsert => Action::Upsert,
-            RecordAct::Delete => Action::DeleteRecords,
-        },
+    match verb {
         Verb::DeleteCollection { .. } => {
             captures.collection = Some(Cow::Borrowed(collection.name.as_ref()));
-            Action::DeleteCollection
         }
-        Verb::Fork { .. } => Action::Fork,
-        Verb::AttachFunction { .. } => Action::AttachFunction,
         Verb::DetachFunction { function, .. } => {
             captures.name = Some(Cow::Borrowed(function.as_ref()));
-            Action::DetachFunction
         }
-        _ => Action::UpdateCollection,
-    };
-    (action, captures)
+        // Nothing more stands in a path.
+        _ => {}
+    }
+    (verb.action(), captures)
 }
