@@ -182,8 +182,8 @@ fn load(api: &Api, id: &str, stop: &AtomicBool, count: &AtomicU64) {
 /// With each fault of its certificate the second server is down, with the reason, and comes back without it.
 fn distrusted(api: &Api, behind: &mut Behind, authority: &Authority) {
     for (fault, word) in [
-        (Fault::Expired, "Expired"),
-        (Fault::Misnamed, "NotValidForName"),
+        (Fault::Expired, "certificate expired"),
+        (Fault::Misnamed, "not valid for name"),
     ] {
         authority.spoil(&behind.own, fault);
         behind.start_gateway();
