@@ -153,28 +153,17 @@ impl World {
 
     /// What `serve` does with a request that has come in.
     fn hand_in(&mut self, proxy: u32, operation: usize) {
-        let Draft {
-            method,
-            target,
-            body,
-            about,
-            ..
-        } = self.operations[operation].draft.clone();
-        let parsed = Target::parse(target.as_bytes()).expect("a canonical target");
-        let (route, _) = find(Some(method), &parsed).expect("a route");
-        match route.class {
+        let draft = &self.operations[operation].draft;
+        match class_of(draft) {
             Class::System | Class::Read => {
-                assert_ne!(about, About::Write, "{target}");
-                let target = target.clone();
-                self.start_read(proxy, operation, (method, target, Bytes::from(body)));
+                assert_ne!(draft.about, About::Write, "{}", draft.target);
+                let (target, body) = (draft.target.clone(), Bytes::from(draft.body.clone()));
+                self.start_read(proxy, operation, (draft.method, target, body));
             }
-            Class::Write | Class::Destructive => {
-                if self.operations[operation].draft.key.is_some() {
-                    self.begin_under_key(proxy, operation);
-                } else {
-                    self.write_plainly(proxy, operation);
-                }
+            Class::Write | Class::Destructive if draft.key.is_some() => {
+                self.begin_under_key(proxy, operation);
             }
+            Class::Write | Class::Destructive => self.write_plainly(proxy, operation),
         }
     }
 
@@ -270,4 +259,10 @@ impl World {
         let pause = Duration::from_micros(self.of_clients.between(10, most));
         self.after(pause, Happening::Turn(client));
     }
+}
+
+fn class_of(draft: &Draft) -> Class {
+    let target = Target::parse(draft.target.as_bytes()).expect("a canonical target");
+    let (route, _) = find(Some(draft.method), &target).expect("a route");
+    route.class
 }

@@ -87,6 +87,9 @@ impl World {
         first: Bytes,
         more: Vec<Option<Bytes>>,
     ) -> (Position, Bytes) {
+        if more.is_empty() {
+            return (position, first);
+        }
         let held = (position.0 + 1..).map(Position).zip(more);
         let ledger = &self.store.ledger;
         let mut later =

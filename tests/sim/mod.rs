@@ -10,6 +10,7 @@
     reason = "a read's answer is handed over whole, as the proxy does it"
 )]
 
+mod agenda;
 pub mod bugs;
 pub mod chaos;
 pub mod clients;

@@ -7,12 +7,14 @@ use achromat_core::{
     health::{Probe, judge_probe, probe_target},
     ids::InstanceIx,
     outcome::Sending,
+    reply::Reply,
     route::Method,
     weight::{Vitals, is_heavy},
 };
 use bytes::Bytes;
 
 use super::{
+    process::Process,
     wire::{REFUSED, Sender},
     world::World,
 };
@@ -61,14 +63,32 @@ impl World {
         self.see_instances(number);
         self.proxies[&number].serves.then_some(number)
     }
+
+    /// What the end of a probe says, as the shell's `Instances::probe` reads it.
+    pub(super) fn probed(
+        &mut self,
+        instance: InstanceIx,
+        marker: Option<Marker>,
+        sending: &Sending,
+    ) -> Probe {
+        match sending {
+            Sending::Answered(reply) => self.processes[instance.at()].judge(marker, reply),
+            Sending::NotSent(why) if why == REFUSED => Probe::Refused,
+            Sending::NotSent(_) | Sending::Silent => Probe::Silent,
+            Sending::Closed { .. } | Sending::TooLarge => Probe::Odd,
+        }
+    }
 }
 
-/// As the shell's `Instances::probe` reads it.
-pub(super) fn probe_of(marker: Option<Marker>, sending: &Sending) -> Probe {
-    match sending {
-        Sending::Answered(reply) => judge_probe(marker, reply),
-        Sending::NotSent(why) if why == REFUSED => Probe::Refused,
-        Sending::NotSent(_) | Sending::Silent => Probe::Silent,
-        Sending::Closed { .. } | Sending::TooLarge => Probe::Odd,
+impl Process {
+    fn judge(&mut self, marker: Option<Marker>, reply: &Reply) -> Probe {
+        let known = self.judged.as_ref();
+        let same = known.filter(|(asked, answer, _)| *asked == marker && answer == reply);
+        if let Some((.., probe)) = same {
+            return *probe;
+        }
+        let probe = judge_probe(marker, reply);
+        self.judged = Some((marker, reply.clone(), probe));
+        probe
     }
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use achromat_core::ids::InstanceIx;
+use achromat_core::{catalog::Marker, health::Probe, ids::InstanceIx, reply::Reply};
 
 use super::{
     faults::Fault,
@@ -46,6 +46,8 @@ pub struct Process {
     pub held: Vec<u64>,
     /// Probes in a row that were lost on their way to it.
     pub lost_probes: u32,
+    /// The last answer to a probe, and how it was judged: most are the same.
+    pub judged: Option<(Option<Marker>, Reply, Probe)>,
 }
 
 impl Process {
@@ -61,6 +63,7 @@ impl Process {
             backup: None,
             held: Vec::new(),
             lost_probes: 0,
+            judged: None,
         }
     }
 

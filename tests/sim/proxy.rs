@@ -27,7 +27,6 @@ use bytes::Bytes;
 use super::{
     faults::Fault,
     marks::Mark,
-    probes::probe_of,
     questions::Asking,
     reads::Read,
     wire::{Request, Sender},
@@ -439,7 +438,7 @@ impl World {
                     self.probe(proxy, instance, marker);
                     return;
                 }
-                let probe = probe_of(marker, &sending);
+                let probe = self.probed(instance, marker, &sending);
                 // What an instance knows is seen for nothing, whenever it answers.
                 let server = &self.processes[instance.at()].server;
                 let abilities = probe.shows_a_server().then(|| server.abilities());

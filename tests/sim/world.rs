@@ -13,6 +13,7 @@ use achromat_core::{
 };
 
 use super::{
+    agenda::Agenda,
     chaos::Spell,
     clients::{Client, Operation},
     faults::{Counts, Fault},
@@ -115,8 +116,7 @@ pub struct World {
     pub options: Options,
     /// Now, in microseconds.
     pub now: u64,
-    agenda: BTreeMap<(u64, u64), Happening>,
-    sequence: u64,
+    agenda: Agenda,
     /// Randomness of the wire.
     pub of_wire: Random,
     /// Randomness of what befalls processes and proxies.
@@ -186,8 +186,7 @@ impl World {
         let count = plan.settings.instances;
         Self {
             now: 0,
-            agenda: BTreeMap::new(),
-            sequence: 0,
+            agenda: Agenda::default(),
             of_wire: Random::of(seed, "wire"),
             of_chaos: Random::of(seed, "chaos"),
             of_clients: Random::of(seed, "clients"),
@@ -230,7 +229,7 @@ impl World {
     pub fn run(&mut self) -> Result<(), String> {
         self.begin();
         while self.violation.is_none()
-            && let Some(((at, _), happening)) = self.agenda.pop_first()
+            && let Some((at, happening)) = self.agenda.next()
         {
             assert!(at >= self.now, "time goes on");
             self.at_once = if at == self.now { self.at_once + 1 } else { 0 };
@@ -316,9 +315,7 @@ impl World {
 
     /// Puts something down for a moment.
     pub fn at(&mut self, at: u64, happening: Happening) {
-        self.sequence += 1;
-        self.agenda
-            .insert((at.max(self.now), self.sequence), happening);
+        self.agenda.put(at.max(self.now), happening);
     }
 
     /// Now, as `core` writes it.

@@ -255,9 +255,20 @@ impl<'de> Visitor<'de> for LooseReader {
     }
 }
 
+/// Spaces behind a body that are passed over at once.
+const SPACES: [u8; 4096] = [b' '; 4096];
+
+/// A body without most of the spaces behind it, at which a parser would look one by one.
+fn unpadded(mut body: &[u8]) -> &[u8] {
+    while let Some(shorter) = body.strip_suffix(&SPACES) {
+        body = shorter;
+    }
+    body
+}
+
 /// Reads a body.
 pub(super) fn read<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Refused> {
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
+    serde_json::from_slice(unpadded(body)).map_err(|error| match error.classify() {
         Category::Data => Refused::shape(error),
         Category::Syntax | Category::Eof | Category::Io => {
             Refused::invalid(format!("Failed to parse the request body as JSON: {error}"))

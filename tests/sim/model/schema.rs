@@ -1,6 +1,9 @@
 //! Tenants, databases and collections.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+};
 
 use imbl::{OrdMap, OrdSet};
 use uuid::Uuid;
@@ -30,6 +33,8 @@ pub(super) struct Collection {
     pub(super) metadata: Option<Arc<Fields>>,
     pub(super) dimension: Option<usize>,
     pub(super) records: Records,
+    /// Its description, once somebody has asked for it.
+    description: OnceLock<Vec<u8>>,
 }
 
 /// A part of a list.
@@ -236,6 +241,7 @@ impl Server {
             metadata: metadata.map(Arc::new),
             dimension: None,
             records: Records::default(),
+            description: OnceLock::new(),
         });
         if let Some(database) = self.database_mut(place.tenant, place.database) {
             database.collections.insert(name, made.id);
@@ -314,7 +320,7 @@ impl Server {
             self.rename(&collection, name)?;
         }
         if let Some(metadata) = change.new_metadata {
-            Arc::make_mut(self.collection_mut(id)?).replace_metadata(&metadata);
+            changed(self.collection_mut(id)?).replace_metadata(&metadata);
         }
         Ok(Answer::done(200))
     }
@@ -330,7 +336,7 @@ impl Server {
         names.remove(&collection.name);
         names.insert(Arc::clone(&name), collection.id);
         let renamed = self.collections.get_mut(&collection.id);
-        Arc::make_mut(renamed.expect("it was found")).name = name;
+        changed(renamed.expect("it was found")).name = name;
         Ok(())
     }
 
@@ -377,6 +383,15 @@ fn gone(id: Uuid) -> Refused {
     Refused::missing(format!("Collection [{id}] does not exist."))
 }
 
+/// A collection that is about to be changed: another description will be true of it.
+pub(super) fn changed(collection: &mut Arc<Collection>) -> &mut Collection {
+    let collection = Arc::make_mut(collection);
+    collection.description.take();
+    collection
+}
+
 fn shown(collection: &Arc<Collection>) -> Answer {
-    Answer::json(200, &CollectionAnswer::from(collection))
+    let described = || Answer::json(200, &CollectionAnswer::from(collection)).body;
+    let body = collection.description.get_or_init(described).clone();
+    Answer { status: 200, body }
 }

@@ -12,7 +12,7 @@ use super::{
     fields::{Changes, are_names},
     filter,
     records::{Change, Records},
-    schema::{Collection, Place, size},
+    schema::{Collection, Place, changed, size},
 };
 
 /// A write whose body was read.
@@ -105,11 +105,11 @@ impl Server {
         let changes = Changed::read(write)?;
         changes.check_values()?;
         if let Some(dimension) = changes.dimension()? {
-            Arc::make_mut(collection).expect_dimension(dimension)?;
+            changed(collection).expect_dimension(dimension)?;
         }
         // The dimension stays set when what follows refuses the write.
         changes.check_ids()?;
-        let collection = Arc::make_mut(collection);
+        let collection = changed(collection);
         for (id, change) in changes.each() {
             take(&mut collection.records, &id, change);
         }
@@ -144,7 +144,7 @@ impl Server {
             }
         };
         for id in &gone {
-            Arc::make_mut(collection).records.remove(id);
+            changed(collection).records.remove(id);
         }
         let deleted = gone.len();
         Ok(Answer::json(200, &Deleted { deleted }))

@@ -12,7 +12,10 @@ impl Oracle {
         let place = self.places.get(&id).copied();
         let noted = place.and_then(|(lane, position)| self.noted(lane, position));
         let is_nothing = |noted: &Noted| {
-            let is_nowhere = noted.executed & !noted.lost == 0;
+            let subject = noted.entry.verb.subject();
+            // What it did went with the collection.
+            let is_deleted = subject.is_some_and(|id| self.is_vanished(id, u64::MAX));
+            let is_nowhere = is_deleted || noted.executed & !noted.lost == 0;
             let is_given_up = noted.verdict == Verdict::Abandoned && is_nowhere;
             is_given_up || matches!(noted.verdict, Verdict::Refused { .. })
         };

@@ -84,11 +84,7 @@ impl Oracle {
 
     fn check_sending(&mut self, (lane, instance, position): (LaneId, InstanceIx, Position)) {
         let (who, cursor) = (instance.0, self.cursor(lane, instance));
-        // What a job has found to be all there is gets what is open, whether or not that is durable yet.
-        let is_all = matches!(lane, LaneId::Collection(id)
-            if self.may_have_lost(id)
-                && self.healing.contains(&(id, instance)));
-        if self.is_quarantined(lane, instance) && !is_all {
+        if self.is_quarantined(lane, instance) {
             self.violate(format!(
                 "{lane} {position} is sent to {who}, quarantined there"
             ));

@@ -9,7 +9,11 @@ use achromat_core::{
 };
 
 use super::{Noted, Oracle, fold::Fold, registers::Shown, watch};
-use crate::{clients::Operation, model::Server, requests::About};
+use crate::{
+    clients::Operation,
+    model::{Contents, Server},
+    requests::About,
+};
 
 impl Oracle {
     /// Judges a whole history: the instances' contents, and everything that clients were told.
@@ -151,8 +155,23 @@ impl Oracle {
         let contents = fold.contents();
         let (place, (_, expected)) = contents.iter().find(|(_, (other, _))| *other == id)?;
         let mut all = InstanceIx::all(self.instances).zip(servers);
-        let found = all.find(|(_, server)| server.contents().get(place) == Some(expected));
+        let found = all.find(|(_, server)| {
+            let theirs = server.contents().remove(place);
+            theirs
+                .map(|theirs| self.as_made(id, theirs, expected))
+                .as_ref()
+                == Some(expected)
+        });
         found.map(|(instance, _)| instance)
+    }
+
+    /// A copy as it is compared with what it should be: one that was made anew by a client, after somebody had
+    /// deleted it, has the metadata that this client gave it.
+    fn as_made(&self, id: CollectionId, mut theirs: Contents, expected: &Contents) -> Contents {
+        if self.is_vanished(id, u64::MAX) {
+            theirs.metadata.clone_from(&expected.metadata);
+        }
+        theirs
     }
 
     /// Every copy in service is equal to the fold, and there is nothing else.
@@ -166,10 +185,8 @@ impl Oracle {
         theirs.retain(|(tenant, ..), _| tenant == "default_tenant");
         let who = instance.0;
         for (place, (id, expected)) in fold.contents() {
-            let mut found = theirs.remove(&place);
-            if let Some(found) = found.as_mut().filter(|_| self.is_vanished(id, u64::MAX)) {
-                found.metadata.clone_from(&expected.metadata);
-            }
+            let found = theirs.remove(&place);
+            let found = found.map(|found| self.as_made(id, found, &expected));
             let is_elsewhere = self.home_of(id).is_some_and(|home| home != instance);
             if self.is_quarantined(LaneId::Collection(id), instance) || is_elsewhere {
                 continue;
