@@ -32,6 +32,7 @@ mod merging;
 mod merging_clients;
 mod metrics;
 mod migrations;
+mod mistakes;
 mod model;
 mod odd_requests;
 mod old_balancer;

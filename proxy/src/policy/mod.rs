@@ -34,6 +34,7 @@ mod trial;
 mod trouble;
 mod version;
 pub mod words;
+mod words_of_plugins;
 mod world;
 
 pub use achromat_core::policy::{Digest, WrongDigest};

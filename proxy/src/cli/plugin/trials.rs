@@ -152,7 +152,7 @@ fn begin(matches: &ArgMatches, kind: &str, wanted: Map<String, Value>) -> anyhow
         Value::Null => &slot["last_trial"],
         trial => trial,
     };
-    println!(
+    out!(
         "{}: {}",
         slot["slot"].as_str().unwrap_or("?"),
         in_short(trial)
@@ -180,7 +180,7 @@ pub(super) fn diffs(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let differences = told["differences"].as_array().cloned().unwrap_or_default();
     for difference in &differences {
         let text = |name: &str| difference[name].as_str().unwrap_or("-").to_owned();
-        println!(
+        out!(
             "{}  {}\n  active: {}\n  tried:  {}",
             difference["request"],
             text("collection"),
@@ -189,7 +189,7 @@ pub(super) fn diffs(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         );
     }
     if told["trial"].is_object() {
-        println!("{}", in_short(&told["trial"]));
+        out!("{}", in_short(&told["trial"]));
     }
     Ok(if differences.is_empty() {
         ExitCode::SUCCESS

@@ -183,7 +183,7 @@ pub(super) fn tell(done: &Value) {
         Some("kept") => "is kept; `achromat plugin swap` puts it into service",
         _ => "decides already",
     };
-    println!("{slot}: {version} {told}");
+    out!("{slot}: {version} {told}");
 }
 
 fn in_short(version: &Value) -> String {
@@ -220,10 +220,10 @@ fn list_slot(slot: &Value) {
         Some("nobody") => "nobody decides, and the safe answer holds",
         _ => "a version decides",
     };
-    println!("{name}: {decides}");
+    out!("{name}: {decides}");
     for version in slot["versions"].as_array().into_iter().flatten() {
         let is_active = version["version"] == slot["version"];
-        println!(
+        out!(
             "  {} {}, {} bytes, from {} ({})",
             if is_active { "*" } else { " " },
             in_short(version),
@@ -237,7 +237,7 @@ fn list_slot(slot: &Value) {
         ("last trial", &slot["last_trial"]),
     ] {
         if trial.is_object() {
-            println!("  {what}: {}", super::trials::in_short(trial));
+            out!("  {what}: {}", super::trials::in_short(trial));
         }
     }
 }
