@@ -53,6 +53,7 @@ mod suite;
 mod tenants;
 mod tidy;
 mod trash;
+mod troubles;
 mod use_cases;
 mod verify;
 mod versions;

@@ -92,6 +92,12 @@ pub const TROUBLES_MAX: u32 = 5;
 /// See [`TROUBLES_MAX`].
 pub const TROUBLE_WINDOW: Duration = Duration::from_secs(60);
 
+/// Time for which the figures of a version stay that was taken out of service: several scrapes.
+pub const RETIRED_FOR: Duration = Duration::from_mins(10);
+
+/// Versions of a slot whose figures stay so.
+pub(super) const RETIRED_MAX: usize = 4;
+
 /// Different reasons of trouble that are written into the log for one version.
 pub(super) const REASONS_TOLD_MAX: usize = 16;
 

@@ -60,10 +60,10 @@ pub use self::{
     replay::{Change, ReplayError, Replayed, replay},
     request::{Request, chosen},
     routing::{Conditions, Load},
-    slot::{Follower, Generation, Listener, Notice, Slot},
+    slot::{Follower, Generation, Listener, Notice, Retired, Slot},
     supply::{
-        Reference, RegistryError, SCHEME, SupplyError, Trust, TrustedKey, WrongKey, WrongReference,
-        from_file, from_registry, judge,
+        Reference, RegistryError, SCHEME, Supplied, SupplyError, Trust, TrustedKey, WrongKey,
+        WrongReference, from_file, from_registry, judge,
     },
     trial::{Difference, Tried},
     trouble::{Trouble, TroubleKind},

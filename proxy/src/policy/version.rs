@@ -124,6 +124,7 @@ impl<W: World> Version<W> {
         }
         let component = check::compile::<W>(plugins, &source.bytes)?;
         let other = |error: wasmtime::Error| Unfit::OtherContract {
+            found: check::contract_of(&component),
             why: format!("{error:#}"),
         };
         let prepared = plugins
