@@ -32,12 +32,12 @@ fn cargo_target() -> PathBuf {
 }
 
 /// Where components were compiled, by `achromat plugin test` and for Achromat alike.
-fn compiled() -> PathBuf {
+pub(crate) fn compiled() -> PathBuf {
     default_state().expect("a state folder").join("compiled")
 }
 
 /// Runs a command of an author's; returns what it printed, and whether it ended well.
-fn run(mut command: Command) -> (bool, String) {
+pub(crate) fn run(mut command: Command) -> (bool, String) {
     let output = command
         .env("CARGO_TARGET_DIR", cargo_target())
         .output()
@@ -49,14 +49,14 @@ fn run(mut command: Command) -> (bool, String) {
     )
 }
 
-fn plugin(words: &[&str], folder: &Path) -> (bool, String) {
+pub(crate) fn plugin(words: &[&str], folder: &Path) -> (bool, String) {
     let mut command = achromat(&["plugin"]);
     command.args(words).arg("--project").arg(folder);
     run(command)
 }
 
 #[track_caller]
-fn good((is_good, told): (bool, String)) -> String {
+pub(crate) fn good((is_good, told): (bool, String)) -> String {
     assert!(is_good, "{told}");
     told
 }
@@ -116,7 +116,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// A proxy of three servers with a plugin in a slot, which finds it compiled.
-fn serve(slot: &str, component: &str, config: &str) -> Cluster {
+pub(crate) fn serve(slot: &str, component: &str, config: &str) -> Cluster {
     let flags = [
         format!("--policy-{slot}-plugin={component}"),
         format!("--policy-{slot}-config={config}"),
@@ -295,7 +295,7 @@ fn what_is_wrong_is_told_to_the_author() {
     let told = good(plugin(&["check"], built.folder.path()));
     for part in [
         "world     achromat:policy/cleanup-guard",
-        "imports   nothing",
+        "imports   achromat:policy/host@0.1.1",
         "wants     header x-ticket",
         "digest    sha256:",
         "fit for the slot cleanup-guard",

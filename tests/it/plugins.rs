@@ -13,14 +13,14 @@ use achromat_core::policy::{Digest, Slot};
 use achromat_tests::{api::Api, cluster::Cluster, wait::eventually};
 use serde_json::{Value, json};
 
-const ROUTING: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hostile-routing.wasm"));
+pub(crate) const ROUTING: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hostile-routing.wasm"));
 const GUARD: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/hostile-guard.wasm"));
 
 /// For something to happen by itself.
-const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 
 /// What is pushed: a label, and a component.
-fn pushed(label: &Value, component: &[u8]) -> Vec<u8> {
+pub(crate) fn pushed(label: &Value, component: &[u8]) -> Vec<u8> {
     [label.to_string().as_bytes(), b"\n", component].concat()
 }
 
@@ -31,21 +31,21 @@ fn push(api: &Api, label: &Value) -> Value {
 }
 
 /// Keeps a routing version that does what its configuration says, under that name.
-fn keep(api: &Api, deed: &str) {
+pub(crate) fn keep(api: &Api, deed: &str) {
     push(api, &json!({ "name": deed, "config": deed }));
 }
 
-fn swap(api: &Api, to: &str) -> Value {
+pub(crate) fn swap(api: &Api, to: &str) -> Value {
     api.post("/admin/plugins/routing/swap", &json!({ "to": to }))
         .ok()
 }
 
-fn slot(api: &Api) -> Value {
+pub(crate) fn slot(api: &Api) -> Value {
     api.get("/admin/plugins/routing").ok()
 }
 
 /// The name of the version that decides; `native` and `nobody` as they are.
-fn decides(api: &Api) -> String {
+pub(crate) fn decides(api: &Api) -> String {
     let slot = slot(api);
     let versions = slot["versions"].as_array().expect("versions");
     let active = versions.iter().find(|v| v["version"] == slot["version"]);
@@ -60,7 +60,7 @@ fn decides(api: &Api) -> String {
     name
 }
 
-fn read(api: &Api, id: &str) -> achromat_tests::api::Answer {
+pub(crate) fn read(api: &Api, id: &str) -> achromat_tests::api::Answer {
     api.records(id, "get", &json!({ "ids": ["r"] }))
 }
 
@@ -138,7 +138,7 @@ fn a_thousand_swaps_lose_nothing() {
 }
 
 /// Has requests made until a trial is over; each must succeed. Returns how it ended.
-fn read_until_over(api: &Api, id: &str) -> Value {
+pub(crate) fn read_until_over(api: &Api, id: &str) -> Value {
     eventually("the trial is over", SOON, || {
         for _ in 0..50 {
             read(api, id).ok();
@@ -328,7 +328,8 @@ fn what_decides_outlives_a_restart() {
     assert_eq!(restart(&mut cluster), "say:a");
 
     // After a restart nothing is ready to go back to: it is fetched.
-    swap(&api, "sometimes");
+    let again = json!({ "to": "sometimes", "again": true });
+    api.post("/admin/plugins/routing/swap", &again).ok();
     assert_eq!(restart(&mut cluster), "sometimes");
     eventually("it falls back", SOON, || {
         read(&api, &notes).ok();
@@ -478,7 +479,7 @@ fn commands_change_versions() {
     assert_eq!(decides(&api), "native");
 }
 
-fn write(folder: &Path, name: &str, bytes: &[u8]) {
+pub(crate) fn write(folder: &Path, name: &str, bytes: &[u8]) {
     // As a careful operator does it: beside, then in its place.
     let beside = folder.join(format!(".{name}"));
     std::fs::write(&beside, bytes).expect("a file");
@@ -486,7 +487,7 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) {
 }
 
 /// The message that a version answers with about its collection.
-fn says(api: &Api, marker: &str, expected: &str) {
+pub(crate) fn says(api: &Api, marker: &str, expected: &str) {
     eventually("it decides", SOON, || {
         let answer = read(api, marker);
         match answer.body["message"].as_str() {

@@ -20,7 +20,17 @@ fn keep<P: Held>(plugin: P) {
     P::with(|held| *held = Some(plugin));
 }
 
+/// Tells a panic, with its file and line, before it ends the call: WebAssembly itself says only that
+/// there was one.
+fn tell_panics() {
+    #[cfg(all(target_arch = "wasm32", feature = "panics"))]
+    std::panic::set_hook(Box::new(|panic| {
+        crate::host::log(crate::host::Level::Error, &panic.to_string());
+    }));
+}
+
 fn configure<P: Held + Plugin>(config: &str) -> Result<Wants, String> {
+    tell_panics();
     let (plugin, wants) = P::configure(config)?;
     keep(plugin);
     Ok(wants)
@@ -54,6 +64,7 @@ impl<P: Held + lean::Route> bindings::lean::exports::achromat::policy::lean_rout
     for Component<P>
 {
     fn configure(config: String) -> Result<(), String> {
+        tell_panics();
         keep(P::configure(&config)?);
         Ok(())
     }
@@ -130,7 +141,14 @@ macro_rules! held {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! exported {
-    ($plugin:ty, $world:ident, $export:ident) => {
+    ($plugin:ty, $plugins:path, $world:ident, $export:ident) => {
+        // Elsewhere than in WebAssembly nobody else names it, and the compiler would warn of code that
+        // nobody uses.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            let _ = <$plugin as $plugins>::configure;
+        };
+
         #[cfg(target_arch = "wasm32")]
         #[allow(
             unsafe_code,
@@ -147,7 +165,7 @@ macro_rules! exported {
 #[macro_export]
 macro_rules! routing {
     ($plugin:ty) => {
-        $crate::exported!($plugin, routing, export_routing);
+        $crate::exported!($plugin, $crate::Plugin, routing, export_routing);
     };
 }
 
@@ -155,7 +173,7 @@ macro_rules! routing {
 #[macro_export]
 macro_rules! lean_routing {
     ($plugin:ty) => {
-        $crate::exported!($plugin, lean, export_lean_routing);
+        $crate::exported!($plugin, $crate::lean::Route, lean, export_lean_routing);
     };
 }
 
@@ -163,7 +181,7 @@ macro_rules! lean_routing {
 #[macro_export]
 macro_rules! wal_eligibility {
     ($plugin:ty) => {
-        $crate::exported!($plugin, wal, export_wal);
+        $crate::exported!($plugin, $crate::Plugin, wal, export_wal);
     };
 }
 
@@ -171,6 +189,6 @@ macro_rules! wal_eligibility {
 #[macro_export]
 macro_rules! cleanup_guard {
     ($plugin:ty) => {
-        $crate::exported!($plugin, guard, export_guard);
+        $crate::exported!($plugin, $crate::Plugin, guard, export_guard);
     };
 }

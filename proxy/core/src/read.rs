@@ -211,6 +211,8 @@ pub struct Dispatch {
     no_route: Option<Reply>,
     /// True when an instance has failed otherwise, and may have what others lack.
     is_unsure: bool,
+    /// True when the policy lets some instances answer and no other.
+    is_restricted: bool,
     /// True when an instance had too many reads already.
     is_busy: bool,
 }
@@ -321,6 +323,12 @@ impl Dispatch {
         self.is_agreed |= is_second && is_alike(before, reply);
     }
 
+    /// Remembers that the policy lets some instances answer and no other: the reply says so when none of
+    /// them can.
+    pub fn restrict(&mut self) {
+        self.is_restricted = true;
+    }
+
     /// Lets those be tried once more that have answered with a 5xx which may pass, and one that alone has
     /// closed its connection: it may have died, which the next attempt shows. Says whether there are any. `elapsed` is the time since the read began: one that fails slowly would fail slowly again.
     pub fn second_chance(&mut self, elapsed: Duration) -> bool {
@@ -372,6 +380,10 @@ impl Dispatch {
         match self.best.or(self.no_route).or(missing) {
             Some(reply) => reply,
             None if self.closed > 0 => reply::no_answer(&format!("{} instance(s)", self.closed)),
+            None if self.is_restricted => reply::unavailable(
+                "The routing policy lets some instances answer this and no other, and none of them can be reached",
+                1,
+            ),
             None if self.tried == Tried::default() => reply::unavailable(
                 "No instance in service has every acknowledged write that this read could see",
                 1,
@@ -568,6 +580,22 @@ mod tests {
         );
         assert_eq!(read.failed(A, ReadFailure::Silent), ReadStep::Exhausted);
         assert_eq!(read.give_up(3).status, 503);
+    }
+
+    /// A policy may name the only instances that may answer: when they can't, the reply says why no other
+    /// was asked.
+    #[test]
+    fn a_policys_restriction_is_told() {
+        let told = |is_restricted: bool| {
+            let mut read = dispatch(1);
+            if is_restricted {
+                read.restrict();
+            }
+            assert_eq!(read.failed(A, ReadFailure::Refused), ReadStep::Exhausted);
+            String::from_utf8(read.give_up(2).body.to_vec()).unwrap()
+        };
+        assert!(told(true).contains("The routing policy lets some instances answer"));
+        assert!(told(false).contains("No instance could be reached"));
     }
 
     /// However long an attempt is silent, that is told once; the next one on the same instance tells

@@ -6,6 +6,7 @@ use achromat_core::{
     health::Standing,
     ids::CollectionId,
     jobs::{Finding, Task},
+    policy::VersionId,
     reply::Reply,
 };
 use prometheus_client::{
@@ -402,24 +403,41 @@ fn slot<W: World>(slot: &Slot<W>, page: &mut Page) {
     if let Some(tried) = generation.trial() {
         of_version(tried.version(), "trial", page);
     }
+    // What a version had counted when it was taken out of service is read by the next scrapes.
+    for retired in slot.retired() {
+        let labels = labels_of::<W>(&retired.name, retired.id, "retired");
+        figures(&labels, &retired.figures, retired.own_counters, page);
+    }
+}
+
+fn labels_of<W: World>(name: &str, id: Option<VersionId>, part: &str) -> Labels {
+    vec![
+        ("slot", W::SLOT.as_str().to_owned()),
+        ("plugin", name.to_owned()),
+        (
+            "version",
+            id.map_or_else(String::new, |id| id.0.to_string()),
+        ),
+        ("part", part.to_owned()),
+    ]
 }
 
 fn of_version<W: World>(version: &Version<W>, part: &str, page: &mut Page) {
-    let labels = vec![
-        ("slot", W::SLOT.as_str().to_owned()),
-        ("plugin", version.name().to_string()),
-        (
-            "version",
-            version.id().map_or_else(String::new, |id| id.0.to_string()),
-        ),
-        ("part", part.to_owned()),
-    ];
+    let labels = labels_of::<W>(version.name(), version.id(), part);
+    figures(&labels, &version.figures(), version.own_counters(), page);
+}
+
+fn figures(
+    labels: &Labels,
+    figures: &Figures,
+    own_counters: BTreeMap<String, u64>,
+    page: &mut Page,
+) {
     let with = |name, value: &str| {
         let mut labels = labels.clone();
         labels.push((name, value.to_owned()));
         labels
     };
-    let figures: Figures = version.figures();
     for (kind, value) in &figures.decisions {
         let what = ("policy_decisions", "Answers that were taken, by kind");
         page.counter(what, &with("kind", kind), float(*value));
@@ -431,7 +449,7 @@ fn of_version<W: World>(version: &Version<W>, part: &str, page: &mut Page) {
         );
         page.counter(what, &with("kind", kind), float(*value));
     }
-    for (name, value) in version.own_counters() {
+    for (name, value) in own_counters {
         let what = (
             "policy_plugin_counter",
             "What the plugin itself has counted",
@@ -463,12 +481,12 @@ fn of_version<W: World>(version: &Version<W>, part: &str, page: &mut Page) {
             float(figures.timed_ns) / 1e9,
         ),
     ] {
-        page.counter(what, &labels, value);
+        page.counter(what, labels, value);
     }
     let memory = "The most memory that an instance has had";
     page.gauge(
         ("policy_memory_bytes_max", memory),
-        &labels,
+        labels,
         count(figures.memory_bytes_max),
     );
 }

@@ -53,6 +53,16 @@ struct VersionStatus {
     instances_made: u64,
     /// The plugin's own.
     counters: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_trouble: Option<TroubleStatus>,
+}
+
+/// The last call without an answer.
+#[derive(Serialize)]
+struct TroubleStatus {
+    at_ms: u64,
+    kind: &'static str,
+    message: String,
 }
 
 impl Slots {
@@ -89,6 +99,11 @@ fn status<W: World>(version: &Version<W>) -> VersionStatus {
         plugin: version.name().to_string(),
         digest: version.digest().to_string(),
         counters: version.own_counters(),
+        last_trouble: version.last_trouble().map(|(at, trouble)| TroubleStatus {
+            at_ms: at.0,
+            kind: trouble.kind().as_str(),
+            message: trouble.to_string(),
+        }),
         ..figures(version.figures())
     }
 }
@@ -114,5 +129,6 @@ fn figures(figures: Figures) -> VersionStatus {
         memory_bytes_max: figures.memory_bytes_max,
         instances_made: figures.instances_made,
         counters: BTreeMap::new(),
+        last_trouble: None,
     }
 }

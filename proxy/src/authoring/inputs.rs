@@ -180,6 +180,8 @@ fn uuid_of(uuid: uuid::Uuid) -> Uuid {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct InstanceInput {
     pub(super) name: String,
+    /// By default, the first instance is the primary.
+    pub(super) role: Option<RoleInput>,
     #[serde(default = "up", with = "words")]
     pub(super) standing: Standing,
     /// By default, an instance is eligible unless its standing is down.
@@ -192,6 +194,14 @@ pub(super) struct InstanceInput {
     pub(super) lag_entries: u32,
 }
 
+/// The role of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RoleInput {
+    Primary,
+    Replica,
+}
+
 fn up() -> Standing {
     Standing::Up
 }
@@ -201,6 +211,7 @@ impl InstanceInput {
     pub(super) fn idle(name: &str) -> Self {
         Self {
             name: name.to_owned(),
+            role: None,
             standing: up(),
             eligible: None,
             in_flight: 0,
@@ -240,7 +251,9 @@ impl RoutingInput {
     pub(super) fn members(&self) -> Vec<Member> {
         let member = |(at, instance): (usize, &InstanceInput)| Member {
             name: Arc::from(instance.name.as_str()),
-            is_primary: at == 0,
+            is_primary: instance
+                .role
+                .map_or(at == 0, |role| role == RoleInput::Primary),
         };
         self.instances.iter().enumerate().map(member).collect()
     }

@@ -23,6 +23,12 @@ impl Finding {
         }
     }
 
+    /// The same, with more about it.
+    pub(super) fn and(mut self, details: impl IntoIterator<Item = String>) -> Self {
+        self.details.extend(details);
+        self
+    }
+
     /// A check that failed.
     pub(super) fn bad(what: impl Into<String>, details: impl IntoIterator<Item = String>) -> Self {
         Self {
@@ -64,6 +70,11 @@ impl Report {
             0 => format!("{looked_at} looked at, all good"),
             failures => format!("{looked_at} looked at, {failures} FAILED"),
         }
+    }
+
+    /// The cases in which the plugin logged or counted something, or that failed.
+    pub fn told(&self) -> impl Iterator<Item = &Finding> {
+        self.cases.iter().filter(|case| !case.details.is_empty())
     }
 
     fn failures(&self) -> usize {

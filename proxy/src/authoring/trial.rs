@@ -244,18 +244,27 @@ fn ask_case<W: Trial>(plugins: &Plugins, source: &Source, case: &Case<W::Input>)
         Ok(version) => version,
         Err(unfit) => return Finding::bad(what, [unfit.to_string()]),
     };
-    let given = match ask(&version, &facts, &case.input) {
-        Ok(answer) => W::answer(&answer),
-        Err(trouble) => return Finding::bad(what, [format!("no answer: {trouble}")]),
+    let finding = match ask(&version, &facts, &case.input).map(|answer| W::answer(&answer)) {
+        Ok(given) if answers::agrees(&case.expect, &given) => Finding::good(what),
+        Ok(given) => {
+            let lines = [
+                format!("expected {}", case.expect),
+                format!("given    {given}"),
+            ];
+            Finding::bad(what, lines)
+        }
+        Err(trouble) => Finding::bad(what, [format!("no answer: {trouble}")]),
     };
-    if answers::agrees(&case.expect, &given) {
-        return Finding::good(what);
-    }
-    let lines = [
-        format!("expected {}", case.expect),
-        format!("given    {given}"),
-    ];
-    Finding::bad(what, lines)
+    finding.and(told_to_the_host(&version))
+}
+
+/// Lists the lines and counters that a plugin gave to the host.
+fn told_to_the_host<W: World>(version: &Version<W>) -> Vec<String> {
+    let lines = version.lines().into_iter();
+    let lines = lines.map(|line| format!("log      {line}"));
+    let counters = version.own_counters().into_iter();
+    let counters = counters.map(|(name, count)| format!("counted  {name}: {count}"));
+    lines.chain(counters).collect()
 }
 
 /// Asks one thing.

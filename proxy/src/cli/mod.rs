@@ -8,6 +8,8 @@ mod dev;
 mod health;
 mod history;
 mod letters;
+#[macro_use]
+mod out;
 mod plugin;
 mod remote;
 mod serve;

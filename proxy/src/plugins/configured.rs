@@ -35,15 +35,16 @@ impl<W: World> Life<W> {
                     None => source::configured(config, &self.shared.trust()).await?,
                     got => got,
                 };
-                got.map(|(name, bytes)| Offer {
-                    name,
-                    bytes,
+                got.map(|component| Offer {
+                    name: component.name,
+                    bytes: component.bytes,
                     config: Arc::clone(&config.config),
                     origin: Origin::Configuration,
                     who: who.into(),
                     swaps: true,
+                    again: true,
                     words: None,
-                    signature: None,
+                    signature: component.signature,
                 })
             }
         };
@@ -117,6 +118,7 @@ fn offer_default(slot: Slot, config: &str, who: &str) -> Offer {
         origin: Origin::Default,
         who: who.into(),
         swaps: true,
+        again: true,
         words: None,
         signature: None,
     }

@@ -34,6 +34,14 @@ pub enum LifeError {
         /// The error of reading it.
         source: std::io::Error,
     },
+    /// A configuration is not there any more.
+    #[error(
+        "{path} was there before and is missing now: put it back, or an empty file when the plugin is to have no configuration"
+    )]
+    ConfigGone {
+        /// The file.
+        path: PathBuf,
+    },
     /// It is not there, or not the one that is meant.
     #[error("{name}: {source}")]
     Supply {
@@ -108,6 +116,32 @@ pub enum LifeError {
     NothingBefore {
         /// The slot.
         slot: Slot,
+    },
+    /// The version was taken out of service for its troubles.
+    #[error(
+        "version {id} was taken out of service ({why}): mend it and push it, or say `--again` to put it into service as it is"
+    )]
+    TakenOut {
+        /// Its number.
+        id: u64,
+        /// The recorded reason.
+        why: String,
+    },
+    /// Another version is on trial.
+    #[error(
+        "version {id} is on trial: end that first (`--stop`), or say `--replaces {id}` to try another one in its place"
+    )]
+    OnTrial {
+        /// Its number.
+        id: u64,
+    },
+    /// The version that is to be replaced is not on trial.
+    #[error(
+        "{word:?} is not on trial, so that nothing was replaced: `achromat plugin list` shows which version is"
+    )]
+    NotOnTrial {
+        /// The word by which the version was named.
+        word: String,
     },
     /// A trial that makes no sense.
     #[error("{0}")]

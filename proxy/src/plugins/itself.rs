@@ -12,7 +12,12 @@ use crate::policy::World;
 impl<W: World> Life<W> {
     /// Records what the slot did when a version had trouble; when nothing was ready to go back to,
     /// goes back to the nearest version before.
-    pub(super) async fn quarantined(&self, bad: Option<VersionId>, ready: Option<VersionId>) {
+    pub(super) async fn quarantined(
+        &self,
+        bad: Option<VersionId>,
+        why: &str,
+        ready: Option<VersionId>,
+    ) {
         let shelf = self.shared.shelf();
         let active = shelf.last_swap(W::SLOT).map(|last| last.swap.to);
         if active != bad.map(Decider::Version) {
@@ -31,7 +36,10 @@ impl<W: World> Life<W> {
         if let (Decider::Version(id), None) = (to, ready) {
             self.restore(id).await;
         }
-        let reason = Reason::new("achromat", "a version had no answer too often");
+        let reason = Reason {
+            taken_out: bad,
+            ..Reason::new("achromat", why)
+        };
         if let Err(error) = self.record(to, before, reason).await {
             tracing::error!(slot = W::SLOT.as_str(), %error, "a fallback could not be recorded");
         }

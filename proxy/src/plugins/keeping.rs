@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use achromat_core::policy::{Digest, KeptVersion, NewVersion, ShelfWrite, VersionId};
+use achromat_core::policy::{Digest, KeptVersion, NewVersion, Origin, ShelfWrite, VersionId};
+use bytes::Bytes;
 
 use super::{LifeError, life::Life, told::Offer};
 use crate::{
     clock,
-    policy::{Source, Version, World},
+    policy::{Source, Version, World, judge},
 };
 
 impl<W: World> Life<W> {
@@ -39,10 +40,15 @@ impl<W: World> Life<W> {
             origin: offer.origin,
             at: clock::wall_time(),
             who: Arc::clone(&offer.who),
+            signature: offer.signature.clone(),
         };
         let shelf = self.shared.shelf();
         if let Some(kept) = shelf.like(&new) {
-            return Ok((kept.clone(), self.load(kept).await?));
+            let kept = self
+                .sign(kept, &offer.bytes, new.signature.as_ref())
+                .await?;
+            let version = self.load(&kept).await?;
+            return Ok((kept, version));
         }
         let source = Source {
             name: Arc::clone(&offer.name),
@@ -73,15 +79,45 @@ impl<W: World> Life<W> {
         Ok((kept, version))
     }
 
-    /// A version that is kept, ready to be asked.
+    /// Keeps another signature of a version that is kept, when there is one.
+    pub(super) async fn sign(
+        &self,
+        kept: &KeptVersion,
+        bytes: &Bytes,
+        signature: Option<&Arc<str>>,
+    ) -> Result<KeptVersion, LifeError> {
+        let mut kept = kept.clone();
+        if signature.is_some() && signature != kept.version.signature.as_ref() {
+            kept.version.signature = signature.cloned();
+            let write = ShelfWrite::Keep(kept.clone(), bytes.clone());
+            self.shared.write(&[write]).await?;
+        }
+        Ok(kept)
+    }
+
+    /// A version that is kept, ready to be asked. Its signature is judged again by the present rules.
     pub(super) async fn load(&self, kept: &KeptVersion) -> Result<Arc<Version<W>>, LifeError> {
         let budget = self.config.lock().budget;
-        if let Some(ready) = self.place().ready(kept.id, budget) {
+        let trust = self.shared.trust();
+        // What came with the binary needs no signature.
+        let is_judged = kept.version.origin != Origin::Default && trust.judges();
+        let ready = self.place().ready(kept.id, budget);
+        if let Some(ready) = ready.filter(|_| !is_judged) {
             return Ok(ready);
         }
         let digest = kept.version.digest;
         let bytes = self.shared.store().component(digest).await?;
         let bytes = bytes.ok_or(LifeError::Lost { digest })?;
+        if is_judged {
+            let judged = judge(&bytes, kept.version.signature.as_deref(), &trust);
+            judged.map_err(|source| LifeError::Supply {
+                name: Arc::clone(&kept.version.name),
+                source,
+            })?;
+        }
+        if let Some(ready) = self.place().ready(kept.id, budget) {
+            return Ok(ready);
+        }
         let source = Source {
             name: Arc::clone(&kept.version.name),
             bytes: Arc::from(bytes.as_ref()),
@@ -95,6 +131,33 @@ impl<W: World> Life<W> {
 
     pub(super) fn kept(&self, id: VersionId) -> Option<KeptVersion> {
         self.shared.shelf().versions.get(&id).cloned()
+    }
+
+    /// Refuses a version that was taken out of service for its troubles, unless it is wanted again.
+    pub(super) fn check_again(&self, id: VersionId, again: bool) -> Result<(), LifeError> {
+        let shelf = self.shared.shelf();
+        match shelf.taken_out(id) {
+            Some(swap) if !again => Err(LifeError::TakenOut {
+                id: id.0,
+                why: swap.swap.why.to_string(),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Refuses another trial while one goes on, unless the version on trial is named.
+    pub(super) fn check_replaces(&self, named: Option<&str>) -> Result<(), LifeError> {
+        let generation = self.place().generation();
+        let tried = generation.trial().and_then(|tried| tried.version().id());
+        let replaced = named.map(|word| self.meant(word)).transpose()?;
+        match (tried, replaced.map(|kept| kept.id), named) {
+            (tried, Some(replaced), Some(word)) if tried != Some(replaced) => {
+                let word = word.to_owned();
+                Err(LifeError::NotOnTrial { word })
+            }
+            (Some(tried), None, _) => Err(LifeError::OnTrial { id: tried.0 }),
+            _ => Ok(()),
+        }
     }
 
     /// The version that a word means.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use achromat_core::policy::{
-    Decider, KeptSwap, KeptVersion, NewSwap, Origin, ShelfWrite, Slot, SwapSeq, Trial,
+    Decider, Digest, KeptSwap, KeptVersion, NewSwap, Origin, ShelfWrite, Slot, SwapSeq, Trial,
+    VersionId,
 };
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -17,7 +18,10 @@ use super::{
 };
 use crate::{
     clock,
-    policy::{Notice, Policies, Recording, Slot as PolicySlot, SlotConfig, Tried, Version, World},
+    policy::{
+        Difference, Notice, Policies, Recording, Slot as PolicySlot, SlotConfig, Tried, Version,
+        World,
+    },
 };
 
 /// The versions of one slot, whichever slot that is.
@@ -30,9 +34,14 @@ pub(super) trait SlotLife: Send + Sync {
     fn recorded(&self) -> Vec<Arc<str>>;
     async fn begin(&self) -> Result<(), LifeError>;
     async fn push(&self, offer: Offer) -> Result<Swapped, LifeError>;
-    async fn swap(&self, word: &str, who: &str) -> Result<Swapped, LifeError>;
+    async fn swap(&self, word: &str, who: &str, again: bool) -> Result<Swapped, LifeError>;
     async fn roll_back(&self, who: &str) -> Result<Swapped, LifeError>;
-    async fn try_out(&self, word: &str, trial: Trial) -> Result<(), LifeError>;
+    async fn try_out(
+        &self,
+        word: &str,
+        trial: Trial,
+        replaces: Option<&str>,
+    ) -> Result<(), LifeError>;
     fn end_trial(&self, who: &str) -> bool;
     async fn reload(&self, config: SlotConfig) -> Result<(), LifeError>;
     async fn noticed(&self, notice: Notice);
@@ -55,6 +64,8 @@ pub(super) struct Reason<'a> {
     pub(super) said: Option<(Origin, String)>,
     /// The outcome for the version on trial.
     pub(super) outcome: Outcome,
+    /// The version that is taken out of service for its troubles.
+    pub(super) taken_out: Option<VersionId>,
 }
 
 impl<'a> Reason<'a> {
@@ -64,6 +75,7 @@ impl<'a> Reason<'a> {
             why,
             said: None,
             outcome: Outcome::Ended("the slot was swapped".to_owned()),
+            taken_out: None,
         }
     }
 }
@@ -102,6 +114,7 @@ impl<W: World> Life<W> {
             at: clock::wall_time(),
             who: reason.who.into(),
             why: reason.why.into(),
+            taken_out: reason.taken_out,
         };
         let mut writes = vec![ShelfWrite::Swap(KeptSwap { seq, swap })];
         writes.extend(said::<W>(reason.said));
@@ -168,6 +181,7 @@ impl<W: World> Life<W> {
             kind: tried.trial().kind,
             outcome,
             tally: tried.tally(),
+            differences: newest_first(tried.differences()),
         };
         self.remember_end(ended);
     }
@@ -178,11 +192,18 @@ impl<W: World> Life<W> {
             version = ended.version.map(|id| id.0),
             kind = ended.kind.as_str(),
             outcome = ?ended.outcome,
-            tally = ?ended.tally,
+            decisions = ended.tally.decisions,
+            diverged = ended.tally.diverged,
+            troubles = ended.tally.troubles,
             "a trial is over"
         );
         *self.ended.lock() = Some(ended);
     }
+}
+
+pub(super) fn newest_first(mut differences: Vec<Difference>) -> Vec<Difference> {
+    differences.reverse();
+    differences
 }
 
 fn said<W: World>(said: Option<(Origin, String)>) -> Vec<ShelfWrite> {
@@ -206,6 +227,13 @@ impl<W: World> SlotLife for Life<W> {
         let tried = generation.trial();
         let of_slot = |slot: Slot| slot == W::SLOT;
         let versions = shelf.versions.values().rev();
+        let taken_out = shelf.versions.keys().filter_map(|id| {
+            let swap = shelf.taken_out(*id)?;
+            Some((*id, swap.clone()))
+        });
+        let trouble = generation
+            .version()
+            .and_then(|version| version.last_trouble());
         let swaps = shelf.swaps.values().rev();
         Stands {
             slot: W::SLOT,
@@ -216,6 +244,8 @@ impl<W: World> SlotLife for Life<W> {
                 .filter(|kept| of_slot(kept.version.slot))
                 .cloned()
                 .collect(),
+            taken_out: taken_out.collect(),
+            trouble: trouble.map(|(at, trouble)| (at, trouble.to_string())),
             swaps: swaps
                 .filter(|kept| of_slot(kept.swap.slot))
                 .cloned()
@@ -224,9 +254,7 @@ impl<W: World> SlotLife for Life<W> {
                 let id = tried.version().id();
                 (id, tried.trial().clone(), tried.tally())
             }),
-            differences: tried.map_or_else(Vec::new, |tried| {
-                tried.differences().into_iter().rev().collect()
-            }),
+            differences: tried.map_or_else(Vec::new, |tried| newest_first(tried.differences())),
             ended: self.ended.lock().clone(),
         }
     }
@@ -256,7 +284,21 @@ impl<W: World> SlotLife for Life<W> {
             .await
             .map_err(configured)?;
         let key = (W::SLOT, Origin::Configuration);
-        if self.shared.shelf().said.get(&key) == Some(&said.words) {
+        let shelf = self.shared.shelf();
+        if shelf.said.get(&key) == Some(&said.words) {
+            if let Some(component) = &said.component {
+                let digest = Digest::of(&component.bytes);
+                let is_it = |kept: &&KeptVersion| {
+                    let version = &kept.version;
+                    version.slot == W::SLOT
+                        && version.digest == digest
+                        && version.origin == Origin::Configuration
+                };
+                for kept in shelf.versions.values().filter(is_it) {
+                    self.sign(kept, &component.bytes, component.signature.as_ref())
+                        .await?;
+                }
+            }
             return self.resume().await;
         }
         self.apply(&config, said).await.map_err(configured)
@@ -265,6 +307,7 @@ impl<W: World> SlotLife for Life<W> {
     async fn push(&self, offer: Offer) -> Result<Swapped, LifeError> {
         let version = self.keep(&offer).await?;
         if offer.swaps {
+            self.check_again(version.0.id, offer.again)?;
             let reason = Reason {
                 said: offer.words.map(|words| (offer.origin, words)),
                 ..Reason::new(&offer.who, "pushed")
@@ -277,12 +320,17 @@ impl<W: World> SlotLife for Life<W> {
         })
     }
 
-    async fn swap(&self, word: &str, who: &str) -> Result<Swapped, LifeError> {
+    async fn swap(&self, word: &str, who: &str, again: bool) -> Result<Swapped, LifeError> {
         let version = match word {
             "native" => None,
-            "default" => Some(self.keep(&self.default_offer(who)).await?),
+            "default" => {
+                let (kept, version) = self.keep(&self.default_offer(who)).await?;
+                self.check_again(kept.id, again)?;
+                Some((kept, version))
+            }
             word => {
                 let kept = self.meant(word)?;
+                self.check_again(kept.id, again)?;
                 let version = self.load(&kept).await?;
                 Some((kept, version))
             }
@@ -320,8 +368,14 @@ impl<W: World> SlotLife for Life<W> {
         })
     }
 
-    async fn try_out(&self, word: &str, trial: Trial) -> Result<(), LifeError> {
+    async fn try_out(
+        &self,
+        word: &str,
+        trial: Trial,
+        replaces: Option<&str>,
+    ) -> Result<(), LifeError> {
         trial.check().map_err(LifeError::Trial)?;
+        self.check_replaces(replaces)?;
         let (kept, version) = match word {
             "default" => {
                 self.keep(&self.default_offer(Origin::Operator.as_str()))
@@ -384,18 +438,24 @@ impl<W: World> SlotLife for Life<W> {
 
     async fn noticed(&self, notice: Notice) {
         match notice {
-            Notice::Quarantined { version, back_to } => self.quarantined(version, back_to).await,
+            Notice::Quarantined {
+                version,
+                why,
+                back_to,
+            } => self.quarantined(version, &why, back_to).await,
             Notice::Tried {
                 version,
                 kind,
                 tally,
                 verdict,
+                differences,
             } => {
                 let ended = Ended {
                     version,
                     kind,
                     outcome: Outcome::Promoted,
                     tally,
+                    differences: newest_first(differences),
                 };
                 self.tried(ended, verdict).await;
             }

@@ -121,6 +121,11 @@ impl Lifecycle {
             .is_some_and(|said| said == words)
     }
 
+    /// The last words that were kept for a slot from this origin.
+    fn said_last(&self, slot: Slot, origin: Origin) -> Option<String> {
+        self.shared.shelf().said.get(&(slot, origin)).cloned()
+    }
+
     /// The present state of a slot.
     pub fn stands(&self, slot: Slot) -> Result<Stands, LifeError> {
         Ok(self.life(slot)?.stands())
@@ -151,9 +156,16 @@ impl Lifecycle {
 
     /// Puts into service what a word means: a version's number, name or digest, `native` or
     /// `default`.
-    pub async fn swap(&self, slot: Slot, word: &str, who: &str) -> Result<Swapped, LifeError> {
+    /// `again` lets it be one that was taken out of service for its troubles.
+    pub async fn swap(
+        &self,
+        slot: Slot,
+        word: &str,
+        who: &str,
+        again: bool,
+    ) -> Result<Swapped, LifeError> {
         let _changing = self.shared.changing().await;
-        self.life(slot)?.swap(word, who).await
+        self.life(slot)?.swap(word, who, again).await
     }
 
     /// Goes back to what decided before.
@@ -162,10 +174,16 @@ impl Lifecycle {
         self.life(slot)?.roll_back(who).await
     }
 
-    /// Puts on trial what a word means.
-    pub async fn try_out(&self, slot: Slot, word: &str, trial: Trial) -> Result<(), LifeError> {
+    /// Puts on trial what a word means. While another version is on trial, `replaces` must name that one.
+    pub async fn try_out(
+        &self,
+        slot: Slot,
+        word: &str,
+        trial: Trial,
+        replaces: Option<&str>,
+    ) -> Result<(), LifeError> {
         let _changing = self.shared.changing().await;
-        self.life(slot)?.try_out(word, trial).await
+        self.life(slot)?.try_out(word, trial, replaces).await
     }
 
     /// Ends a trial. Says whether there was one.

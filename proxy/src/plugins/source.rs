@@ -7,17 +7,28 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::LifeError;
-use crate::policy::{Choice, SlotConfig, SupplyError, Trust, from_file, from_registry};
+use crate::policy::{Choice, SlotConfig, Supplied, SupplyError, Trust, from_file, from_registry};
 
 /// The longest name of a version.
 const NAME_CHARS_MAX: usize = 128;
+
+/// A component that was fetched.
+#[derive(Clone)]
+pub(super) struct Component {
+    /// A name for people.
+    pub(super) name: Arc<str>,
+    /// The component, or a core module.
+    pub(super) bytes: Bytes,
+    /// Its signature, when one is beside it.
+    pub(super) signature: Option<Arc<str>>,
+}
 
 /// Reads a plugin from a file, and makes sure that it is the one that is meant.
 pub(super) async fn read(
     path: &Path,
     digest: Option<Digest>,
     trust: &Trust,
-) -> Result<(Arc<str>, Bytes), LifeError> {
+) -> Result<Component, LifeError> {
     let name = path.file_name().unwrap_or(path.as_os_str());
     let name = named(&name.to_string_lossy());
     let (path, trust) = (path.to_owned(), trust.clone());
@@ -28,7 +39,7 @@ pub(super) async fn read(
 pub(super) async fn configured(
     config: &SlotConfig,
     trust: &Trust,
-) -> Result<Option<(Arc<str>, Bytes)>, LifeError> {
+) -> Result<Option<Component>, LifeError> {
     match &config.plugin {
         Choice::Native | Choice::Default => Ok(None),
         Choice::File(path) => read(path, config.digest, trust).await.map(Some),
@@ -48,10 +59,14 @@ fn named(name: &str) -> Arc<str> {
 
 async fn fetch(
     name: Arc<str>,
-    get: impl FnOnce() -> Result<Arc<[u8]>, SupplyError> + Send + 'static,
-) -> Result<(Arc<str>, Bytes), LifeError> {
+    get: impl FnOnce() -> Result<Supplied, SupplyError> + Send + 'static,
+) -> Result<Component, LifeError> {
     match tokio::task::spawn_blocking(get).await? {
-        Ok(bytes) => Ok((name, Bytes::from_owner(bytes))),
+        Ok(supplied) => Ok(Component {
+            name,
+            bytes: Bytes::from_owner(supplied.bytes),
+            signature: supplied.signature,
+        }),
         Err(source) => Err(LifeError::Supply { name, source }),
     }
 }
@@ -79,7 +94,7 @@ pub(super) struct Said {
     /// of it, and hold for whatever decides.
     pub(super) words: String,
     /// The component, when it had to be read for that.
-    pub(super) component: Option<(Arc<str>, Bytes)>,
+    pub(super) component: Option<Component>,
 }
 
 impl Said {
@@ -95,7 +110,9 @@ impl Said {
             // It names its digest.
             Choice::Registry(reference) => (reference.to_string(), None),
         };
-        let sha256 = component.as_ref().map(|(_, bytes)| Digest::of(bytes));
+        let sha256 = component
+            .as_ref()
+            .map(|component| Digest::of(&component.bytes));
         let words = Words {
             plugin: &plugin,
             sha256: sha256.map(|digest| digest.to_string()),

@@ -1,9 +1,12 @@
 //! Versions that are handed in, and reports on a slot's versions.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use achromat_core::policy::{
-    Decider, KeptSwap, KeptVersion, Origin, Slot, SwapSeq, Tally, Trial, TrialKind, VersionId,
+use achromat_core::{
+    policy::{
+        Decider, KeptSwap, KeptVersion, Origin, Slot, SwapSeq, Tally, Trial, TrialKind, VersionId,
+    },
+    time::WallTime,
 };
 use bytes::Bytes;
 
@@ -24,6 +27,8 @@ pub struct Offer {
     pub who: Arc<str>,
     /// True when it is put into service.
     pub swaps: bool,
+    /// True when it is put into service although it was taken out for its troubles.
+    pub again: bool,
     /// The text that named it, in the configuration or by the folder's files. It is kept with the swap:
     /// the same text is no news later.
     pub words: Option<String>,
@@ -51,6 +56,8 @@ pub struct Ended {
     pub outcome: Outcome,
     /// The trial's counts at its end.
     pub tally: Tally,
+    /// Decisions in which it differed, the newest first.
+    pub differences: Vec<Difference>,
 }
 
 /// The outcome of a trial.
@@ -73,6 +80,11 @@ pub struct Stands {
     pub decider: Decider,
     /// Its versions, the newest first.
     pub versions: Vec<KeptVersion>,
+    /// Those of them that were taken out of service because they had no answer too often, and were not put
+    /// into service since.
+    pub taken_out: BTreeMap<VersionId, KeptSwap>,
+    /// The last call of the deciding version that had no answer: when it was, and why.
+    pub trouble: Option<(WallTime, String)>,
     /// Its swaps, the newest first.
     pub swaps: Vec<KeptSwap>,
     /// The version on trial, its trial, and the counts so far.

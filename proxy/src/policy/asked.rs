@@ -12,6 +12,9 @@ pub trait Asked<W: World> {
     /// The number, tenant and collection of the question, for a trial's share and its differences.
     fn subject(&self) -> Subject<'_>;
 
+    /// The action of the request, or the deed, in the contract's word.
+    fn action(&self) -> &'static str;
+
     /// Records the question in a form that can be asked again.
     fn record(&self, taking: Taking<'_>) -> W::Recorded;
 }

@@ -98,8 +98,12 @@ pub enum Unfit {
     )]
     NoWorld,
     /// It uses the names of the contract, with other types.
-    #[error("it is built against another text of the contract than wit/: {why}")]
+    #[error(
+        "it is built against {found}, and another text of the contract than wit/ of this Achromat, achromat:policy@{CONTRACT}: {why}. Build it against that one"
+    )]
     OtherContract {
+        /// The contract that it names, with its version.
+        found: String,
         /// The mismatch.
         why: String,
     },
@@ -136,6 +140,9 @@ fn mend_import(import: &str) -> &'static str {
         ""
     }
 }
+
+/// The version of the contract in `wit/`. Components of earlier ones of 0.1 fit, too.
+pub(super) const CONTRACT: &str = "0.1.1";
 
 /// The start of every WebAssembly binary; the next two bytes say its version, then comes its layer.
 const MAGIC: &[u8] = b"\0asm";
@@ -257,6 +264,24 @@ pub(super) fn exports(component: &Component, interfaces: &[&str]) -> bool {
         let name = name.split('@').next();
         is_interface && name.is_some_and(|name| interfaces.contains(&name))
     })
+}
+
+/// The contract that a component names in its exports, or else in its imports.
+pub(super) fn contract_of(component: &Component) -> String {
+    let ty = component.component_type();
+    let engine = component.engine();
+    let exports = ty.exports(engine).map(|(name, _)| name.to_owned());
+    let imports = ty.imports(engine).map(|(name, _)| name.to_owned());
+    let mut names = exports.chain(imports);
+    let version = names.find_map(|name| {
+        let name = name.strip_prefix("achromat:policy/")?.to_owned();
+        let (_, version) = name.split_once('@')?;
+        Some(version.to_owned())
+    });
+    version.map_or_else(
+        || "achromat:policy without a version".to_owned(),
+        |version| format!("achromat:policy@{version}"),
+    )
 }
 
 fn slot_of(component: &Component) -> Option<Slot> {

@@ -21,6 +21,7 @@ use super::{
     request::{chosen, uuid},
     slot::{Generation, Slot},
     version::Wanted,
+    words::word_of,
     world::GuardSlot,
 };
 use crate::clock;
@@ -169,6 +170,10 @@ impl Asked<GuardSlot> for Concern<'_> {
             tenant: self.victim.tenant,
             collection: self.victim.collection.map(|collection| &*collection.name),
         }
+    }
+
+    fn action(&self) -> &'static str {
+        word_of(self.deed)
     }
 
     fn record(&self, taking: Taking<'_>) -> RecordedConcern {

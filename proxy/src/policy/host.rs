@@ -10,7 +10,10 @@ use super::{
         types,
     },
     kept::Shared,
-    limits::{CORE_INSTANCES_MAX, HOST_CALLS_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX},
+    limits::{
+        CORE_INSTANCES_MAX, HOST_CALLS_MAX, LOG_LINE_BYTES_MAX, MEMORIES_MAX, TABLE_ELEMENTS_MAX,
+    },
+    words_of_plugins,
 };
 use crate::clock;
 
@@ -42,6 +45,8 @@ pub struct State {
     memory_bytes: usize,
     memory_bytes_max: usize,
     host_calls: u32,
+    /// The last error that the plugin logged in this call; nothing when it logged none.
+    words: String,
 }
 
 impl State {
@@ -51,12 +56,22 @@ impl State {
             memory_bytes: 0,
             memory_bytes_max,
             host_calls: 0,
+            words: String::new(),
         }
     }
 
     /// Another call begins.
     pub(super) fn begin(&mut self) {
-        self.host_calls = 0;
+        // A call that has called nobody has said nothing.
+        if self.host_calls > 0 {
+            self.host_calls = 0;
+            self.words.clear();
+        }
+    }
+
+    /// The last error that the plugin logged in the present call.
+    pub(super) fn words(&self) -> &str {
+        &self.words
     }
 
     fn charge(&mut self) -> wasmtime::Result<()> {
@@ -116,7 +131,12 @@ impl types::Host for State {}
 impl Host for State {
     fn log(&mut self, level: Level, message: String) -> wasmtime::Result<()> {
         self.charge()?;
-        self.shared.log(level, &message);
+        let line = words_of_plugins::clipped(&message, LOG_LINE_BYTES_MAX);
+        self.shared.log(level, &line);
+        if matches!(level, Level::Error) {
+            // The rate limit of the log does not keep an author from knowing why a call ended.
+            self.words = line;
+        }
         Ok(())
     }
 

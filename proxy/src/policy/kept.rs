@@ -1,7 +1,7 @@
 //! State that all instances of one version share: its log, its counters, its key-value store.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use super::{
     contract::routing::achromat::policy::host::{Full, Level},
     limits::{
-        COUNTER_NAME_MAX, COUNTERS_MAX, KEY_BYTES_MAX, KEYS_MAX, LOG_LINE_BYTES_MAX,
-        LOG_LINES_PER_S, VALUE_BYTES_MAX,
+        COUNTER_NAME_MAX, COUNTERS_MAX, KEY_BYTES_MAX, KEYS_MAX, LINES_KEPT_MAX, LOG_LINES_PER_S,
+        VALUE_BYTES_MAX,
     },
 };
 
@@ -24,6 +24,8 @@ pub(super) struct Shared {
     label: Arc<str>,
     origin: Instant,
     lines: Mutex<Lines>,
+    /// The last lines, for an author.
+    said: Mutex<VecDeque<String>>,
     counters: Mutex<BTreeMap<String, u64>>,
     values: Mutex<BTreeMap<String, Vec<u8>>>,
     memory_bytes_max_seen: AtomicUsize,
@@ -42,6 +44,7 @@ impl Shared {
             label,
             origin: Instant::now(),
             lines: Mutex::default(),
+            said: Mutex::default(),
             counters: Mutex::default(),
             values: Mutex::default(),
             memory_bytes_max_seen: AtomicUsize::new(0),
@@ -61,12 +64,12 @@ impl Shared {
         self.memory_bytes_max_seen.load(Relaxed)
     }
 
+    /// Writes a line, which has no more bytes than it may have.
     pub(super) fn log(&self, level: Level, message: &str) {
         if !self.may_log() {
             return;
         }
-        let end = message.floor_char_boundary(LOG_LINE_BYTES_MAX);
-        let message = message.get(..end).unwrap_or_default();
+        self.keep_line(level, message);
         let plugin = self.label.as_ref();
         match level {
             Level::Debug => tracing::debug!(plugin, "{message}"),
@@ -74,6 +77,25 @@ impl Shared {
             Level::Warn => tracing::warn!(plugin, "{message}"),
             Level::Error => tracing::error!(plugin, "{message}"),
         }
+    }
+
+    fn keep_line(&self, level: Level, message: &str) {
+        let word = match level {
+            Level::Debug => "debug",
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Error => "error",
+        };
+        let mut said = self.said.lock();
+        if said.len() >= LINES_KEPT_MAX {
+            said.pop_front();
+        }
+        said.push_back(format!("{word}: {message}"));
+    }
+
+    /// The last lines that the version wrote into the log, the oldest first.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.said.lock().iter().cloned().collect()
     }
 
     fn may_log(&self) -> bool {

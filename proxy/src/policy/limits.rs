@@ -92,8 +92,26 @@ pub const TROUBLES_MAX: u32 = 5;
 /// See [`TROUBLES_MAX`].
 pub const TROUBLE_WINDOW: Duration = Duration::from_secs(60);
 
+/// Time for which the figures of a version stay that was taken out of service: several scrapes.
+pub const RETIRED_FOR: Duration = Duration::from_mins(10);
+
+/// Versions of a slot whose figures stay so.
+pub(super) const RETIRED_MAX: usize = 4;
+
 /// Different reasons of trouble that are written into the log for one version.
 pub(super) const REASONS_TOLD_MAX: usize = 16;
+
+/// Bytes of a trouble in words: enough for a message, its file and its functions.
+pub(super) const TROUBLE_BYTES_MAX: usize = 2048;
+
+/// Functions that are named of a call without an answer.
+pub(super) const FUNCTIONS_TOLD_MAX: usize = 5;
+
+/// Bytes of the name of one of them.
+pub(super) const FUNCTION_NAME_BYTES_MAX: usize = 160;
+
+/// Lines of a version's own log that are kept in memory for its author.
+pub(super) const LINES_KEPT_MAX: usize = 64;
 
 /// Decisions in which a version on trial differs that are kept to be looked at.
 pub(super) const DIFFERENCES_MAX: usize = 256;

@@ -34,6 +34,7 @@ mod trial;
 mod trouble;
 mod version;
 pub mod words;
+mod words_of_plugins;
 mod world;
 
 pub use achromat_core::policy::{Digest, WrongDigest};
@@ -59,10 +60,10 @@ pub use self::{
     replay::{Change, ReplayError, Replayed, replay},
     request::{Request, chosen},
     routing::{Conditions, Load},
-    slot::{Follower, Generation, Listener, Notice, Slot},
+    slot::{Follower, Generation, Listener, Notice, Retired, Slot},
     supply::{
-        Reference, RegistryError, SCHEME, SupplyError, Trust, TrustedKey, WrongKey, WrongReference,
-        from_file, from_registry, judge,
+        Reference, RegistryError, SCHEME, Supplied, SupplyError, Trust, TrustedKey, WrongKey,
+        WrongReference, from_file, from_registry, judge,
     },
     trial::{Difference, Tried},
     trouble::{Trouble, TroubleKind},

@@ -219,6 +219,10 @@ impl Asked<WalSlot> for RecordedOperation {
         Self::subject(self)
     }
 
+    fn action(&self) -> &'static str {
+        words::word_of(self.action)
+    }
+
     fn record(&self, _: Taking<'_>) -> Self {
         self.clone()
     }
@@ -235,6 +239,10 @@ impl Asked<RoutingSlot> for RecordedRouting {
 
     fn subject(&self) -> Subject<'_> {
         self.operation.subject()
+    }
+
+    fn action(&self) -> &'static str {
+        words::word_of(self.operation.action)
     }
 
     fn record(&self, _: Taking<'_>) -> Self {
@@ -275,6 +283,10 @@ impl Asked<GuardSlot> for RecordedConcern {
             tenant: self.tenant.as_deref(),
             collection: self.collection.as_deref(),
         }
+    }
+
+    fn action(&self) -> &'static str {
+        words::word_of(self.deed)
     }
 
     fn record(&self, _: Taking<'_>) -> Self {

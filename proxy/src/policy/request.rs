@@ -18,6 +18,7 @@ use super::{
     limits::HEADER_VALUE_BYTES_MAX,
     recorded::{RecordedOperation, Taking},
     version::Wanted,
+    words::word_of,
     world::WalSlot,
 };
 
@@ -51,6 +52,10 @@ impl Asked<WalSlot> for Request<'_> {
         Request::subject(self)
     }
 
+    fn action(&self) -> &'static str {
+        self.action_word()
+    }
+
     fn record(&self, taking: Taking<'_>) -> RecordedOperation {
         Request::record(self, taking)
     }
@@ -76,6 +81,11 @@ impl Request<'_> {
             sizes: (sizes.records, sizes.queries, sizes.results),
             headers: taking.headers(self.headers),
         }
+    }
+
+    /// The word of its action.
+    pub(super) fn action_word(&self) -> &'static str {
+        word_of(action(self.route.action))
     }
 
     /// The request's number, tenant and collection, by which a trial takes its share.

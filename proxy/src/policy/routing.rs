@@ -4,6 +4,7 @@ use achromat_core::{
     health::Standing as CoreStanding,
     ids::InstanceIx,
     policy::{Routing, Subject, lag_entries},
+    read::Tried,
     view::{Scope, View},
 };
 use smallvec::SmallVec;
@@ -75,6 +76,10 @@ impl Asked<RoutingSlot> for Routed<'_> {
         self.request.subject()
     }
 
+    fn action(&self) -> &'static str {
+        self.request.action_word()
+    }
+
     fn record(&self, taking: Taking<'_>) -> RecordedRouting {
         RecordedRouting {
             operation: self.request.record(taking),
@@ -98,6 +103,35 @@ impl Slot<RoutingSlot> {
         let routed = Routed {
             request,
             states: instances.map(|i| conditions.state(i)).collect(),
+        };
+        let answer = self.consult(generation, &routed);
+        answer.unwrap_or(Routing::Native)
+    }
+
+    /// Asks once more where a request goes on which these instances have failed: they are shown as down.
+    pub fn route_again(
+        &self,
+        generation: &Generation<RoutingSlot>,
+        request: &Request<'_>,
+        conditions: Conditions<'_>,
+        failed: Tried,
+    ) -> Routing {
+        let instances = conditions.view.instances();
+        let state = |instance| {
+            let state = conditions.state(instance);
+            if failed.contains(instance) {
+                let (standing, eligible) = (Standing::Down, false);
+                return InstanceState {
+                    standing,
+                    eligible,
+                    ..state
+                };
+            }
+            state
+        };
+        let routed = Routed {
+            request,
+            states: instances.map(state).collect(),
         };
         let answer = self.consult(generation, &routed);
         answer.unwrap_or(Routing::Native)

@@ -3,7 +3,7 @@
 mod consult;
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, OnceLock, atomic::AtomicU64},
     time::Instant,
 };
@@ -13,9 +13,13 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::{
-    limits::{Budget, HISTORY_MAX, REASONS_TOLD_MAX, TROUBLE_WINDOW, TROUBLES_MAX},
+    figures::Figures,
+    limits::{
+        Budget, HISTORY_MAX, REASONS_TOLD_MAX, RETIRED_FOR, RETIRED_MAX, TROUBLE_WINDOW,
+        TROUBLES_MAX,
+    },
     recorder::Recorder,
-    trial::Tried,
+    trial::{Difference, Tried},
     trouble::Trouble,
     version::Version,
     world::World,
@@ -28,6 +32,8 @@ pub enum Notice {
     Quarantined {
         /// The version that was taken out of service.
         version: Option<VersionId>,
+        /// The reason, in words.
+        why: String,
         /// The version that decides now.
         back_to: Option<VersionId>,
     },
@@ -41,6 +47,8 @@ pub enum Notice {
         tally: Tally,
         /// The verdict: promotion, or the reason of the end.
         verdict: Verdict,
+        /// Decisions in which it differed.
+        differences: Vec<Difference>,
     },
 }
 
@@ -124,12 +132,51 @@ struct Changes<W: World> {
     told: BTreeSet<String>,
     /// Versions that were taken out of service.
     quarantined: u64,
+    /// Versions that were taken out of service or withdrawn of late, with their figures, the last one last.
+    retired: VecDeque<Retired>,
+}
+
+/// A version that does not decide any more, and what it had counted until then.
+#[derive(Clone, Debug)]
+pub struct Retired {
+    /// Its number.
+    pub id: Option<VersionId>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its figures.
+    pub figures: Figures,
+    /// The counters of its own.
+    pub own_counters: BTreeMap<String, u64>,
+    at: Instant,
 }
 
 impl<W: World> Changes<W> {
     fn begin_anew(&mut self) {
         self.troubles.clear();
         self.told.clear();
+    }
+
+    /// Keeps a version's figures for those who have not read them yet.
+    fn retire(&mut self, version: &Version<W>) {
+        let id = version.id();
+        self.retired
+            .retain(|retired| retired.id != id && retired.is_new());
+        if self.retired.len() >= RETIRED_MAX {
+            self.retired.pop_front();
+        }
+        self.retired.push_back(Retired {
+            id,
+            name: Arc::clone(version.name()),
+            figures: version.figures(),
+            own_counters: version.own_counters(),
+            at: Instant::now(),
+        });
+    }
+}
+
+impl Retired {
+    fn is_new(&self) -> bool {
+        self.at.elapsed() < RETIRED_FOR
     }
 }
 
@@ -148,6 +195,7 @@ impl<W: World> Slot<W> {
                 troubles: VecDeque::new(),
                 told: BTreeSet::new(),
                 quarantined: 0,
+                retired: VecDeque::new(),
             }),
             listener: OnceLock::new(),
             numbers: AtomicU64::new(1),
@@ -306,6 +354,21 @@ impl<W: World> Slot<W> {
         self.changes.lock().quarantined
     }
 
+    /// Versions that were taken out of service, or whose trial has ended, within the last minutes. None of
+    /// them decides now.
+    pub fn retired(&self) -> Vec<Retired> {
+        let changes = self.changes.lock();
+        let generation = self.generation();
+        let tried = generation.trial.as_ref().map(|tried| tried.version());
+        let present: Vec<_> = generation.version().into_iter().chain(tried).collect();
+        let is_present = |id| present.iter().any(|version| version.id() == id);
+        let retired = changes.retired.iter();
+        retired
+            .filter(|retired| retired.is_new() && !is_present(retired.id))
+            .cloned()
+            .collect()
+    }
+
     /// Decides: as the generation's version says, or else as is safe. `None` when the slot has no
     /// plugin and Achromat's own rules are all there is.
     pub fn decide(
@@ -354,7 +417,7 @@ impl<W: World> Slot<W> {
         }
         let count = u32::try_from(changes.troubles.len()).unwrap_or(u32::MAX);
         if count >= TROUBLES_MAX {
-            self.quarantine(&mut changes, version, &generation);
+            self.quarantine(&mut changes, version, &generation, trouble);
         }
     }
 
@@ -363,9 +426,11 @@ impl<W: World> Slot<W> {
         changes: &mut Changes<W>,
         version: &Arc<Version<W>>,
         generation: &Generation<W>,
+        trouble: &Trouble,
     ) {
         changes.quarantined += 1;
         changes.begin_anew();
+        changes.retire(version);
         version.rest();
         let last_good = changes.history.pop_back();
         tracing::error!(
@@ -373,6 +438,7 @@ impl<W: World> Slot<W> {
             plugin = version.name().as_ref(),
             digest = %version.digest(),
             back_to = last_good.as_ref().map(|good| good.name().as_ref()),
+            reason = %trouble,
             "a plugin is taken out of service: {TROUBLES_MAX} decisions within {} s had no answer",
             TROUBLE_WINDOW.as_secs()
         );
@@ -381,6 +447,11 @@ impl<W: World> Slot<W> {
         self.put(occupant, generation);
         self.notify(Notice::Quarantined {
             version: version.id(),
+            why: format!(
+                "{TROUBLES_MAX} decisions of {} within {} s had no answer; the last: {trouble}",
+                version.name(),
+                TROUBLE_WINDOW.as_secs()
+            ),
             back_to,
         });
     }

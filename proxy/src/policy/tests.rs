@@ -249,6 +249,22 @@ fn what_is_no_plugin_is_refused() {
     );
     let hollow = text(r#"(component (instance (export "achromat:policy/route-policy@0.1.0")))"#);
     expect(routing(&hollow), &["another text of the contract"]);
+    let later = text(r#"(component (instance (export "achromat:policy/route-policy@0.2.0")))"#);
+    expect(
+        routing(&later),
+        &[
+            "built against achromat:policy@0.2.0",
+            "achromat:policy@0.1.1",
+        ],
+    );
+}
+
+/// The version of the contract in messages is that of its text.
+#[test]
+fn the_contract_has_its_version() {
+    let text = include_str!("../../../wit/host.wit");
+    let package = format!("package achromat:policy@{};", check::CONTRACT);
+    assert!(text.starts_with(&package), "{package}");
 }
 
 /// So is a plugin with a configuration that it does not take, in its own words.

@@ -14,7 +14,9 @@ use achromat_core::{
 };
 use parking_lot::Mutex;
 
-use super::{limits::DIFFERENCES_MAX, trouble::Trouble, version::Version, world::World};
+use super::{
+    asked::Asked, limits::DIFFERENCES_MAX, trouble::Trouble, version::Version, world::World,
+};
 use crate::clock;
 
 /// A decision in which two versions differ.
@@ -24,6 +26,8 @@ pub struct Difference {
     pub at: WallTime,
     /// The number of the request.
     pub number: u64,
+    /// The action of the request, or the deed that a guard was asked about.
+    pub action: &'static str,
     /// Its tenant.
     pub tenant: Option<String>,
     /// The name of its collection.
@@ -97,7 +101,7 @@ impl<W: World> Tried<W> {
     /// is decided.
     pub(super) fn saw(
         &self,
-        subject: Subject<'_>,
+        asked: &impl Asked<W>,
         active: &W::Answer,
         tried: &Result<W::Answer, Trouble>,
     ) -> Option<Verdict> {
@@ -106,24 +110,31 @@ impl<W: World> Tried<W> {
                 self.decisions.fetch_add(1, Relaxed);
                 if answer != active {
                     self.diverged.fetch_add(1, Relaxed);
-                    self.sample(subject, active, W::words(answer));
+                    self.sample(asked, active, W::words(answer));
                 }
             }
             Err(trouble) => {
                 self.troubles.fetch_add(1, Relaxed);
-                self.sample(subject, active, format!("no answer: {trouble}"));
+                self.sample(asked, active, format!("no answer: {trouble}"));
             }
         }
         match self.trial.verdict(self.tally()) {
             Verdict::GoesOn => None,
-            verdict => (!self.is_over.swap(true, Relaxed)).then_some(verdict),
+            _ if self.is_over.swap(true, Relaxed) => None,
+            Verdict::End(reason) => Some(Verdict::End(match tried {
+                Err(trouble) => format!("{reason}; the last: {trouble}"),
+                Ok(_) => reason,
+            })),
+            Verdict::Promote => Some(Verdict::Promote),
         }
     }
 
-    fn sample(&self, subject: Subject<'_>, active: &W::Answer, tried: String) {
+    fn sample(&self, asked: &impl Asked<W>, active: &W::Answer, tried: String) {
+        let subject = asked.subject();
         let difference = Difference {
             at: clock::wall_time(),
             number: subject.number,
+            action: asked.action(),
             tenant: subject.tenant.map(str::to_owned),
             collection: subject.collection.map(str::to_owned),
             active: W::words(active),

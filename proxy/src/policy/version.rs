@@ -6,8 +6,12 @@ use std::{
     time::Instant,
 };
 
-use achromat_core::policy::{Digest, VersionId};
+use achromat_core::{
+    policy::{Digest, VersionId},
+    time::WallTime,
+};
 use crossbeam_queue::ArrayQueue;
+use parking_lot::Mutex;
 use wasmtime::Store;
 
 use super::{
@@ -23,6 +27,7 @@ use super::{
     trouble::Trouble,
     world::World,
 };
+use crate::clock;
 
 /// The component, configuration and bounds of a version.
 #[derive(Clone, Debug)]
@@ -69,6 +74,20 @@ impl<W: World> Idle<W> {
         self.calls += 1;
         self.calls % TIMED_SHARE == 1
     }
+
+    /// Makes it ready for one call within these bounds.
+    fn refuel(&mut self, fuel: u64, ticks: u64) -> Result<(), Trouble> {
+        let fueled = self.store.set_fuel(fuel);
+        fueled.map_err(|error| self.trouble(&error))?;
+        self.store.set_epoch_deadline(ticks);
+        self.store.data_mut().begin();
+        Ok(())
+    }
+
+    #[cold]
+    fn trouble(&self, error: &wasmtime::Error) -> Trouble {
+        Trouble::of(error, self.store.data())
+    }
 }
 
 /// A version that can be asked from any number of threads.
@@ -85,6 +104,7 @@ pub struct Version<W: World> {
     idle: ArrayQueue<Idle<W>>,
     shared: Arc<Shared>,
     counters: Counters,
+    last_trouble: Mutex<Option<(WallTime, Trouble)>>,
 }
 
 /// As many instances are kept as can be asked at once: one for each worker thread.
@@ -104,6 +124,7 @@ impl<W: World> Version<W> {
         }
         let component = check::compile::<W>(plugins, &source.bytes)?;
         let other = |error: wasmtime::Error| Unfit::OtherContract {
+            found: check::contract_of(&component),
             why: format!("{error:#}"),
         };
         let prepared = plugins
@@ -126,6 +147,7 @@ impl<W: World> Version<W> {
             idle: ArrayQueue::new(idle_max()),
             shared: Arc::new(Shared::new(format!("{}@{digest:.8}", source.name).into())),
             counters: Counters::default(),
+            last_trouble: Mutex::default(),
         };
         let (mut idle, wants) = version.start(facts)?;
         version.self_test(&mut idle, facts)?;
@@ -140,19 +162,14 @@ impl<W: World> Version<W> {
 
     /// Makes an instance, and hands it its configuration and the facts.
     fn start(&self, facts: &Arc<W::Facts>) -> Result<(Idle<W>, Wants), Unfit> {
-        let start = |error: wasmtime::Error| Unfit::Start(Trouble::of(&error));
         let state = State::new(Arc::clone(&self.shared), self.budget.memory_bytes);
         let mut store = Store::new(self.plugins.engine(), state);
         store.limiter(|state| state);
         store.set_hostcall_fuel(HOST_CALL_BYTES_MAX);
-        store.set_fuel(START_FUEL).map_err(start)?;
-        store.set_epoch_deadline(START_TICKS);
-        let exports = W::instantiate(&self.prepared, &mut store).map_err(start)?;
-        store.data_mut().begin();
-        let configured = W::configure(&exports, &mut store, &self.config).map_err(start)?;
+        let begun = self.begin(&mut store, facts);
+        let (exports, configured) =
+            begun.map_err(|error| Unfit::Start(Trouble::of(&error, store.data())))?;
         let wants = configured.map_err(|why| Unfit::Config { why })?;
-        store.data_mut().begin();
-        W::tell(&exports, &mut store, facts).map_err(start)?;
         self.counters.made_instance();
         let facts = Arc::clone(facts);
         let idle = Idle {
@@ -164,15 +181,37 @@ impl<W: World> Version<W> {
         Ok((idle, wants))
     }
 
+    /// Instantiates it and configures it; what takes its configuration is told the facts.
+    fn begin(
+        &self,
+        store: &mut Store<State>,
+        facts: &Arc<W::Facts>,
+    ) -> wasmtime::Result<(W::Exports, Result<Wants, String>)> {
+        store.set_fuel(START_FUEL)?;
+        store.set_epoch_deadline(START_TICKS);
+        let exports = W::instantiate(&self.prepared, store)?;
+        store.data_mut().begin();
+        let configured = W::configure(&exports, store, &self.config)?;
+        if configured.is_ok() {
+            store.data_mut().begin();
+            W::tell(&exports, store, facts)?;
+        }
+        Ok((exports, configured))
+    }
+
     /// Has it answer once, within the bounds of a decision, before anything depends on it.
     fn self_test(&self, idle: &mut Idle<W>, facts: &Arc<W::Facts>) -> Result<(), Unfit> {
-        let wrong = |error: wasmtime::Error| Unfit::SelfTest(Trouble::of(&error));
-        idle.store.set_fuel(self.budget.fuel).map_err(wrong)?;
-        idle.store.set_epoch_deadline(START_TICKS);
-        idle.store.data_mut().begin();
-        let answer = W::self_test(&idle.exports, &mut idle.store, facts).map_err(wrong)?;
-        answer.map_err(|nonsense| Unfit::SelfTest(nonsense.into()))?;
-        Ok(())
+        let Idle { store, exports, .. } = idle;
+        let ask = |store: &mut Store<State>| {
+            store.set_fuel(self.budget.fuel)?;
+            store.set_epoch_deadline(START_TICKS);
+            store.data_mut().begin();
+            W::self_test(exports, store, facts)
+        };
+        let answer = ask(&mut *store);
+        let answer = answer.map_err(|error| Trouble::of(&error, store.data()));
+        let judged = answer.and_then(|answer| answer.map_err(Trouble::from));
+        judged.map(|_| ()).map_err(Unfit::SelfTest)
     }
 
     /// Asks. An instance that had no answer is thrown away, and never asked again.
@@ -184,8 +223,14 @@ impl<W: World> Version<W> {
         let answer = self.try_ask(facts, question);
         if let Err(trouble) = &answer {
             self.counters.troubled(trouble.kind());
+            *self.last_trouble.lock() = Some((clock::wall_time(), trouble.clone()));
         }
         answer
+    }
+
+    /// The last call without an answer: when it was, and why.
+    pub fn last_trouble(&self) -> Option<(WallTime, Trouble)> {
+        self.last_trouble.lock().clone()
     }
 
     fn try_ask(
@@ -194,16 +239,15 @@ impl<W: World> Version<W> {
         question: W::Question<'_>,
     ) -> Result<W::Answer, Trouble> {
         let mut idle = self.check_out(facts)?;
-        let wrong = |error: wasmtime::Error| Trouble::of(&error);
-        idle.store.set_fuel(self.budget.fuel).map_err(wrong)?;
-        idle.store.set_epoch_deadline(self.budget.ticks());
-        idle.store.data_mut().begin();
+        idle.refuel(self.budget.fuel, self.budget.ticks())?;
         let begun = idle.next_is_timed().then(Instant::now);
-        let answer = W::ask(&idle.exports, &mut idle.store, question).map_err(wrong)??;
+        let answer = W::ask(&idle.exports, &mut idle.store, question);
+        let answer = answer.map_err(|error| idle.trouble(&error))??;
         if let Some(begun) = begun {
             self.counters.took(begun.elapsed());
         }
-        let left = idle.store.get_fuel().map_err(wrong)?;
+        let left = idle.store.get_fuel();
+        let left = left.map_err(|error| idle.trouble(&error))?;
         let spent = self.budget.fuel.saturating_sub(left);
         self.counters.decided(W::kind(&answer), spent);
         // When there is no room for it, it goes.
@@ -217,15 +261,13 @@ impl<W: World> Version<W> {
             return match started {
                 Ok((idle, _wants)) => Ok(idle),
                 Err(Unfit::Start(trouble)) => Err(trouble),
-                Err(unfit) => Err(Trouble::NoInstance(unfit.to_string())),
+                Err(unfit) => Err(Trouble::no_instance(unfit.to_string())),
             };
         };
         if !Arc::ptr_eq(&idle.facts, facts) {
-            let wrong = |error: wasmtime::Error| Trouble::of(&error);
-            idle.store.set_fuel(START_FUEL).map_err(wrong)?;
-            idle.store.set_epoch_deadline(START_TICKS);
-            idle.store.data_mut().begin();
-            W::tell(&idle.exports, &mut idle.store, facts).map_err(wrong)?;
+            idle.refuel(START_FUEL, START_TICKS)?;
+            let told = W::tell(&idle.exports, &mut idle.store, facts);
+            told.map_err(|error| idle.trouble(&error))?;
             idle.facts = Arc::clone(facts);
         }
         Ok(idle)
@@ -270,6 +312,11 @@ impl<W: World> Version<W> {
     pub fn figures(&self) -> Figures {
         self.counters
             .read(W::KINDS, self.shared.memory_high_water())
+    }
+
+    /// The last lines that it wrote into the log, the oldest first, each behind its level.
+    pub fn lines(&self) -> Vec<String> {
+        self.shared.lines()
     }
 
     /// The counters of its own.

@@ -146,6 +146,14 @@ impl Word for Deed {
     }
 }
 
+/// The word of a value.
+pub fn word_of<T: Word>(value: T) -> &'static str {
+    let mut words = T::words();
+    words
+        .find(|(_, known)| *known == value)
+        .map_or("other", |(word, _)| word)
+}
+
 /// Writes a value as its word, for serde.
 pub fn serialize<T: Word, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
     let word = T::words().find(|(_, known)| known == value);

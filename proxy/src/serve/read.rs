@@ -1,5 +1,7 @@
 //! A read: sent to one eligible instance after the other until one answers, and streamed through.
 
+mod route;
+
 use std::{
     pin::Pin,
     sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
@@ -12,14 +14,10 @@ use achromat_core::{
     ids::InstanceIx,
     limits::REPLY_BYTES_MAX,
     lookup::Lookup,
-    policy::{Routing, plan_preferred},
-    read::{
-        Baseline, Dispatch, Exposure, Order, Plan, ReadFailure, ReadStep, Release, Tried, Watched,
-        plan, turn_of,
-    },
+    policy::Routing,
+    read::{Baseline, Dispatch, Exposure, Order, ReadFailure, ReadStep, Release, Tried, Watched},
     reply::{self, Reply},
     route::{Captures, Method, Route, Target},
-    view::View,
     weight::heavy_read_time,
 };
 use bytes::Bytes;
@@ -31,7 +29,7 @@ use tokio::time::Instant;
 use super::{App, admission::Memory, intake::Intake, respond::respond_with, stream::stream};
 use crate::{
     instances::{Exchange, ExchangeError, Request},
-    policy::{self, Conditions, Generation, Load, RoutingSlot},
+    policy::{Generation, Load, RoutingSlot},
 };
 
 /// An answer of this size is taken in whole before its first byte is passed on, so that a read
@@ -119,6 +117,8 @@ struct Read<'a, 't> {
     policy: Arc<Generation<RoutingSlot>>,
     /// The policy's answer; the policy is asked once.
     routing: OnceLock<Routing>,
+    /// Its second answer, once the only instances that the first one named have failed.
+    again: OnceLock<Routing>,
 }
 
 impl App {
@@ -143,6 +143,7 @@ impl App {
             turn: self.reads.fetch_add(1, Relaxed),
             policy: self.policies.routing.generation(),
             routing: OnceLock::new(),
+            again: OnceLock::new(),
         };
         match read.dispatch().await {
             Answer::Whole(reply) => respond_with(session, &reply, &intake.allowed, false).await,
@@ -195,6 +196,9 @@ impl<'a, 't> Read<'a, 't> {
                     }
                     Found::Answer(reply) => return Answer::Whole(reply),
                     Found::Nobody => {
+                        if self.is_restricted() {
+                            dispatch.restrict();
+                        }
                         return Answer::Whole(dispatch.give_up(self.app.instances.len()));
                     }
                 },
@@ -255,64 +259,6 @@ impl<'a, 't> Read<'a, 't> {
             .replicator
             .wait_for(wait, |view| self.look(view, tried));
         found.await.unwrap_or(Found::Nobody)
-    }
-
-    /// Finds the instances that the read may go to now; `None` when it must wait. The lookup is made anew
-    /// each time: while a read waits, mappings come and go.
-    fn look(&self, view: &View, tried: Tried) -> Option<Found<'t>> {
-        let captures = self.captures.clone();
-        let lookup = match Lookup::new(&view.catalog, self.route, captures, self.target) {
-            Ok(lookup) => lookup.knowing(&view.abilities),
-            Err(reply) => return Some(Found::Answer(reply)),
-        };
-        let strategy = lookup.strategy(self.app.settings.strategy);
-        let scope = lookup.scope();
-        let turn = turn_of(
-            self.route.action,
-            lookup.collection(),
-            &self.body,
-            self.turn,
-        );
-        let plan = match self.routing.get_or_init(|| self.ask_policy(view, &lookup)) {
-            Routing::Native => plan(view, scope, strategy, turn, tried),
-            Routing::Prefer(wish) => plan_preferred(view, scope, strategy, turn, tried, wish),
-            Routing::Refuse(refusal) => return Some(Found::Answer(refusal.reply())),
-        };
-        match plan {
-            Plan::Go(order) => {
-                let routing = self.routing.get();
-                let planned = Planned {
-                    baseline: Baseline::new(view, lookup.collection().map(|c| c.id)),
-                    may_be_stale: matches!(routing, Some(Routing::Prefer(wish)) if wish.allow_stale),
-                    lookup,
-                };
-                Some(Found::Go(Arc::new(planned), order))
-            }
-            Plan::Wait => None,
-            Plan::Nobody => Some(Found::Nobody),
-        }
-    }
-
-    /// Asks the routing policy about the read. Whatever it answers, I09 stands above it.
-    fn ask_policy(&self, view: &View, lookup: &Lookup<'_>) -> Routing {
-        let load = |instance| self.app.load(instance);
-        let request = policy::Request {
-            number: self.turn,
-            route: self.route,
-            captures: &self.captures,
-            collection: lookup.collection(),
-            made: None,
-            body: &self.body,
-            client: self.intake.client,
-            headers: &self.intake.headers,
-        };
-        let conditions = Conditions {
-            view,
-            scope: lookup.scope(),
-            load: &load,
-        };
-        let slot = &self.app.policies.routing;
-        slot.route(&self.policy, &request, conditions)
     }
 
     fn is_patient(&self, dispatch: &Dispatch) -> bool {

@@ -85,7 +85,7 @@ impl Hostile {
 #[cfg(feature = "routing")]
 mod routing {
     use achromat_plugin::{
-        Choice, Class, InstanceState, Operation, Order, Refusal, RefusalStatus, Route,
+        Choice, Class, InstanceState, Operation, Order, Refusal, RefusalStatus, Route, Standing,
     };
 
     use super::Hostile;
@@ -121,6 +121,14 @@ mod routing {
                     let sum = achromat_plugin::host::add("asked", 1).unwrap_or(-1);
                     refuse(sum.to_string())
                 }
+                // One instance that is up, and no other.
+                "only-up" => {
+                    let up = states
+                        .iter()
+                        .filter(|s| s.eligible && s.standing == Standing::Up);
+                    Choice::First(Order::only(up.take(1).map(|state| state.index)))
+                }
+                "only-first" => Choice::First(Order::only([0])),
                 "sometimes" if operation.number % 2 == 1 => std::process::abort(),
                 _ => Choice::First(Order::of(states.iter().rev().map(|state| state.index))),
             }

@@ -11,6 +11,7 @@ export const guardPolicy = {
   permit(question) {
     const name = question.collection ?? "";
     if (question.deed === "delete-records" || !name.startsWith(prefix)) return { tag: "allow" };
+    console.info(`${name.slice(0, 100)} stays`);
     return { tag: "deny", val: `${name.slice(0, 100)} stays: see whoever looks after it` };
   },
 };

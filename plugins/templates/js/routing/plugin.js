@@ -1,6 +1,8 @@
 // Sends big searches to the last instance that may answer, so that the small ones do not wait
 // behind them.
 
+import host from "achromat:policy/host";
+
 let resultsMin = 100;
 
 export const routePolicy = {
@@ -22,6 +24,7 @@ export const routePolicy = {
     if (results < resultsMin) return { tag: "native" };
     const last = states.findLast((state) => state.eligible);
     if (last === undefined) return { tag: "native" };
+    host.count("big_searches", 1);
     return { tag: "first", val: { instances: [last.index], thenOthers: true, allowStale: false } };
   },
 };

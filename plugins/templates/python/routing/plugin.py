@@ -4,6 +4,7 @@ behind them."""
 from componentize_py_types import Err
 from wit_world import exports
 from wit_world.exports.route_policy import Choice_First, Choice_Native, Order
+from wit_world.imports import host
 from wit_world.imports.types import Parts, Wants
 
 
@@ -26,4 +27,5 @@ class RoutePolicy(exports.RoutePolicy):
         eligible = [state.index for state in states if state.eligible]
         if results < RoutePolicy.results_min or not eligible:
             return Choice_Native()
+        host.count("big_searches", 1)
         return Choice_First(Order(instances=bytes(eligible[-1:]), then_others=True, allow_stale=False))

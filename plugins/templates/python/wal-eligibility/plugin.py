@@ -3,6 +3,7 @@ Achromat is configured."""
 
 from wit_world import exports
 from wit_world.exports.wal_policy import Eligibility_Replicate, Level, Replication
+from wit_world.imports import host
 from wit_world.imports.types import Parts, Wants
 
 
@@ -15,5 +16,7 @@ class WalPolicy(exports.WalPolicy):
 
     def judge(self, operation):
         is_theirs = operation.tenant == WalPolicy.tenant
+        if is_theirs:
+            host.count("careful_writes", 1)
         level = Level.ALL if is_theirs else None
         return Eligibility_Replicate(Replication(level=level, accept_when_down=False))

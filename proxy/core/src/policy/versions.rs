@@ -143,6 +143,8 @@ pub struct NewVersion {
     pub at: WallTime,
     /// Name of the person or source that brought it.
     pub who: Arc<str>,
+    /// Its signature, as minisign writes it, when it came with one.
+    pub signature: Option<Arc<str>>,
 }
 
 impl NewVersion {
@@ -201,6 +203,8 @@ pub struct NewSwap {
     pub who: Arc<str>,
     /// The reason.
     pub why: Arc<str>,
+    /// The version that is taken out of service by it, because it had no answer too often.
+    pub taken_out: Option<VersionId>,
 }
 
 /// A change of who decides, as it is remembered.
@@ -293,6 +297,15 @@ impl Shelf {
         versions.find(|kept| kept.version.is_like(version))
     }
 
+    /// The swap that took a version out of service because it had no answer too often, unless the version
+    /// was put into service again since.
+    pub fn taken_out(&self, id: VersionId) -> Option<&KeptSwap> {
+        let is_out = |kept: &KeptSwap| kept.swap.taken_out == Some(id);
+        let mut swaps = self.swaps.values().rev();
+        let last = swaps.find(|kept| is_out(kept) || kept.swap.to == Decider::Version(id));
+        last.filter(|kept| is_out(kept))
+    }
+
     /// The last swap of a slot: it says who decides.
     pub fn last_swap(&self, slot: Slot) -> Option<&KeptSwap> {
         let mut swaps = self.swaps.values().rev();
@@ -372,6 +385,7 @@ mod tests {
                 origin: Origin::Operator,
                 at: WallTime(id),
                 who: "me".into(),
+                signature: None,
             },
         }
     }
@@ -386,6 +400,7 @@ mod tests {
                 at: WallTime(seq),
                 who: "me".into(),
                 why: "".into(),
+                taken_out: None,
             },
         }
     }
@@ -435,6 +450,23 @@ mod tests {
         let many: Vec<_> = (1..=258).map(|seq| swap(seq, to(1), None)).collect();
         let old = shelf(1, &many).old_swaps(Slot::Routing);
         assert_eq!(old, [SwapSeq(1), SwapSeq(2)]);
+    }
+
+    /// A version that was taken out of service is marked until it is put into service again.
+    #[test]
+    fn a_version_taken_out_is_marked() {
+        let to = |id| Decider::Version(VersionId(id));
+        let mut out = swap(3, to(1), None);
+        out.swap.taken_out = Some(VersionId(2));
+        let swaps = [swap(1, to(1), None), swap(2, to(2), Some(1)), out];
+        let mut shelf = shelf(2, &swaps);
+        let taken_out = |shelf: &Shelf, id| shelf.taken_out(VersionId(id)).map(|kept| kept.seq.0);
+        assert_eq!(
+            (taken_out(&shelf, 1), taken_out(&shelf, 2)),
+            (None, Some(3))
+        );
+        shelf.write(&ShelfWrite::Swap(swap(4, to(2), Some(3))));
+        assert_eq!(taken_out(&shelf, 2), None);
     }
 
     /// A word means a number, a name, or the beginning of a digest.

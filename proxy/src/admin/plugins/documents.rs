@@ -27,6 +27,9 @@ pub(super) struct OneSlot {
     pub(super) version: Option<u64>,
     /// The newest first.
     pub(super) versions: Vec<OneVersion>,
+    /// The last call of the deciding version that had no answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) last_trouble: Option<OneReason>,
     /// The newest first.
     pub(super) swaps: Vec<OneSwap>,
     pub(super) trial: Option<OneTrial>,
@@ -43,6 +46,17 @@ pub(super) struct OneVersion {
     pub(super) source: &'static str,
     pub(super) made_at_ms: u64,
     pub(super) who: String,
+    /// Set when it was taken out of service because it had no answer too often, until it is put into
+    /// service again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) taken_out: Option<OneReason>,
+}
+
+/// An event and its reason.
+#[derive(Serialize)]
+pub(super) struct OneReason {
+    pub(super) at_ms: u64,
+    pub(super) why: String,
 }
 
 #[derive(Serialize)]
@@ -88,9 +102,11 @@ pub(super) enum OneShare {
 }
 
 #[derive(Serialize)]
-pub(super) struct Differences {
+pub(super) struct Comparison {
     pub(super) trial: Option<OneTrial>,
-    /// The newest first.
+    /// The end of the last trial, when none goes on.
+    pub(super) last_trial: Option<OneTrial>,
+    /// Those of the trial that goes on, or of the last one. The newest first.
     pub(super) differences: Vec<OneDifference>,
 }
 
@@ -98,6 +114,7 @@ pub(super) struct Differences {
 pub(super) struct OneDifference {
     pub(super) at_ms: u64,
     pub(super) request: u64,
+    pub(super) action: &'static str,
     pub(super) tenant: Option<String>,
     pub(super) collection: Option<String>,
     pub(super) active: String,
@@ -138,6 +155,7 @@ impl From<KeptVersion> for OneVersion {
             source: version.origin.as_str(),
             made_at_ms: version.at.0,
             who: version.who.to_string(),
+            taken_out: None,
         }
     }
 }
@@ -159,6 +177,7 @@ impl From<Difference> for OneDifference {
         Self {
             at_ms: difference.at.0,
             request: difference.number,
+            action: difference.action,
             tenant: difference.tenant,
             collection: difference.collection,
             active: difference.active,
@@ -211,12 +230,23 @@ impl OneTrial {
 impl From<Stands> for OneSlot {
     fn from(stands: Stands) -> Self {
         let decider = OneDecider::from(stands.decider);
+        let taken_out = stands.taken_out;
+        let versions = stands.versions.into_iter().map(|kept| OneVersion {
+            taken_out: taken_out.get(&kept.id).map(|out| OneReason {
+                at_ms: out.swap.at.0,
+                why: out.swap.why.to_string(),
+            }),
+            ..OneVersion::from(kept)
+        });
         let swaps = stands.swaps.into_iter().take(SWAPS_LISTED_MAX);
         Self {
             slot: stands.slot.as_str(),
             decides: decider.decides,
             version: decider.version,
-            versions: stands.versions.into_iter().map(Into::into).collect(),
+            versions: versions.collect(),
+            last_trouble: stands
+                .trouble
+                .map(|(at, why)| OneReason { at_ms: at.0, why }),
             swaps: swaps.map(Into::into).collect(),
             trial: stands
                 .trial

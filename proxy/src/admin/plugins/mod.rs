@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, de::DeserializeOwned};
 
 pub(super) use self::documents::OneTrial;
-use self::documents::{All, Differences, Done, OneSlot};
+use self::documents::{All, Comparison, Done, OneSlot};
 use super::{Admin, json, problem};
 use crate::plugins::{LifeError, Offer, Swapped, is_name};
 
@@ -38,14 +38,18 @@ struct Label {
     signature: Option<String>,
     config: String,
     swap: bool,
+    again: bool,
     who: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct To {
+struct WantedSwap {
     to: String,
     who: Option<String>,
+    /// True to put a version into service that was taken out for its troubles.
+    #[serde(default)]
+    again: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -59,6 +63,8 @@ struct Who {
 #[serde(deny_unknown_fields)]
 struct Wanted {
     version: String,
+    /// The version on trial that this one takes the place of.
+    replaces: Option<String>,
     share: Option<f64>,
     tenant: Option<String>,
     collection: Option<String>,
@@ -121,11 +127,15 @@ fn refused(error: &LifeError) -> Reply {
         LifeError::Several { .. }
         | LifeError::NothingBefore { .. }
         | LifeError::DecidesAlready(_)
+        | LifeError::TakenOut { .. }
+        | LifeError::OnTrial { .. }
+        | LifeError::NotOnTrial { .. }
         | LifeError::Lost { .. } => (409, "Can't be done now"),
         LifeError::Store(_) => (503, "The store can't be reached"),
         LifeError::Engine(_)
         | LifeError::Configured { .. }
         | LifeError::Unreadable { .. }
+        | LifeError::ConfigGone { .. }
         | LifeError::Compiler(_) => (500, "Plugins can't be run"),
     };
     problem(status, title, &error.to_string())
@@ -192,12 +202,17 @@ impl Admin {
         });
         match stands {
             Ok(stands) => {
-                let differences = stands.differences.clone().into_iter();
-                let differences = Differences {
-                    differences: differences.map(Into::into).collect(),
-                    trial: OneSlot::from(stands).trial,
+                let ended = stands.ended.as_ref().filter(|_| stands.trial.is_none());
+                let differences = ended.map_or(&stands.differences, |ended| &ended.differences);
+                let differences = differences.iter().cloned().map(Into::into).collect();
+                let is_over = ended.is_some();
+                let slot = OneSlot::from(stands);
+                let comparison = Comparison {
+                    differences,
+                    trial: slot.trial,
+                    last_trial: slot.last_trial.filter(|_| is_over),
                 };
-                json(200, &differences)
+                json(200, &comparison)
             }
             Err(reply) => reply,
         }
@@ -258,6 +273,7 @@ impl Admin {
             origin: Origin::Operator,
             who: who(label.who)?.into(),
             swaps: label.swap,
+            again: label.again,
             words: None,
             signature: label.signature.map(Into::into),
         };
@@ -268,8 +284,13 @@ impl Admin {
     }
 
     async fn swap_plugin(&self, slot: Slot, body: &Bytes) -> Result<Reply, Reply> {
-        let To { to, who: named } = parse(body, r#"{"to": "VERSION"}"#)?;
-        let swapped = self.facts.lifecycle.swap(slot, &to, &who(named)?).await;
+        let WantedSwap {
+            to,
+            who: named,
+            again,
+        } = parse(body, r#"{"to": "VERSION"}"#)?;
+        let who = who(named)?;
+        let swapped = self.facts.lifecycle.swap(slot, &to, &who, again).await;
         let swapped = swapped.map_err(|error| refused(&error))?;
         Ok(done(slot, swapped, "unchanged"))
     }
@@ -287,9 +308,12 @@ impl Admin {
 
     async fn try_plugin(&self, slot: Slot, kind: TrialKind, body: &Bytes) -> Result<Reply, Reply> {
         let like = r#"{"version": "VERSION", "share": 0.1}"#;
-        let wanted: Wanted = parse(body, like)?;
+        let mut wanted: Wanted = parse(body, like)?;
+        let replaces = wanted.replaces.take();
         let (word, trial) = wanted.trial(kind)?;
-        let tried = self.facts.lifecycle.try_out(slot, &word, trial).await;
+        let lifecycle = &self.facts.lifecycle;
+        let tried = lifecycle.try_out(slot, &word, trial, replaces.as_deref());
+        let tried = tried.await;
         tried.map_err(|error| refused(&error))?;
         Ok(self.plugins(Some(slot.as_str())))
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 use wit_bindgen_core::{Files, wit_parser::Resolve};
 
-use super::{BuildError, run, scratch, write};
+use super::{BuildError, names::only_names, run, scratch, write};
 use crate::{
     authoring::project::Project,
     dev::{
@@ -36,6 +36,8 @@ pub(super) async fn build(project: &Project, toolbox: &Toolbox) -> Result<PathBu
             "wasm32-wasi",
             "-mexec-model=reactor",
             "-Oz",
+            // Without it, the names of functions are left out as well.
+            "-g",
             STACK,
             "-Wall",
             "-I",
@@ -45,6 +47,12 @@ pub(super) async fn build(project: &Project, toolbox: &Toolbox) -> Result<PathBu
         .arg("-o")
         .arg(&output);
     run(command).await?;
+    let unreadable = |source| BuildError::File {
+        path: output.clone(),
+        source,
+    };
+    let module = std::fs::read(&output).map_err(unreadable)?;
+    write(&output, &only_names(module))?;
     Ok(output)
 }
 

@@ -3,12 +3,14 @@
 
 mod c;
 mod javascript;
+mod names;
 mod python;
 mod rust;
 
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
+    time::{Duration, Instant},
 };
 
 use tokio::process::Command;
@@ -61,8 +63,30 @@ pub enum BuildError {
     Unfit(#[from] Unfit),
 }
 
-/// Builds a project; returns its component's file.
+/// Time between two signs of life of a build.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
+/// Builds a project; returns its component's file. Tells on standard error how far it is.
 pub async fn build(project: &Project, toolbox: &Toolbox) -> Result<PathBuf, BuildError> {
+    let expected = match project.language {
+        Language::Rust => "the first build compiles the SDK too, in about a minute",
+        Language::JavaScript => "some seconds",
+        Language::Python => "half a minute",
+        Language::C => "the first build compiles C's library too",
+    };
+    eprintln!("Building {} ({expected})", project.name);
+    let begun = Instant::now();
+    let building = make(project, toolbox);
+    tokio::pin!(building);
+    loop {
+        match tokio::time::timeout(SIGN_OF_LIFE, &mut building).await {
+            Ok(made) => return made,
+            Err(_) => eprintln!("Still building, {} s", begun.elapsed().as_secs()),
+        }
+    }
+}
+
+async fn make(project: &Project, toolbox: &Toolbox) -> Result<PathBuf, BuildError> {
     let made = match (&project.build, project.language) {
         (Some(own), _) => run_own(project, own).await?,
         (None, Language::Rust) => rust::build(project).await?,

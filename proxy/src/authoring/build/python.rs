@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tokio::process::Command;
 
-use super::{BuildError, run, scratch};
+use super::{BuildError, run, scratch, write};
 use crate::{
     authoring::project::Project,
     dev::{
@@ -15,12 +15,25 @@ use crate::{
 
 const PROGRAM: &str = "componentize-py";
 
+/// The module that Achromat calls, around the author's.
+const ENTRY: &str = include_str!("../../../../plugins/entries/entry.py");
+
+/// Its name: no author's module has it.
+const ENTRY_NAME: &str = "achromat_entry";
+
 pub(super) async fn build(project: &Project, toolbox: &Toolbox) -> Result<PathBuf, BuildError> {
     let program = program(project, toolbox).await?;
-    let output = scratch(project)?.join("component.wasm");
+    let folder = scratch(project)?;
+    write(
+        &folder.join(ENTRY_NAME).with_extension("py"),
+        ENTRY.as_bytes(),
+    )?;
+    let output = folder.join("component.wasm");
     let mut command = Command::new(program);
     command
         .current_dir(&project.folder)
+        // Its own frames would stand between an author and the exception.
+        .env("RUST_BACKTRACE", "0")
         .arg("--quiet")
         .arg("--wit-path")
         .arg(std::path::absolute(&project.wit).unwrap_or_else(|_| project.wit.clone()))
@@ -28,8 +41,12 @@ pub(super) async fn build(project: &Project, toolbox: &Toolbox) -> Result<PathBu
             "--world",
             project.slot.as_str(),
             "componentize",
-            "plugin",
+            ENTRY_NAME,
             "--stub-wasi",
+            "--python-path",
+            "build",
+            "--python-path",
+            ".",
         ])
         .args(["--output", "build/component.wasm"]);
     run(command).await?;

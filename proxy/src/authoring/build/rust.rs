@@ -31,6 +31,7 @@ pub(super) async fn build(project: &Project) -> Result<PathBuf, BuildError> {
         .arg("--message-format=json-render-diagnostics")
         .env("CARGO_ENCODED_RUSTFLAGS", flags(&project.folder))
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .kill_on_drop(true);
     let name = shown(&command);
@@ -38,7 +39,11 @@ pub(super) async fn build(project: &Project) -> Result<PathBuf, BuildError> {
         command: name.clone(),
         how,
     };
-    let output = command.output().await;
+    // `Command::output` would keep the compiler's words to itself.
+    let output = match command.spawn() {
+        Ok(cargo) => cargo.wait_with_output().await,
+        Err(error) => Err(error),
+    };
     let output = output.map_err(|error| failed(format!("can't be run: {error}")))?;
     if !output.status.success() {
         return Err(failed(format!(

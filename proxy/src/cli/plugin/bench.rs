@@ -17,6 +17,9 @@ pub(super) fn command() -> Command {
 pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let subject = subject(matches)?;
     // Without a cache: compiling is one of the costs.
-    print!("{}", authoring::bench(&Plugins::new(None)?, &subject)?);
+    out!(
+        "{}",
+        authoring::bench(&Plugins::new(None)?, &subject)?.trim_end()
+    );
     Ok(ExitCode::SUCCESS)
 }

@@ -27,7 +27,7 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let toolbox = Toolbox::at(state.join("tools"));
     let component = runtime()?.block_on(build(&project, &toolbox))?;
     let bytes = std::fs::read(&component)?;
-    println!(
+    out!(
         "{}: {} bytes, sha256:{}",
         component.display(),
         bytes.len(),

@@ -21,7 +21,7 @@ pub(super) fn command() -> Command {
 pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let subject = subject(matches)?;
     let source = &subject.source;
-    println!("{}", source.name);
+    out!("{}", source.name);
     tell("size", &format!("{} bytes", source.bytes.len()));
     tell("digest", &format!("sha256:{}", Digest::of(&source.bytes)));
     let wanted = subject.project.as_ref().map(|project| project.slot);
@@ -31,14 +31,14 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Err(unfit) => {
-            println!("unfit: {unfit}");
+            out!("unfit: {unfit}");
             Ok(ExitCode::FAILURE)
         }
     }
 }
 
 fn tell(what: &str, found: &str) {
-    println!("  {what:<9} {found}");
+    out!("  {what:<9} {found}");
 }
 
 fn describe(fitness: &Fitness, subject: &Subject) {
@@ -73,5 +73,5 @@ fn describe(fitness: &Fitness, subject: &Subject) {
         fitness.memory_bytes
     );
     tell("started", &started);
-    println!("fit for the slot {slot}");
+    out!("fit for the slot {slot}");
 }

@@ -43,7 +43,7 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
                 .join("tools"),
         ),
     };
-    println!(
+    out!(
         "{}: a change of a file in {} puts it into service",
         project.name,
         folder.display()
@@ -51,11 +51,11 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let mut sources = Sources::of(&folder);
     loop {
         if let Err(error) = round.go() {
-            println!("{error:#}\nNothing was changed; a change of a file tries again.");
+            out!("{error:#}\nNothing was changed; a change of a file tries again.");
         }
         let changed = sources.wait();
         let first = changed.first().map(|path| path.display().to_string());
-        println!("\n{} changed", first.unwrap_or_default());
+        out!("\n{} changed", first.unwrap_or_default());
     }
 }
 
@@ -82,7 +82,8 @@ impl Round<'_> {
         if !report.is_good() {
             bail!("{report}");
         }
-        println!("{}", report.summary());
+        report.told().for_each(|case| out!("{case}"));
+        out!("{}", report.summary());
         let label = Label {
             name: Some(&project.name),
             config: &subject.source.config,

@@ -63,7 +63,7 @@ fn tell(made: &Created, project: &Project) {
         Slot::WalEligibility => "wal",
         Slot::CleanupGuard => "guard",
     };
-    println!(
+    out!(
         "{name} is made, in {}, for the slot {}.\n\n\
          \x20 cd {}\n\
          \x20 achromat plugin build     # makes {name}.wasm; needs {}\n\

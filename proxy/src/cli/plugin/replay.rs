@@ -76,7 +76,7 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 
 fn tell(replayed: &Replayed) {
     let changed = replayed.changes.len();
-    println!(
+    out!(
         "{changed} of {} decisions would be others",
         replayed.decisions
     );
@@ -85,10 +85,10 @@ fn tell(replayed: &Replayed) {
         *kinds.entry((before, after)).or_default() += 1;
     }
     for ((before, after), count) in kinds {
-        println!("{count:>8}  {before}  ->  {after}");
+        out!("{count:>8}  {before}  ->  {after}");
     }
     for change in replayed.changes.iter().take(SHOWN_MAX) {
-        println!(
+        out!(
             "line {}: request {}, {}: {}  ->  {}",
             change.line,
             change.number,

@@ -17,7 +17,7 @@ pub(super) fn command() -> Command {
 
 pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let report = authoring::test(&plugins()?, &subject(matches)?)?;
-    println!("{report}");
+    out!("{report}");
     Ok(if report.is_good() {
         ExitCode::SUCCESS
     } else {

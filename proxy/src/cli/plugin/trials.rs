@@ -64,6 +64,12 @@ fn of_version(command: Command) -> Command {
                 .help("The requests about collections of one name"),
         )
         .group(ArgGroup::new("which").args(["share", "tenant", "collection"]))
+        .arg(
+            Arg::new("replaces")
+                .long("replaces")
+                .value_name("VERSION")
+                .help("The version on trial that this one takes the place of"),
+        )
         .arg(number(
             "troubles-max",
             "Calls without an answer that it may have [default: 2]",
@@ -106,7 +112,7 @@ pub(super) fn canary_command() -> Command {
 
 pub(super) fn diffs_command() -> Command {
     of_slot(Command::new("diffs").about("Shows decisions in which what is tried differs"))
-        .after_help("Exits 0 when there are none, 1 when there are, and 2 when that can't be told.")
+        .after_help("When nothing is on trial, those of the last trial are shown, and how it ended. Exits 0 when there are none, 1 when there are or the last trial was rolled back, and 2 when that can't be told.")
 }
 
 pub(super) fn shadow(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
@@ -127,7 +133,7 @@ pub(super) fn canary(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 
 fn wanted(matches: &ArgMatches) -> Map<String, Value> {
     let mut wanted = Map::new();
-    for name in ["version", "tenant", "collection"] {
+    for name in ["version", "tenant", "collection", "replaces"] {
         if let Some(word) = text(matches, name) {
             wanted.insert(name.to_owned(), json!(word));
         }
@@ -152,7 +158,7 @@ fn begin(matches: &ArgMatches, kind: &str, wanted: Map<String, Value>) -> anyhow
         Value::Null => &slot["last_trial"],
         trial => trial,
     };
-    println!(
+    out!(
         "{}: {}",
         slot["slot"].as_str().unwrap_or("?"),
         in_short(trial)
@@ -180,18 +186,26 @@ pub(super) fn diffs(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let differences = told["differences"].as_array().cloned().unwrap_or_default();
     for difference in &differences {
         let text = |name: &str| difference[name].as_str().unwrap_or("-").to_owned();
-        println!(
-            "{}  {}\n  active: {}\n  tried:  {}",
+        out!(
+            "{}  {}  {}/{}\n  active: {}\n  tried:  {}",
             difference["request"],
+            text("action"),
+            text("tenant"),
             text("collection"),
             text("active"),
             text("tried"),
         );
     }
-    if told["trial"].is_object() {
-        println!("{}", in_short(&told["trial"]));
+    let last = &told["last_trial"];
+    match (told["trial"].is_object(), last.is_object()) {
+        (true, _) => out!("{}", in_short(&told["trial"])),
+        (false, true) => out!("Nothing is on trial. The last one: {}", in_short(last)),
+        (false, false) => out!(
+            "Nothing is on trial, and nothing was since Achromat's start: a trial ends with its process"
+        ),
     }
-    Ok(if differences.is_empty() {
+    let is_worse = last["outcome"] == "rolled back";
+    Ok(if differences.is_empty() && !is_worse {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(DIFFERENT)

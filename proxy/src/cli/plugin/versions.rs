@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::remote::{Remote, with_address};
+use crate::policy::{Reference, SCHEME, Trust, from_registry};
 
 /// The digits of a digest that are shown.
 const DIGITS: usize = 12;
@@ -50,7 +51,7 @@ pub(super) fn config_argument() -> Arg {
 pub(super) fn push_command() -> Command {
     of_slot(Command::new("push").about("Has a plugin checked and kept as a version; nothing decides by it yet"))
         .after_help("Exits 2 when it can't be used, and says what is wrong with it. The version that decides is not touched.")
-        .arg(Arg::new("file").value_name("FILE").required(true).help("The component, or core module"))
+        .arg(Arg::new("file").value_name("FILE").required(true).help("The component, or core module: a file, or oci://HOST/REPOSITORY@sha256:DIGEST in a registry"))
         .arg(Arg::new("name").long("name").help("A name for people; the file's, when none is given"))
         .arg(config_argument())
         .arg(Arg::new("digest").long("digest").value_name("SHA256").help("The file's SHA-256, when what arrives must be exactly this"))
@@ -60,6 +61,7 @@ pub(super) fn push_command() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Puts it into service at once"),
         )
+        .arg(again_argument())
 }
 
 pub(super) fn list_command() -> Command {
@@ -78,6 +80,14 @@ pub(super) fn swap_command() -> Command {
     .arg(Arg::new("to").value_name("VERSION").required(true).help(
         "Its number, its name, the beginning of its digest, `native` (no plugin) or `default`",
     ))
+    .arg(again_argument())
+}
+
+fn again_argument() -> Arg {
+    Arg::new("again")
+        .long("again")
+        .action(ArgAction::SetTrue)
+        .help("Also when it was taken out of service because it had no answer too often")
 }
 
 pub(super) fn rollback_command() -> Command {
@@ -118,20 +128,54 @@ fn signature(file: &Path) -> anyhow::Result<Option<String>> {
 }
 
 pub(super) fn push(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let file = Path::new(text(matches, "file").unwrap_or_default());
-    let component = std::fs::read(file).with_context(|| file.display().to_string())?;
-    let own_name = file.file_name().map(|name| name.to_string_lossy());
+    let named = text(matches, "file").unwrap_or_default();
+    let pushed = if named.starts_with(SCHEME) {
+        fetched(named)?
+    } else {
+        from_disk(Path::new(named))?
+    };
     let label = Label {
-        name: text(matches, "name").or(own_name.as_deref()),
+        name: text(matches, "name").or(pushed.name.as_deref()),
         digest: text(matches, "digest"),
-        signature: signature(file)?,
+        signature: pushed.signature,
         config: &config(matches)?,
         swaps: matches.get_flag("swap"),
+        again: matches.get_flag("again"),
         who: text(matches, "who"),
     };
     let slot = text(matches, "slot").unwrap_or_default();
-    tell(&push_to(&Remote::new(matches), slot, &label, &component)?);
+    let remote = Remote::new(matches);
+    tell(&push_to(&remote, slot, &label, &pushed.component)?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// A component to be pushed, and what came with it.
+struct Pushed {
+    name: Option<String>,
+    component: Vec<u8>,
+    signature: Option<String>,
+}
+
+fn from_disk(file: &Path) -> anyhow::Result<Pushed> {
+    let name = file
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    Ok(Pushed {
+        name,
+        component: std::fs::read(file).with_context(|| file.display().to_string())?,
+        signature: signature(file)?,
+    })
+}
+
+/// Fetches a component from a registry, from here: the Achromat that runs need not reach it.
+fn fetched(named: &str) -> anyhow::Result<Pushed> {
+    let reference: Reference = named.parse()?;
+    let supplied = from_registry(&reference, None, &Trust::default())?;
+    Ok(Pushed {
+        name: Some(reference.name()),
+        component: supplied.bytes.to_vec(),
+        signature: None,
+    })
 }
 
 /// Description of a pushed component.
@@ -143,6 +187,7 @@ pub(super) struct Label<'a> {
     pub(super) config: &'a str,
     #[serde(rename = "swap")]
     pub(super) swaps: bool,
+    pub(super) again: bool,
     pub(super) who: Option<&'a str>,
 }
 
@@ -160,7 +205,11 @@ pub(super) fn push_to(
 }
 
 pub(super) fn swap(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let body = json!({ "to": text(matches, "to"), "who": text(matches, "who") });
+    let body = json!({
+        "to": text(matches, "to"),
+        "who": text(matches, "who"),
+        "again": matches.get_flag("again"),
+    });
     tell(&Remote::new(matches).post(&path(matches, "swap"), &body)?);
     Ok(ExitCode::SUCCESS)
 }
@@ -183,7 +232,7 @@ pub(super) fn tell(done: &Value) {
         Some("kept") => "is kept; `achromat plugin swap` puts it into service",
         _ => "decides already",
     };
-    println!("{slot}: {version} {told}");
+    out!("{slot}: {version} {told}");
 }
 
 fn in_short(version: &Value) -> String {
@@ -220,10 +269,10 @@ fn list_slot(slot: &Value) {
         Some("nobody") => "nobody decides, and the safe answer holds",
         _ => "a version decides",
     };
-    println!("{name}: {decides}");
+    out!("{name}: {decides}");
     for version in slot["versions"].as_array().into_iter().flatten() {
         let is_active = version["version"] == slot["version"];
-        println!(
+        out!(
             "  {} {}, {} bytes, from {} ({})",
             if is_active { "*" } else { " " },
             in_short(version),
@@ -231,13 +280,19 @@ fn list_slot(slot: &Value) {
             version["source"].as_str().unwrap_or("?"),
             version["who"].as_str().unwrap_or("?"),
         );
+        if let Some(why) = version["taken_out"]["why"].as_str() {
+            out!("      taken out of service: {why}");
+        }
+        if let Some(why) = slot["last_trouble"]["why"].as_str().filter(|_| is_active) {
+            out!("      its last call without an answer: {why}");
+        }
     }
     for (what, trial) in [
         ("trial", &slot["trial"]),
         ("last trial", &slot["last_trial"]),
     ] {
         if trial.is_object() {
-            println!("  {what}: {}", super::trials::in_short(trial));
+            out!("  {what}: {}", super::trials::in_short(trial));
         }
     }
 }

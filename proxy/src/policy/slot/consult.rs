@@ -104,7 +104,7 @@ impl<W: World> Slot<W> {
             tried.version().ask(&generation.facts, question)
         });
         let compared = active.0.clone().unwrap_or_else(W::native);
-        if let Some(verdict) = tried.saw(asked.subject(), &compared, &other) {
+        if let Some(verdict) = tried.saw(asked, &compared, &other) {
             self.tried(tried, verdict);
         }
         match other {
@@ -137,15 +137,17 @@ impl<W: World> Slot<W> {
             kind: tried.trial().kind,
             tally: tried.tally(),
             verdict,
+            differences: tried.differences(),
         });
     }
 
     fn end_trial(&self, tried: &Arc<Tried<W>>) {
-        let _changing = self.changes.lock();
+        let mut changes = self.changes.lock();
         let generation = self.generation();
         let is_it = |now: &Arc<Tried<W>>| Arc::ptr_eq(now, tried);
         if generation.trial.as_ref().is_some_and(is_it) {
             tried.version().rest();
+            changes.retire(tried.version());
             self.active.store(Arc::new(Generation {
                 occupant: generation.occupant.clone(),
                 facts: Arc::clone(&generation.facts),

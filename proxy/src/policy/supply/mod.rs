@@ -34,6 +34,22 @@ pub struct Trust {
     pub is_required: bool,
 }
 
+impl Trust {
+    /// Returns true when signatures matter at all.
+    pub fn judges(&self) -> bool {
+        self.is_required || !self.keys.is_empty()
+    }
+}
+
+/// A plugin as it was supplied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Supplied {
+    /// The component, or the core module.
+    pub bytes: Arc<[u8]>,
+    /// Its signature, when one is beside it.
+    pub signature: Option<Arc<str>>,
+}
+
 /// The reason why a plugin's origin is refused, whatever the plugin does.
 #[derive(Debug, thiserror::Error)]
 pub enum SupplyError {
@@ -104,12 +120,15 @@ pub fn from_file(
     path: &Path,
     digest: Option<Digest>,
     trust: &Trust,
-) -> Result<Arc<[u8]>, SupplyError> {
+) -> Result<Supplied, SupplyError> {
     let bytes_max = u64::try_from(COMPONENT_BYTES_MAX).unwrap_or(u64::MAX);
     let bytes = read(path, bytes_max)?;
     check_digest(&bytes, digest)?;
-    check_signature(path, &bytes, trust)?;
-    Ok(bytes.into())
+    let signature = check_signature(path, &bytes, trust)?;
+    Ok(Supplied {
+        bytes: bytes.into(),
+        signature: signature.map(Arc::from),
+    })
 }
 
 /// Fetches a plugin from a registry. It waits for the network: not for a thread that serves.
@@ -117,16 +136,19 @@ pub fn from_registry(
     reference: &Reference,
     digest: Option<Digest>,
     trust: &Trust,
-) -> Result<Arc<[u8]>, SupplyError> {
+) -> Result<Supplied, SupplyError> {
     if trust.is_required {
         return Err(SupplyError::RegistryUnsigned);
     }
     let bytes = registry::fetch(reference)?;
     check_digest(&bytes, digest)?;
-    Ok(bytes.into())
+    Ok(Supplied {
+        bytes: bytes.into(),
+        signature: None,
+    })
 }
 
-/// Makes sure of a plugin that was handed in together with its signature, or without.
+/// Makes sure of a plugin that was handed in, or is kept, together with its signature, or without.
 pub fn judge(bytes: &[u8], signature: Option<&str>, trust: &Trust) -> Result<(), SupplyError> {
     match signature {
         None if trust.is_required => Err(SupplyError::UnsignedPush),
@@ -146,7 +168,12 @@ fn check_digest(bytes: &[u8], wanted: Option<Digest>) -> Result<(), SupplyError>
     }
 }
 
-fn check_signature(plugin: &Path, bytes: &[u8], trust: &Trust) -> Result<(), SupplyError> {
+/// Judges the signature beside a plugin. Returns it, when there is one.
+fn check_signature(
+    plugin: &Path,
+    bytes: &[u8],
+    trust: &Trust,
+) -> Result<Option<String>, SupplyError> {
     let mut path = plugin.as_os_str().to_owned();
     path.push(".minisig");
     let path = PathBuf::from(path);
@@ -154,16 +181,18 @@ fn check_signature(plugin: &Path, bytes: &[u8], trust: &Trust) -> Result<(), Sup
         return if trust.is_required {
             Err(SupplyError::Unsigned { path })
         } else {
-            Ok(())
+            Ok(None)
         };
     }
-    if trust.keys.is_empty() {
-        return Ok(());
-    }
     let text = read(&path, SIGNATURE_BYTES_MAX)?;
-    let text = String::from_utf8_lossy(&text);
-    let judged = signature::judge(bytes, &text, &trust.keys);
-    judged.map_err(|why| SupplyError::Signature { path, why })
+    let text = String::from_utf8_lossy(&text).into_owned();
+    if trust.keys.is_empty() {
+        return Ok(Some(text));
+    }
+    match signature::judge(bytes, &text, &trust.keys) {
+        Ok(()) => Ok(Some(text)),
+        Err(why) => Err(SupplyError::Signature { path, why }),
+    }
 }
 
 fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, SupplyError> {

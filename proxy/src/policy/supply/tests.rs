@@ -59,7 +59,7 @@ fn a_pinned_digest_holds() {
     let (_folder, path) = plugin();
     let trust = Trust::default();
     assert_eq!(
-        from_file(&path, None, &trust).unwrap().as_ref(),
+        from_file(&path, None, &trust).unwrap().bytes.as_ref(),
         b"a plugin"
     );
     let digest = Some(Digest::of(b"a plugin"));
@@ -193,7 +193,7 @@ fn a_registry_is_believed_nothing() {
         taken.map_err(|error| error.to_string())
     };
     let trust = Trust::default();
-    assert_eq!(take(of(&good), &trust).unwrap().as_ref(), b"a plugin");
+    assert_eq!(take(of(&good), &trust).unwrap().bytes.as_ref(), b"a plugin");
     let refused = |manifest: Digest| take(manifest, &trust).unwrap_err();
     assert!(refused(of(b"missing")).contains("it answers 404"));
     assert!(refused(of(b"else")).contains("what it gives is sha256:"));

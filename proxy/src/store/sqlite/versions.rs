@@ -1,6 +1,6 @@
 //! Versions of plugins as SQL.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use achromat_core::{
     ids::Epoch,
@@ -22,7 +22,7 @@ pub(super) async fn shelf(readers: &SqlitePool) -> Result<Shelf, StoreError> {
     // One reading of all three tables, between two writes.
     let mut transaction = readers.begin().await.map_err(StoreError::NotDone)?;
     let rows = sqlx::query(
-        "SELECT version, slot, name, digest, config, origin, made_at_ms, who,
+        "SELECT version, slot, name, digest, config, origin, made_at_ms, who, signature,
                 (SELECT length(bytes) FROM components WHERE components.digest = versions.digest) AS bytes
          FROM versions",
     )
@@ -128,8 +128,8 @@ async fn keep(
         .execute(&mut *connection)
         .await?;
     sqlx::query(
-        "INSERT OR REPLACE INTO versions (version, slot, name, digest, config, origin, made_at_ms, who)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO versions (version, slot, name, digest, config, origin, made_at_ms, who, signature)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(signed(kept.id.0))
     .bind(version.slot.as_str())
@@ -139,6 +139,7 @@ async fn keep(
     .bind(version.origin.as_str())
     .bind(signed(version.at.0))
     .bind(version.who.as_ref())
+    .bind(version.signature.as_deref())
     .execute(connection)
     .await?;
     Ok(())
@@ -152,8 +153,8 @@ async fn record(connection: &mut SqliteConnection, kept: &KeptSwap) -> Result<()
         Decider::Nobody => ("nobody", None),
     };
     sqlx::query(
-        "INSERT OR REPLACE INTO swaps (seq, slot, decider, version, before, swapped_at_ms, who, why)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO swaps (seq, slot, decider, version, before, swapped_at_ms, who, why, taken_out)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(signed(kept.seq.0))
     .bind(swap.slot.as_str())
@@ -163,6 +164,7 @@ async fn record(connection: &mut SqliteConnection, kept: &KeptSwap) -> Result<()
     .bind(signed(swap.at.0))
     .bind(swap.who.as_ref())
     .bind(swap.why.as_ref())
+    .bind(swap.taken_out.map(|id| signed(id.0)))
     .execute(connection)
     .await?;
     Ok(())
@@ -207,6 +209,7 @@ fn version(row: &SqliteRow) -> Result<(VersionId, KeptVersion), StoreError> {
         origin: origin(row)?,
         at: WallTime(unsigned(row.get("made_at_ms"))),
         who: row.get::<&str, _>("who").into(),
+        signature: row.get::<Option<&str>, _>("signature").map(Arc::from),
     };
     let bytes = unsigned(row.get("bytes"));
     Ok((id, KeptVersion { id, bytes, version }))
@@ -222,6 +225,7 @@ fn swap(row: &SqliteRow) -> Result<(SwapSeq, KeptSwap), StoreError> {
     };
     let seq = SwapSeq(unsigned(row.get("seq")));
     let before: Option<i64> = row.get("before");
+    let taken_out: Option<i64> = row.get("taken_out");
     let swap = NewSwap {
         slot: slot(row)?,
         to: decider,
@@ -229,6 +233,7 @@ fn swap(row: &SqliteRow) -> Result<(SwapSeq, KeptSwap), StoreError> {
         at: WallTime(unsigned(row.get("swapped_at_ms"))),
         who: row.get::<&str, _>("who").into(),
         why: row.get::<&str, _>("why").into(),
+        taken_out: taken_out.map(|id| VersionId(unsigned(id))),
     };
     Ok((seq, KeptSwap { seq, swap }))
 }

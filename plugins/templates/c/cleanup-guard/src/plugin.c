@@ -44,6 +44,7 @@ void exports_achromat_policy_guard_policy_permit(
   if (is_kept) {
     ret->tag = EXPORTS_ACHROMAT_POLICY_GUARD_POLICY_PERMISSION_DENY;
     explain(name, &ret->val.deny);
+    achromat_policy_host_log(ACHROMAT_POLICY_HOST_LEVEL_INFO, &ret->val.deny);
   }
   exports_achromat_policy_guard_policy_question_free(question);
 }

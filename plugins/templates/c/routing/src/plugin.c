@@ -55,6 +55,9 @@ void exports_achromat_policy_route_policy_route(
     if (!states->ptr[at - 1].eligible) continue;
     uint8_t *order = malloc(1);
     *order = states->ptr[at - 1].index;
+    routing_string_t counter;
+    routing_string_set(&counter, "big_searches");
+    achromat_policy_host_count(&counter, 1);
     ret->tag = EXPORTS_ACHROMAT_POLICY_ROUTE_POLICY_CHOICE_FIRST;
     ret->val.first.instances.ptr = order;
     ret->val.first.instances.len = 1;

@@ -26,6 +26,11 @@ void exports_achromat_policy_wal_policy_judge(
     exports_achromat_policy_wal_policy_eligibility_t *ret) {
   bool is_theirs = operation->tenant.is_some && operation->tenant.val.len == tenant.len &&
                    memcmp(operation->tenant.val.ptr, tenant.ptr, tenant.len) == 0;
+  if (is_theirs) {
+    wal_eligibility_string_t counter;
+    wal_eligibility_string_set(&counter, "careful_writes");
+    achromat_policy_host_count(&counter, 1);
+  }
   ret->tag = EXPORTS_ACHROMAT_POLICY_WAL_POLICY_ELIGIBILITY_REPLICATE;
   ret->val.replicate.level.is_some = is_theirs;
   ret->val.replicate.level.val = EXPORTS_ACHROMAT_POLICY_WAL_POLICY_LEVEL_ALL;

@@ -1,6 +1,6 @@
 //! Collections whose names begin in some way are neither deleted nor renamed.
 
-use achromat_plugin::{Deed, Permission, Permit, Plugin, Question, Wants};
+use achromat_plugin::{Deed, Permission, Permit, Plugin, Question, Wants, host};
 
 struct Policy {
     prefix: String,
@@ -24,6 +24,7 @@ impl Permit for Policy {
             return Permission::Allow;
         }
         let name: String = name.chars().take(100).collect();
+        host::log(host::Level::Info, &format!("{name} stays"));
         Permission::Deny(format!("{name} stays: see whoever looks after it"))
     }
 }

@@ -1,7 +1,9 @@
 //! Sends big searches to the last instance that may answer, so that the small ones do not wait
 //! behind them.
 
-use achromat_plugin::{Choice, InstanceState, Operation, Order, Parts, Plugin, Route, Wants};
+use achromat_plugin::{
+    Choice, InstanceState, Operation, Order, Parts, Plugin, Route, Wants, host,
+};
 
 struct Policy {
     results_min: u32,
@@ -26,7 +28,10 @@ impl Route for Policy {
             return Choice::Native;
         }
         match states.iter().rev().find(|state| state.eligible) {
-            Some(last) => Choice::First(Order::of([last.index])),
+            Some(last) => {
+                host::count("big_searches", 1);
+                Choice::First(Order::of([last.index]))
+            }
             None => Choice::Native,
         }
     }

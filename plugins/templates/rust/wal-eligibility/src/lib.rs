@@ -1,7 +1,9 @@
 //! Writes of one tenant are answered when all instances in service have done them; all others as
 //! Achromat is configured.
 
-use achromat_plugin::{Eligibility, Judge, Level, Operation, Parts, Plugin, Replication, Wants};
+use achromat_plugin::{
+    Eligibility, Judge, Level, Operation, Parts, Plugin, Replication, Wants, host,
+};
 
 struct Policy {
     tenant: String,
@@ -17,6 +19,9 @@ impl Plugin for Policy {
 impl Judge for Policy {
     fn judge(&mut self, operation: &Operation) -> Eligibility {
         let is_theirs = operation.tenant.as_deref() == Some(self.tenant.as_str());
+        if is_theirs {
+            host::count("careful_writes", 1);
+        }
         Eligibility::Replicate(Replication {
             level: is_theirs.then_some(Level::All),
             accept_when_down: false,
