@@ -62,7 +62,7 @@ const EVEN: &[u64] = &[
 
 const THEMED: &[u64] = &[
     1_063, 1_190, 3_136, 3_795, 4_109, 4_536, 50_010_430, 50_021_266, 50_038_193, 51_001_313,
-    51_007_119, 51_022_303, 60_001_560, 60_005_782, 60_000_678, 60_034_480,
+    51_007_119, 51_022_303, 60_001_560, 60_005_782, 60_000_678, 60_034_480, 60_060_493, 60_073_250,
 ];
 
 /// What histories found that broke once is mended. In 5318 a delete by filter had asked for the
@@ -121,8 +121,8 @@ const THEMED: &[u64] = &[
 /// write to be done that a deleted collection's home never was sent. In
 /// 60005782 a change of a name was done on one instance and then refused by another, which lacked the collection:
 /// the next collection of that name was taken to be in the first one's copy. In 60000678 an entry must not wait
-/// for instances that have said that they lack its collection. In 60034480 it was the judge who held an entry to
-/// be done whose work had gone with its collection, which somebody had deleted everywhere;
+/// for instances that have said that they lack its collection. In 60034480 and 60073250 it was the judge who
+/// held an entry to be done whose work had gone with its collection, which somebody had deleted;
 /// in 60060493 it found no right copy of such a collection, because a client had made it anew with other metadata.
 #[test]
 fn histories_that_broke_once_end_well() {

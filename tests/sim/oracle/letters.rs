@@ -15,6 +15,7 @@ impl Oracle {
             let subject = noted.entry.verb.subject();
             // What it did went with the collection.
             let is_deleted = subject.is_some_and(|id| self.is_vanished(id, u64::MAX));
+            let is_deleted = is_deleted || self.may_be_void(place);
             let is_nowhere = is_deleted || noted.executed & !noted.lost == 0;
             let is_given_up = noted.verdict == Verdict::Abandoned && is_nowhere;
             is_given_up || matches!(noted.verdict, Verdict::Refused { .. })

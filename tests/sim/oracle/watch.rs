@@ -247,7 +247,7 @@ impl Oracle {
     }
 
     /// Whether an entry's collection may be deleted without that being durable yet.
-    fn may_be_void(&self, place: Option<(LaneId, Position)>) -> bool {
+    pub(super) fn may_be_void(&self, place: Option<(LaneId, Position)>) -> bool {
         let Some((LaneId::Collection(collection), _)) = place else {
             return false;
         };
