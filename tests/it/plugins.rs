@@ -328,7 +328,8 @@ fn what_decides_outlives_a_restart() {
     assert_eq!(restart(&mut cluster), "say:a");
 
     // After a restart nothing is ready to go back to: it is fetched.
-    swap(&api, "sometimes");
+    let again = json!({ "to": "sometimes", "again": true });
+    api.post("/admin/plugins/routing/swap", &again).ok();
     assert_eq!(restart(&mut cluster), "sometimes");
     eventually("it falls back", SOON, || {
         read(&api, &notes).ok();

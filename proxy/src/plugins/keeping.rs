@@ -44,7 +44,9 @@ impl<W: World> Life<W> {
         };
         let shelf = self.shared.shelf();
         if let Some(kept) = shelf.like(&new) {
-            let kept = self.sign(kept, &offer.bytes, &new.signature).await?;
+            let kept = self
+                .sign(kept, &offer.bytes, new.signature.as_ref())
+                .await?;
             let version = self.load(&kept).await?;
             return Ok((kept, version));
         }
@@ -82,11 +84,11 @@ impl<W: World> Life<W> {
         &self,
         kept: &KeptVersion,
         bytes: &Bytes,
-        signature: &Option<Arc<str>>,
+        signature: Option<&Arc<str>>,
     ) -> Result<KeptVersion, LifeError> {
         let mut kept = kept.clone();
-        if signature.is_some() && *signature != kept.version.signature {
-            kept.version.signature.clone_from(signature);
+        if signature.is_some() && signature != kept.version.signature.as_ref() {
+            kept.version.signature = signature.cloned();
             let write = ShelfWrite::Keep(kept.clone(), bytes.clone());
             self.shared.write(&[write]).await?;
         }

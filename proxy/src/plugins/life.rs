@@ -295,7 +295,7 @@ impl<W: World> SlotLife for Life<W> {
                         && version.origin == Origin::Configuration
                 };
                 for kept in shelf.versions.values().filter(is_it) {
-                    self.sign(kept, &component.bytes, &component.signature)
+                    self.sign(kept, &component.bytes, component.signature.as_ref())
                         .await?;
                 }
             }

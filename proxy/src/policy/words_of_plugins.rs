@@ -7,8 +7,14 @@ use wasmtime::WasmBacktrace;
 use super::limits::{FUNCTION_NAME_BYTES_MAX, FUNCTIONS_TOLD_MAX};
 
 /// Beginnings of names that say nothing about a plugin: the panic's own way, what the bindings add, and
-/// what every program has around it.
-const NOT_THE_AUTHORS: [&str; 12] = [
+/// what hands out memory.
+const NOT_THE_AUTHORS: [&str; 18] = [
+    "<dlmalloc::",
+    "heap.",
+    "malloc",
+    "<std::",
+    "<core::",
+    "<alloc::",
     "std::",
     "core::",
     "alloc::",

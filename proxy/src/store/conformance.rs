@@ -760,7 +760,9 @@ fn version(id: u64, slot: Slot, component: &'static str) -> ShelfWrite {
             origin: Origin::Operator,
             at: WallTime(1_700_000_000_000 + id),
             who: "me".into(),
-            signature: (id % 2 == 0).then(|| "untrusted comment: one".into()),
+            signature: id
+                .is_multiple_of(2)
+                .then(|| "untrusted comment: one".into()),
         },
     };
     ShelfWrite::Keep(kept, component.into())
@@ -776,7 +778,7 @@ fn swap(seq: u64, slot: Slot, to: Decider, before: Option<u64>) -> ShelfWrite {
             at: WallTime(1_700_000_000_000 + seq),
             who: "me".into(),
             why: "to see".into(),
-            taken_out: (seq % 2 == 0).then_some(VersionId(seq)),
+            taken_out: seq.is_multiple_of(2).then_some(VersionId(seq)),
         },
     })
 }

@@ -102,7 +102,7 @@ pub(super) enum OneShare {
 }
 
 #[derive(Serialize)]
-pub(super) struct Differences {
+pub(super) struct Comparison {
     pub(super) trial: Option<OneTrial>,
     /// The end of the last trial, when none goes on.
     pub(super) last_trial: Option<OneTrial>,

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, de::DeserializeOwned};
 
 pub(super) use self::documents::OneTrial;
-use self::documents::{All, Differences, Done, OneSlot};
+use self::documents::{All, Comparison, Done, OneSlot};
 use super::{Admin, json, problem};
 use crate::plugins::{LifeError, Offer, Swapped, is_name};
 
@@ -44,7 +44,7 @@ struct Label {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct To {
+struct WantedSwap {
     to: String,
     who: Option<String>,
     /// True to put a version into service that was taken out for its troubles.
@@ -207,12 +207,12 @@ impl Admin {
                 let differences = differences.iter().cloned().map(Into::into).collect();
                 let is_over = ended.is_some();
                 let slot = OneSlot::from(stands);
-                let differences = Differences {
+                let comparison = Comparison {
                     differences,
                     trial: slot.trial,
                     last_trial: slot.last_trial.filter(|_| is_over),
                 };
-                json(200, &differences)
+                json(200, &comparison)
             }
             Err(reply) => reply,
         }
@@ -284,7 +284,7 @@ impl Admin {
     }
 
     async fn swap_plugin(&self, slot: Slot, body: &Bytes) -> Result<Reply, Reply> {
-        let To {
+        let WantedSwap {
             to,
             who: named,
             again,
