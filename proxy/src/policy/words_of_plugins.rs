@@ -95,7 +95,7 @@ mod tests {
             clipped(words, 100),
             "panicked at src/lib.rs:3:9: boom twice"
         );
-        assert_eq!(clipped("aé ééé", 7), "aé…");
+        assert_eq!(clipped("aé ééé", 7), "aé …");
         assert_eq!(clipped(&"x".repeat(100), 10).len(), 10);
         assert_eq!(clipped("", 10), "");
     }
