@@ -214,10 +214,11 @@ fn names(instances: &[InstanceConfig]) -> InstanceNames {
         .collect()
 }
 
+/// Name, address and credentials of an instance.
+type Reachable = (Arc<str>, Address, Arc<Credentials>);
+
 /// Reads what the instances are shown, and goes on looking at it.
-fn with_credentials(
-    instances: Vec<InstanceConfig>,
-) -> Result<Vec<(Arc<str>, Address, Arc<Credentials>)>, CredentialError> {
+fn with_credentials(instances: Vec<InstanceConfig>) -> Result<Vec<Reachable>, CredentialError> {
     let each = |instance: InstanceConfig| {
         let credentials = Credentials::start(instance.credentials)?;
         Ok((instance.name, instance.address, credentials))

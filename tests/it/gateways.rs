@@ -134,7 +134,9 @@ fn servers_behind_gateways_are_trusted_by_their_certificates() {
             );
         };
         goes_on();
-        behind.iter().for_each(|each| each.tokens("first\nsecond"));
+        for each in &behind {
+            each.tokens("first\nsecond");
+        }
         authority.renew(folder.path());
         replace(&folder.path().join("token"), "second");
         let read_again = "the credentials of an instance were read again";
@@ -146,7 +148,9 @@ fn servers_behind_gateways_are_trusted_by_their_certificates() {
             2.. => Ok(()),
             times => Err(times),
         });
-        behind.iter().for_each(|each| each.tokens("second"));
+        for each in &behind {
+            each.tokens("second");
+        }
         goes_on();
     });
     distrusted(&proxy.api(), &mut behind[1], &authority);

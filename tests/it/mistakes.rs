@@ -17,7 +17,7 @@ struct Mistaken {
 
 impl Mistaken {
     /// A project as `achromat plugin new` makes it, with another source.
-    fn new(language: &str, file: &str, source: &str) -> (TempDir, String) {
+    fn build(language: &str, file: &str, source: &str) -> (TempDir, String) {
         let folder = folder();
         let project = folder.path().join("first");
         let mut new = achromat(&[
@@ -32,7 +32,7 @@ impl Mistaken {
     }
 
     fn built(language: &str, file: &str, source: &str) -> Self {
-        let (folder, component) = Self::new(language, file, source);
+        let (folder, component) = Self::build(language, file, source);
         good(plugin(&["build"], &folder.path().join("first")));
         Self { folder, component }
     }
@@ -364,7 +364,7 @@ fn a_source_that_does_not_compile_is_told() {
         ),
         ("python", "plugin.py", "class RoutePolicy(:", "SyntaxError"),
     ] {
-        let (folder, _) = Mistaken::new(language, file, source);
+        let (folder, _) = Mistaken::build(language, file, source);
         let (is_good, told) = plugin(&["build"], &folder.path().join("first"));
         assert!(!is_good, "{told}");
         println!("{language}: {told}");

@@ -21,6 +21,7 @@ pub(super) enum For {
 }
 
 /// One call.
+#[derive(Clone, Copy)]
 pub(super) struct Row {
     method: Verb,
     path: &'static str,

@@ -1,7 +1,10 @@
 //! Credentials between Achromat and one instance: the authorities that its certificate must be from, and the
 //! certificate and the token that Achromat shows. They come from files, and are taken in again when those change.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use http::{HeaderName, HeaderValue};
@@ -194,7 +197,7 @@ fn belong_together(
 }
 
 /// A certificate as pingora wants it. (Pingora's own constructors panic at one that can't be parsed.)
-fn parse(path: &PathBuf, certificate: &CertificateDer<'_>) -> Result<WrappedX509, PemError> {
+fn parse(path: &Path, certificate: &CertificateDer<'_>) -> Result<WrappedX509, PemError> {
     WrappedX509::try_new(certificate.to_vec(), |der| {
         X509Certificate::from_der(der).map(|(_, certificate)| certificate)
     })

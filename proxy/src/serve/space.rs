@@ -190,7 +190,7 @@ impl App {
         if let Some(max) = limits.collections_max
             && let Some(home) = home_of_new(view, &entry.verb)
         {
-            return self.reserve_collection(view, home, max).map(Some);
+            return self.reserve_collection(view, &home, max).map(Some);
         }
         let Verb::Record { collection, act } = entry.verb else {
             return Ok(None);
@@ -212,7 +212,7 @@ impl App {
     fn reserve_collection(
         &self,
         view: &View,
-        home: Home,
+        home: &Home,
         max: NonZeroU64,
     ) -> Result<Reserved, Reply> {
         let there = count(view.catalog.count_in(&home.0, &home.1));
