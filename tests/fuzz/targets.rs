@@ -5,7 +5,7 @@
 
 use achromat_core::{
     access::Grant,
-    body::{self, CreateFacts, Named, elements},
+    body::{self, CreateFacts, DeleteFacts, Named, elements},
     catalog::Catalog,
     chunks::Chunks,
     embeddings::as_arrays,
@@ -191,6 +191,10 @@ fn write(bytes: &[u8]) {
 
 /// The question that a delete asks first names what the delete names.
 fn delete(bytes: &[u8]) {
+    // What is refused, such as an array in place of an object, asks nothing.
+    if DeleteFacts::of(bytes).is_err() {
+        return;
+    }
     let Some(resolution) = resolution(&Guard::default(), "notes", bytes, true) else {
         return;
     };
