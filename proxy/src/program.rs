@@ -24,11 +24,10 @@ pub(crate) fn again(arguments: &[OsString]) -> Option<Command> {
     Some(command)
 }
 
-/// The running program, also after its file was replaced.
+/// The running program, also after its file was replaced: what `current_exe` names is not there then. (Under
+/// valgrind, `/proc/self/exe` is valgrind.)
 fn path() -> Option<PathBuf> {
+    let file = std::env::current_exe().ok().filter(|file| file.exists());
     let running = PathBuf::from("/proc/self/exe");
-    if running.exists() {
-        return Some(running);
-    }
-    std::env::current_exe().ok()
+    file.or_else(|| running.exists().then_some(running))
 }

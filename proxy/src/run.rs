@@ -52,8 +52,13 @@ pub enum StartError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// An instance's credentials can't be used.
-    #[error(transparent)]
-    Credentials(#[from] CredentialError),
+    #[error("the credentials of the instance {name:?} can't be used: {source}")]
+    Credentials {
+        /// Name of the instance.
+        name: Arc<str>,
+        /// Their fault.
+        source: CredentialError,
+    },
     /// A policy plugin can't be used.
     #[error(transparent)]
     Policy(#[from] LifeError),
@@ -182,7 +187,7 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
 /// opening the log.
 pub async fn check(config: Config) -> Result<(), StartError> {
     for instance in &config.instances {
-        Credentials::check(&instance.credentials)?;
+        Credentials::check(&instance.credentials).map_err(unusable(&instance.name))?;
     }
     if let Some(tokens) = &config.tokens_file {
         TokenFile::read(tokens)?.tokens()?;
@@ -218,12 +223,19 @@ fn names(instances: &[InstanceConfig]) -> InstanceNames {
 type Reachable = (Arc<str>, Address, Arc<Credentials>);
 
 /// Reads what the instances are shown, and goes on looking at it.
-fn with_credentials(instances: Vec<InstanceConfig>) -> Result<Vec<Reachable>, CredentialError> {
+fn with_credentials(instances: Vec<InstanceConfig>) -> Result<Vec<Reachable>, StartError> {
     let each = |instance: InstanceConfig| {
-        let credentials = Credentials::start(instance.credentials)?;
-        Ok((instance.name, instance.address, credentials))
+        let name = instance.name;
+        let started = Credentials::start(Arc::clone(&name), instance.credentials);
+        let credentials = started.map_err(unusable(&name))?;
+        Ok((name, instance.address, credentials))
     };
     instances.into_iter().map(each).collect()
+}
+
+fn unusable(name: &Arc<str>) -> impl FnOnce(CredentialError) -> StartError {
+    let name = Arc::clone(name);
+    |source| StartError::Credentials { name, source }
 }
 
 fn replica_ratio(strategy: Strategy) -> Option<f64> {

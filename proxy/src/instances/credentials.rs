@@ -75,6 +75,8 @@ pub enum CredentialError {
 /// The credentials of one instance.
 #[derive(Debug)]
 pub struct Credentials {
+    /// Name of the instance.
+    name: Arc<str>,
     files: CredentialFiles,
     shown: ArcSwap<Shown>,
 }
@@ -89,11 +91,11 @@ pub(super) struct Shown {
 
 impl Credentials {
     /// Reads the files, and goes on looking at them.
-    pub fn start(files: CredentialFiles) -> Result<Arc<Self>, CredentialError> {
+    pub fn start(name: Arc<str>, files: CredentialFiles) -> Result<Arc<Self>, CredentialError> {
         let followed = files.all();
         let read_at = stamps(&followed);
         let shown = ArcSwap::from_pointee(Shown::read(&files)?);
-        let credentials = Arc::new(Self { files, shown });
+        let credentials = Arc::new(Self { name, files, shown });
         if !followed.is_empty() {
             follow((followed, read_at), &credentials, Self::take_in);
         }
@@ -107,13 +109,14 @@ impl Credentials {
 
     /// Takes in the files. Connections that are there go on as they are.
     fn take_in(&self) {
+        let instance = self.name.as_ref();
         match Shown::read(&self.files) {
             Ok(shown) => {
-                tracing::info!("the credentials of an instance were read again");
+                tracing::info!(instance, "the credentials of an instance were read again");
                 self.shown.store(Arc::new(shown));
             }
             Err(error) => {
-                tracing::error!(%error, "the credentials of an instance can't be read again; those of before are used on");
+                tracing::error!(instance, %error, "the credentials of an instance can't be read again; those of before are used on");
             }
         }
     }
