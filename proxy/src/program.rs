@@ -24,10 +24,11 @@ pub(crate) fn again(arguments: &[OsString]) -> Option<Command> {
     Some(command)
 }
 
-/// The running program, also after its file was replaced: what `current_exe` names is not there then. (Under
-/// valgrind, `/proc/self/exe` is valgrind.)
+/// The running program, also after its file was replaced.
 fn path() -> Option<PathBuf> {
-    let file = std::env::current_exe().ok().filter(|file| file.exists());
     let running = PathBuf::from("/proc/self/exe");
-    file.or_else(|| running.exists().then_some(running))
+    if running.exists() {
+        return Some(running);
+    }
+    std::env::current_exe().ok()
 }
