@@ -96,11 +96,15 @@ pub struct Before {
     pub maybe_here: bool,
     /// Another instance has carried it out.
     pub elsewhere: bool,
+    /// Another instance has refused it, and so decided it.
+    pub is_refused: bool,
 }
 
 impl Before {
+    /// True when what is already so may be the entry's own work. Of an entry that is refused, the same answer
+    /// as the other instance's agrees with it: both have the same now.
     fn is_likely(self) -> bool {
-        self.maybe_here || self.elsewhere
+        (self.maybe_here || self.elsewhere) && !self.is_refused
     }
 }
 
@@ -234,7 +238,7 @@ mod tests {
         let reply = Reply::json(status, body.to_owned());
         let before = Before {
             maybe_here: again,
-            elsewhere: false,
+            ..Before::default()
         };
         match judge(verb, Sending::Answered(reply), before) {
             Outcome::Done(_) | Outcome::Found(_) => "done",
@@ -243,6 +247,34 @@ mod tests {
             Outcome::Missing(_) => "missing",
             Outcome::LookUp => "look up",
             Outcome::Failed(_) => "failed",
+        }
+    }
+
+    /// An instance that may have done what another one has refused, and now gives the same answer, agrees: it is
+    /// no reason to take its copy out of service, which may be the only one.
+    #[test]
+    fn equal_refusals_agree() {
+        let detach = Verb::DetachFunction {
+            collection: C,
+            function: "nope".into(),
+        };
+        let database = Verb::CreateDatabase {
+            tenant: "t".into(),
+            name: Some("d".into()),
+            id: crate::ids::DatabaseId(Uuid::nil()),
+        };
+        for (verb, status) in [(detach, 404), (database, 409)] {
+            let outcome = |is_refused| {
+                let before = Before {
+                    maybe_here: true,
+                    is_refused,
+                    ..Before::default()
+                };
+                let reply = Reply::json(status, r#"{"error":"x"}"#);
+                judge(&verb, Sending::Answered(reply), before)
+            };
+            assert!(matches!(outcome(true), Outcome::Refused { .. }), "{status}");
+            assert!(matches!(outcome(false), Outcome::Done(_)), "{status}");
         }
     }
 

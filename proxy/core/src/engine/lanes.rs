@@ -277,6 +277,7 @@ impl Engine {
             let before = Before {
                 maybe_here: slot.may_be_done_on(instance),
                 elsewhere: slot.verdict == Verdict::Accepted,
+                is_refused: matches!(slot.verdict, Verdict::Refused { .. }),
             };
             let verb = match self.left_over(&slot.verb, instance, slot.verdict) {
                 Some((left, _)) => Verb::DeleteCollection {
