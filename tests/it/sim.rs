@@ -125,6 +125,8 @@ const THEMED: &[u64] = &[
 /// for instances that have said that they lack its collection. In 60034480 and 60073250 it was the judge who
 /// held an entry to be done whose work had gone with its collection, which somebody had deleted;
 /// in 60060493 it found no right copy of such a collection, because a client had made it anew with other metadata.
+/// In 70014659 an instance whose earlier answers were lost gave the answer by which another one had refused an
+/// entry, was taken to have carried it out before, and lost its copy, which was the only one.
 #[test]
 fn histories_that_broke_once_end_well() {
     let all = FOUND.iter();
