@@ -137,7 +137,7 @@ impl CredentialFiles {
 
 impl Shown {
     fn read(files: &CredentialFiles) -> Result<Self, CredentialError> {
-        let authorities = files.authorities.as_ref().map(authorities).transpose()?;
+        let authorities = files.authorities.as_deref().map(authorities).transpose()?;
         let identity = files.identity.as_ref().map(identity).transpose()?;
         let token = files.token.as_ref().map(token).transpose()?;
         Ok(Self {
@@ -159,13 +159,13 @@ impl Shown {
     }
 }
 
-fn authorities(path: &PathBuf) -> Result<Arc<CaType>, CredentialError> {
+fn authorities(path: &Path) -> Result<Arc<CaType>, CredentialError> {
     let mut roots = RootCertStore::empty();
     let mut parsed = Vec::new();
     for certificate in certificates(path)? {
         parsed.push(parse(path, &certificate)?);
         let unfit = |reason| CredentialError::Unfit {
-            path: path.clone(),
+            path: path.to_owned(),
             reason,
         };
         roots.add(certificate).map_err(unfit)?;
