@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use achromat_core::{health::Standing, ids::InstanceIx, read::Strategy};
+use achromat_core::{health::Standing, read::Strategy};
 
 use crate::{
     access::{Access, OperatorTokenError, TokenFile, TokenFileError, operator_token},
@@ -19,7 +19,7 @@ use crate::{
     plugins::{LifeError, Lifecycle, Watching},
     policy::{Member, Policies},
     replicate::{self, Parts, Replicator, Running},
-    serve::{App, Door, Edge, Encryption, Kind, Listening, Quotas, Space, TlsError},
+    serve::{App, Door, Edge, Encryption, Kind, Listening, Quotas, TlsError},
     store::{
         HistoryStore, InstanceNames, MemoryStore, SqliteStore, Store, StoreError, VersionStore,
     },
@@ -95,11 +95,12 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
     let access = access(&config.operator, config.tokens_file, address)?;
     let encryption = config.tls.map(Encryption::start).transpose()?;
     warn_of_openness(address, &access, encryption.is_some());
-    let (store, versions, records) = open(&config.store, names(&config.instances)).await?;
+    let names = names(&config.instances);
+    let policies = Arc::new(Policies::native(members(&names)));
+    let (store, versions, records) = open(&config.store, names).await?;
     let (history, recording) = History::start(records, config.history);
     let list = with_credentials(config.instances)?;
     let instances = Arc::new(Instances::new(list, config.timing, config.bounds));
-    let policies = Arc::new(Policies::native(members(&instances)));
     let started = Lifecycle::start(config.policy, versions, Arc::clone(&policies));
     let (lifecycle, watching) = started.await?;
     let guard = Arc::new(config.guard);
@@ -115,13 +116,11 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
     see_instances(&replicator, &instances, config.timing.probe).await;
     policies.wal.follow(Box::new(replicator.policy_follower()));
     let door = Door::new(config.connections);
-    let quotas = Arc::new(Quotas::new(config.quotas));
-    let space = Arc::new(Space::new(config.space));
+    let quotas = Arc::new(Quotas::new(config.quotas, config.space));
     let facts = Facts {
         history: history.clone(),
         door: door.clone(),
         quotas: Arc::clone(&quotas),
-        space: Arc::clone(&space),
         strategy: config.strategy,
         replica_ratio: replica_ratio(config.serve.strategy),
         policies: Arc::clone(&policies),
@@ -162,7 +161,6 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
             hosts: config.hosts,
             history,
             quotas,
-            space,
             is_operated_on_main: config.operator.on_main,
         },
     );
@@ -193,12 +191,8 @@ pub async fn check(config: Config) -> Result<(), StartError> {
         TokenFile::read(tokens)?.tokens()?;
     }
     config.tls.map(Encryption::start).transpose()?;
-    let instances = config.instances.into_iter().enumerate();
-    let members = instances.map(|(place, instance)| Member {
-        name: instance.name,
-        is_primary: place == 0,
-    });
-    let policies = Arc::new(Policies::native(members.collect()));
+    let members = members(&names(&config.instances));
+    let policies = Arc::new(Policies::native(members));
     let nothing_kept = Arc::new(MemoryStore::new(1));
     Lifecycle::start(config.policy, nothing_kept, policies).await?;
     Ok(())
@@ -322,12 +316,12 @@ async fn open(url: &StoreUrl, names: InstanceNames) -> Result<Stores, StoreError
 }
 
 /// The instances as plugins know them.
-fn members(instances: &Instances) -> Vec<Member> {
-    let member = |(place, instance): (_, &crate::instances::Instance)| Member {
-        name: Arc::clone(&instance.name),
-        is_primary: place == InstanceIx(0),
+fn members(names: &[Arc<str>]) -> Vec<Member> {
+    let member = |(place, name): (_, &Arc<str>)| Member {
+        name: Arc::clone(name),
+        is_primary: place == 0,
     };
-    instances.iter().map(member).collect()
+    names.iter().enumerate().map(member).collect()
 }
 
 /// Gives every instance the chance to be seen before the first request, and tells which are not.

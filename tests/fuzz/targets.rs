@@ -1,4 +1,4 @@
-//! What is done with bytes that nobody has foreseen, and what must be true of it.
+//! Bytes that nobody has foreseen: each target takes some, and must keep its property.
 //!
 //! A target takes any bytes; it panics when a property does not hold. The test command replays the corpus of
 //! each (`it::fuzz`); `cargo +nightly fuzz run any --fuzz-dir tests/fuzz` looks for more (tests/fuzz/any.rs).
@@ -140,17 +140,6 @@ fn target(bytes: &[u8]) {
     }
 }
 
-fn rules(catalog: &Catalog, guard: &Guard, judge: impl FnOnce(WriteRules<'_>)) {
-    judge(WriteRules {
-        catalog,
-        guard,
-        levels: Levels {
-            records: Level::One,
-            schema: Level::One,
-        },
-    });
-}
-
 /// Nothing is logged whose name is another one to a plain reader of JSON.
 fn write(bytes: &[u8]) {
     let fresh = Fresh {
@@ -165,28 +154,34 @@ fn write(bytes: &[u8]) {
         ..Captures::default()
     };
     let body = Bytes::copy_from_slice(bytes);
-    rules(&Catalog::default(), &Guard::default(), |rules| {
-        for action in [
-            Action::CreateCollection,
-            Action::CreateDatabase,
-            Action::CreateTenant,
-        ] {
-            let Ok(permit) = permit(rules, action, &captures, None, body.clone(), fresh) else {
-                continue;
-            };
-            let plain: Value = serde_json::from_slice(bytes).unwrap_or_default();
-            let said = plain["name"].as_str();
-            let judged = match &permit.entry().verb {
-                Verb::CreateCollection { name, .. } | Verb::CreateTenant { name } => {
-                    name.as_deref()
-                }
-                Verb::CreateDatabase { name, .. } => name.as_deref(),
-                other => panic!("{other:?}"),
-            };
-            // Text that is not UTF-8 in other fields is Chroma's to refuse.
-            assert!(said == judged || plain.is_null(), "{said:?} {judged:?}");
-        }
-    });
+    let (catalog, guard) = (Catalog::default(), Guard::default());
+    let rules = WriteRules {
+        catalog: &catalog,
+        guard: &guard,
+        levels: Levels {
+            records: Level::One,
+            schema: Level::One,
+        },
+    };
+    for action in [
+        Action::CreateCollection,
+        Action::CreateDatabase,
+        Action::CreateTenant,
+    ] {
+        let Ok(permit) = permit(rules, action, &captures, None, body.clone(), fresh) else {
+            continue;
+        };
+        let plain: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        let said = plain["name"].as_str();
+        let judged = match &permit.entry().verb {
+            Verb::CreateCollection { name, .. }
+            | Verb::CreateTenant { name }
+            | Verb::CreateDatabase { name, .. } => name.as_deref(),
+            other => panic!("{other:?}"),
+        };
+        // Text that is not UTF-8 in other fields is Chroma's to refuse.
+        assert!(said == judged || plain.is_null(), "{said:?} {judged:?}");
+    }
 }
 
 /// The question that a delete asks first names what the delete names.
@@ -297,7 +292,7 @@ fn embeddings(bytes: &[u8]) {
     assert_eq!(as_arrays(&once), once);
 }
 
-/// What the log has kept is read as it was written; grants are read or refused.
+/// An entry of the log is read as it was written; grants are read or refused.
 fn log(bytes: &[u8]) {
     if let Ok(verb) = serde_json::from_slice::<Verb>(bytes) {
         let kept = serde_json::to_vec(&verb).expect("it can be written");

@@ -544,14 +544,7 @@ fn the_python_client_works_with_token_and_tls() {
     );
     let done = count();
     let operator = Api::at(own).operated_by(cluster.proxy.token_file().to_owned());
-    eventually(
-        "nothing is owed",
-        Duration::from_secs(30),
-        || match operator.get("/admin/wal_count").ok() {
-            owed if owed["pending_writes"] == 0 => Ok(()),
-            owed => Err(owed),
-        },
-    );
+    operator.wait_nothing_owed(Duration::from_secs(30));
     for (place, instance) in cluster.instances.iter().enumerate() {
         let own = cluster.own_id(place, "docs");
         let found = records(&instance.api(), achromat_tests::api::DATABASE, &own);

@@ -325,7 +325,7 @@ fn broken_links_are_found() {
     }
 }
 
-/// What is sound is let through, and what is no link is not taken for one.
+/// Sound links are let through, and other text is not taken for links.
 #[test]
 fn sound_links_are_let_through() {
     for line in [

@@ -68,7 +68,7 @@ impl Behind {
         replace(&self.own.join("tokens"), tokens);
     }
 
-    /// What it has refused.
+    /// The requests that it has refused.
     fn refused(&self) -> String {
         std::fs::read_to_string(self.own.join("refused")).unwrap_or_default()
     }
@@ -154,12 +154,7 @@ fn servers_behind_gateways_are_trusted_by_their_certificates() {
         goes_on();
     });
     distrusted(&proxy.api(), &mut behind[1], &authority);
-    eventually("nothing is owed", Duration::from_secs(60), || {
-        match proxy.api().get("/admin/wal_count").ok() {
-            owed if owed["pending_writes"] == 0 => Ok(()),
-            owed => Err(owed),
-        }
-    });
+    proxy.api().wait_nothing_owed(Duration::from_secs(60));
     for each in &behind {
         let api = each.chroma.api();
         let own = api.get("$D/collections/docs").ok();

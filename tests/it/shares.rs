@@ -1,4 +1,4 @@
-//! What each client may have: turns in the queue, collections, and records.
+//! Shares of each client: turns in the queue, collections, and records.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},

@@ -1,4 +1,4 @@
-//! What is due in a world, in the order of its moment and, at one moment, in the order in which it was put
+//! Events that are due in a world, in the order of its moment and, at one moment, in the order in which it was put
 //! down.
 
 use std::{
@@ -60,7 +60,7 @@ impl Agenda {
         }));
     }
 
-    /// What is due next, with its moment.
+    /// The event that is due next, with its moment.
     pub(super) fn next(&mut self) -> Option<(u64, Happening)> {
         let Reverse(due) = self.due.pop()?;
         Some((due.at, *due.happening))

@@ -5,6 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use serde_json::{Value, json};
 use ureq::{Agent, http::Request};
 
+use crate::wait::eventually;
+
 /// An answer: status and body.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
@@ -222,6 +224,22 @@ impl Api {
     #[track_caller]
     pub fn records(&self, collection: &str, act: &str, body: &Value) -> Answer {
         self.post(&format!("$D/collections/{collection}/{act}"), body)
+    }
+
+    /// Writes that some instance of an Achromat has not done yet.
+    #[track_caller]
+    pub fn owed(&self) -> u64 {
+        let count = self.get("/admin/wal_count").ok();
+        count["pending_writes"].as_u64().expect("a count")
+    }
+
+    /// Waits until there are none.
+    #[track_caller]
+    pub fn wait_nothing_owed(&self, deadline: Duration) {
+        eventually("nothing is owed", deadline, || match self.owed() {
+            0 => Ok(()),
+            owed => Err(format!("{owed} writes are")),
+        });
     }
 
     /// How many requests each instance has been sent.

@@ -83,17 +83,13 @@ impl Cluster {
     /// Writes that some instance has not done yet.
     #[track_caller]
     pub fn owed(&self) -> u64 {
-        let count = self.api().get("/admin/wal_count").ok();
-        count["pending_writes"].as_u64().expect("a count")
+        self.api().owed()
     }
 
     /// Waits until there are none.
     #[track_caller]
     pub fn wait_nothing_owed(&self, deadline: Duration) {
-        eventually("nothing is owed", deadline, || match self.owed() {
-            0 => Ok(()),
-            owed => Err(format!("{owed} writes are")),
-        });
+        self.api().wait_nothing_owed(deadline);
     }
 
     /// Waits until no instance owes anything, and all hold the same; returns that.

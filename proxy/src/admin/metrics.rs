@@ -132,7 +132,7 @@ impl State<'_> {
                 "Writes that were refused because their database or collection has as much as its quota allows",
             ),
             &none,
-            float(self.facts.space.refused()),
+            float(self.facts.quotas.space.refused()),
         );
         page.counter(
             (

@@ -53,7 +53,7 @@ use crate::{
     plugins::Lifecycle,
     policy::{Asker, Deed, Policies},
     replicate::Replicator,
-    serve::{Door, Quotas, Space},
+    serve::{Door, Quotas},
 };
 
 /// Bytes of a call's body that the audit looks at.
@@ -76,8 +76,6 @@ pub struct Facts {
     pub history: History,
     /// Quotas of clients.
     pub quotas: Arc<Quotas>,
-    /// Quotas of space.
-    pub space: Arc<Space>,
     /// The bounded entrance of clients' connections.
     pub door: Door,
     /// Requests that are served at once.

@@ -7,16 +7,16 @@ use http::{HeaderMap, Method};
 
 use super::{Call, Part, history, mappings::Page, plugins::Deed, query::tenant_asked, wants_json};
 
-/// Who may make a call.
+/// The callers that a call is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum For {
     /// Everybody: load balancers ask it, and the answer tells nothing of clients.
     Everybody,
-    /// Everybody, unless there are tokens: then who is granted the role.
+    /// Everybody, unless there are tokens: then holders of the role.
     Readers,
-    /// Who is granted the role, also without tokens: the answer tells of clients.
+    /// Holders of the role, also without tokens: the answer tells of clients.
     Confidants,
-    /// Who is granted the role: it changes something.
+    /// Holders of the role: it changes something.
     Changers,
 }
 
@@ -25,7 +25,7 @@ pub(super) enum For {
 pub(super) struct Row {
     method: Verb,
     path: &'static str,
-    /// Who may make it.
+    /// The callers that it is for.
     pub(super) access: For,
     /// The role that it is for.
     pub(super) role: Role,

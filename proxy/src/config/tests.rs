@@ -200,7 +200,7 @@ fn credentials_are_not_told() {
     assert!(told.contains("@x:1") && !told.contains("secret"), "{told}");
 }
 
-/// What belongs together is asked for together, and what needs encryption where there is some.
+/// A certificate needs its key, and both need an encrypted connection.
 #[test]
 fn credentials_of_instances_belong_together() {
     let told = |url: &str, more: &str| {

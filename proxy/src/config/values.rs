@@ -74,7 +74,7 @@ mod tests {
         }
     }
 
-    /// What is taken in while the proxy runs needs no restart; all else does.
+    /// A key that is taken in while the proxy runs needs no restart; every other does.
     #[test]
     fn changes_that_need_a_restart_are_told() {
         let before = Written::default();

@@ -198,14 +198,16 @@ async fn take(files: &Files, slot: Slot, lifecycle: &Lifecycle) -> Result<(), Li
     let component = source::read(&files.plugin, None, &lifecycle.trust()).await?;
     let config_file = files.plugin.with_extension("json");
     let config = read_config(&config_file).await?;
-    let had_one = lifecycle.said_last(slot, Origin::Folder);
-    let had_one =
-        had_one.is_some_and(|said| said.split_once(' ').is_some_and(|(_, it)| !it.is_empty()));
+    let said = lifecycle.said_last(slot, Origin::Folder);
+    let had_one = said
+        .as_deref()
+        .and_then(|said| said.split_once(' '))
+        .is_some_and(|(_, config)| !config.is_empty());
     let Some(config) = config.or_else(|| (!had_one).then(String::new)) else {
         return Err(LifeError::ConfigGone { path: config_file });
     };
     let words = format!("{} {config}", Digest::of(&component.bytes));
-    if lifecycle.was_said(slot, Origin::Folder, &words) {
+    if said.as_deref() == Some(words.as_str()) {
         return Ok(());
     }
     let offer = Offer {

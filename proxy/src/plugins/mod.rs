@@ -112,15 +112,6 @@ impl Lifecycle {
         self.lives.iter().map(|life| life.slot())
     }
 
-    /// Returns true when these words are the last that were kept for a slot from this origin.
-    fn was_said(&self, slot: Slot, origin: Origin, words: &str) -> bool {
-        let shelf = self.shared.shelf();
-        shelf
-            .said
-            .get(&(slot, origin))
-            .is_some_and(|said| said == words)
-    }
-
     /// The last words that were kept for a slot from this origin.
     fn said_last(&self, slot: Slot, origin: Origin) -> Option<String> {
         self.shared.shelf().said.get(&(slot, origin)).cloned()

@@ -42,36 +42,53 @@ impl App {
         let Some(collection) = view.catalog.get(collection).filter(|_| wants) else {
             return Counted::default();
         };
+        let Some(resolution) = resolution(&Guard::default(), &collection.name, &entry.body, true)
+        else {
+            return Counted::default();
+        };
+        match self.count_found(view, collection, &resolution.find).await {
+            Some((held, hit)) => Counted {
+                hit: Some(hit),
+                held: Some(held),
+            },
+            None => Counted::default(),
+        }
+    }
+
+    /// The number of a collection's records, and of those that a `get` finds, as the first eligible instance
+    /// says that answers both; nothing when none does.
+    pub(super) async fn count_found(
+        &self,
+        view: &View,
+        collection: &Arc<Collection>,
+        find: &Bytes,
+    ) -> Option<(u64, u64)> {
         let eligible = view
             .instances()
             .filter(|instance| view.is_eligible(*instance, Scope::Collection(collection)));
         for instance in eligible {
-            if let Some(counted) = self.count_on(instance, collection, &entry.body).await {
-                return counted;
+            if let Some(counted) = self.count_found_on(instance, collection, find).await {
+                return Some(counted);
             }
         }
-        Counted::default()
+        None
     }
 
-    async fn count_on(
+    async fn count_found_on(
         &self,
         instance: InstanceIx,
-        collection: &Arc<Collection>,
-        delete: &Bytes,
-    ) -> Option<Counted> {
+        collection: &Collection,
+        find: &Bytes,
+    ) -> Option<(u64, u64)> {
         let held = self.ask(instance, collection, Action::Count, None).await?;
-        let held: u64 = serde_json::from_slice(&held).ok()?;
-        let find = resolution(&Guard::default(), &collection.name, delete, true)?.find;
-        let found = self.ask(instance, collection, Action::Get, Some(find));
-        let hit = record::ids(&found.await?)?.len();
-        Some(Counted {
-            hit: hit.try_into().ok(),
-            held: Some(held),
-        })
+        let held = serde_json::from_slice(&held).ok()?;
+        let found = self.ask(instance, collection, Action::Get, Some(find.clone()));
+        let found = record::ids(&found.await?)?.len();
+        Some((held, found.try_into().ok()?))
     }
 
     /// Asks an instance about its copy of a collection; nothing when it does not say.
-    pub(super) async fn ask(
+    async fn ask(
         &self,
         instance: InstanceIx,
         collection: &Collection,

@@ -71,7 +71,7 @@ pub use self::{
     cors::Origins,
     door::{ConnectionLimits, Door},
     quota::{QuotaLimits, Quotas},
-    space::{Space, SpaceLimits},
+    space::SpaceLimits,
     tls::{Encryption, TlsError},
     wire::Patience,
 };
@@ -128,8 +128,6 @@ pub struct Edge {
     pub hosts: Vec<String>,
     /// Quotas of clients.
     pub quotas: Arc<Quotas>,
-    /// Quotas of space.
-    pub space: Arc<Space>,
     /// Recorder of writes and denials.
     pub history: History,
     /// True when operators are served on the clients' address.

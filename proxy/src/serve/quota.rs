@@ -24,7 +24,11 @@ use governor::{
 };
 use parking_lot::Mutex;
 
-use super::{App, intake::Intake};
+use super::{
+    App,
+    intake::Intake,
+    space::{Space, SpaceLimits},
+};
 use crate::access::Caller;
 
 /// Quotas of one client; none where there is no bound.
@@ -44,6 +48,8 @@ pub(super) struct Client(pub(super) u64);
 
 /// Everybody's quota.
 pub struct Quotas {
+    /// Quotas of space.
+    pub space: Space,
     limits: QuotaLimits,
     requests: Option<DefaultKeyedRateLimiter<Client>>,
     bytes: Option<DefaultKeyedRateLimiter<Client>>,
@@ -86,13 +92,14 @@ impl Drop for Counted {
 
 impl Quotas {
     /// Nobody has asked for anything yet.
-    pub fn new(limits: QuotaLimits) -> Self {
+    pub fn new(limits: QuotaLimits, space: SpaceLimits) -> Self {
         let keyed = |rate: NonZeroU32, burst: NonZeroU32| {
             RateLimiter::keyed(Quota::per_second(rate).allow_burst(burst))
         };
         Self {
             requests: limits.requests_per_s.map(|rate| keyed(rate, rate)),
             bytes: limits.bytes_per_s.map(|(rate, burst)| keyed(rate, burst)),
+            space: Space::new(space),
             limits,
             at_once: Arc::default(),
             clock: DefaultClock::default(),
@@ -211,6 +218,10 @@ mod tests {
         }
     }
 
+    fn with(limits: QuotaLimits) -> Quotas {
+        Quotas::new(limits, SpaceLimits::default())
+    }
+
     fn refusal<T>(result: Result<T, Reply>) -> String {
         let reply = result.err().expect("a refusal");
         assert_eq!(reply.status, 429);
@@ -221,7 +232,7 @@ mod tests {
     /// Without bounds nothing is refused.
     #[test]
     fn nothing_is_bounded_by_default() {
-        let quotas = Quotas::new(QuotaLimits::default());
+        let quotas = with(QuotaLimits::default());
         for _ in 0..1000 {
             assert!(quotas.begin(ONE).is_ok());
             assert!(quotas.take(ONE, usize::MAX).is_ok());
@@ -232,7 +243,7 @@ mod tests {
     /// One who asks too often is refused, and nobody else.
     #[test]
     fn requests_are_counted_for_each_client() {
-        let quotas = Quotas::new(limits(3, (0, 0), 0));
+        let quotas = with(limits(3, (0, 0), 0));
         for _ in 0..3 {
             assert!(quotas.begin(ONE).is_ok());
         }
@@ -244,7 +255,7 @@ mod tests {
     /// Bytes come back with time, here at one in a second; a body as large as the burst fits at first.
     #[test]
     fn bytes_are_counted() {
-        let quotas = Quotas::new(limits(0, (1, 100), 0));
+        let quotas = with(limits(0, (1, 100), 0));
         assert!(quotas.take(ONE, 0).is_ok());
         assert!(quotas.take(ONE, 100).is_ok());
         assert!(refusal(quotas.take(ONE, 50)).contains("quotas.bytes_per_s"));
@@ -254,7 +265,7 @@ mod tests {
     /// A place among those at once is free again when its request ends, however it ends.
     #[test]
     fn requests_at_once_are_counted() {
-        let quotas = Quotas::new(limits(0, (0, 0), 2));
+        let quotas = with(limits(0, (0, 0), 2));
         let first = quotas.begin(ONE).expect("a place");
         let second = quotas.begin(ONE).expect("a place");
         assert!(refusal(quotas.begin(ONE)).contains("quotas.concurrent_max"));

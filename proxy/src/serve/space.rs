@@ -17,12 +17,10 @@ use std::{
 use achromat_core::{
     body,
     catalog::Collection,
-    ids::{CollectionId, InstanceIx},
+    ids::CollectionId,
     log::{Entry, RecordAct, Verb},
-    record,
     reply::Reply,
-    route::Action,
-    view::{Scope, View},
+    view::View,
 };
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -186,7 +184,7 @@ impl App {
         view: &View,
         entry: &Entry,
     ) -> Result<Option<Reserved>, Reply> {
-        let limits = self.edge.space.limits;
+        let limits = self.edge.quotas.space.limits;
         if let Some(max) = limits.collections_max
             && let Some(home) = home_of_new(view, &entry.verb)
         {
@@ -216,7 +214,7 @@ impl App {
         max: NonZeroU64,
     ) -> Result<Reserved, Reply> {
         let there = count(view.catalog.count_in(&home.0, &home.1));
-        let space = &self.edge.space;
+        let space = &self.edge.quotas.space;
         space
             .reserve_collection(home.clone(), there, max)
             .ok_or_else(|| {
@@ -234,11 +232,11 @@ impl App {
         ids: Vec<String>,
         max: NonZeroU64,
     ) -> Result<Option<Reserved>, Reply> {
-        let space = &self.edge.space;
-        space.forget(view);
+        let space = &self.edge.quotas.space;
         if let Some(reserved) = space.reserve_unseen(collection.id, count(ids.len()), max) {
             return Ok(Some(reserved));
         }
+        space.forget(view);
         // While no server can be asked nothing is refused: the log takes writes then, too.
         let Some(counted) = self.count_new(view, collection, &ids).await else {
             return Ok(None);
@@ -260,33 +258,9 @@ impl App {
         collection: &Arc<Collection>,
         ids: &[String],
     ) -> Option<(u64, u64)> {
-        let eligible = view
-            .instances()
-            .filter(|instance| view.is_eligible(*instance, Scope::Collection(collection)));
         let find = Bytes::from(json!({"ids": ids, "include": []}).to_string());
-        for instance in eligible {
-            if let Some(counted) = self
-                .count_new_on(instance, collection, &find, ids.len())
-                .await
-            {
-                return Some(counted);
-            }
-        }
-        None
-    }
-
-    async fn count_new_on(
-        &self,
-        instance: InstanceIx,
-        collection: &Collection,
-        find: &Bytes,
-        asked: usize,
-    ) -> Option<(u64, u64)> {
-        let held = self.ask(instance, collection, Action::Count, None).await?;
-        let held: u64 = serde_json::from_slice(&held).ok()?;
-        let found = self.ask(instance, collection, Action::Get, Some(find.clone()));
-        let known = record::ids(&found.await?)?.len();
-        Some((held, count(asked.saturating_sub(known))))
+        let (held, known) = self.count_found(view, collection, &find).await?;
+        Some((held, count(ids.len()).saturating_sub(known)))
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn described_by_name(
     Ok(Some(copy))
 }
 
-/// What an instance has under a collection's name, unless that is another collection's copy: then it gets its
+/// The collection that an instance has under a collection's name. Another collection's copy there gets its
 /// own name back, and nothing is there any more. The caller holds the schema lane.
 pub(super) async fn unless_anothers(
     port: &Port,

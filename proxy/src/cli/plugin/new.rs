@@ -58,11 +58,7 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 
 fn tell(made: &Created, project: &Project) {
     let (name, config) = (&project.name, &project.config);
-    let section = match project.slot {
-        Slot::Routing => "routing",
-        Slot::WalEligibility => "wal",
-        Slot::CleanupGuard => "guard",
-    };
+    let section = project.slot.section();
     out!(
         "{name} is made, in {}, for the slot {}.\n\n\
          \x20 cd {}\n\
