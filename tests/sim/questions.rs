@@ -43,7 +43,7 @@ impl World {
         let (name, body) = (&question.name, &question.body);
         let Some(resolution) = resolution(&proxy.guard, name, body, question.needs_ids) else {
             let found = Ok(question.body);
-            self.put(proxy, Message::Event(Event::Resolved { ticket, found }));
+            self.put_found(proxy, ticket, instance, found);
             return;
         };
         let asking = Asking {
@@ -101,6 +101,7 @@ impl World {
         mut asking: Asking,
         sending: Sending,
     ) {
+        let instance = asking.instance;
         let found = match sending {
             Sending::Answered(reply) if asking.found.is_none() => {
                 asking.found = Some(reply);
@@ -119,7 +120,22 @@ impl World {
             other => Err(Unresolved::of(&other)),
         };
         self.mark(Mark::Resolved);
-        self.put(proxy, Message::Event(Event::Resolved { ticket, found }));
+        self.put_found(proxy, ticket, instance, found);
+    }
+
+    fn put_found(
+        &mut self,
+        proxy: &mut Proxy,
+        ticket: Ticket,
+        instance: InstanceIx,
+        found: Result<Bytes, Unresolved>,
+    ) {
+        let event = Event::Resolved {
+            ticket,
+            instance,
+            found,
+        };
+        self.put(proxy, Message::Event(event));
     }
 }
 

@@ -195,10 +195,10 @@ pub struct Dispatch {
     /// The other 5xx, and whether two instances have given the same.
     server_error: Option<Reply>,
     is_agreed: bool,
-    closed: u8,
     /// Connections that turned out to be dead.
     stale: u8,
-    /// Those that have closed their connections without an answer.
+    /// Those that have closed their connections without an answer. However often one of them does so, it
+    /// says no more than that about the request.
     closed_by: Tried,
     /// Answers that were thrown away.
     outdated: u8,
@@ -273,12 +273,12 @@ impl Dispatch {
     /// Returns true when no more than two instances would have closed their connections, should all that are
     /// under way, and one more, do so.
     fn may_begin(&self) -> bool {
-        u32::from(self.closed) + self.under_way.0.count_ones() < u32::from(CLOSED_INSTANCES_MAX)
+        Tried(self.closed_by.0 | self.under_way.0).len() < usize::from(CLOSED_INSTANCES_MAX)
     }
 
     /// Returns true when further instances may be looked for.
     pub fn may_go_on(&self) -> bool {
-        self.closed < CLOSED_INSTANCES_MAX
+        self.closed_by.len() < usize::from(CLOSED_INSTANCES_MAX)
     }
 
     /// An attempt ended without an answer for the client.
@@ -300,12 +300,9 @@ impl Dispatch {
             self.falter(instance, reply);
         }
         match failure {
-            ReadFailure::Closed => self.closed_by.insert(instance),
+            ReadFailure::Closed | ReadFailure::Stale => self.closed_by.insert(instance),
             // It has closed its connection because it died: that says nothing of the request.
-            ReadFailure::Refused if self.closed_by.contains(instance) => {
-                self.closed_by.remove(instance);
-                self.closed = self.closed.saturating_sub(1);
-            }
+            ReadFailure::Refused => self.closed_by.remove(instance),
             _ => {}
         }
         self.take_in(failure);
@@ -336,7 +333,7 @@ impl Dispatch {
         if self.is_agreed || elapsed > SECOND_CHANCE_WITHIN {
             again.0 &= self.passing.0;
         }
-        if self.closed < CLOSED_INSTANCES_MAX {
+        if self.may_go_on() {
             again.0 |= self.closed_by.0 & !self.retried.0;
         }
         self.tried.0 &= !again.0;
@@ -346,9 +343,6 @@ impl Dispatch {
 
     fn take_in(&mut self, failure: ReadFailure) {
         match failure {
-            ReadFailure::Closed | ReadFailure::Stale => {
-                self.closed = self.closed.saturating_add(1);
-            }
             ReadFailure::Missing(reply) => {
                 self.missing.get_or_insert(reply);
                 return;
@@ -359,7 +353,10 @@ impl Dispatch {
             ReadFailure::ServerError(reply) => self.best = Some(reply),
             ReadFailure::Busy => self.is_busy = true,
             ReadFailure::Outdated | ReadFailure::Undecided => self.is_undecided = true,
-            ReadFailure::Refused | ReadFailure::Silent => {}
+            ReadFailure::Closed
+            | ReadFailure::Stale
+            | ReadFailure::Refused
+            | ReadFailure::Silent => {}
         }
         self.is_unsure = true;
     }
@@ -379,7 +376,9 @@ impl Dispatch {
         let missing = self.missing.filter(|_| all_lack_it);
         match self.best.or(self.no_route).or(missing) {
             Some(reply) => reply,
-            None if self.closed > 0 => reply::no_answer(&format!("{} instance(s)", self.closed)),
+            None if self.closed_by != Tried::default() => {
+                reply::no_answer(&format!("{} instance(s)", self.closed_by.len()))
+            }
             None if self.is_restricted => reply::unavailable(
                 "The routing policy lets some instances answer this and no other, and none of them can be reached",
                 1,
@@ -516,6 +515,24 @@ mod tests {
             assert!(!read.second_chance(Duration::ZERO));
             assert_eq!(read.give_up(1).status, status);
         }
+    }
+
+    /// The only instance that is eligible closes its connections, again and again: the other one is waited
+    /// for all the same, since nothing was heard from it.
+    #[test]
+    fn one_that_closes_twice_does_not_speak_for_the_other() {
+        let mut read = dispatch(1);
+        assert_eq!(read.failed(A, ReadFailure::Closed), ReadStep::Exhausted);
+        assert!(read.second_chance(Duration::ZERO));
+        assert_eq!(go_on(&mut read, 1), ReadStep::Try(A));
+        assert_eq!(read.failed(A, ReadFailure::Closed), ReadStep::Exhausted);
+        assert!(read.may_go_on());
+        assert!(!read.second_chance(Duration::ZERO));
+        assert_eq!(go_on(&mut read, 4), ReadStep::Try(B));
+        assert_eq!(read.failed(B, ReadFailure::Closed), ReadStep::Exhausted);
+        assert!(!read.may_go_on());
+        let reply = String::from_utf8(read.give_up(4).body.to_vec()).unwrap();
+        assert!(reply.contains("on 2 instance(s)"), "{reply}");
     }
 
     /// The same when it was asked of two at once: the third is left alone.

@@ -268,7 +268,11 @@ impl Driver {
                 );
                 self.spawn(async move {
                     let found = resolver::resolve(&guard, &instances, instance, question).await;
-                    Event::Resolved { ticket, found }
+                    Event::Resolved {
+                        ticket,
+                        instance,
+                        found,
+                    }
                 });
             }
             Effect::Ask {

@@ -62,6 +62,8 @@ pub enum Event {
     Resolved {
         /// The client that waits.
         ticket: Ticket,
+        /// The instance.
+        instance: InstanceIx,
         /// The body that is logged instead of the client's.
         found: Result<Bytes, Unresolved>,
     },

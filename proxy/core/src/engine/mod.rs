@@ -165,7 +165,11 @@ impl Engine {
             Event::AppendKnown { ticket } => self.append_known(ticket),
             Event::Joined(join) => self.joined(*join),
             Event::AppendFailed { ticket, reply } => self.append_failed(ticket, reply),
-            Event::Resolved { ticket, found } => self.resolved(ticket, found),
+            Event::Resolved {
+                ticket,
+                instance,
+                found,
+            } => self.resolved(ticket, instance, found),
             Event::Answered {
                 lane,
                 instance,

@@ -12,7 +12,8 @@ use super::{Effect, Engine};
 use crate::{
     health::Standing,
     ids::{InstanceId, InstanceIx, LaneId, Ticket},
-    limits::CLOSED_INSTANCES_MAX,
+    lane::Closings,
+    limits::{CLOSED_INSTANCES_MAX, POISON_CLOSINGS_MIN},
     reply::{self, Reply},
     resolve::Unresolved,
     time::Instant,
@@ -48,8 +49,8 @@ pub(super) struct Resolving {
     under_way: u32,
     /// True when every question was for ids: a job may have begun to want them since the first question.
     asks_for_ids: bool,
-    /// Number of instances that closed the connection on a question.
-    closed: u8,
+    /// Connections that instances closed on a question.
+    closings: Closings,
     /// Time at which the next instance is asked.
     pub(super) next_at: Instant,
     /// Reply to the client when its time is over.
@@ -75,7 +76,7 @@ impl Engine {
                 asked: 0,
                 under_way: 0,
                 asks_for_ids: true,
-                closed: 0,
+                closings: Closings::default(),
                 next_at: self.now,
                 last: None,
             });
@@ -169,14 +170,19 @@ impl Engine {
     }
 
     /// An instance has answered, or has failed to.
-    pub(super) fn resolved(&mut self, ticket: Ticket, found: Result<Bytes, Unresolved>) {
+    pub(super) fn resolved(
+        &mut self,
+        ticket: Ticket,
+        instance: InstanceIx,
+        found: Result<Bytes, Unresolved>,
+    ) {
         let Some(lane) = self.resolving.get(&ticket).copied() else {
             return;
         };
         match found {
             Ok(body) => self.log_resolved(lane, ticket, body),
             Err(Unresolved::Refused(reply)) => self.refuse_resolved(lane, ticket, reply),
-            Err(Unresolved::Closed) => self.question_closed(lane, ticket),
+            Err(Unresolved::Closed) => self.question_closed(lane, ticket, instance),
             Err(Unresolved::Unanswered(reply)) => self.ask_another(lane, Some(reply)),
             Err(Unresolved::Missing(reply)) => {
                 if let LaneId::Collection(id) = lane {
@@ -212,15 +218,18 @@ impl Engine {
         self.answer(ticket, reply);
     }
 
-    /// Some requests make Chroma close the connection: what two instances closed on goes to no third.
-    fn question_closed(&mut self, lane: LaneId, ticket: Ticket) {
+    /// Some requests make Chroma close the connection: what two instances closed on goes to no third, and
+    /// what one alone closes on is asked as often as an entry is sent.
+    fn question_closed(&mut self, lane: LaneId, ticket: Ticket, instance: InstanceIx) {
+        let now = self.now;
         let gate = self.gates.get_mut(&lane);
         let Some(resolving) = gate.and_then(|gate| gate.resolving.as_mut()) else {
             return;
         };
-        resolving.closed += 1;
-        if resolving.closed >= CLOSED_INSTANCES_MAX {
-            let count = resolving.closed;
+        let closings = &mut resolving.closings;
+        closings.note(instance, now);
+        let count = closings.instances();
+        if count >= usize::from(CLOSED_INSTANCES_MAX) || closings.total() >= POISON_CLOSINGS_MIN {
             let reply = reply::no_answer(&format!("{count} instance(s)"));
             self.refuse_resolved(lane, ticket, reply);
         } else {

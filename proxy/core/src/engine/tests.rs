@@ -40,6 +40,7 @@ use crate::{
     outcome::Sending,
     planted::Planted,
     reply::Reply,
+    resolve::Unresolved,
     view::Scope,
     weight::Vitals,
     write::Permit,
@@ -472,6 +473,15 @@ impl World {
         [A, B]
             .map(|i| view.is_eligible(i, Scope::Collection(collection)))
             .into()
+    }
+}
+
+/// An instance's answer to the question about a delete.
+fn answered(ticket: Ticket, instance: InstanceIx, found: Result<Bytes, Unresolved>) -> Event {
+    Event::Resolved {
+        ticket,
+        instance,
+        found,
     }
 }
 
@@ -1058,10 +1068,7 @@ fn a_gate_holds_a_lane_until_it_is_at_rest() {
     assert!(world.engine.resolving.contains_key(&resolved));
     assert_eq!(world.lines(), ["B POST add"]);
     let found = Ok(Bytes::from_static(b"{\"ids\":[]}"));
-    world.step(Event::Resolved {
-        ticket: resolved,
-        found,
-    });
+    world.step(answered(resolved, A, found));
     assert_eq!(world.lines(), ["B POST add", "A POST delete"]);
     world.reply("A POST delete", 200);
     world.reply("A POST add", 201);
@@ -1080,10 +1087,7 @@ fn what_is_resolved_is_resolved_one_by_one() {
     let resolving = |world: &World| world.engine.resolving.keys().copied().collect::<Vec<_>>();
     assert_eq!(resolving(&world), [first]);
     let found = Ok(Bytes::from_static(b"{\"ids\":[\"x\"]}"));
-    world.step(Event::Resolved {
-        ticket: first,
-        found,
-    });
+    world.step(answered(first, A, found));
     assert_eq!(world.lines(), ["A POST delete"]);
     assert!(
         resolving(&world).is_empty(),

@@ -1,4 +1,5 @@
-//! Connections that instances closed on an entry, from which poison is told (rule 15 of the design).
+//! Connections that instances closed on an entry, or on a question about one: poison is told from them (rule
+//! 15 of the design).
 
 use smallvec::SmallVec;
 
@@ -14,11 +15,11 @@ struct OfInstance {
 
 /// Closings of all instances. Most entries have none, which takes one word.
 #[derive(Debug, Default)]
-pub(super) struct Closings(Option<Box<SmallVec<[OfInstance; 2]>>>);
+pub(crate) struct Closings(Option<Box<SmallVec<[OfInstance; 2]>>>);
 
 impl Closings {
     /// An instance closed the connection.
-    pub(super) fn note(&mut self, instance: InstanceIx, now: Instant) {
+    pub(crate) fn note(&mut self, instance: InstanceIx, now: Instant) {
         let all = self.0.get_or_insert_default();
         match all.iter_mut().find(|known| known.instance == instance) {
             Some(known) => (known.count, known.last_at) = (known.count.saturating_add(1), now),
@@ -35,7 +36,7 @@ impl Closings {
     }
 
     /// Number of instances that closed a connection.
-    pub(super) fn instances(&self) -> usize {
+    pub(crate) fn instances(&self) -> usize {
         self.all().count()
     }
 
@@ -45,7 +46,7 @@ impl Closings {
     }
 
     /// The number of closings of all those instances.
-    pub(super) fn total(&self) -> u32 {
+    pub(crate) fn total(&self) -> u32 {
         self.all()
             .fold(0, |sum, known| sum.saturating_add(known.count))
     }

@@ -27,10 +27,8 @@ use std::{
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use self::{
-    closings::Closings,
-    flight::{Flight, Phase},
-};
+pub(crate) use self::closings::Closings;
+use self::flight::{Flight, Phase};
 pub use self::{effect::Effect, flight::Awaited};
 use crate::{
     awake::Awake,

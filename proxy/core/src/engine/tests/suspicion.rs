@@ -378,7 +378,7 @@ fn a_question_that_is_answered_404_is_looked_into() {
     world.submit_delete(ticket, c);
     world.asked_line.clear();
     let found = Err(Unresolved::Missing(Reply::json(503, "{}")));
-    world.step(Event::Resolved { ticket, found });
+    world.step(answered(ticket, A, found));
     assert_eq!(world.asked_line, "A GET count");
 }
 
