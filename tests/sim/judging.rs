@@ -80,7 +80,12 @@ impl World {
         let report = proxy.engine.report();
         let is_pending = report.pending > 0 || report.waiting > 0;
         let is_pending = is_pending || (self.compares && !report.jobs.is_empty());
-        is_pending.then(|| format!("{} pending, {} waiting", report.pending, report.waiting))
+        is_pending.then(|| {
+            let jobs = report.jobs.iter().map(|job| format!("{:?}", job.task));
+            let jobs: Vec<String> = jobs.collect();
+            let (pending, waiting) = (report.pending, report.waiting);
+            format!("{pending} pending, {waiting} waiting, jobs {jobs:?}")
+        })
     }
 
     /// Operators take up letters. When somebody has changed something behind the proxy's back, they

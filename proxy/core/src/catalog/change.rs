@@ -30,6 +30,11 @@ impl Copy {
     pub fn is_served(&self) -> bool {
         self.id.is_some() && self.quarantine.is_none() && self.distrust.is_none()
     }
+
+    /// Returns true when the instance has a copy, or may have one that is not known.
+    pub fn may_be_there(&self) -> bool {
+        self.id.is_some() || self.unsure.is_some()
+    }
 }
 
 /// A collection, with its copies.

@@ -271,7 +271,9 @@ impl Engine {
         }
         if slot.verdict == Verdict::Found {
             // It was sent here as well before another instance had found the collection.
-            let found = found.or_else(|| self.found_by(slot));
+            let known = self.catalog.of_instance_id(theirs);
+            let is_known = known.is_some_and(|known| known.on(instance) == Some(theirs));
+            let found = self.found_by(slot).filter(|_| !is_known);
             let changes = found.map(|found| remade(found, instance, theirs));
             return (Outcome::Done(reply), changes.unwrap_or_default());
         }

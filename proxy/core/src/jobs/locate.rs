@@ -11,9 +11,10 @@ use super::{
     Cursor, Finding, Places, Port, Stopped,
     chroma::Address,
     copy::{BEING_MADE, BEING_REBUILT, BEING_REPAIRED, lost, unsure},
+    naming::unless_anothers,
 };
 use crate::{
-    catalog::{Change, Collection},
+    catalog::{Change, Collection, Copy},
     ids::{CollectionId, InstanceIx, LaneId, Position},
     planted::{Bug, Planted},
     route::Action,
@@ -36,10 +37,15 @@ pub(crate) async fn locate(
         return Ok(Finding::Done);
     }
     let at = port.hold(LaneId::Schema, &places).await;
-    let missing = missing(&port, id, &places).await?;
+    let mut missing = missing(&port, id, &places).await?;
     let Some(collection) = port.catalog().get(id).cloned() else {
         return Ok(Finding::Done);
     };
+    let left = left_over(&collection, &missing);
+    if left.iter().all(|instance| places.contains(instance)) {
+        remove(&port, &collection, &left).await?;
+        missing.extend(left);
+    }
     let decided = port.decided(LaneId::Collection(id)).await;
     let (cursors, changes) = conclude(&collection, &missing, (at, decided));
     let is_gone = matches!(changes.first(), Some(Change::Gone { .. }));
@@ -83,6 +89,41 @@ async fn missing(
         }
     }
     Ok(missing)
+}
+
+/// The instances that may have something under a collection's name, when no other instance has a copy that is
+/// known. What is there never was a whole copy, or is from the past.
+fn left_over(collection: &Collection, missing: &[InstanceIx]) -> Places {
+    let all = || InstanceIx::all(collection.copies.len());
+    let is_known = |i: &InstanceIx| collection.on(*i).is_some();
+    if all().any(|i| is_known(&i) && !missing.contains(&i)) {
+        return Places::new();
+    }
+    all()
+        .filter(|i| !is_known(i) && may_be_on(collection, *i))
+        .collect()
+}
+
+/// Removes what instances have under the name that a copy may have there. The caller holds the schema lane.
+async fn remove(
+    port: &Port,
+    collection: &Collection,
+    places: &[InstanceIx],
+) -> Result<(), Stopped> {
+    for instance in places {
+        let copy = collection.copies.get(instance.at());
+        let Some(name) = copy.and_then(|copy| copy.unsure.as_ref()) else {
+            continue;
+        };
+        let named = Address::named(&collection.tenant, &collection.database, name);
+        let there = port.describe(*instance, &named).await?;
+        let there = unless_anothers(port, collection, *instance, there).await?;
+        if there.is_some() {
+            port.remove(*instance, Action::DeleteCollection, &named)
+                .await?;
+        }
+    }
+    Ok(())
 }
 
 /// The cursors and changes that follow when these copies are missing. I27: the last sound copy goes
@@ -146,7 +187,7 @@ fn conclude(
 
 fn may_be_on(collection: &Collection, instance: InstanceIx) -> bool {
     let copy = collection.copies.get(instance.at());
-    copy.is_some_and(|copy| copy.id.is_some() || copy.unsure.is_some())
+    copy.is_some_and(Copy::may_be_there)
 }
 
 #[cfg(test)]
@@ -154,7 +195,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{catalog::Copy, ids::InstanceId};
+    use crate::ids::InstanceId;
 
     const A: InstanceIx = InstanceIx(0);
     const B: InstanceIx = InstanceIx(1);

@@ -53,7 +53,7 @@ impl Lane {
     fn pass_over(&mut self) {
         for instance in self.instances() {
             while let Some(next) = self.next_of(instance)
-                && self.is_passed_over(next)
+                && self.is_passed_over(next, instance)
                 && (self.is_void || !self.is_settling_on(instance))
                 && let Some(track) = self.track_mut(instance)
             {
@@ -63,9 +63,10 @@ impl Lane {
         }
     }
 
-    fn is_passed_over(&self, position: Position) -> bool {
+    fn is_passed_over(&self, position: Position, instance: InstanceIx) -> bool {
         self.slot(position).is_some_and(|slot| {
-            slot.verdict_is_recorded && (slot.verdict.is_passed_over() || self.is_void)
+            let needs_it = !slot.verdict.is_passed_over() || slot.must_show(instance);
+            slot.verdict_is_recorded && (!needs_it || self.is_void)
         })
     }
 
@@ -105,7 +106,9 @@ impl Lane {
         let Some(next) = self.next_of(instance) else {
             return;
         };
-        let binds = self.slot(next).is_some_and(|slot| slot.verdict.binds());
+        let binds = self
+            .slot(next)
+            .is_some_and(|slot| slot.verdict.binds() || slot.must_show(instance));
         if !binds || !Self::is_sendable(context, instance) || !self.may_retry(instance, context) {
             return;
         }

@@ -58,7 +58,9 @@ impl Lane {
         let mut slot = Slot::new(entry.verb, entry.logged_at, entry.verdict, now);
         slot.content_type = entry.content_type;
         slot.bytes = entry.bytes;
-        slot.maybe_on = u16::MAX;
+        // An instance that was asked to show what it found may have gone on to the next entry since.
+        let was_found = entry.verdict == Verdict::Found;
+        slot.maybe_on = if was_found { 0 } else { u16::MAX };
         slot.key = entry.key;
         slot.is_late = true;
         self.push(slot);
@@ -94,6 +96,14 @@ impl Lane {
             outcome,
             Outcome::Refused { .. } | Outcome::Missing(_) | Outcome::Failed(_)
         );
+        let is_found = self
+            .slot(position)
+            .is_some_and(|slot| slot.verdict == Verdict::Found);
+        if is_found && matches!(outcome, Outcome::Refused { .. } | Outcome::Missing(_)) {
+            // It was only to show what it has.
+            self.apply(instance, position, context);
+            return;
+        }
         if self.is_void && is_in_vain {
             // The collection is deleted: that an instance lacks it, or fails, is no trouble.
             self.land(instance);

@@ -164,6 +164,12 @@ impl Slot {
         self.maybe_on & bit(instance) != 0
     }
 
+    /// Returns true when an instance must be asked for the collection that a create found elsewhere: it may
+    /// have carried the create out as well, and has made another collection then if it had lost its copy.
+    fn must_show(&self, instance: InstanceIx) -> bool {
+        self.verdict == Verdict::Found && self.may_be_done_on(instance)
+    }
+
     /// Returns true when an instance has said that it lacks the entry's collection.
     pub(crate) fn is_lacked_by(&self, instance: InstanceIx) -> bool {
         self.lacking_on & bit(instance) != 0

@@ -140,6 +140,10 @@ impl Engine {
             tries,
             reason: stopped.reason.clone(),
         });
+        if matches!(task, Task::Home(..)) {
+            // Policy does not want it any more.
+            return;
+        }
         let retry = Retry {
             tries,
             at,

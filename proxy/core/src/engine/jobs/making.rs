@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::{
-    catalog::Collection,
+    catalog::{Collection, Copy},
     ids::{InstanceIx, Position},
     jobs::{
         Job, Places, Task, Work,
@@ -45,11 +45,15 @@ impl Engine {
         holders
     }
 
-    /// The instances in service that gave a collection a UUID, whatever its copy there is like.
+    /// The instances in service that have a copy of a collection, or may have one, whatever that is like.
     pub(super) fn places_with_copy(&self, collection: &Collection) -> Places {
+        let may_be_on = |i: &InstanceIx| {
+            let copy = collection.copies.get(i.at());
+            copy.is_some_and(Copy::may_be_there)
+        };
         InstanceIx::all(self.instances.len())
             .filter(|i| self.is_reachable(*i) && !self.catalog.is_out(*i))
-            .filter(|i| collection.on(*i).is_some())
+            .filter(may_be_on)
             .collect()
     }
 

@@ -376,3 +376,52 @@ fn what_has_the_name_of_a_copy_is_not_copied() {
     assert_eq!((failed.0, failed.1.as_str()), (1, reason));
     assert_eq!(world.asked_line, "A GET count", "it is asked who has it");
 }
+
+/// A create may find its collection on one instance while another one is silent on it, which has lost its
+/// copy and makes another collection. That instance is asked what it has, before anything changes the name.
+#[test]
+fn a_create_that_found_its_collection_shows_what_a_silent_instance_made() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    let again = CollectionId(Uuid::from_u128(2));
+    world.submit(create(again, "abc"), Level::One);
+    world.pass(150);
+    assert_eq!(world.lines(), ["A POST collections", "B POST collections"]);
+    world.made("B", 0xb01, "abc");
+    world.submit(rename(collection, "xyz"), Level::One);
+    world.end("A POST collections", Sending::Silent);
+    world.reply("B PUT 00000000-0000-0000-0000-000000000b01", 200);
+    for _ in 0..40 {
+        world.both_live_for(1_000);
+    }
+    assert_eq!(world.lines(), ["A POST collections"]);
+    world.made("A", 0xa02, "abc");
+    let copy = &world.engine.catalog.get(collection).unwrap().copies[0];
+    assert_eq!(copy.id, Some(InstanceId(Uuid::from_u128(0xa02))));
+    assert_eq!(copy.quarantine.as_deref(), Some(MADE_EMPTY));
+    assert_eq!(
+        world.lines(),
+        ["A PUT 00000000-0000-0000-0000-000000000a02"]
+    );
+}
+
+/// No instance has a copy that is known, and one has something under the collection's name that is from the
+/// past: the collection is gone, and so is what was left of it.
+#[test]
+fn a_copy_from_the_past_does_not_keep_its_collection() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.lose(collection, B);
+    world.engine.change(vec![Change::Unsure {
+        collection,
+        instance: B,
+        name: "abc".into(),
+    }]);
+    world.lose(collection, A);
+    world.pass(1_000);
+    assert_eq!(world.asked_line, "B GET abc");
+    world.tell(200, described(0xb07, "abc"));
+    assert_eq!(world.asked_line, "B DELETE abc");
+    world.tell(200, "{}");
+    assert!(world.engine.catalog.get(collection).is_none());
+}
