@@ -42,10 +42,13 @@ pub(crate) async fn locate(
         return Ok(Finding::Done);
     };
     let left = left_over(&collection, &missing);
-    if left.iter().all(|instance| places.contains(instance)) {
-        remove(&port, &collection, &left).await?;
-        missing.extend(left);
+    if !left.iter().all(|instance| places.contains(instance)) {
+        return Err(Stopped::because(
+            "an instance that may have the rest of the collection is not in service",
+        ));
     }
+    remove(&port, &collection, &left).await?;
+    missing.extend(left);
     let decided = port.decided(LaneId::Collection(id)).await;
     let (cursors, changes) = conclude(&collection, &missing, (at, decided));
     let is_gone = matches!(changes.first(), Some(Change::Gone { .. }));
@@ -91,12 +94,12 @@ async fn missing(
     Ok(missing)
 }
 
-/// The instances that may have something under a collection's name, when no other instance has a copy that is
-/// known. What is there never was a whole copy, or is from the past.
+/// The instances that may have something under a collection's name, when those that were known to have a copy
+/// say that it does not exist. What is there never was a whole copy, or is from the past.
 fn left_over(collection: &Collection, missing: &[InstanceIx]) -> Places {
     let all = || InstanceIx::all(collection.copies.len());
     let is_known = |i: &InstanceIx| collection.on(*i).is_some();
-    if all().any(|i| is_known(&i) && !missing.contains(&i)) {
+    if missing.is_empty() || all().any(|i| is_known(&i) && !missing.contains(&i)) {
         return Places::new();
     }
     all()

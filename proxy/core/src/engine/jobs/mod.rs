@@ -269,7 +269,7 @@ impl Engine {
                 Some(Task::Verify(id))
             }
             // There is nothing to make it anew of: what has it is looked for.
-            (Some(_), None) if copy.may_be_there() && !self.is_sound_anywhere(collection) => {
+            (Some(_), None) if copy.id.is_some() && !self.is_sound_anywhere(collection) => {
                 // It may have nothing to conclude yet, and ends at once then.
                 let was_just = self.jobs.located.was_just(id, self.now);
                 (!was_just).then_some(Task::Locate(id))

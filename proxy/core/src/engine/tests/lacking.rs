@@ -405,8 +405,8 @@ fn a_create_that_found_its_collection_shows_what_a_silent_instance_made() {
     );
 }
 
-/// No instance has a copy that is known, and one has something under the collection's name that is from the
-/// past: the collection is gone, and so is what was left of it.
+/// A collection was deleted on the only instance that is known to have it, and another one has something under
+/// its name that is from the past: the collection is gone, and so is what was left of it.
 #[test]
 fn a_copy_from_the_past_does_not_keep_its_collection() {
     let mut world = World::new();
@@ -417,8 +417,15 @@ fn a_copy_from_the_past_does_not_keep_its_collection() {
         instance: B,
         name: "abc".into(),
     }]);
-    world.lose(collection, A);
-    world.pass(1_000);
+    let missed = Event::Missed {
+        instance: A,
+        id: InstanceId(Uuid::from_u128(0xa01)),
+    };
+    world.step(missed);
+    for _ in 0..2 {
+        assert_eq!(world.asked_line, "A GET count");
+        world.tell(404, r#"{"error":"NotFoundError","message":"no"}"#);
+    }
     assert_eq!(world.asked_line, "B GET abc");
     world.tell(200, described(0xb07, "abc"));
     assert_eq!(world.asked_line, "B DELETE abc");
