@@ -21,7 +21,7 @@ CREATE TABLE entries (
     entry        uuid NOT NULL UNIQUE,
     epoch        bigint NOT NULL,
     logged_at_ms bigint NOT NULL,
-    verb         jsonb NOT NULL,
+    verb         text NOT NULL,
     content_type text,
     verdict      text,
     reason       text,

@@ -21,7 +21,8 @@ use crate::{
     replicate::{self, Parts, Replicator, Running},
     serve::{App, Door, Edge, Encryption, Kind, Listening, Quotas, TlsError},
     store::{
-        HistoryStore, InstanceNames, MemoryStore, SqliteStore, Store, StoreError, VersionStore,
+        HistoryStore, InstanceNames, MemoryStore, PostgresStore, SqliteStore, Store, StoreError,
+        VersionStore,
     },
     trash::{Purge, Purging},
 };
@@ -305,6 +306,10 @@ async fn open(url: &StoreUrl, names: InstanceNames) -> Result<Stores, StoreError
     Ok(match url {
         StoreUrl::Sqlite(path) => {
             let store = Arc::new(SqliteStore::open(path, names).await?);
+            (store.clone(), store.clone(), store)
+        }
+        StoreUrl::Postgres(url) => {
+            let store = Arc::new(PostgresStore::open(url.reveal(), names).await?);
             (store.clone(), store.clone(), store)
         }
         StoreUrl::Memory => {

@@ -76,6 +76,21 @@ impl Postgres {
         Ok(server)
     }
 
+    /// The address of its database.
+    pub fn url(&self) -> String {
+        let socket = self.socket().display();
+        format!("postgres://postgres@localhost/postgres?host={socket}")
+    }
+
+    /// Ends the connections of all clients but its own, wherever they are with their work.
+    pub fn end_connections(&self) {
+        let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                   WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+        if let Err(error) = self.run(sql) {
+            panic!("connections can't be ended: {error}");
+        }
+    }
+
     fn socket(&self) -> &Path {
         self.folder.path()
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt,
     net::{SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
     sync::Arc,
@@ -35,6 +36,7 @@ use crate::{
     instances::{Address, Bounds, CredentialFiles, Timing},
     policy::PolicyConfig,
     serve::{ConnectionLimits, Origins, QuotaLimits, ServeLimits, Settings, SpaceLimits},
+    store::{check_database, without_credentials},
 };
 
 /// Store of the log.
@@ -42,8 +44,27 @@ use crate::{
 pub enum StoreUrl {
     /// In a file.
     Sqlite(PathBuf),
+    /// In a PostgreSQL database.
+    Postgres(DatabaseUrl),
     /// Nowhere.
     Memory,
+}
+
+/// Address of a PostgreSQL database, maybe with credentials: they are not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(Arc<str>);
+
+impl DatabaseUrl {
+    /// The address with its credentials.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&without_credentials(&self.0))
+    }
 }
 
 impl StoreUrl {
@@ -51,6 +72,7 @@ impl StoreUrl {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Sqlite(_) => "sqlite",
+            Self::Postgres(_) => "postgres",
             Self::Memory => "memory",
         }
     }
@@ -235,11 +257,18 @@ fn store(checks: &mut Checks, text: &str) -> StoreUrl {
         Some(("sqlite", path)) if !path.is_empty() => {
             return StoreUrl::Sqlite(path.trim_start_matches("//").into());
         }
+        Some(("postgres" | "postgresql", _)) => match check_database(text) {
+            Ok(()) => return StoreUrl::Postgres(DatabaseUrl(text.into())),
+            Err(why) => {
+                checks.wrong("store", format!("it is no address of a database: {why}"));
+                return StoreUrl::Memory;
+            }
+        },
         _ => {}
     }
     checks.wrong(
         "store",
-        format!("{text:?} is neither sqlite:PATH nor memory:"),
+        format!("{text:?} is none of sqlite:PATH, postgres://USER@HOST/DATABASE and memory:"),
     );
     StoreUrl::Memory
 }

@@ -70,7 +70,7 @@ fn all_problems_are_told_at_once() {
          [limits]\nrequests_max = 0\n[admin]\ntoken = 'short'\n[log]\nlevel = 'a=b=c'\n[guard]\nprotected = ['']\n",
         &expect![[r#"
             listen: "nowhere" is not an address and a port, such as 127.0.0.1:8000
-            store: "redis:x" is neither sqlite:PATH nor memory:
+            store: "redis:x" is none of sqlite:PATH, postgres://USER@HOST/DATABASE and memory:
             instances: there is none; name at least one, such as --instance a=http://127.0.0.1:8001
             reads.replica_ratio: 1.5 is not between 0 and 1
             limits.requests_max: 0 is less than 1

@@ -29,7 +29,7 @@ section! {
     Written {
         /// Address and port that clients connect to.
         listen: String = "127.0.0.1:8000".to_owned(),
-        /// Store of the log: `sqlite:PATH`, or `memory:` to try things out, which forgets every write at the end.
+        /// Store of the log: `sqlite:PATH`, `postgres://USER@HOST/DATABASE` with the password in the file that `PGPASSFILE` names or in `PGPASSWORD`, or `memory:` to try things out, which forgets every write at the end.
         store: String = "sqlite:achromat.sqlite".to_owned(),
         /// The Chroma servers. The first is the primary.
         instances: Vec<WrittenInstance> = Vec::new(),

@@ -1,6 +1,7 @@
 //! The contract of [`Store`], run against every implementation.
 
 mod history;
+mod postgres;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -17,26 +18,37 @@ use achromat_core::{
     reply::Reply,
     time::WallTime,
 };
+use achromat_tests::postgres::Postgres;
 use bytes::Bytes;
 use sqlx::{Connection as _, SqliteConnection};
 use uuid::Uuid;
 
 use super::{
-    HistoryStore, MemoryStore, SqliteStore, Store, StoreError, Stored, VersionStore, Write,
+    HistoryStore, InstanceNames, MemoryStore, PostgresStore, SqliteStore, Store, StoreError,
+    Stored, VersionStore, Write,
 };
 
 /// A place where stores can be opened again and again.
 enum Place {
     Memory(Arc<super::memory::Shared>),
     File(tempfile::TempDir),
+    Database(Postgres),
 }
 
 impl Place {
-    fn all() -> [Self; 2] {
+    async fn all() -> [Self; 3] {
         [
             Self::Memory(Arc::default()),
             Self::File(tempfile::tempdir().unwrap()),
+            Self::Database(Self::database().await),
         ]
+    }
+
+    /// A server for one test.
+    async fn database() -> Postgres {
+        // Its programs may have to be installed first.
+        let started = tokio::task::spawn_blocking(Postgres::start);
+        started.await.unwrap().unwrap()
     }
 
     fn path(folder: &tempfile::TempDir) -> PathBuf {
@@ -47,6 +59,7 @@ impl Place {
         match self {
             Self::Memory(shared) => Box::new(MemoryStore::open(Arc::clone(shared), 2)),
             Self::File(folder) => Box::new(Self::open_file(folder).await),
+            Self::Database(server) => Box::new(Self::open_database(server).await),
         }
     }
 
@@ -54,6 +67,7 @@ impl Place {
         match self {
             Self::Memory(shared) => Box::new(MemoryStore::open(Arc::clone(shared), 2)),
             Self::File(folder) => Box::new(Self::open_file(folder).await),
+            Self::Database(server) => Box::new(Self::open_database(server).await),
         }
     }
 
@@ -61,13 +75,23 @@ impl Place {
         match self {
             Self::Memory(shared) => Box::new(MemoryStore::open(Arc::clone(shared), 2)),
             Self::File(folder) => Box::new(Self::open_file(folder).await),
+            Self::Database(server) => Box::new(Self::open_database(server).await),
         }
     }
 
     async fn open_file(folder: &tempfile::TempDir) -> SqliteStore {
-        let names = ["a".into(), "b".into()].into();
-        SqliteStore::open(&Self::path(folder), names).await.unwrap()
+        SqliteStore::open(&Self::path(folder), names())
+            .await
+            .unwrap()
     }
+
+    async fn open_database(server: &Postgres) -> PostgresStore {
+        PostgresStore::open(&server.url(), names()).await.unwrap()
+    }
+}
+
+fn names() -> InstanceNames {
+    ["a".into(), "b".into()].into()
 }
 
 const A: InstanceIx = InstanceIx(0);
@@ -190,7 +214,7 @@ fn made(number: u128) -> Change {
 /// Each append gets the next position of its lane, also after the store was opened again.
 #[tokio::test]
 async fn positions_are_given_in_order() {
-    for place in Place::all() {
+    for place in Place::all().await {
         let store = place.open().await;
         let writes = [1, 2, 1].map(|lane| Write::Append(entry(rand::random(), lane)));
         let appended = store.commit(&writes).await.unwrap();
@@ -218,7 +242,7 @@ async fn positions_are_given_in_order() {
 /// A load returns what was committed: entries with all their fields, verdicts and cursors.
 #[tokio::test]
 async fn what_was_committed_is_loaded() {
-    for place in Place::all() {
+    for place in Place::all().await {
         let store = place.open().await;
         let mut plain = entry(2, 1);
         plain.content_type = None;
@@ -274,7 +298,7 @@ async fn what_was_committed_is_loaded() {
 /// The catalog that is loaded is the fold of the changes that were committed.
 #[tokio::test]
 async fn the_catalog_is_the_fold_of_its_changes() {
-    for place in Place::all() {
+    for place in Place::all().await {
         let store = place.open().await;
         let namespace = ("tenant".into(), "data base".into());
         let changes = vec![
@@ -360,7 +384,7 @@ async fn the_catalog_is_the_fold_of_its_changes() {
 #[tokio::test]
 async fn bodies_of_every_size_come_back() {
     let sizes = [0, 16 * 1024, 16 * 1024 + 1, 1024 * 1024, 2_500_000];
-    for place in Place::all() {
+    for place in Place::all().await {
         let store = place.open().await;
         let byte = |at: usize| at.to_le_bytes()[at % 3];
         let bodies = sizes.map(|size| (0..size).map(byte).collect::<Bytes>());
@@ -392,7 +416,7 @@ async fn bodies_of_every_size_come_back() {
 /// Bodies are read in a row up to a gap, or as far as there is room for them.
 #[tokio::test]
 async fn bodies_are_read_in_a_row() {
-    for place in Place::all() {
+    for place in Place::all().await {
         let store = place.open().await;
         let sizes = [10, 20_000, 30, 40];
         let appends = (1..).zip(sizes).map(|(number, size)| {
@@ -423,7 +447,7 @@ async fn bodies_are_read_in_a_row() {
 /// A deleted collection's entries go with it, and a forgotten one leaves nothing.
 #[tokio::test]
 async fn a_deleted_collection_takes_its_lane_with_it() {
-    for place in Place::all() {
+    for place in Place::all().await {
         let store = place.open().await;
         let gone = Change::Gone {
             collection: collection_id(1),
@@ -450,7 +474,7 @@ async fn a_deleted_collection_takes_its_lane_with_it() {
 /// Trimming deletes what is done, moves the cursors that are said to be there, and is remembered.
 #[tokio::test]
 async fn trimming_is_remembered() {
-    for place in Place::all() {
+    for place in Place::all().await {
         let store = place.open().await;
         let appends = [1, 2, 3].map(|number| Write::Append(entry(number, 1)));
         store.commit(&appends).await.unwrap();
@@ -480,7 +504,7 @@ async fn trimming_is_remembered() {
 /// A cursor never goes back, whatever is committed again.
 #[tokio::test]
 async fn cursors_never_go_back() {
-    for place in Place::all() {
+    for place in Place::all().await {
         let store = place.open().await;
         for position in [1, 3, 2] {
             store
@@ -501,7 +525,7 @@ async fn cursors_never_go_back() {
 /// same commit, in a later one and after the store was opened again.
 #[tokio::test]
 async fn a_key_is_one_entry() {
-    for place in Place::all() {
+    for place in Place::all().await {
         let store = place.open().await;
         let group = [
             keyed(1, 1, "k", 1),
@@ -540,7 +564,7 @@ async fn a_key_is_one_entry() {
 /// is made again changes nothing.
 #[tokio::test]
 async fn the_first_outcome_stays() {
-    for place in Place::all() {
+    for place in Place::all().await {
         let store = place.open().await;
         let done = outcome(KeyState::Completed, 201, "done");
         let mut recorded = record(1, A, 1, vec![]);
@@ -578,7 +602,7 @@ async fn the_first_outcome_stays() {
 /// stay as they are.
 #[tokio::test]
 async fn a_deleted_collection_settles_its_keys() {
-    for place in Place::all() {
+    for place in Place::all().await {
         let store = place.open().await;
         let settled = outcome(KeyState::Completed, 201, "done");
         let gone = Change::Gone {
@@ -609,7 +633,7 @@ async fn a_deleted_collection_settles_its_keys() {
 /// no other.
 #[tokio::test]
 async fn a_withdrawn_key_is_given_again() {
-    for place in Place::all() {
+    for place in Place::all().await {
         let store = place.open().await;
         let withdrawn = outcome(KeyState::Withdrawn, 503, "nothing was done");
         let old = close(1, 1, "k", withdrawn);
@@ -637,7 +661,7 @@ async fn a_withdrawn_key_is_given_again() {
 /// Keys are forgotten by their age, once they are settled; then they can be given again.
 #[tokio::test]
 async fn old_keys_are_forgotten() {
-    for place in Place::all() {
+    for place in Place::all().await {
         let store = place.open().await;
         let done = || outcome(KeyState::Completed, 201, "");
         let logged_before = |ms| Write::ForgetKeys {
@@ -665,7 +689,7 @@ async fn old_keys_are_forgotten() {
 /// Beyond their number the oldest keys are forgotten, once they are settled.
 #[tokio::test]
 async fn superfluous_keys_are_forgotten() {
-    for place in Place::all() {
+    for place in Place::all().await {
         let store = place.open().await;
         let at = |later: u64, name: &str| match keyed(u128::from(later), 1, name, 1) {
             Write::Append(mut entry) => {
@@ -709,7 +733,7 @@ async fn superfluous_keys_are_forgotten() {
 /// when it is taken up again, which can be done once, or when it is dismissed.
 #[tokio::test]
 async fn a_letter_waits_for_an_operator() {
-    for place in Place::all() {
+    for place in Place::all().await {
         let store = place.open().await;
         let refused = Write::Record {
             lane: lane(1),
@@ -794,7 +818,7 @@ fn said(words: &str) -> ShelfWrite {
 /// Versions, swaps and what was said are there when the store is opened again, as they were written.
 #[tokio::test]
 async fn what_was_shelved_is_there_again() {
-    for place in Place::all() {
+    for place in Place::all().await {
         let writes = [
             version(1, Slot::Routing, "one"),
             version(2, Slot::WalEligibility, "two"),
@@ -826,7 +850,7 @@ async fn what_was_shelved_is_there_again() {
 /// The bytes of a component go with the last version that has them.
 #[tokio::test]
 async fn a_component_goes_with_its_last_version() {
-    for place in Place::all() {
+    for place in Place::all().await {
         let store = place.open_versions().await;
         let kept = [
             version(1, Slot::Routing, "one"),
@@ -905,7 +929,7 @@ async fn a_file_has_one_owner() {
 async fn a_file_refuses_an_old_epoch() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log.sqlite");
-    let names: super::InstanceNames = ["a".into(), "b".into()].into();
+    let names: InstanceNames = ["a".into(), "b".into()].into();
     let old = SqliteStore::open(&path, Arc::clone(&names)).await.unwrap();
     std::fs::remove_file(folder.path().join("log.sqlite.lock")).unwrap();
     let new = SqliteStore::open(&path, names).await.unwrap();

@@ -2,11 +2,14 @@
 //!
 //! This room alone names sqlx. It keeps what it is given and decides nothing.
 
+mod columns;
 #[cfg(test)]
 mod conformance;
 mod flushes;
 mod memory;
+mod postgres;
 mod sqlite;
+mod words;
 mod writer;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
@@ -26,6 +29,7 @@ use bytes::Bytes;
 
 pub use flushes::{FlushFigures, Flushes};
 pub use memory::MemoryStore;
+pub use postgres::{PostgresStore, check_database, without_credentials};
 pub use sqlite::SqliteStore;
 pub use writer::{Listener, Writer, WriterHandle};
 
@@ -57,6 +61,14 @@ pub enum StoreError {
     Open {
         /// The store's path.
         path: PathBuf,
+        /// The reason.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The database can't be opened.
+    #[error("the store in the database {database} can't be opened: {source}")]
+    Database {
+        /// The database, without credentials.
+        database: String,
         /// The reason.
         source: Box<dyn std::error::Error + Send + Sync>,
     },

@@ -35,7 +35,10 @@ use sqlx::{
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use super::{HistoryStore, InstanceNames, Store, StoreError, Stored, VersionStore};
+use super::{
+    HistoryStore, InstanceNames, Store, StoreError, Stored, VersionStore,
+    words::{position, unsigned},
+};
 
 /// Connections that read while the writer writes.
 const READERS_MAX: u32 = 4;
@@ -97,7 +100,7 @@ impl SqliteStore {
             .connect_lazy_with(options.read_only(true));
         Ok(Self {
             names,
-            epoch: Epoch(statements::unsigned(epoch)),
+            epoch: Epoch(unsigned(epoch)),
             writer: Mutex::new(WriterState {
                 connection,
                 heads: BTreeMap::new(),
@@ -234,7 +237,7 @@ impl Store for SqliteStore {
             .fetch_optional(&mut writer.connection)
             .await
             .map_err(StoreError::NotDone)?;
-        Ok(found.map(statements::position))
+        Ok(found.map(position))
     }
 
     async fn key(&self, key: &Key) -> Result<Option<KeyRecord>, StoreError> {

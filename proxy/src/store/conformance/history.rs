@@ -56,7 +56,7 @@ const ALL_WRITES: WritesAsked = WritesAsked {
 /// counted by their status.
 #[tokio::test]
 async fn recent_writes_are_listed() {
-    for place in Place::all() {
+    for place in Place::all().await {
         let store = place.open_history().await;
         let noted = [
             write_record(1, "notes", 200),
@@ -110,7 +110,7 @@ async fn recent_writes_are_listed() {
 /// denials by their number while the others stay.
 #[tokio::test]
 async fn history_is_pruned() {
-    for place in Place::all() {
+    for place in Place::all().await {
         let store = place.open_history().await;
         let writes: Vec<_> = (1..=5).map(|at| write_record(at, "notes", 200)).collect();
         store.note(&writes, &[], &KEEP).await.unwrap();

@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{
-    super::Stored,
-    statements::{lane_key, signed},
+    super::{Stored, words::signed},
+    statements::lane_key,
 };
 
 /// Bytes of a body that stands in its entry's row.

@@ -2,15 +2,19 @@
 
 use achromat_core::{
     catalog::{Change, Collection, Copy, InstanceRecord},
-    ids::{CollectionId, InstanceId, InstanceIx, Position, Token},
+    ids::{CollectionId, InstanceIx, Position, Token},
 };
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::{
-    super::InstanceNames,
+    super::{
+        InstanceNames,
+        columns::{Column, Columns, columns_of},
+        words::{name, signed},
+    },
     keys,
-    statements::{Result, name, signed},
+    statements::Result,
 };
 
 /// Takes changes of the catalog in.
@@ -143,74 +147,6 @@ async fn renew_token(
         .execute(connection)
         .await?;
     Ok(())
-}
-
-/// The fate of a column.
-#[derive(Clone, Copy, Default)]
-enum Column<T> {
-    #[default]
-    Kept,
-    Set(T),
-    Emptied,
-}
-
-impl<T> Column<T> {
-    fn is_kept(&self) -> bool {
-        matches!(self, Self::Kept)
-    }
-
-    fn value(self) -> Option<T> {
-        match self {
-            Self::Set(value) => Some(value),
-            Self::Kept | Self::Emptied => None,
-        }
-    }
-}
-
-/// The fates of a copy's columns.
-#[derive(Default)]
-struct Columns<'a> {
-    id: Column<InstanceId>,
-    quarantine: Column<&'a str>,
-    distrust: Column<&'a str>,
-    unsure: Column<&'a str>,
-}
-
-/// The effect of a change on the columns of its copy.
-fn columns_of(change: &Change) -> Columns<'_> {
-    let kept = Columns::default();
-    match change {
-        Change::Copied { id, .. } => Columns {
-            id: Column::Set(*id),
-            unsure: Column::Emptied,
-            ..kept
-        },
-        Change::Quarantined { reason, .. } => Columns {
-            quarantine: Column::Set(reason),
-            ..kept
-        },
-        Change::Distrusted { reason, .. } => Columns {
-            distrust: Column::Set(reason),
-            ..kept
-        },
-        Change::Unsure { name, .. } => Columns {
-            id: Column::Emptied,
-            unsure: Column::Set(name),
-            ..kept
-        },
-        Change::Healed { .. } => Columns {
-            quarantine: Column::Emptied,
-            distrust: Column::Emptied,
-            ..kept
-        },
-        Change::Lost { reason, .. } => Columns {
-            id: Column::Emptied,
-            quarantine: Column::Set(reason),
-            distrust: Column::Emptied,
-            unsure: Column::Emptied,
-        },
-        _ => kept,
-    }
 }
 
 async fn set_home(

@@ -13,8 +13,10 @@ use serde_json::json;
 use sqlx::{Connection as _, Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{
-    super::{HISTORY_PRUNED_MAX, StoreError},
-    statements::{signed, unsigned},
+    super::{
+        HISTORY_PRUNED_MAX, StoreError,
+        words::{signed, unsigned},
+    },
     uuid,
 };
 

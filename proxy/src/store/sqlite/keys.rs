@@ -2,16 +2,19 @@
 
 use achromat_core::{
     ids::{CollectionId, Key, LaneId, Position},
-    key::{Fingerprint, KeyOutcome, KeyRecord, KeyState, Keyed, Settled},
+    key::{Fingerprint, KeyOutcome, KeyRecord, Keyed, Settled},
     log::Entry,
     time::WallTime,
 };
 use sqlx::{Row, SqliteConnection, SqliteExecutor, sqlite::SqliteRow};
 
 use super::{
-    super::StoreError,
+    super::{
+        StoreError,
+        words::{position, signed, state_named, unsigned},
+    },
     load::lane_id,
-    statements::{lane_key, position, signed, unsigned},
+    statements::lane_key,
 };
 
 type Result<T> = std::result::Result<T, sqlx::Error>;
@@ -144,9 +147,4 @@ fn record(row: &SqliteRow) -> std::result::Result<KeyRecord, StoreError> {
         logged_at: WallTime(unsigned(row.get("logged_at_ms"))),
         outcome,
     })
-}
-
-fn state_named(word: &str) -> Option<KeyState> {
-    let mut all = KeyState::ALL.into_iter();
-    all.find(|state| state.as_str() == word)
 }

@@ -10,10 +10,13 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use super::{
-    super::StoreError,
+    super::{
+        StoreError,
+        words::{position, signed, unsigned, verb},
+    },
     bodies::{LETTER_BYTES, read_parts},
-    load::{lane_id, verb},
-    statements::{lane_key, position, signed, unsigned},
+    load::lane_id,
+    statements::lane_key,
 };
 
 /// Keeps an entry as a letter.
@@ -96,7 +99,7 @@ fn letter(row: &SqliteRow) -> Result<Letter, StoreError> {
         lane: lane_id(row)?,
         position: position(row.get("position")),
         logged_at: WallTime(unsigned(row.get("logged_at_ms"))),
-        verb: verb(row)?,
+        verb: verb(row.get("verb"))?,
         content_type: row.get::<Option<&str>, _>("content_type").map(Into::into),
         reason: row.get("reason"),
         body_bytes: unsigned(row.get("body_bytes")),

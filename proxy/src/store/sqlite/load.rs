@@ -8,15 +8,17 @@ use achromat_core::{
     ids::{
         CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, Key, LaneId, Position, Token,
     },
-    log::{Logged, Verb, Verdict},
+    log::Logged,
     time::WallTime,
 };
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use super::{
-    super::{InstanceNames, StoreError},
-    statements::{position, unsigned, verdict_word},
+    super::{
+        InstanceNames, StoreError,
+        words::{lane_named, place_of, position, unsigned, verb, verdict},
+    },
     uuid,
 };
 
@@ -54,20 +56,8 @@ fn home(names: &InstanceNames, row: &SqliteRow) -> Option<InstanceIx> {
     place_of(names, home?)
 }
 
-fn place_of(names: &InstanceNames, name: &str) -> Option<InstanceIx> {
-    InstanceIx::all(names.len())
-        .zip(names.iter())
-        .find(|(_, known)| known.as_ref() == name)
-        .map(|(instance, _)| instance)
-}
-
 pub(super) fn lane_id(row: &SqliteRow) -> Result<LaneId> {
-    let id = id_at(row, "lane")?;
-    Ok(if id.is_nil() {
-        LaneId::Schema
-    } else {
-        LaneId::Collection(CollectionId(id))
-    })
+    Ok(lane_named(id_at(row, "lane")?))
 }
 
 async fn catalog(connection: &mut SqliteConnection, names: &InstanceNames) -> Result<Catalog> {
@@ -179,19 +169,13 @@ async fn entries(connection: &mut SqliteConnection) -> Result<Vec<Logged>> {
     rows(connection, sql).await?.iter().map(logged).collect()
 }
 
-pub(super) fn verb(row: &SqliteRow) -> Result<Verb> {
-    let verb: &str = row.get("verb");
-    serde_json::from_str(verb)
-        .map_err(|error| StoreError::Unreadable(format!("an entry {verb:?}: {error}")))
-}
-
 fn logged(row: &SqliteRow) -> Result<Logged> {
     Ok(Logged {
         lane: lane_id(row)?,
         position: position(row.get("position")),
         id: EntryId(id_at(row, "entry")?),
         logged_at: WallTime(unsigned(row.get("logged_at_ms"))),
-        verb: verb(row)?,
+        verb: verb(row.get("verb"))?,
         content_type: row.get::<Option<&str>, _>("content_type").map(Arc::from),
         bytes: bytes(row.get("bytes")),
         verdict: verdict(row.get("verdict"))?,
@@ -211,19 +195,4 @@ fn key(text: Option<&str>) -> Result<Option<Key>> {
         Key::stored(text).ok_or_else(|| StoreError::Unreadable(format!("a key {text:?}")))
     };
     text.map(parse).transpose()
-}
-
-fn verdict(word: Option<&str>) -> Result<Verdict> {
-    let all = [
-        Verdict::Open,
-        Verdict::Accepted,
-        Verdict::Found,
-        Verdict::Refused { trace: false },
-        Verdict::Refused { trace: true },
-        Verdict::Abandoned,
-        Verdict::Void,
-    ];
-    all.into_iter()
-        .find(|verdict| verdict_word(*verdict) == word)
-        .ok_or_else(|| StoreError::Unreadable(format!("a verdict {word:?}")))
 }

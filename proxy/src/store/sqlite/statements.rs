@@ -4,54 +4,26 @@ use std::collections::BTreeMap;
 
 use achromat_core::{
     durable::{Appended, Write},
-    ids::{Epoch, InstanceIx, LaneId, Position},
+    ids::{Epoch, LaneId, Position},
     log::{Entry, Verdict},
 };
 use sqlx::SqliteConnection;
-use uuid::Uuid;
 
-use super::{super::InstanceNames, bodies, catalog::change, keys, letters};
+use super::{
+    super::{
+        InstanceNames,
+        words::{lane_uuid, name, position, signed, unsigned, verdict_word},
+    },
+    bodies,
+    catalog::change,
+    keys, letters,
+};
 
 pub(super) type Result<T> = std::result::Result<T, sqlx::Error>;
 
-/// SQLite's integers are signed; positions and times stay far below 2^63.
-pub(super) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-pub(super) fn unsigned(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or(0)
-}
-
-pub(super) fn position(number: i64) -> Position {
-    Position(unsigned(number))
-}
-
-/// The schema lane's key is the nil UUID, which no collection has.
+/// The key of a lane: its UUID's bytes.
 pub(super) fn lane_key(lane: LaneId) -> [u8; 16] {
-    match lane {
-        LaneId::Schema => Uuid::nil().into_bytes(),
-        LaneId::Collection(collection) => collection.0.into_bytes(),
-    }
-}
-
-pub(super) fn verdict_word(verdict: Verdict) -> Option<&'static str> {
-    match verdict {
-        Verdict::Open => None,
-        Verdict::Accepted => Some("accepted"),
-        Verdict::Found => Some("found"),
-        Verdict::Refused { trace: false } => Some("refused"),
-        Verdict::Refused { trace: true } => Some("refused with a trace"),
-        Verdict::Abandoned => Some("abandoned"),
-        Verdict::Void => Some("void"),
-    }
-}
-
-pub(super) fn name(names: &InstanceNames, instance: InstanceIx) -> Result<&str> {
-    names
-        .get(instance.at())
-        .map(AsRef::as_ref)
-        .ok_or(sqlx::Error::RowNotFound)
+    lane_uuid(lane).into_bytes()
 }
 
 pub(super) async fn epoch(connection: &mut SqliteConnection) -> Result<Epoch> {

@@ -14,8 +14,11 @@ use bytes::Bytes;
 use sqlx::{Connection, Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{
-    super::StoreError,
-    statements::{self, signed, unsigned},
+    super::{
+        StoreError,
+        words::{signed, unsigned},
+    },
+    statements,
 };
 
 pub(super) async fn shelf(readers: &SqlitePool) -> Result<Shelf, StoreError> {

@@ -1,0 +1,218 @@
+//! The log in a PostgreSQL database. Every group of writes is one message and one transaction.
+
+mod connection;
+mod history;
+mod load;
+mod reads;
+mod script;
+mod statements;
+mod versions;
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use achromat_core::{
+    durable::{Appended, Write},
+    engine::Snapshot,
+    history::{AuditAsked, AuditRecord, Retention, WriteRecord, WritesAsked},
+    ids::{CollectionId, EntryId, Epoch, Key, LaneId, Position},
+    key::KeyRecord,
+    log::Letter,
+    policy::{Digest, Shelf, ShelfWrite},
+    time::WallTime,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use sqlx::{Column as _, Row as _, postgres::PgRow};
+
+pub use self::connection::{check_database, without_credentials};
+use self::{connection::Connections, script::Script, statements::Statements};
+use super::{
+    HistoryStore, InstanceNames, Store, StoreError, Stored, VersionStore,
+    words::{position, signed, unsigned},
+};
+
+/// A store in a database.
+pub struct PostgresStore {
+    names: InstanceNames,
+    epoch: Epoch,
+    /// The fence that the next group names.
+    fence: AtomicU64,
+    connections: Connections,
+}
+
+impl PostgresStore {
+    /// Opens the database, makes its tables when they are not there, and takes it over from whoever had it.
+    pub async fn open(url: &str, names: InstanceNames) -> Result<Self, StoreError> {
+        let connections = Connections::open(url).await?;
+        let script = Script::of(
+            "UPDATE meta SET value = value + 1 WHERE key IN ('epoch', 'fence') RETURNING key, value",
+            &[],
+        );
+        let rows = connections.write(script, Epoch(0)).await?;
+        let value = |name: &str| {
+            let row = rows.iter().find(|row| row.get::<&str, _>("key") == name);
+            row.map(|row| unsigned(row.get("value")))
+                .ok_or_else(|| StoreError::Unreadable(format!("it has no {name}")))
+        };
+        Ok(Self {
+            names,
+            epoch: Epoch(value("epoch")?),
+            fence: AtomicU64::new(value("fence")?),
+            connections,
+        })
+    }
+
+    /// A script that changes nothing unless this is the newest owner, and the script was not given up.
+    fn fenced(&self) -> Script {
+        let (epoch, fence) = (signed(self.epoch.0), signed(self.fence.load(Relaxed)));
+        Script::of(
+            "SELECT achromat_fence(?, ?)",
+            &[epoch.into(), fence.into()],
+        )
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn load(&self) -> Result<Snapshot, StoreError> {
+        load::snapshot(&self.connections, &self.names).await
+    }
+
+    async fn commit(&self, writes: &[Write]) -> Result<Vec<Appended>, StoreError> {
+        let mut statements = Statements {
+            script: self.fenced(),
+            names: &self.names,
+            epoch: self.epoch,
+        };
+        for write in writes {
+            statements.write(write).map_err(StoreError::NotDone)?;
+        }
+        let rows = self
+            .connections
+            .write(statements.script, self.epoch)
+            .await?;
+        Ok(rows.iter().filter_map(appended).collect())
+    }
+
+    /// What is on its way to the server when it is asked changes nothing any more.
+    async fn find(&self, entry: EntryId) -> Result<Option<Position>, StoreError> {
+        let mut script = Script::of(
+            "UPDATE meta SET value = value + 1
+             WHERE key = 'fence' AND ? = (SELECT value FROM meta WHERE key = 'epoch')
+             RETURNING value AS fence",
+            &[signed(self.epoch.0).into()],
+        );
+        script.add(
+            "SELECT position FROM entries WHERE entry = ?",
+            &[entry.0.into()],
+        );
+        let rows = self.connections.write(script, self.epoch).await?;
+        let number = |name: &str| {
+            let row = rows.iter().find(|row| row.columns()[0].name() == name);
+            row.map(|row| row.get::<i64, _>(0))
+        };
+        let Some(fence) = number("fence") else {
+            return Err(StoreError::Deposed {
+                ours: self.epoch,
+                theirs: Epoch(self.epoch.0 + 1),
+            });
+        };
+        self.fence.store(unsigned(fence), Relaxed);
+        Ok(number("position").map(position))
+    }
+
+    async fn key(&self, key: &Key) -> Result<Option<KeyRecord>, StoreError> {
+        reads::key(&self.connections, key).await
+    }
+
+    async fn letters(&self, max: u32) -> Result<(Vec<Letter>, u64), StoreError> {
+        reads::letters(&self.connections, max).await
+    }
+
+    async fn letter(&self, id: EntryId) -> Result<Option<(Letter, Bytes)>, StoreError> {
+        reads::letter(&self.connections, id).await
+    }
+
+    async fn body(
+        &self,
+        lane: LaneId,
+        position: Position,
+        bytes_max: usize,
+    ) -> Result<Option<Stored>, StoreError> {
+        reads::body(&self.connections, lane, position, bytes_max).await
+    }
+
+    async fn bodies(
+        &self,
+        lane: LaneId,
+        first: Position,
+        count: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        reads::bodies(&self.connections, lane, (first, count), bytes_max).await
+    }
+}
+
+/// The result of an append; none for a row of another statement.
+fn appended(row: &PgRow) -> Option<Appended> {
+    if row.columns().first()?.name() != "appended" {
+        return None;
+    }
+    let at: Option<i64> = row.get(0);
+    Some(at.map_or(Appended::Known, |at| Appended::At(position(at))))
+}
+
+#[async_trait]
+impl VersionStore for PostgresStore {
+    async fn shelf(&self) -> Result<Shelf, StoreError> {
+        versions::shelf(&self.connections).await
+    }
+
+    async fn component(&self, digest: Digest) -> Result<Option<Bytes>, StoreError> {
+        versions::component(&self.connections, digest).await
+    }
+
+    async fn write_shelf(&self, writes: &[ShelfWrite]) -> Result<(), StoreError> {
+        let mut script = self.fenced();
+        for write in writes {
+            versions::add(&mut script, write);
+        }
+        self.connections.write(script, self.epoch).await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl HistoryStore for PostgresStore {
+    async fn note(
+        &self,
+        writes: &[WriteRecord],
+        audit: &[AuditRecord],
+        retention: &Retention,
+    ) -> Result<(), StoreError> {
+        let script = history::note(writes, audit, retention);
+        self.connections.write(script, self.epoch).await?;
+        Ok(())
+    }
+
+    async fn writes(&self, asked: &WritesAsked) -> Result<Vec<(u64, WriteRecord)>, StoreError> {
+        history::writes(&self.connections, asked).await
+    }
+
+    async fn write_counts(&self, since: WallTime) -> Result<BTreeMap<u16, u64>, StoreError> {
+        history::write_counts(&self.connections, since).await
+    }
+
+    async fn collection_times(
+        &self,
+    ) -> Result<BTreeMap<CollectionId, (WallTime, WallTime)>, StoreError> {
+        history::collection_times(&self.connections).await
+    }
+
+    async fn audit(&self, asked: &AuditAsked) -> Result<Vec<(u64, AuditRecord)>, StoreError> {
+        history::audit(&self.connections, asked).await
+    }
+}

@@ -1,0 +1,204 @@
+//! Connections to the database. Nothing is waited for without an end.
+
+use std::{str::FromStr as _, time::Duration};
+
+use achromat_core::{ids::Epoch, weight::heavy_time};
+use sqlx::{
+    AssertSqlSafe, PgPool,
+    migrate::MigrateError,
+    postgres::{PgConnectOptions, PgDatabaseError, PgPoolOptions, PgRow},
+};
+use tokio::time::timeout;
+
+use super::{super::StoreError, script::Script};
+
+/// Connections for the log, history and plugins' versions; the log is written by one at a time.
+const WRITERS_MAX: u32 = 2;
+
+/// Connections that read meanwhile.
+const READERS_MAX: u32 = 4;
+
+/// Time for a connection to be there, and for an answer to a small script.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Key of the lock under which the tables are brought to this version's form: "achromat" in ASCII.
+const MIGRATING: i64 = 0x6163_6872_6f6d_6174;
+
+/// SQLSTATE of a group that comes from an owner who is not the newest.
+const DEPOSED: &str = "AC001";
+
+/// The pools.
+pub(super) struct Connections {
+    writers: PgPool,
+    readers: PgPool,
+}
+
+/// The address of a database without its credentials.
+pub fn without_credentials(url: &str) -> String {
+    match PgConnectOptions::from_str(url) {
+        Ok(options) => {
+            let database = options.get_database().unwrap_or("");
+            let (host, port) = (options.get_host(), options.get_port());
+            match options.get_socket() {
+                Some(socket) => format!("{database} at {}", socket.display()),
+                None => format!("{database} at {host}:{port}"),
+            }
+        }
+        Err(_) => "that was given".to_owned(),
+    }
+}
+
+/// Returns what is wrong with the address of a database.
+pub fn check_database(url: &str) -> Result<(), sqlx::Error> {
+    PgConnectOptions::from_str(url).map(drop)
+}
+
+impl Connections {
+    /// Connects, and brings the tables to this version's form.
+    pub(super) async fn open(url: &str) -> Result<Self, StoreError> {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Database {
+            database: without_credentials(url),
+            source,
+        };
+        // A pooler in transaction mode knows neither statements that outlive their transaction nor this
+        // parameter.
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|error| failed(error.into()))?
+            .statement_cache_capacity(0)
+            .extra_float_digits(None)
+            .application_name("achromat");
+        let pool = |count, is_tested| {
+            PgPoolOptions::new()
+                .max_connections(count)
+                .acquire_timeout(DEADLINE)
+                .test_before_acquire(is_tested)
+                .connect_lazy_with(options.clone())
+        };
+        // What a dead connection has swallowed of a group is found out; to ask each time first whether it
+        // lives would cost a round trip.
+        let this = Self {
+            writers: pool(WRITERS_MAX, false),
+            readers: pool(READERS_MAX, true),
+        };
+        let migrated = timeout(6 * DEADLINE, this.migrate()).await;
+        migrated
+            .map_err(|_| failed("its tables could not be made in time".into()))?
+            .map_err(failed)?;
+        this.check_settings().await.map_err(failed)?;
+        Ok(this)
+    }
+
+    /// One proxy at a time makes the tables, in one transaction.
+    async fn migrate(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let mut transaction = self.writers.begin().await?;
+        sqlx::query("SELECT pg_advisory_xact_lock($1)")
+            .bind(MIGRATING)
+            .execute(&mut *transaction)
+            .await?;
+        let mut migrator = sqlx::migrate!("../migrations/postgres");
+        migrator.set_locking(false);
+        match migrator.run(&mut *transaction).await {
+            Ok(()) => {}
+            Err(MigrateError::VersionMissing(number)) => {
+                let why = format!(
+                    "it has migration {number}, which this version does not know: a newer version has written it"
+                );
+                return Err(why.into());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    /// Refuses a server whose settings would take back what the log promises.
+    async fn check_settings(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        const NEEDED: [(&str, &str, &[&str]); 3] = [
+            (
+                "synchronous_commit",
+                "SELECT current_setting('synchronous_commit')",
+                &["on", "local", "remote_write", "remote_apply"],
+            ),
+            (
+                "default_transaction_isolation",
+                "SELECT current_setting('default_transaction_isolation')",
+                &["read committed"],
+            ),
+            (
+                "server_encoding",
+                "SELECT current_setting('server_encoding')",
+                &["UTF8"],
+            ),
+        ];
+        for (name, sql, allowed) in NEEDED {
+            let found: String = sqlx::query_scalar(sql).fetch_one(&self.readers).await?;
+            if !allowed.contains(&found.as_str()) {
+                let why = format!("its {name} is {found:?}, and must be {:?}", allowed[0]);
+                return Err(why.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out a script that changes something; returns the rows of all its statements.
+    pub(super) async fn write(
+        &self,
+        script: Script,
+        ours: Epoch,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        let deadline = DEADLINE + heavy_time(script.bytes());
+        let mut connection = self.writers.acquire().await.map_err(StoreError::NotDone)?;
+        let sql = sqlx::raw_sql(AssertSqlSafe(script.into_sql()));
+        match timeout(deadline, sql.fetch_all(&mut *connection)).await {
+            Ok(Ok(rows)) => Ok(rows),
+            Ok(Err(error)) => {
+                let failure = failure(error, ours);
+                if matches!(failure, StoreError::Unknown(_)) {
+                    drop(connection.detach());
+                }
+                Err(failure)
+            }
+            Err(_) => {
+                drop(connection.detach());
+                Err(StoreError::Unknown(sqlx::Error::PoolTimedOut))
+            }
+        }
+    }
+
+    /// Carries out a script that reads.
+    pub(super) async fn read(&self, script: Script) -> Result<Vec<PgRow>, StoreError> {
+        let mut connection = self.readers.acquire().await.map_err(StoreError::NotDone)?;
+        let sql = sqlx::raw_sql(AssertSqlSafe(script.into_sql()));
+        match timeout(6 * DEADLINE, sql.fetch_all(&mut *connection)).await {
+            Ok(rows) => rows.map_err(StoreError::NotDone),
+            Err(_) => {
+                drop(connection.detach());
+                Err(StoreError::NotDone(sqlx::Error::PoolTimedOut))
+            }
+        }
+    }
+}
+
+/// What a failed script has changed: nothing, when the server says that it failed; unless the server went
+/// down, which it may have done after the commit.
+fn failure(error: sqlx::Error, ours: Epoch) -> StoreError {
+    let sqlx::Error::Database(database) = &error else {
+        return StoreError::Unknown(error);
+    };
+    let code = database.code().unwrap_or_default();
+    if code == DEPOSED {
+        let detail = database
+            .try_downcast_ref::<PgDatabaseError>()
+            .and_then(PgDatabaseError::detail);
+        let theirs = detail.and_then(|detail| detail.parse().ok());
+        return StoreError::Deposed {
+            ours,
+            theirs: Epoch(theirs.unwrap_or_default()),
+        };
+    }
+    if code.starts_with("57P") || code.starts_with("08") {
+        StoreError::Unknown(error)
+    } else {
+        StoreError::NotDone(error)
+    }
+}
