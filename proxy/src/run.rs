@@ -8,6 +8,7 @@ use std::{
 };
 
 use achromat_core::{health::Standing, read::Strategy};
+use uuid::Uuid;
 
 use crate::{
     access::{Access, OperatorTokenError, TokenFile, TokenFileError, operator_token},
@@ -15,13 +16,15 @@ use crate::{
     clock::Clock,
     config::{Config, InstanceConfig, Keys, OperatorConfig, StoreUrl},
     history::{History, Recording},
-    instances::{Address, CredentialError, Credentials, Instances},
+    fleet::{Fleet, LinkConfig, Tenure},
+    instances::{Address, CredentialError, CredentialFiles, Credentials, Instances},
+    leave::Leave,
     plugins::{LifeError, Lifecycle, Watching},
     policy::{Member, Policies},
     replicate::{self, Parts, Replicator, Running},
-    serve::{App, Door, Edge, Encryption, Kind, Listening, Quotas, TlsError},
+    serve::{App, Door, Edge, Encryption, Follower, Kind, Listening, Quotas, TlsError},
     store::{
-        HistoryStore, InstanceNames, MemoryStore, PostgresStore, SqliteStore, Store, StoreError,
+        Database, HistoryStore, Holder, InstanceNames, MemoryStore, SqliteStore, Store, StoreError,
         VersionStore,
     },
     trash::{Purge, Purging},
@@ -75,33 +78,84 @@ pub struct Achromat {
     lifecycle: Arc<Lifecycle>,
     keys: Keys,
     recording: Recording,
+    term: Option<Term>,
     _watching: Watching,
     _purging: Purging,
+}
+
+/// The addresses of a proxy, bound and not yet served. A port that is taken is told before anything else has
+/// begun.
+#[derive(Debug)]
+pub struct Sockets {
+    clients: TcpListener,
+    operators: Option<TcpListener>,
+}
+
+/// A fleet's leader: its lease, and the connections of clients who came when it did not lead.
+struct Term {
+    tenure: Tenure,
+    before: Listening,
 }
 
 /// The store, once for each of its uses.
 type Stores = (Arc<dyn Store>, Arc<dyn VersionStore>, Arc<dyn HistoryStore>);
 
-/// Starts a proxy: binds, opens the log, goes on where it stopped, and serves.
+impl Sockets {
+    /// Binds what the configuration says.
+    pub fn bind(config: &Config) -> Result<Self, StartError> {
+        Ok(Self {
+            clients: bind(config.listen)?,
+            operators: config.operator.listen.map(bind).transpose()?,
+        })
+    }
+
+    /// The same sockets once more: whoever connects while nobody serves them waits.
+    fn again(&self) -> std::io::Result<Self> {
+        let operators = self.operators.as_ref();
+        Ok(Self {
+            clients: self.clients.try_clone()?,
+            operators: operators.map(TcpListener::try_clone).transpose()?,
+        })
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })
+}
+
+/// Starts a proxy: binds, opens the log, goes on where it stopped, and serves. One of a fleet follows until it
+/// leads.
 pub async fn start(config: Config) -> Result<Achromat, StartError> {
+    let sockets = Sockets::bind(&config)?;
+    start_on(config, &sockets).await
+}
+
+/// Starts a proxy on sockets that stay bound when it ends.
+pub async fn start_on(config: Config, sockets: &Sockets) -> Result<Achromat, StartError> {
     let clock = Clock::start();
     let listen = |source| StartError::Listen {
         address: config.listen,
         source,
     };
-    let socket = TcpListener::bind(config.listen).map_err(listen)?;
+    let Sockets {
+        clients: socket,
+        operators: own,
+    } = sockets.again().map_err(listen)?;
     let address = socket.local_addr().map_err(listen)?;
-    let own = bind_own(config.operator.listen)?;
     let capacity = capacity(&config);
-    let access = access(&config.operator, config.tokens_file, address)?;
-    let encryption = config.tls.map(Encryption::start).transpose()?;
+    let access = access(&config.operator, config.tokens_file.clone(), address)?;
+    let encryption = config.tls.as_ref().map(Encryption::start).transpose()?;
     warn_of_openness(address, &access, encryption.is_some());
     let names = names(&config.instances);
     let policies = Arc::new(Policies::native(members(&names)));
-    let (store, versions, records) = open(&config.store, names).await?;
+    let door = Door::new(config.connections);
+    let (stores, term) = open(&config, names, (&socket, &encryption), &door).await?;
+    let (store, versions, records) = stores;
     let (history, recording) = History::start(records, config.history);
     let list = with_credentials(config.instances)?;
-    let instances = Arc::new(Instances::new(list, config.timing, config.bounds));
+    let leave = term.as_ref().map_or_else(Leave::always, |term| term.tenure.leave());
+    let instances = Instances::new(list, config.timing, config.bounds).under(leave);
+    let instances = Arc::new(instances);
     let started = Lifecycle::start(config.policy, versions, Arc::clone(&policies));
     let (lifecycle, watching) = started.await?;
     let guard = Arc::new(config.guard);
@@ -116,7 +170,6 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
     let replicator = running.replicator();
     see_instances(&replicator, &instances, config.timing.probe).await;
     policies.wal.follow(Box::new(replicator.policy_follower()));
-    let door = Door::new(config.connections);
     let quotas = Arc::new(Quotas::new(config.quotas, config.space));
     let facts = Facts {
         history: history.clone(),
@@ -165,6 +218,9 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
             is_operated_on_main: config.operator.on_main,
         },
     );
+    if let Some(term) = &term {
+        term.before.leave();
+    }
     let (listening, operating) =
         listen_at(Arc::new(app), (socket, encryption), own).map_err(listen)?;
     tracing::info!(%address, "serving");
@@ -177,6 +233,7 @@ pub async fn start(config: Config) -> Result<Achromat, StartError> {
         lifecycle,
         keys: config.keys,
         recording,
+        term,
         _watching: watching,
         _purging: purging,
     })
@@ -191,20 +248,12 @@ pub async fn check(config: Config) -> Result<(), StartError> {
     if let Some(tokens) = &config.tokens_file {
         TokenFile::read(tokens)?.tokens()?;
     }
-    config.tls.map(Encryption::start).transpose()?;
+    config.tls.as_ref().map(Encryption::start).transpose()?;
     let members = members(&names(&config.instances));
     let policies = Arc::new(Policies::native(members));
     let nothing_kept = Arc::new(MemoryStore::new(1));
     Lifecycle::start(config.policy, nothing_kept, policies).await?;
     Ok(())
-}
-
-/// Binds the operators' own address, where there is one.
-fn bind_own(address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartError> {
-    let bound = address.map(|address| {
-        TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })
-    });
-    bound.transpose()
 }
 
 fn names(instances: &[InstanceConfig]) -> InstanceNames {
@@ -302,22 +351,67 @@ fn warn_of_openness(address: SocketAddr, access: &Access, is_encrypted: bool) {
     }
 }
 
-async fn open(url: &StoreUrl, names: InstanceNames) -> Result<Stores, StoreError> {
-    Ok(match url {
+/// Opens the store. One that others share is this proxy's when it leads; until then it follows the one that
+/// does.
+async fn open(
+    config: &Config,
+    names: InstanceNames,
+    (socket, encryption): (&TcpListener, &Option<Arc<Encryption>>),
+    door: &Door,
+) -> Result<(Stores, Option<Term>), StartError> {
+    Ok(match &config.store {
         StoreUrl::Sqlite(path) => {
             let store = Arc::new(SqliteStore::open(path, names).await?);
-            (store.clone(), store.clone(), store)
+            ((store.clone(), store.clone(), store), None)
         }
         StoreUrl::Postgres(url) => {
-            let store = Arc::new(PostgresStore::open(url.reveal(), names).await?);
-            (store.clone(), store.clone(), store)
+            let database = Database::open(url.reveal()).await?;
+            let fleet = Fleet::new(database, holder(config), link(config));
+            let follower = Follower::new(config.serve, door.clone(), fleet.leaders());
+            let again = |source| StartError::Listen {
+                address: config.listen,
+                source,
+            };
+            let socket = socket.try_clone().map_err(again)?;
+            let before = Arc::new(follower).listen(socket, encryption.clone());
+            let before = before.map_err(again)?;
+            let tenure = fleet.lead().await;
+            let store = Arc::new(tenure.store(names).await?);
+            fleet.serves_itself();
+            let term = Term { tenure, before };
+            ((store.clone(), store.clone(), store), Some(term))
         }
         StoreUrl::Memory => {
             tracing::warn!("the log is kept in memory: a restart loses what instances are owed");
             let store = Arc::new(MemoryStore::new(names.len()));
-            (store.clone(), store.clone(), store)
+            ((store.clone(), store.clone(), store), None)
         }
     })
+}
+
+/// This proxy as the others of its fleet know it.
+fn holder(config: &Config) -> Holder {
+    let (name, address) = config.fleet.as_ref().map_or_else(Default::default, |fleet| {
+        (fleet.name.clone(), fleet.advertised.clone())
+    });
+    Holder {
+        id: Uuid::new_v4(),
+        name,
+        address,
+    }
+}
+
+/// How this proxy reaches the one that leads.
+fn link(config: &Config) -> LinkConfig {
+    let ca_file = config.fleet.as_ref().and_then(|fleet| fleet.ca_file.clone());
+    LinkConfig {
+        timing: config.timing,
+        bounds: config.bounds,
+        credentials: CredentialFiles {
+            authorities: ca_file,
+            ..CredentialFiles::default()
+        },
+    }
 }
 
 /// The instances as plugins know them.
@@ -381,7 +475,18 @@ impl Achromat {
 
     /// Waits until the proxy can't go on by itself.
     pub async fn broken(&mut self) {
-        self.running.ended().await;
+        let Some(term) = &mut self.term else {
+            return self.running.ended().await;
+        };
+        tokio::select! {
+            () = self.running.ended() => {}
+            () = term.tenure.over() => {}
+        }
+    }
+
+    /// True when another proxy may lead its fleet: this one follows when it is started again.
+    pub fn may_follow(&self) -> bool {
+        self.term.is_some()
     }
 
     /// Stops: no new requests, those that have begun end, what is under way is made durable.
@@ -390,12 +495,17 @@ impl Achromat {
         if let Some(operating) = self.operating {
             operating.close();
         }
-        let cut_off = self.listening.stop(self.drain).await;
+        let mut cut_off = self.listening.stop(self.drain).await;
+        self.recording.end().await;
+        let stopped = self.running.stop().await;
+        if let Some(Term { tenure, before }) = self.term {
+            tenure.give_back().await;
+            cut_off += before.stop(self.drain).await;
+        }
         if cut_off > 0 {
             tracing::warn!(cut_off, "requests did not end in time");
         }
-        self.recording.end().await;
-        self.running.stop().await?;
+        stopped?;
         tracing::info!("stopped");
         Ok(())
     }

@@ -17,6 +17,7 @@ mod corpus;
 mod documents;
 mod edge;
 mod faults;
+mod fleet;
 mod flush;
 mod framing;
 mod fuzz;

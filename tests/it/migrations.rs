@@ -106,5 +106,12 @@ fn the_migrations_apply_to_postgres() {
     let refused = server.run("INSERT INTO instances (instance, token) VALUES ('b', NULL)");
     assert!(refused.is_err(), "a token is never none");
     let made = tables(&server.run(POSTGRES).expect("its columns"));
-    assert_eq!(made, sqlite_tables());
+    let mut expected = sqlite_tables();
+    // PostgreSQL keeps large bodies aside by itself.
+    expected.remove("parts");
+    for table in ["entries", "letters"] {
+        let columns = expected.get_mut(table).expect("a table");
+        columns.remove("parts").expect("a column");
+    }
+    assert_eq!(made, expected);
 }

@@ -35,6 +35,23 @@ fn program(name: &str) -> Command {
     command
 }
 
+/// Starts the server of a folder.
+fn serve(folder: &Path) -> Child {
+    let log = File::create(folder.join("log")).expect("a log file");
+    program("postgres")
+        .current_dir(folder)
+        .arg("-D")
+        .arg(folder.join("data"))
+        .arg("-k")
+        .arg(folder)
+        .args(["-c", "listen_addresses="])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a second handle"))
+        .stderr(log)
+        .spawn()
+        .expect("postgres starts")
+}
+
 impl Postgres {
     /// A fresh server; or why there can be none on this machine.
     pub fn start() -> Result<Self, String> {
@@ -56,24 +73,30 @@ impl Postgres {
         ]);
         let made = init.arg(&data).output().expect("initdb runs");
         assert!(made.status.success(), "{made:?}");
-        let log = File::create(folder.path().join("log")).expect("a log file");
-        let child = program("postgres")
-            .current_dir(folder.path())
-            .arg("-D")
-            .arg(&data)
-            .arg("-k")
-            .arg(folder.path())
-            .args(["-c", "listen_addresses="])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log)
-            .spawn()
-            .expect("postgres starts");
+        let child = serve(folder.path());
         let server = Self { folder, child };
-        eventually("PostgreSQL serves", Duration::from_secs(60), || {
-            server.run("SELECT 1")
-        });
+        server.wait();
         Ok(server)
+    }
+
+    fn wait(&self) {
+        eventually("PostgreSQL serves", Duration::from_secs(60), || {
+            self.run("SELECT 1")
+        });
+    }
+
+    /// kill -9 of all its processes.
+    pub fn kill(&mut self) {
+        // Its children see that it is gone, and end; SIGQUIT ends them at once.
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::QUIT).expect("it can be signalled");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Starts it again.
+    pub fn up(&mut self) {
+        self.child = serve(self.folder.path());
+        self.wait();
     }
 
     /// The address of its database.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::{
     api::Api,
@@ -74,12 +74,15 @@ impl Proxy {
         environment: &[(&str, &str)],
     ) -> Self {
         let port = free_port();
-        let mut arguments = vec![
-            "serve".to_owned(),
-            format!("--listen=127.0.0.1:{port}"),
-            format!("--store=sqlite:{}", folder.join("log.sqlite").display()),
-        ];
-        let token_file = folder.join("operator.token");
+        let mut arguments = vec!["serve".to_owned(), format!("--listen=127.0.0.1:{port}")];
+        if !flags.iter().any(|flag| flag.starts_with("--store=")) {
+            let file = folder.join("log.sqlite");
+            arguments.push(format!("--store=sqlite:{}", file.display()));
+        }
+        let chosen = flags
+            .iter()
+            .find_map(|flag| flag.strip_prefix("--admin-token-file="));
+        let token_file = chosen.map_or_else(|| folder.join("operator.token"), PathBuf::from);
         if !flags.iter().any(|flag| flag.starts_with("--admin-token")) {
             arguments.push(format!("--admin-token-file={}", token_file.display()));
         }
@@ -162,6 +165,20 @@ impl Proxy {
     /// SIGTERM; returns how it ended.
     pub fn stop(&mut self) -> ExitStatus {
         self.end(Signal::TERM)
+    }
+
+    /// It does nothing until it is thawed.
+    pub fn freeze(&self) {
+        let child = self.child.as_ref().expect("it runs");
+        kill_process(Pid::from_child(child), Signal::STOP).expect("it can be signalled");
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
+        waitid(WaitId::Pid(Pid::from_child(child)), stopped).expect("it stops");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        let child = self.child.as_ref().expect("it runs");
+        kill_process(Pid::from_child(child), Signal::CONT).expect("it can be signalled");
     }
 
     /// SIGHUP: it reads its configuration again.

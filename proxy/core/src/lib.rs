@@ -15,6 +15,7 @@ pub mod chunks;
 pub mod durable;
 pub mod embeddings;
 pub mod engine;
+pub mod fleet;
 pub mod guard;
 pub mod head;
 pub mod health;

@@ -213,6 +213,12 @@ pub fn no_answer(instances: &str) -> Reply {
     Reply::error(502, "NoAnswer", &message)
 }
 
+/// 502: another proxy of the fleet, which alone could have carried a request out, did not answer.
+pub fn no_answer_from_leader() -> Reply {
+    let message = "The proxy that leads the fleet did not answer, and may have carried the request out: read before you repeat it";
+    Reply::error(502, "NoAnswer", message)
+}
+
 /// 502: an answer that must be read whole is too large for that.
 pub fn answer_too_large() -> Reply {
     let message = format!(

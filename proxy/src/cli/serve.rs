@@ -11,7 +11,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{arguments, runtime};
 use crate::{
-    run::{self, Achromat},
+    config::Config,
+    run::{self, Achromat, Sockets},
+    store::StoreError,
     telemetry,
 };
 
@@ -27,21 +29,40 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
     let config = arguments::config(matches)?;
     telemetry::start(&config.log_level, config.log_format);
     raise_open_files();
-    runtime()?.block_on(async {
-        let mut proxy = run::start(config).await?;
-        let mut hangups = hangups();
-        // One for all turns: a signal that comes while the configuration is read is not lost.
-        let mut stop = pin!(stop_signal());
-        loop {
+    runtime()?.block_on(serve(config, matches))
+}
+
+/// Serves until it is told to stop. A proxy whose fleet is led by another one follows that one.
+async fn serve(mut config: Config, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let sockets = Sockets::bind(&config)?;
+    let mut hangups = hangups();
+    // One for all turns: a signal that comes while the configuration is read is not lost.
+    let mut stop = pin!(stop_signal());
+    loop {
+        let mut proxy = tokio::select! {
+            started = run::start_on(config, &sockets) => started?,
+            () = &mut stop => return Ok(ExitCode::SUCCESS),
+        };
+        let is_stopped = loop {
             tokio::select! {
-                () = &mut stop => break,
-                () = proxy.broken() => break,
+                () = &mut stop => break true,
+                () = proxy.broken() => break false,
                 () = next(&mut hangups) => reload(&proxy, matches).await,
             }
+        };
+        let may_follow = proxy.may_follow();
+        match proxy.stop().await {
+            Err(error @ StoreError::Deposed { .. }) if may_follow && !is_stopped => {
+                tracing::warn!(%error, "following the proxy that leads now");
+            }
+            Ok(()) if may_follow && !is_stopped => {}
+            stopped => {
+                stopped?;
+                return Ok(ExitCode::SUCCESS);
+            }
         }
-        proxy.stop().await?;
-        Ok(ExitCode::SUCCESS)
-    })
+        config = arguments::config(matches)?;
+    }
 }
 
 /// Takes as many open files as may be had: each connection is one.

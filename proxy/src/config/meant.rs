@@ -25,6 +25,7 @@ use achromat_core::{
 use super::{
     ConfigError, Problem,
     edge::{self, OperatorConfig, TlsFiles},
+    fleet::{FleetConfig, fleet},
     history::history,
     memory::{Shares, shares},
     policies::policy,
@@ -105,6 +106,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Store of the log.
     pub store: StoreUrl,
+    /// The proxy's place in its fleet; none when nobody can share its store.
+    pub fleet: Option<FleetConfig>,
     /// The instances, the primary first.
     pub instances: Vec<InstanceConfig>,
     /// Settings for serving requests.
@@ -202,7 +205,9 @@ impl Config {
         let instances = instances(&mut checks, written);
         let (strategy, strategy_name) = strategy(&mut checks, written);
         let shares = shares(&mut checks, &written.limits, instances.len());
+        let tls = edge::tls(&mut checks, &written.tls);
         let config = Self {
+            fleet: fleet(&mut checks, &written.fleet, &store, (listen, tls.is_some())),
             serve: serve(&mut checks, written, strategy, shares),
             engine: engine(&mut checks, written, instances.len(), shares),
             timing: timing(&mut checks, written),
@@ -217,7 +222,7 @@ impl Config {
             memory_bytes_max: written.limits.memory_bytes_max,
             operator: edge::operator(&mut checks, &written.admin),
             tokens_file: edge::path(&written.access.tokens_file),
-            tls: edge::tls(&mut checks, &written.tls),
+            tls,
             hosts: edge::hosts(&mut checks, &written.http.hosts),
             log_level: log_level(&mut checks, written),
             log_format: match written.log.format {

@@ -9,6 +9,7 @@
 //! defaults.
 
 mod edge;
+mod fleet;
 mod history;
 mod keys;
 mod layers;
@@ -23,6 +24,7 @@ use std::path::PathBuf;
 
 pub use self::{
     edge::{OperatorConfig, TlsFiles},
+    fleet::FleetConfig,
     keys::{Key, KeyKind, keys},
     layers::{Layers, Override},
     meant::{Config, InstanceConfig, LogFormat, StoreUrl},

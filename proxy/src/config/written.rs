@@ -31,6 +31,8 @@ section! {
         listen: String = "127.0.0.1:8000".to_owned(),
         /// Store of the log: `sqlite:PATH`, `postgres://USER@HOST/DATABASE` with the password in the file that `PGPASSFILE` names or in `PGPASSWORD`, or `memory:` to try things out, which forgets every write at the end.
         store: String = "sqlite:achromat.sqlite".to_owned(),
+        /// This proxy's place among those that share a PostgreSQL database.
+        fleet: Fleet = Fleet::default(),
         /// The Chroma servers. The first is the primary.
         instances: Vec<WrittenInstance> = Vec::new(),
         /// Reads.
@@ -272,6 +274,18 @@ section! {
         instance_writes_max: usize = 64,
         /// Of these, how many bring one server what others have done already. Lanes take turns when there are more.
         instance_replication_max: usize = 16,
+    }
+}
+
+section! {
+    /// This proxy's place among those that share a PostgreSQL database: one of them leads, and the others pass requests on to it.
+    Fleet {
+        /// Its name in logs. When it is empty, the machine's name and the port.
+        name: String = String::new(),
+        /// URL at which the other proxies reach this one, such as `http://10.0.0.5:8000`. When it is empty, made of `listen`, which must name an address then.
+        advertise: String = String::new(),
+        /// A file of certificates (PEM) by which the others' certificates are judged, when they serve encrypted. When it is empty, the system's.
+        ca_file: String = String::new(),
     }
 }
 

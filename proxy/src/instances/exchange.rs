@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use achromat_core::{reply::Reply, route::Method};
+use achromat_core::reply::Reply;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use pingora_core::{
@@ -20,7 +20,7 @@ use super::{Instance, Passage, Timing, figures::UnderWay, pool::Pool};
 #[derive(Debug)]
 pub struct Request<'a> {
     /// The method.
-    pub method: Method,
+    pub method: &'static str,
     /// The canonical target.
     pub target: &'a str,
     /// The client's headers, of which those that belong to its connection are left out.
@@ -233,7 +233,7 @@ fn head(instance: &Instance, request: &Request<'_>) -> BytesMut {
     let address = &instance.address;
     let mut head = BytesMut::with_capacity(HEAD_BYTES);
     for part in [
-        request.method.as_str(),
+        request.method,
         " ",
         address.prefix(),
         request.target,

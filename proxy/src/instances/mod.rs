@@ -37,6 +37,7 @@ pub use self::{
     figures::{Figures, Snapshot as FiguresSnapshot},
 };
 use self::{bulkhead::Bulkhead, pool::Pool};
+use crate::leave::Leave;
 
 /// Timing of connections.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +87,7 @@ pub struct Instances {
     list: Vec<Instance>,
     connector: TransportConnector,
     timing: Timing,
+    leave: Leave,
 }
 
 impl Instances {
@@ -111,7 +113,13 @@ impl Instances {
             list,
             connector: TransportConnector::new(None),
             timing,
+            leave: Leave::always(),
         }
+    }
+
+    /// The same, which are sent writes only as long as there is leave.
+    pub fn under(self, leave: Leave) -> Self {
+        Self { leave, ..self }
     }
 
     /// Each with its place.
@@ -234,9 +242,12 @@ impl Instances {
         (wire, body): (&Wire, Option<Bytes>),
         reply_bytes_max: usize,
     ) -> Sending {
+        if !self.leave.is_valid() {
+            return Sending::NotSent("this proxy does not lead its fleet any more".to_owned());
+        }
         let deadline = self.timing.write + heavy_time(body.as_ref().map_or(0, Bytes::len));
         let request = Request {
-            method: wire.method,
+            method: wire.method.as_str(),
             target: &wire.target,
             headers: None,
             content_type: wire.content_type.as_deref(),
@@ -283,7 +294,7 @@ impl Instances {
         deadline: Duration,
     ) -> Result<Reply, ExchangeError> {
         let request = Request {
-            method,
+            method: method.as_str(),
             target,
             headers: None,
             content_type: body.as_ref().map(|_| "application/json"),

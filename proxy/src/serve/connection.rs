@@ -42,7 +42,7 @@ impl Entrance {
             let came = tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stop| *stop) => return,
-                came = self.app.edge.door.next(&socket) => came,
+                came = self.server.door().next(&socket) => came,
             };
             let (entrance, stopping) = (Arc::clone(&self), stopping.clone());
             tokio::spawn(async move {
@@ -53,7 +53,7 @@ impl Entrance {
     }
 
     async fn serve_connection(self: &Arc<Self>, stream: L4, stopping: ShutdownWatch) {
-        let deadline = self.app.settings.patience.head_deadline;
+        let deadline = self.server.settings().patience.head_deadline;
         let mut stream: Stream = match &self.encryption {
             None => Box::new(stream),
             Some(encryption) => match encryption.settle(stream, deadline).await {
@@ -77,7 +77,7 @@ impl Entrance {
             Some(_) => return Some(false),
             None => {}
         }
-        let patience = self.app.settings.patience.head_deadline;
+        let patience = self.server.settings().patience.head_deadline;
         tokio::select! {
             biased;
             peeked = timeout(patience, peek(stream)) => peeked.ok().flatten(),
@@ -87,7 +87,7 @@ impl Entrance {
     }
 
     async fn serve_http1(&self, stream: Stream, mut stopping: ShutdownWatch) {
-        let (mut reader, mut answers) = halves(stream, self.app.settings.patience);
+        let (mut reader, mut answers) = halves(stream, self.server.settings().patience);
         loop {
             let begins = tokio::select! {
                 biased;
@@ -100,7 +100,7 @@ impl Entrance {
             }
             let next = match reader.head().await {
                 Ok(begun) => {
-                    let _request = self.app.admission.tracker().begin();
+                    let _request = self.server.tracker().begin();
                     let is_stopping = *stopping.borrow();
                     // In a box: an idle connection has no room for all that may become of a request.
                     Box::pin(self.serve_head(&mut reader, begun, answers, is_stopping)).await
@@ -130,7 +130,7 @@ impl Entrance {
         let Some(mut session) = session(answers, begun.bytes).await else {
             return Next::Close;
         };
-        let rate = usize::try_from(self.app.settings.patience.rate_min).unwrap_or(usize::MAX);
+        let rate = usize::try_from(self.server.settings().patience.rate_min).unwrap_or(usize::MAX);
         session.set_min_send_rate(Some(rate));
         let is_kept = head.is_persistent && !is_stopping;
         let keepalive = is_kept.then_some(KEEPALIVE_S);
@@ -141,7 +141,7 @@ impl Entrance {
             head,
             keepalive,
         };
-        let is_usable = self.app.serve(&mut session, body, self.kind).await;
+        let is_usable = self.server.serve(&mut session, body, self.kind).await;
         if !is_usable || !is_kept || !reader.is_between() {
             session.shutdown().await;
             return Next::Close;

@@ -106,20 +106,33 @@ impl Intake {
         if head.method == http::Method::CONNECT {
             return Err(reply::method_not_allowed("CONNECT", "*", &[]));
         }
-        let mut headers = head.headers.clone();
-        let caller = access.caller(&headers);
-        if access.keeps_token(&caller) {
-            headers.remove(header::AUTHORIZATION);
-            headers.remove(TOKEN_HEADER);
+        let caller = access.caller(&head.headers);
+        let mut intake = Self::take_head(session, caller);
+        if access.keeps_token(&intake.caller) {
+            intake.headers.remove(header::AUTHORIZATION);
+            intake.headers.remove(TOKEN_HEADER);
         }
-        Ok(Self {
+        Ok(intake)
+    }
+
+    /// Takes in the head of a request that is passed on with whatever shows whom it comes from.
+    pub(super) fn read_head_as_it_is(session: &ServerSession) -> Result<Self, Reply> {
+        if session.req_header().method == http::Method::CONNECT {
+            return Err(reply::method_not_allowed("CONNECT", "*", &[]));
+        }
+        Ok(Self::take_head(session, Ok(Caller::Anybody)))
+    }
+
+    fn take_head(session: &ServerSession, caller: Result<Caller, TokenError>) -> Self {
+        let head = session.req_header();
+        Self {
             method: head.method.clone(),
             target: origin_form(head.raw_path()).into(),
-            headers,
+            headers: head.headers.clone(),
             caller,
             client: client(session),
             allowed: HeaderMap::new(),
-        })
+        }
     }
 
     /// Reads the body, which must be within the limit and find memory, to be held until it is served. After

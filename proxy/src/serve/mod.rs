@@ -11,6 +11,7 @@ mod connection;
 mod cors;
 mod counting;
 mod door;
+mod follow;
 mod intake;
 mod judge;
 mod noting;
@@ -70,6 +71,7 @@ pub use self::{
     admission::Limits as ServeLimits,
     cors::Origins,
     door::{ConnectionLimits, Door},
+    follow::Follower,
     quota::{QuotaLimits, Quotas},
     space::SpaceLimits,
     tls::{Encryption, TlsError},
@@ -145,9 +147,62 @@ pub enum Kind {
 
 /// An address at work: what is served to whoever comes there.
 struct Entrance {
-    app: Arc<App>,
+    server: Server,
     kind: Kind,
     encryption: Option<Arc<Encryption>>,
+}
+
+/// Who answers the requests of an address.
+enum Server {
+    /// This proxy itself.
+    App(Arc<App>),
+    /// The proxy that leads the fleet.
+    Follower(Arc<Follower>),
+}
+
+impl Server {
+    fn settings(&self) -> &Settings {
+        match self {
+            Self::App(app) => &app.settings,
+            Self::Follower(follower) => &follower.settings,
+        }
+    }
+
+    fn door(&self) -> &Door {
+        match self {
+            Self::App(app) => &app.edge.door,
+            Self::Follower(follower) => &follower.door,
+        }
+    }
+
+    fn tracker(&self) -> Tracker {
+        match self {
+            Self::App(app) => app.admission.tracker(),
+            Self::Follower(follower) => follower.admission.tracker(),
+        }
+    }
+
+    fn options(&self) -> &HttpServerOptions {
+        match self {
+            Self::App(app) => &app.options,
+            Self::Follower(follower) => &follower.options,
+        }
+    }
+
+    async fn serve(&self, session: &mut ServerSession, body: Body<'_>, kind: Kind) -> bool {
+        match self {
+            Self::App(app) => app.serve(session, body, kind).await,
+            Self::Follower(follower) => Box::pin(follower.serve(session, body, kind)).await,
+        }
+    }
+}
+
+/// Settings of HTTP for pingora.
+fn options(settings: &Settings) -> HttpServerOptions {
+    let mut options = HttpServerOptions::default();
+    options.h2c = true;
+    options.h2_idle_timeout = Some(settings.patience.idle);
+    options
 }
 
 /// The listener at work.
@@ -168,9 +223,6 @@ impl App {
         policies: Arc<Policies>,
         edge: Edge,
     ) -> Self {
-        let mut options = HttpServerOptions::default();
-        options.h2c = true;
-        options.h2_idle_timeout = Some(settings.patience.idle);
         Self {
             settings,
             guard,
@@ -180,7 +232,7 @@ impl App {
             policies,
             admission: Admission::new(settings.limits, settings.patience),
             edge,
-            options,
+            options: options(&settings),
             reads: AtomicU64::new(1),
             writes: AtomicU64::new(1),
         }
@@ -194,21 +246,7 @@ impl App {
         kind: Kind,
         encryption: Option<Arc<Encryption>>,
     ) -> std::io::Result<Listening> {
-        socket.set_nonblocking(true)?;
-        let socket = tokio::net::TcpListener::from_std(socket)?;
-        let tracker = self.admission.tracker();
-        let (stop, stopping) = watch::channel(false);
-        let entrance = Arc::new(Entrance {
-            app: self,
-            kind,
-            encryption,
-        });
-        let accepting = tokio::spawn(entrance.accept(socket, stopping));
-        Ok(Listening {
-            stop,
-            tracker,
-            accepting,
-        })
+        Entrance::listen(socket, Server::App(self), kind, encryption)
     }
 
     /// One request, up to its answer. Returns whether the connection may be used again.
@@ -333,6 +371,42 @@ impl App {
     }
 }
 
+impl Follower {
+    /// Serves clients on a socket that is already bound.
+    pub fn listen(
+        self: Arc<Self>,
+        socket: TcpListener,
+        encryption: Option<Arc<Encryption>>,
+    ) -> std::io::Result<Listening> {
+        Entrance::listen(socket, Server::Follower(self), Kind::Clients, encryption)
+    }
+}
+
+impl Entrance {
+    fn listen(
+        socket: TcpListener,
+        server: Server,
+        kind: Kind,
+        encryption: Option<Arc<Encryption>>,
+    ) -> std::io::Result<Listening> {
+        socket.set_nonblocking(true)?;
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        let tracker = server.tracker();
+        let (stop, stopping) = watch::channel(false);
+        let entrance = Arc::new(Self {
+            server,
+            kind,
+            encryption,
+        });
+        let accepting = tokio::spawn(entrance.accept(socket, stopping));
+        Ok(Listening {
+            stop,
+            tracker,
+            accepting,
+        })
+    }
+}
+
 /// Path of collections without the names of their tenant and database.
 const SHORT: &[u8] = b"/api/v2/collections";
 
@@ -400,10 +474,10 @@ impl HttpServerApp for Entrance {
         if !matches!(session.read_request().await, Ok(true)) {
             return None;
         }
-        let app = &self.app;
-        let _request = app.admission.tracker().begin();
+        let _request = self.server.tracker().begin();
         session.set_keepalive((!*shutdown.borrow()).then_some(KEEPALIVE_S));
-        if !app.serve(&mut session, Body::Http2, self.kind).await || !session.is_body_done() {
+        let server = &self.server;
+        if !server.serve(&mut session, Body::Http2, self.kind).await || !session.is_body_done() {
             close(&mut session).await;
         }
         None
@@ -411,18 +485,23 @@ impl HttpServerApp for Entrance {
 
     fn h2_options(&self) -> Option<H2Options> {
         let mut options = default_h2_options();
-        options.max_concurrent_streams(self.app.settings.streams_max);
-        let head_bytes = self.app.settings.patience.head.bytes_max;
+        options.max_concurrent_streams(self.server.settings().streams_max);
+        let head_bytes = self.server.settings().patience.head.bytes_max;
         options.max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX));
         Some(options)
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.app.options)
+        Some(self.server.options())
     }
 }
 
 impl Listening {
+    /// Accepts nobody any more; connections that are there go on.
+    pub fn leave(&self) {
+        self.accepting.abort();
+    }
+
     /// Accepts nobody any more; idle connections end.
     pub fn close(self) {
         self.stop.send_replace(true);

@@ -404,7 +404,7 @@ impl<'a, 't> Read<'a, 't> {
         let deadline = self.deadline();
         let has_body = method != Method::Get;
         let request = Request {
-            method,
+            method: method.as_str(),
             target,
             headers: Some(&self.intake.headers),
             content_type: None,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Version, header};
 use pingora_core::protocols::http::ServerSession;
+use pingora_http::ResponseHeader;
 use pingora_timeout::timeout;
 
 use super::respond::{add_headers, speak_like_client};
@@ -20,11 +21,10 @@ const INSTANCES_CORS: [HeaderName; 3] = [
     header::ACCESS_CONTROL_EXPOSE_HEADERS,
 ];
 
-/// Passes an answer on as it comes. When it breaks off, so does the client's connection: half an
-/// answer must not look like a whole one.
+/// Passes an instance's answer on as it comes.
 pub(super) async fn stream(
     session: &mut ServerSession,
-    mut exchange: Exchange<'_>,
+    exchange: Exchange<'_>,
     allowed: &HeaderMap,
 ) -> bool {
     let Some(mut head) = exchange.head() else {
@@ -37,6 +37,16 @@ pub(super) async fn stream(
     if add_headers(&mut head, allowed).is_err() {
         return false;
     }
+    pass_on(session, exchange, head).await
+}
+
+/// Passes an answer on as it comes, under a head. When it breaks off, so does the client's connection: half
+/// an answer must not look like a whole one.
+pub(super) async fn pass_on(
+    session: &mut ServerSession,
+    mut exchange: Exchange<'_>,
+    mut head: ResponseHeader,
+) -> bool {
     speak_like_client(session, &mut head);
     let is_old = session.req_header().version < Version::HTTP_11;
     if !head.headers.contains_key(header::CONTENT_LENGTH) && !session.is_http2() && !is_old {

@@ -43,7 +43,7 @@ pub struct Encryption {
 
 impl Encryption {
     /// Reads the files, and goes on looking at them.
-    pub fn start(files: TlsFiles) -> Result<Arc<Self>, TlsError> {
+    pub fn start(files: &TlsFiles) -> Result<Arc<Self>, TlsError> {
         let TlsFiles {
             certificate,
             key,
@@ -52,7 +52,10 @@ impl Encryption {
         let followed: Vec<PathBuf> = [certificate, key].into_iter().chain(client_ca).collect();
         let read_at = stamps(&followed);
         let acceptor = ArcSwap::from_pointee(acceptor(&files)?);
-        let encryption = Arc::new(Self { files, acceptor });
+        let encryption = Arc::new(Self {
+            files: files.clone(),
+            acceptor,
+        });
         follow((followed, read_at), &encryption, Self::take_in);
         Ok(encryption)
     }

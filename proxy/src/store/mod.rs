@@ -29,7 +29,9 @@ use bytes::Bytes;
 
 pub use flushes::{FlushFigures, Flushes};
 pub use memory::MemoryStore;
-pub use postgres::{PostgresStore, check_database, without_credentials};
+pub use postgres::{
+    Database, Holder, Lease, PostgresStore, check_database, without_credentials,
+};
 pub use sqlite::SqliteStore;
 pub use writer::{Listener, Writer, WriterHandle};
 
@@ -57,20 +59,20 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// The file can't be opened.
-    #[error("the store {path} can't be opened: {source}")]
+    #[error("the store {path} can't be opened: {reason}")]
     Open {
         /// The store's path.
         path: PathBuf,
         /// The reason.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        reason: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The database can't be opened.
-    #[error("the store in the database {database} can't be opened: {source}")]
+    #[error("the store in the database {database} can't be opened: {reason}")]
     Database {
         /// The database, without credentials.
         database: String,
         /// The reason.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        reason: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A stored value can't be read.
     #[error("the store holds something that this version can't read: {0}")]

@@ -2,6 +2,7 @@
 
 mod connection;
 mod history;
+mod lease;
 mod load;
 mod reads;
 mod script;
@@ -10,7 +11,10 @@ mod versions;
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use achromat_core::{
@@ -27,7 +31,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sqlx::{Column as _, Row as _, postgres::PgRow};
 
-pub use self::connection::{check_database, without_credentials};
+pub use self::{
+    connection::{check_database, without_credentials},
+    lease::{Database, Holder, Lease},
+};
 use self::{connection::Connections, script::Script, statements::Statements};
 use super::{
     HistoryStore, InstanceNames, Store, StoreError, Stored, VersionStore,
@@ -40,29 +47,25 @@ pub struct PostgresStore {
     epoch: Epoch,
     /// The fence that the next group names.
     fence: AtomicU64,
-    connections: Connections,
+    connections: Arc<Connections>,
 }
 
 impl PostgresStore {
     /// Opens the database, makes its tables when they are not there, and takes it over from whoever had it.
+    #[cfg(test)]
     pub async fn open(url: &str, names: InstanceNames) -> Result<Self, StoreError> {
-        let connections = Connections::open(url).await?;
-        let script = Script::of(
-            "UPDATE meta SET value = value + 1 WHERE key IN ('epoch', 'fence') RETURNING key, value",
-            &[],
-        );
-        let rows = connections.write(script, Epoch(0)).await?;
-        let value = |name: &str| {
-            let row = rows.iter().find(|row| row.get::<&str, _>("key") == name);
-            row.map(|row| unsigned(row.get("value")))
-                .ok_or_else(|| StoreError::Unreadable(format!("it has no {name}")))
+        let database = Database::open(url).await?;
+        let me = Holder {
+            id: uuid::Uuid::new_v4(),
+            name: "test".to_owned(),
+            address: "nowhere".to_owned(),
         };
-        Ok(Self {
-            names,
-            epoch: Epoch(value("epoch")?),
-            fence: AtomicU64::new(value("fence")?),
-            connections,
-        })
+        loop {
+            let seen = database.look().await?.state;
+            if let Some(epoch) = database.take(&me, seen).await? {
+                return database.store(names, epoch).await;
+            }
+        }
     }
 
     /// A script that changes nothing unless this is the newest owner, and the script was not given up.

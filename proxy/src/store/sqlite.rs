@@ -65,9 +65,9 @@ struct WriterState {
 impl SqliteStore {
     /// Opens the file, makes it when it is not there, and brings it to this version's form.
     pub async fn open(path: &Path, names: InstanceNames) -> Result<Self, StoreError> {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Open {
+        let failed = |reason: Box<dyn std::error::Error + Send + Sync>| StoreError::Open {
             path: path.to_owned(),
-            source,
+            reason,
         };
         if let Some(folder) = path
             .parent()
@@ -203,7 +203,7 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     let path = PathBuf::from(name);
     let failed = |error: std::io::Error| StoreError::Open {
         path: path.clone(),
-        source: error.into(),
+        reason: error.into(),
     };
     let file = File::create(&path).map_err(failed)?;
     match file.try_lock() {

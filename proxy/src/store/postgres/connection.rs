@@ -56,9 +56,9 @@ pub fn check_database(url: &str) -> Result<(), sqlx::Error> {
 impl Connections {
     /// Connects, and brings the tables to this version's form.
     pub(super) async fn open(url: &str) -> Result<Self, StoreError> {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Database {
+        let failed = |reason: Box<dyn std::error::Error + Send + Sync>| StoreError::Database {
             database: without_credentials(url),
-            source,
+            reason,
         };
         // A pooler in transaction mode knows neither statements that outlive their transaction nor this
         // parameter.

@@ -1,0 +1,302 @@
+//! A proxy that does not lead its fleet: requests are passed on to the one that does.
+//!
+//! A write gets a key when it has none, so that it may be sent again to the next leader when the first one
+//! dies with it: it is done once. While there is no leader, requests wait.
+
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::Arc,
+    time::Duration,
+};
+
+use achromat_core::{
+    ids::InstanceIx,
+    key::KEY_HEADERS,
+    reply::{self, Reply},
+    route::{Class, Method, Target, find},
+    weight::heavy_time,
+};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderName, HeaderValue};
+use pingora_core::{apps::HttpServerOptions, protocols::http::ServerSession};
+use pingora_http::ResponseHeader;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+
+use super::{
+    Door, Kind, Settings,
+    admission::Admission,
+    intake::{Body, Intake},
+    is_chromas, is_public,
+    quota::Client,
+    respond::respond,
+    stream::pass_on,
+};
+use crate::{
+    clock,
+    fleet::Leader,
+    instances::{Exchange, ExchangeError, Request},
+};
+
+/// Marks a request that was passed on once: it is not passed on again.
+const PASSED_ON: HeaderName = HeaderName::from_static("x-achromat-passed-on");
+
+/// Pause before a leader that can't be reached is tried again.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// An answer of this size is taken in whole before its first byte is passed on, so that a request survives
+/// a leader that dies in the middle of it.
+const SMALL_BYTES_MAX: usize = 64 * 1024;
+
+/// A proxy that passes requests on.
+pub struct Follower {
+    pub(super) settings: Settings,
+    pub(super) admission: Admission,
+    pub(super) door: Door,
+    pub(super) options: HttpServerOptions,
+    leaders: watch::Receiver<Option<Arc<Leader>>>,
+}
+
+/// A request as it is passed on.
+struct Passed<'a> {
+    method: &'static str,
+    target: &'a str,
+    intake: &'a Intake,
+    body: Bytes,
+    /// True when it may be sent again though it may have been carried out.
+    is_repeatable: bool,
+    deadline: Instant,
+}
+
+/// What became of an attempt.
+enum Attempt {
+    /// The client has its answer, or has gone; says whether its connection may be used again.
+    Answered(bool),
+    /// It may be tried again.
+    Again,
+    /// It may not.
+    Failed(Reply),
+}
+
+impl Follower {
+    /// Nothing is listened to yet.
+    pub fn new(
+        settings: Settings,
+        door: Door,
+        leaders: watch::Receiver<Option<Arc<Leader>>>,
+    ) -> Self {
+        Self {
+            settings,
+            admission: Admission::new(settings.limits, settings.patience),
+            door,
+            options: super::options(&settings),
+            leaders,
+        }
+    }
+
+    /// One request, up to its answer. Returns whether the connection may be used again.
+    pub(super) async fn serve(
+        &self,
+        session: &mut ServerSession,
+        body: Body<'_>,
+        kind: Kind,
+    ) -> bool {
+        let mut intake = match Intake::read_head_as_it_is(session) {
+            Ok(intake) => intake,
+            Err(reply) => return respond(session, &reply, true).await,
+        };
+        let text = intake.target.clone();
+        let Ok(text) = std::str::from_utf8(&text) else {
+            return respond(session, &reply::malformed("the target is not text"), true).await;
+        };
+        let target = match Target::parse(text.as_bytes()) {
+            Ok(target) => target,
+            Err(error) => {
+                return respond(session, &reply::malformed(&error.to_string()), true).await;
+            }
+        };
+        if kind == Kind::Clients && is_public(target.path) {
+            let reply = self.health(target.path);
+            return respond(session, &reply, false).await;
+        }
+        if intake.headers.contains_key(&PASSED_ON) {
+            let mut reply = reply::unavailable("This proxy does not lead its fleet", 1);
+            reply.headers.push((PASSED_ON, HeaderValue::from_static("0")));
+            return respond(session, &reply, false).await;
+        }
+        let Some(method) = method(&intake.method) else {
+            let reply = reply::method_not_allowed(intake.method.as_str(), target.path, &[]);
+            return respond(session, &reply, true).await;
+        };
+        let (body, _memory) = match intake.read_body(session, body, &self.admission).await {
+            Ok(read) => read,
+            Err(reply) => return respond(session, &reply, true).await,
+        };
+        let _admitted = match self.admission.enter(|| client_of(&intake)).await {
+            Ok(admitted) => admitted,
+            Err(reply) => return respond(session, &reply, false).await,
+        };
+        let is_repeatable = prepare(&mut intake, &target);
+        let patience = self.settings.write_deadline.max(self.settings.reads.deadline);
+        let passed = Passed {
+            method,
+            target: text,
+            intake: &intake,
+            is_repeatable,
+            deadline: Instant::now() + patience + heavy_time(body.len()),
+            body,
+        };
+        self.pass(session, &passed).await
+    }
+
+    /// Whether the proxy lives, and whether it knows of one that leads.
+    fn health(&self, path: &str) -> Reply {
+        let has_leader = self.leaders.borrow().is_some();
+        let (status, word) = match (path, has_leader) {
+            ("/livez", _) | (_, true) => (200, "following"),
+            (_, false) => (503, "no proxy leads"),
+        };
+        Reply::json(status, format!("{{\"status\":\"{word}\"}}"))
+    }
+
+    /// Passes a request on until it is answered, or its time is over.
+    async fn pass(&self, session: &mut ServerSession, passed: &Passed<'_>) -> bool {
+        let mut leaders = self.leaders.clone();
+        let mut last = None;
+        while Instant::now() < passed.deadline {
+            let leader = leaders.borrow_and_update().clone();
+            let Some(leader) = leader else {
+                let _changed = timeout_at(passed.deadline, leaders.changed()).await;
+                continue;
+            };
+            match attempt(session, &leader, passed).await {
+                Attempt::Answered(is_usable) => return is_usable,
+                Attempt::Failed(reply) => {
+                    last = Some(reply);
+                    break;
+                }
+                Attempt::Again => {
+                    // Another proxy leads soon, or this one was only away for a moment.
+                    tokio::select! {
+                        () = sleep(PAUSE) => {}
+                        _ = leaders.changed() => {}
+                    }
+                }
+            }
+        }
+        let reply = last.unwrap_or_else(|| reply::unavailable("No proxy of the fleet leads", 1));
+        respond(session, &reply, false).await
+    }
+}
+
+/// Gives a write its key. Returns true when the request may be sent again though it may have been carried out.
+fn prepare(intake: &mut Intake, target: &Target<'_>) -> bool {
+    intake
+        .headers
+        .insert(PASSED_ON, HeaderValue::from_static("1"));
+    if !is_chromas(target.path) {
+        return intake.method == http::Method::GET;
+    }
+    let Ok((route, _)) = find(Method::of(&intake.method), target) else {
+        // It is refused by whoever gets it.
+        return true;
+    };
+    if matches!(route.class, Class::System | Class::Read) {
+        return true;
+    }
+    let has_key = KEY_HEADERS
+        .iter()
+        .any(|name| intake.headers.contains_key(*name));
+    if !has_key && let Ok(key) = HeaderValue::from_str(&format!("fleet-{}", clock::trace_id())) {
+        intake
+            .headers
+            .insert(HeaderName::from_static("idempotency-key"), key);
+    }
+    true
+}
+
+/// Sends a request to the leader once.
+async fn attempt(
+    session: &mut ServerSession,
+    leader: &Leader,
+    passed: &Passed<'_>,
+) -> Attempt {
+    let request = Request {
+        method: passed.method,
+        target: passed.target,
+        headers: Some(&passed.intake.headers),
+        content_type: None,
+        body: (passed.method != "GET").then(|| passed.body.clone()),
+        is_probe: false,
+    };
+    let left = passed.deadline.saturating_duration_since(Instant::now());
+    let exchange = match leader.link.read(InstanceIx(0), request, left).await {
+        Ok(exchange) => exchange,
+        Err(error) => return failed(&error, passed.is_repeatable),
+    };
+    let Some(head) = exchange.head() else {
+        return failed(&ExchangeError::Closed { reused: false }, passed.is_repeatable);
+    };
+    if head.headers.contains_key(&PASSED_ON) {
+        // It does not lead any more, or not yet.
+        return Attempt::Again;
+    }
+    let is_small = exchange
+        .content_length()
+        .is_some_and(|length| length <= SMALL_BYTES_MAX);
+    if !is_small {
+        return Attempt::Answered(pass_on(session, exchange, head).await);
+    }
+    match timeout(left, small(exchange)).await {
+        Ok(Ok(body)) => Attempt::Answered(answer(session, head, body).await),
+        Ok(Err(error)) => failed(&error, passed.is_repeatable),
+        Err(_) => failed(&ExchangeError::Silent, passed.is_repeatable),
+    }
+}
+
+fn failed(error: &ExchangeError, is_repeatable: bool) -> Attempt {
+    tracing::debug!(%error, "the leader did not answer");
+    let was_not_sent = matches!(
+        error,
+        ExchangeError::Refused(_) | ExchangeError::NotSent(_) | ExchangeError::Busy
+    );
+    if is_repeatable || was_not_sent {
+        return Attempt::Again;
+    }
+    Attempt::Failed(reply::no_answer_from_leader())
+}
+
+/// The whole of a small answer.
+async fn small(mut exchange: Exchange<'_>) -> Result<Bytes, ExchangeError> {
+    let mut body = BytesMut::new();
+    while let Some(part) = exchange.next().await? {
+        body.extend_from_slice(&part);
+    }
+    exchange.release().await;
+    Ok(body.freeze())
+}
+
+async fn answer(session: &mut ServerSession, mut head: ResponseHeader, body: Bytes) -> bool {
+    super::respond::speak_like_client(session, &mut head);
+    if session.write_response_header(Box::new(head)).await.is_err() {
+        return false;
+    }
+    session.write_response_body(body, true).await.is_ok()
+}
+
+/// The method's word; HEAD is asked as GET, and answered without its body.
+fn method(method: &http::Method) -> Option<&'static str> {
+    if *method == http::Method::OPTIONS {
+        return Some("OPTIONS");
+    }
+    Method::of(method).map(Method::as_str)
+}
+
+/// Clients take turns by their addresses: whom a token names, the leader knows.
+fn client_of(intake: &Intake) -> Client {
+    let mut digest = DefaultHasher::new();
+    intake.client.hash(&mut digest);
+    Client(digest.finish())
+}
