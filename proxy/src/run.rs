@@ -1,5 +1,7 @@
 //! One proxy from start to stop: the rooms put together.
 
+mod opening;
+
 use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
@@ -8,25 +10,21 @@ use std::{
 };
 
 use achromat_core::{health::Standing, read::Strategy};
-use uuid::Uuid;
 
+use self::opening::{Term, open};
 use crate::{
     access::{Access, OperatorTokenError, TokenFile, TokenFileError, operator_token},
     admin::{Admin, Capacity, Facts, Meter, Retrying},
     clock::Clock,
-    config::{Config, InstanceConfig, Keys, OperatorConfig, StoreUrl},
+    config::{Config, InstanceConfig, Keys, OperatorConfig},
     history::{History, Recording},
-    fleet::{Fleet, LinkConfig, Tenure},
-    instances::{Address, CredentialError, CredentialFiles, Credentials, Instances},
+    instances::{Address, CredentialError, Credentials, Instances},
     leave::Leave,
     plugins::{LifeError, Lifecycle, Watching},
     policy::{Member, Policies},
     replicate::{self, Parts, Replicator, Running},
-    serve::{App, Door, Edge, Encryption, Follower, Kind, Listening, Quotas, TlsError},
-    store::{
-        Database, HistoryStore, Holder, InstanceNames, MemoryStore, SqliteStore, Store, StoreError,
-        VersionStore,
-    },
+    serve::{App, Door, Edge, Encryption, Kind, Listening, Quotas, TlsError},
+    store::{InstanceNames, MemoryStore, StoreError},
     trash::{Purge, Purging},
 };
 
@@ -91,15 +89,6 @@ pub struct Sockets {
     operators: Option<TcpListener>,
 }
 
-/// A fleet's leader: its lease, and the connections of clients who came when it did not lead.
-struct Term {
-    tenure: Tenure,
-    before: Listening,
-}
-
-/// The store, once for each of its uses.
-type Stores = (Arc<dyn Store>, Arc<dyn VersionStore>, Arc<dyn HistoryStore>);
-
 impl Sockets {
     /// Binds what the configuration says.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
@@ -153,7 +142,9 @@ pub async fn start_on(config: Config, sockets: &Sockets) -> Result<Achromat, Sta
     let (store, versions, records) = stores;
     let (history, recording) = History::start(records, config.history);
     let list = with_credentials(config.instances)?;
-    let leave = term.as_ref().map_or_else(Leave::always, |term| term.tenure.leave());
+    let leave = term
+        .as_ref()
+        .map_or_else(Leave::always, |term| term.tenure.leave());
     let instances = Instances::new(list, config.timing, config.bounds).under(leave);
     let instances = Arc::new(instances);
     let started = Lifecycle::start(config.policy, versions, Arc::clone(&policies));
@@ -348,69 +339,6 @@ fn warn_of_openness(address: SocketAddr, access: &Access, is_encrypted: bool) {
     }
     if !is_encrypted {
         tracing::warn!(%address, "clients' tokens and records travel unencrypted; set tls.certificate and tls.key");
-    }
-}
-
-/// Opens the store. One that others share is this proxy's when it leads; until then it follows the one that
-/// does.
-async fn open(
-    config: &Config,
-    names: InstanceNames,
-    (socket, encryption): (&TcpListener, &Option<Arc<Encryption>>),
-    door: &Door,
-) -> Result<(Stores, Option<Term>), StartError> {
-    Ok(match &config.store {
-        StoreUrl::Sqlite(path) => {
-            let store = Arc::new(SqliteStore::open(path, names).await?);
-            ((store.clone(), store.clone(), store), None)
-        }
-        StoreUrl::Postgres(url) => {
-            let database = Database::open(url.reveal()).await?;
-            let fleet = Fleet::new(database, holder(config), link(config));
-            let follower = Follower::new(config.serve, door.clone(), fleet.leaders());
-            let again = |source| StartError::Listen {
-                address: config.listen,
-                source,
-            };
-            let socket = socket.try_clone().map_err(again)?;
-            let before = Arc::new(follower).listen(socket, encryption.clone());
-            let before = before.map_err(again)?;
-            let tenure = fleet.lead().await;
-            let store = Arc::new(tenure.store(names).await?);
-            fleet.serves_itself();
-            let term = Term { tenure, before };
-            ((store.clone(), store.clone(), store), Some(term))
-        }
-        StoreUrl::Memory => {
-            tracing::warn!("the log is kept in memory: a restart loses what instances are owed");
-            let store = Arc::new(MemoryStore::new(names.len()));
-            ((store.clone(), store.clone(), store), None)
-        }
-    })
-}
-
-/// This proxy as the others of its fleet know it.
-fn holder(config: &Config) -> Holder {
-    let (name, address) = config.fleet.as_ref().map_or_else(Default::default, |fleet| {
-        (fleet.name.clone(), fleet.advertised.clone())
-    });
-    Holder {
-        id: Uuid::new_v4(),
-        name,
-        address,
-    }
-}
-
-/// How this proxy reaches the one that leads.
-fn link(config: &Config) -> LinkConfig {
-    let ca_file = config.fleet.as_ref().and_then(|fleet| fleet.ca_file.clone());
-    LinkConfig {
-        timing: config.timing,
-        bounds: config.bounds,
-        credentials: CredentialFiles {
-            authorities: ca_file,
-            ..CredentialFiles::default()
-        },
     }
 }
 

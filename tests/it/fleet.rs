@@ -150,7 +150,11 @@ fn a_killed_leader_is_not_noticed_at_the_others() {
         load.wait_writes(20);
     });
     assert_unnoticed(&tally);
-    assert!(tally.worst_write < Duration::from_secs(6), "{:?}", tally.worst_write);
+    assert!(
+        tally.worst_write < Duration::from_secs(6),
+        "{:?}",
+        tally.worst_write
+    );
 }
 
 /// The proxy that leads is told to stop: the next one leads at once.

@@ -33,7 +33,8 @@ pub(super) fn fleet(
     }
     let advertised = if fleet.advertise.is_empty() {
         if listen.ip().is_unspecified() {
-            let message = format!("it must be set, because nobody else can reach this proxy at {listen}");
+            let message =
+                format!("it must be set, because nobody else can reach this proxy at {listen}");
             checks.wrong("fleet.advertise", message);
         }
         let scheme = if is_encrypted { "https" } else { "http" };

@@ -89,7 +89,9 @@ impl Fleet {
         let Ok(Some(epoch)) = taken.unwrap_or(Ok(None)) else {
             return Ok(None);
         };
-        let before = lease.holder.map_or_else(|| "nobody".to_owned(), |holder| holder.name);
+        let before = lease
+            .holder
+            .map_or_else(|| "nobody".to_owned(), |holder| holder.name);
         tracing::info!(epoch = epoch.0, before, "this proxy leads");
         let leave = Leave::none();
         leave.extend(valid_until(asked_at));
@@ -99,7 +101,9 @@ impl Fleet {
     /// Tells who leads, if that is new.
     fn follow(&self, holder: Holder) {
         let is_known = |leader: &Option<Arc<Leader>>| {
-            leader.as_ref().is_some_and(|leader| leader.holder == holder)
+            leader
+                .as_ref()
+                .is_some_and(|leader| leader.holder == holder)
         };
         if is_known(&self.leaders.borrow()) {
             return;
@@ -107,7 +111,11 @@ impl Fleet {
         match Leader::new(holder, &self.link) {
             Ok(leader) => {
                 let (name, address) = (&leader.holder.name, &leader.holder.address);
-                tracing::info!(name, address, "another proxy leads, and gets this one's requests");
+                tracing::info!(
+                    name,
+                    address,
+                    "another proxy leads, and gets this one's requests"
+                );
                 self.leaders.send_replace(Some(Arc::new(leader)));
             }
             Err(error) => tracing::error!(%error, "the proxy that leads can't be reached"),
@@ -116,7 +124,12 @@ impl Fleet {
 
     fn keep(&self, epoch: Epoch, leave: Leave) -> Tenure {
         let (database, me) = (Arc::clone(&self.database), self.me.clone());
-        let keeping = tokio::spawn(keep(Arc::clone(&database), me.clone(), epoch, leave.clone()));
+        let keeping = tokio::spawn(keep(
+            Arc::clone(&database),
+            me.clone(),
+            epoch,
+            leave.clone(),
+        ));
         Tenure {
             database,
             me,

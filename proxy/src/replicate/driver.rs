@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::{JoinHandle, JoinSet},
+    task::{JoinError, JoinHandle, JoinSet},
     time::Instant,
 };
 
@@ -48,6 +48,8 @@ pub(super) struct Driver {
     messages: mpsc::UnboundedSender<Message>,
     writer: WriterHandle,
     writing: JoinHandle<Result<(), StoreError>>,
+    /// How the writer has ended.
+    written: Option<Result<Result<(), StoreError>, JoinError>>,
     view: Arc<ArcSwap<View>>,
     changes: watch::Sender<()>,
     tickets: u64,
@@ -85,6 +87,7 @@ impl Driver {
             messages,
             writer: handle,
             writing: tokio::spawn(writer.run()),
+            written: None,
             view: Arc::clone(&view),
             changes,
             tickets: 0,
@@ -127,7 +130,7 @@ impl Driver {
             _ = self.inbox.recv_many(batch, BATCH_MAX) => {}
             () = sleep => {}
             Some(_) = self.sendings.join_next(), if self.stop_at.is_some() => {}
-            _ = &mut self.writing, if !self.writing.is_finished() => {}
+            ended = &mut self.writing, if self.written.is_none() => self.written = Some(ended),
         }
     }
 
@@ -135,7 +138,7 @@ impl Driver {
         let has_stopped = self
             .stop_at
             .is_some_and(|at| self.sendings.is_empty() || Instant::now() >= at);
-        has_stopped || self.writing.is_finished()
+        has_stopped || self.written.is_some()
     }
 
     /// Makes durable what has ended, and lets go of the store.
@@ -146,10 +149,17 @@ impl Driver {
         }
         self.carry_out_all();
         let Self {
-            writer, writing, ..
+            writer,
+            writing,
+            written,
+            ..
         } = self;
         drop(writer);
-        match writing.await {
+        let written = match written {
+            Some(written) => written,
+            None => writing.await,
+        };
+        match written {
             Ok(result) => result,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => Ok(()),

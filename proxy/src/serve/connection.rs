@@ -14,7 +14,8 @@ use pingora_timeout::timeout;
 use tokio::net::TcpListener;
 
 use super::{
-    CLIENT_WRITE_TIMEOUT, Entrance, KEEPALIVE_S,
+    CLIENT_WRITE_TIMEOUT, KEEPALIVE_S,
+    entrance::Entrance,
     intake::Body,
     respond::respond,
     wire::{Answers, Begun, ReadError, Reader, halves},

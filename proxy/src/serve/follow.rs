@@ -22,7 +22,7 @@ use pingora_core::{apps::HttpServerOptions, protocols::http::ServerSession};
 use pingora_http::ResponseHeader;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
@@ -70,14 +70,12 @@ struct Passed<'a> {
     deadline: Instant,
 }
 
-/// What became of an attempt.
-enum Attempt {
-    /// The client has its answer, or has gone; says whether its connection may be used again.
-    Answered(bool),
-    /// It may be tried again.
-    Again,
-    /// It may not.
-    Failed(Reply),
+/// An answer of the leader's.
+enum Answer<'a> {
+    /// A small one, whole.
+    Small(ResponseHeader, Bytes),
+    /// One that is passed on as it comes.
+    Stream(ResponseHeader, Box<Exchange<'a>>),
 }
 
 impl Follower {
@@ -123,7 +121,9 @@ impl Follower {
         }
         if intake.headers.contains_key(&PASSED_ON) {
             let mut reply = reply::unavailable("This proxy does not lead its fleet", 1);
-            reply.headers.push((PASSED_ON, HeaderValue::from_static("0")));
+            reply
+                .headers
+                .push((PASSED_ON, HeaderValue::from_static("0")));
             return respond(session, &reply, false).await;
         }
         let Some(method) = method(&intake.method) else {
@@ -139,7 +139,10 @@ impl Follower {
             Err(reply) => return respond(session, &reply, false).await,
         };
         let is_repeatable = prepare(&mut intake, &target);
-        let patience = self.settings.write_deadline.max(self.settings.reads.deadline);
+        let patience = self
+            .settings
+            .write_deadline
+            .max(self.settings.reads.deadline);
         let passed = Passed {
             method,
             target: text,
@@ -171,18 +174,26 @@ impl Follower {
                 let _changed = timeout_at(passed.deadline, leaders.changed()).await;
                 continue;
             };
-            match attempt(session, &leader, passed).await {
-                Attempt::Answered(is_usable) => return is_usable,
-                Attempt::Failed(reply) => {
-                    last = Some(reply);
-                    break;
+            // One that does not lead any more may be frozen, and never answer.
+            let asked = tokio::select! {
+                biased;
+                asked = ask(&leader, passed) => asked,
+                _ = leaders.changed() => Err(ExchangeError::Silent),
+            };
+            match asked {
+                Ok(Answer::Small(head, body)) => return answer(session, head, body).await,
+                Ok(Answer::Stream(head, exchange)) => {
+                    return pass_on(session, *exchange, head).await;
                 }
-                Attempt::Again => {
+                Err(error) if may_ask_again(&error, passed.is_repeatable) => {
+                    tracing::debug!(%error, "the leader did not answer");
                     // Another proxy leads soon, or this one was only away for a moment.
-                    tokio::select! {
-                        () = sleep(PAUSE) => {}
-                        _ = leaders.changed() => {}
-                    }
+                    let _changed = timeout(PAUSE, leaders.changed()).await;
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the leader did not answer");
+                    last = Some(reply::no_answer_from_leader());
+                    break;
                 }
             }
         }
@@ -218,11 +229,7 @@ fn prepare(intake: &mut Intake, target: &Target<'_>) -> bool {
 }
 
 /// Sends a request to the leader once.
-async fn attempt(
-    session: &mut ServerSession,
-    leader: &Leader,
-    passed: &Passed<'_>,
-) -> Attempt {
+async fn ask<'a>(leader: &'a Leader, passed: &Passed<'_>) -> Result<Answer<'a>, ExchangeError> {
     let request = Request {
         method: passed.method,
         target: passed.target,
@@ -232,40 +239,31 @@ async fn attempt(
         is_probe: false,
     };
     let left = passed.deadline.saturating_duration_since(Instant::now());
-    let exchange = match leader.link.read(InstanceIx(0), request, left).await {
-        Ok(exchange) => exchange,
-        Err(error) => return failed(&error, passed.is_repeatable),
-    };
-    let Some(head) = exchange.head() else {
-        return failed(&ExchangeError::Closed { reused: false }, passed.is_repeatable);
-    };
+    let exchange = leader.link.read(InstanceIx(0), request, left).await?;
+    let head = exchange.head();
+    let head = head.ok_or(ExchangeError::Closed { reused: false })?;
     if head.headers.contains_key(&PASSED_ON) {
-        // It does not lead any more, or not yet.
-        return Attempt::Again;
+        return Err(ExchangeError::NotSent(
+            "it does not lead any more, or not yet".to_owned(),
+        ));
     }
-    let is_small = exchange
-        .content_length()
-        .is_some_and(|length| length <= SMALL_BYTES_MAX);
-    if !is_small {
-        return Attempt::Answered(pass_on(session, exchange, head).await);
+    let length = exchange.content_length();
+    if length.is_none_or(|length| length > SMALL_BYTES_MAX) {
+        return Ok(Answer::Stream(head, Box::new(exchange)));
     }
-    match timeout(left, small(exchange)).await {
-        Ok(Ok(body)) => Attempt::Answered(answer(session, head, body).await),
-        Ok(Err(error)) => failed(&error, passed.is_repeatable),
-        Err(_) => failed(&ExchangeError::Silent, passed.is_repeatable),
-    }
+    let body = timeout(left, small(exchange)).await;
+    Ok(Answer::Small(
+        head,
+        body.unwrap_or(Err(ExchangeError::Silent))?,
+    ))
 }
 
-fn failed(error: &ExchangeError, is_repeatable: bool) -> Attempt {
-    tracing::debug!(%error, "the leader did not answer");
+fn may_ask_again(error: &ExchangeError, is_repeatable: bool) -> bool {
     let was_not_sent = matches!(
         error,
         ExchangeError::Refused(_) | ExchangeError::NotSent(_) | ExchangeError::Busy
     );
-    if is_repeatable || was_not_sent {
-        return Attempt::Again;
-    }
-    Attempt::Failed(reply::no_answer_from_leader())
+    is_repeatable || was_not_sent
 }
 
 /// The whole of a small answer.

@@ -11,6 +11,7 @@ mod connection;
 mod cors;
 mod counting;
 mod door;
+mod entrance;
 mod follow;
 mod intake;
 mod judge;
@@ -39,24 +40,16 @@ use achromat_core::{
     route::{Class, Method, Miss, Target, find},
     write::Levels,
 };
-use async_trait::async_trait;
 use http::header;
-use pingora_core::{
-    apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream},
-    protocols::http::{
-        ServerSession,
-        v2::server::{H2Options, default_h2_options},
-    },
-    server::ShutdownWatch,
-};
-use tokio::sync::watch;
+use pingora_core::{apps::HttpServerOptions, protocols::http::ServerSession};
 
 use self::{
-    admission::{Admission, Limits, Tracker},
+    admission::{Admission, Limits},
     authorise::identity,
     cors::preflight,
+    entrance::{Entrance, Server},
     intake::{Body, Intake},
-    respond::{close, respond, respond_with},
+    respond::{respond, respond_with},
 };
 use crate::{
     access::Access,
@@ -71,6 +64,7 @@ pub use self::{
     admission::Limits as ServeLimits,
     cors::Origins,
     door::{ConnectionLimits, Door},
+    entrance::Listening,
     follow::Follower,
     quota::{QuotaLimits, Quotas},
     space::SpaceLimits,
@@ -145,71 +139,12 @@ pub enum Kind {
     Operators,
 }
 
-/// An address at work: what is served to whoever comes there.
-struct Entrance {
-    server: Server,
-    kind: Kind,
-    encryption: Option<Arc<Encryption>>,
-}
-
-/// Who answers the requests of an address.
-enum Server {
-    /// This proxy itself.
-    App(Arc<App>),
-    /// The proxy that leads the fleet.
-    Follower(Arc<Follower>),
-}
-
-impl Server {
-    fn settings(&self) -> &Settings {
-        match self {
-            Self::App(app) => &app.settings,
-            Self::Follower(follower) => &follower.settings,
-        }
-    }
-
-    fn door(&self) -> &Door {
-        match self {
-            Self::App(app) => &app.edge.door,
-            Self::Follower(follower) => &follower.door,
-        }
-    }
-
-    fn tracker(&self) -> Tracker {
-        match self {
-            Self::App(app) => app.admission.tracker(),
-            Self::Follower(follower) => follower.admission.tracker(),
-        }
-    }
-
-    fn options(&self) -> &HttpServerOptions {
-        match self {
-            Self::App(app) => &app.options,
-            Self::Follower(follower) => &follower.options,
-        }
-    }
-
-    async fn serve(&self, session: &mut ServerSession, body: Body<'_>, kind: Kind) -> bool {
-        match self {
-            Self::App(app) => app.serve(session, body, kind).await,
-            Self::Follower(follower) => Box::pin(follower.serve(session, body, kind)).await,
-        }
-    }
-}
-
 /// Settings of HTTP for pingora.
 fn options(settings: &Settings) -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
     options.h2c = true;
     options.h2_idle_timeout = Some(settings.patience.idle);
     options
-}
-
-/// The listener at work.
-pub struct Listening {
-    stop: watch::Sender<bool>,
-    tracker: Tracker,
-    accepting: tokio::task::JoinHandle<()>,
 }
 
 impl App {
@@ -382,31 +317,6 @@ impl Follower {
     }
 }
 
-impl Entrance {
-    fn listen(
-        socket: TcpListener,
-        server: Server,
-        kind: Kind,
-        encryption: Option<Arc<Encryption>>,
-    ) -> std::io::Result<Listening> {
-        socket.set_nonblocking(true)?;
-        let socket = tokio::net::TcpListener::from_std(socket)?;
-        let tracker = server.tracker();
-        let (stop, stopping) = watch::channel(false);
-        let entrance = Arc::new(Self {
-            server,
-            kind,
-            encryption,
-        });
-        let accepting = tokio::spawn(entrance.accept(socket, stopping));
-        Ok(Listening {
-            stop,
-            tracker,
-            accepting,
-        })
-    }
-}
-
 /// Path of collections without the names of their tenant and database.
 const SHORT: &[u8] = b"/api/v2/collections";
 
@@ -459,66 +369,6 @@ fn refuse_route(intake: &Intake, target: &Target<'_>, miss: &Miss) -> Reply {
     match miss {
         Miss::NotFound => reply::unknown_route(method, target.path),
         Miss::NotAllowed(allowed) => reply::method_not_allowed(method, target.path, allowed),
-    }
-}
-
-/// Called by pingora for each request of an HTTP/2 connection.
-#[async_trait]
-impl HttpServerApp for Entrance {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        mut session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        session.set_write_timeout(Some(CLIENT_WRITE_TIMEOUT));
-        if !matches!(session.read_request().await, Ok(true)) {
-            return None;
-        }
-        let _request = self.server.tracker().begin();
-        session.set_keepalive((!*shutdown.borrow()).then_some(KEEPALIVE_S));
-        let server = &self.server;
-        if !server.serve(&mut session, Body::Http2, self.kind).await || !session.is_body_done() {
-            close(&mut session).await;
-        }
-        None
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        let mut options = default_h2_options();
-        options.max_concurrent_streams(self.server.settings().streams_max);
-        let head_bytes = self.server.settings().patience.head.bytes_max;
-        options.max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX));
-        Some(options)
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(self.server.options())
-    }
-}
-
-impl Listening {
-    /// Accepts nobody any more; connections that are there go on.
-    pub fn leave(&self) {
-        self.accepting.abort();
-    }
-
-    /// Accepts nobody any more; idle connections end.
-    pub fn close(self) {
-        self.stop.send_replace(true);
-        self.accepting.abort();
-    }
-
-    /// Accepts nobody any more, lets requests that have begun end, and returns how many had not
-    /// ended by the deadline.
-    pub async fn stop(self, deadline: Duration) -> usize {
-        self.stop.send_replace(true);
-        let drained = tokio::time::timeout(deadline, self.tracker.idle()).await;
-        self.accepting.abort();
-        if drained.is_ok() {
-            0
-        } else {
-            self.tracker.count()
-        }
     }
 }
 

@@ -29,9 +29,7 @@ use bytes::Bytes;
 
 pub use flushes::{FlushFigures, Flushes};
 pub use memory::MemoryStore;
-pub use postgres::{
-    Database, Holder, Lease, PostgresStore, check_database, without_credentials,
-};
+pub use postgres::{Database, Holder, Lease, PostgresStore, check_database, without_credentials};
 pub use sqlite::SqliteStore;
 pub use writer::{Listener, Writer, WriterHandle};
 

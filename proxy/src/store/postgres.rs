@@ -31,11 +31,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sqlx::{Column as _, Row as _, postgres::PgRow};
 
+use self::{connection::Connections, script::Script, statements::Statements};
 pub use self::{
     connection::{check_database, without_credentials},
     lease::{Database, Holder, Lease},
 };
-use self::{connection::Connections, script::Script, statements::Statements};
 use super::{
     HistoryStore, InstanceNames, Store, StoreError, Stored, VersionStore,
     words::{position, signed, unsigned},
@@ -71,10 +71,7 @@ impl PostgresStore {
     /// A script that changes nothing unless this is the newest owner, and the script was not given up.
     fn fenced(&self) -> Script {
         let (epoch, fence) = (signed(self.epoch.0), signed(self.fence.load(Relaxed)));
-        Script::of(
-            "SELECT achromat_fence(?, ?)",
-            &[epoch.into(), fence.into()],
-        )
+        Script::of("SELECT achromat_fence(?, ?)", &[epoch.into(), fence.into()])
     }
 }
 

@@ -16,7 +16,10 @@ async fn a_database_has_one_owner() {
         old.find(entry(1, 1).id).await.map(drop),
         old.write_shelf(&[]).await,
     ] {
-        assert!(matches!(refused, Err(StoreError::Deposed { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(StoreError::Deposed { .. })),
+            "{refused:?}"
+        );
     }
     assert_eq!(new.commit(&writes).await.unwrap(), [at(1)]);
     assert_eq!(new.load().await.unwrap().entries.len(), 1);
@@ -31,7 +34,9 @@ async fn a_group_that_was_asked_for_arrives_no_more() {
     store.commit(&[Write::Append(entry(1, 1))]).await.unwrap();
     let mut slow = PgConnection::connect(&server.url()).await.unwrap();
     let mut held = slow.begin().await.unwrap();
-    held.execute("LOCK TABLE meta IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    held.execute("LOCK TABLE meta IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
     let group = [Write::Append(entry(2, 1))];
     let late = store.commit(&group);
     let asked = async {
@@ -111,13 +116,20 @@ async fn what_can_not_be_a_log_is_refused() {
     };
     let nobody = url.replace("postgres@", "nobody:secret@");
     let told = refusal(&nobody).await;
-    assert!(told.contains("\"nobody\"") && !told.contains("secret"), "{told}");
+    assert!(
+        told.contains("\"nobody\"") && !told.contains("secret"),
+        "{told}"
+    );
     let nowhere = refusal(&url.replace("/postgres?", "/nowhere?")).await;
     assert!(nowhere.contains("\"nowhere\""), "{nowhere}");
-    server.run("ALTER ROLE postgres SET synchronous_commit = off").unwrap();
+    server
+        .run("ALTER ROLE postgres SET synchronous_commit = off")
+        .unwrap();
     let unsafe_one = refusal(&url).await;
     assert!(unsafe_one.contains("synchronous_commit"), "{unsafe_one}");
-    server.run("ALTER ROLE postgres RESET synchronous_commit").unwrap();
+    server
+        .run("ALTER ROLE postgres RESET synchronous_commit")
+        .unwrap();
     Place::open_database(&server).await;
     server
         .run("INSERT INTO _sqlx_migrations VALUES (9999, 'later', now(), true, '', 0)")
@@ -135,7 +147,10 @@ async fn many_start_at_once() {
     let all = futures_util::future::join_all((0..10).map(|_| open())).await;
     let mut owners = 0;
     for store in &all {
-        match store.commit(&[Write::Append(entry(rand::random(), 1))]).await {
+        match store
+            .commit(&[Write::Append(entry(rand::random(), 1))])
+            .await
+        {
             Ok(_) => owners += 1,
             Err(error) => assert!(matches!(error, StoreError::Deposed { .. }), "{error}"),
         }

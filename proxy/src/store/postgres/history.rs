@@ -22,11 +22,7 @@ use super::{
 };
 
 /// Adds records, and deletes some of what is not kept any more.
-pub(super) fn note(
-    writes: &[WriteRecord],
-    audit: &[AuditRecord],
-    retention: &Retention,
-) -> Script {
+pub(super) fn note(writes: &[WriteRecord], audit: &[AuditRecord], retention: &Retention) -> Script {
     let mut script = Script::default();
     let rows = writes.iter().map(|write| {
         vec![
@@ -103,9 +99,7 @@ pub(super) async fn writes(
     connections: &Connections,
     asked: &WritesAsked,
 ) -> Result<Vec<(u64, WriteRecord)>, StoreError> {
-    let (from, to) = asked
-        .outcome
-        .map_or((0, u16::MAX), WriteOutcome::statuses);
+    let (from, to) = asked.outcome.map_or((0, u16::MAX), WriteOutcome::statuses);
     let (collection, who) = (asked.collection.as_deref(), asked.who.as_deref());
     let script = Script::of(
         "SELECT * FROM recent_writes

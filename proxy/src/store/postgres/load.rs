@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use achromat_core::{
     catalog::{Catalog, Change, Collection, Copy, InstanceRecord, Marker},
     engine::{RestoredLane, Snapshot},
-    ids::{CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, Key, LaneId, Position, Token},
+    ids::{
+        CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, Key, LaneId, Position, Token,
+    },
     log::Logged,
     time::WallTime,
 };

@@ -35,8 +35,7 @@ fn record(row: &PgRow) -> Result<KeyRecord, StoreError> {
         None => None,
         Some(word) => Some(KeyOutcome {
             state: state_named(word).ok_or_else(|| unreadable("state"))?,
-            status: u16::try_from(row.get::<i32, _>("status"))
-                .map_err(|_| unreadable("status"))?,
+            status: u16::try_from(row.get::<i32, _>("status")).map_err(|_| unreadable("status"))?,
             content_type: text_if_any(row, "content_type"),
             body: row.get::<Vec<u8>, _>("body").into(),
         }),
@@ -113,12 +112,14 @@ pub(super) async fn body(
         ],
     );
     let rows = connections.read(script).await?;
-    Ok(rows.first().map(|row| {
-        match row.get::<Option<Vec<u8>>, _>("body") {
+    Ok(rows
+        .first()
+        .map(|row| match row.get::<Option<Vec<u8>>, _>("body") {
             Some(body) => Stored::Body(body.into()),
-            None => Stored::Larger(usize::try_from(row.get::<i64, _>("bytes")).unwrap_or(usize::MAX)),
-        }
-    }))
+            None => {
+                Stored::Larger(usize::try_from(row.get::<i64, _>("bytes")).unwrap_or(usize::MAX))
+            }
+        }))
 }
 
 /// The bodies of so many entries from `first` on: of as many in a row as there are, and have no more than

@@ -170,7 +170,8 @@ pub(super) fn plain(text: &str) -> String {
     if !text.contains(SHIFT) {
         return text.to_owned();
     }
-    text.replace("\u{f8ff}0", "\0").replace("\u{f8ff}1", "\u{f8ff}")
+    text.replace("\u{f8ff}0", "\0")
+        .replace("\u{f8ff}1", "\u{f8ff}")
 }
 
 #[cfg(test)]
@@ -180,7 +181,16 @@ mod tests {
     /// Whatever text is kept is read as it was, and none of it has U+0000 meanwhile.
     #[test]
     fn any_text_is_kept() {
-        for text in ["", "a", "\0", "a\0b", "\u{f8ff}", "\u{f8ff}0\0", "\u{f8ff}\u{f8ff}1", "\0\u{f8ff}0"] {
+        for text in [
+            "",
+            "a",
+            "\0",
+            "a\0b",
+            "\u{f8ff}",
+            "\u{f8ff}0\0",
+            "\u{f8ff}\u{f8ff}1",
+            "\0\u{f8ff}0",
+        ] {
             assert!(!kept(text).contains('\0'));
             assert_eq!(plain(&kept(text)), text);
         }
@@ -191,7 +201,12 @@ mod tests {
     fn values_stand_in_the_text() {
         let mut script = Script::of(
             "SELECT ?, ?, ?, ?",
-            &["it's".into(), (-1).into(), [0xab_u8, 1].as_slice().into(), Value::from(None::<i64>)],
+            &[
+                "it's".into(),
+                (-1).into(),
+                [0xab_u8, 1].as_slice().into(),
+                Value::from(None::<i64>),
+            ],
         );
         let rows = [vec![1.into(), "a\\".into()], vec![true.into(), "b".into()]];
         script.add_rows("INSERT INTO t VALUES", rows.into_iter());

@@ -233,10 +233,7 @@ impl Statements<'_> {
             Change::Instance { instance, record } => self.know_instance(*instance, record)?,
             Change::Token { instance, token } => self.script.add(
                 "UPDATE instances SET token = ? WHERE instance = ?",
-                &[
-                    signed(token.0).into(),
-                    name(self.names, *instance)?.into(),
-                ],
+                &[signed(token.0).into(), name(self.names, *instance)?.into()],
             ),
             Change::Homed { collection, home } => {
                 let home = home.map(|home| name(self.names, home)).transpose()?;
@@ -408,8 +405,7 @@ impl Statements<'_> {
             &[signed(at.0).into(), id.into()],
         );
         let id = [id.into()];
-        self.script
-            .add("DELETE FROM entries WHERE lane = ?", &id);
+        self.script.add("DELETE FROM entries WHERE lane = ?", &id);
         self.script
             .add("UPDATE lanes SET trimmed = head WHERE lane = ?", &id);
     }
