@@ -61,6 +61,11 @@ pub fn fresh() -> Fresh {
     }
 }
 
+/// An id that nobody has had before.
+pub fn fresh_id() -> Uuid {
+    Uuid::new_v4()
+}
+
 /// A name for one request, as tracing systems write it: 32 hexadecimal digits.
 pub fn trace_id() -> String {
     Uuid::new_v4().simple().to_string()

@@ -2,10 +2,9 @@
 
 use std::{net::TcpListener, sync::Arc};
 
-use uuid::Uuid;
-
 use super::StartError;
 use crate::{
+    clock,
     config::{Config, StoreUrl},
     fleet::{Fleet, LinkConfig, Tenure},
     instances::CredentialFiles,
@@ -72,7 +71,7 @@ fn holder(config: &Config) -> Holder {
             (fleet.name.clone(), fleet.advertised.clone())
         });
     Holder {
-        id: Uuid::new_v4(),
+        id: clock::fresh_id(),
         name,
         address,
     }

@@ -171,14 +171,14 @@ impl Follower {
         while Instant::now() < passed.deadline {
             let leader = leaders.borrow_and_update().clone();
             let Some(leader) = leader else {
-                let _changed = timeout_at(passed.deadline, leaders.changed()).await;
+                let _changed = timeout_at(passed.deadline, changed(&mut leaders)).await;
                 continue;
             };
             // One that does not lead any more may be frozen, and never answer.
             let asked = tokio::select! {
                 biased;
                 asked = ask(&leader, passed) => asked,
-                _ = leaders.changed() => Err(ExchangeError::Silent),
+                () = changed(&mut leaders) => Err(ExchangeError::Silent),
             };
             match asked {
                 Ok(Answer::Small(head, body)) => return answer(session, head, body).await,
@@ -188,7 +188,7 @@ impl Follower {
                 Err(error) if may_ask_again(&error, passed.is_repeatable) => {
                     tracing::debug!(%error, "the leader did not answer");
                     // Another proxy leads soon, or this one was only away for a moment.
-                    let _changed = timeout(PAUSE, leaders.changed()).await;
+                    let _changed = timeout(PAUSE, changed(&mut leaders)).await;
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the leader did not answer");
@@ -226,6 +226,13 @@ fn prepare(intake: &mut Intake, target: &Target<'_>) -> bool {
             .insert(HeaderName::from_static("idempotency-key"), key);
     }
     true
+}
+
+/// Waits until another proxy leads. Once this one leads itself, nothing more is told.
+async fn changed(leaders: &mut watch::Receiver<Option<Arc<Leader>>>) {
+    if leaders.changed().await.is_err() {
+        std::future::pending().await
+    }
 }
 
 /// Sends a request to the leader once.
