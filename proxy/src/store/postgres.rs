@@ -56,7 +56,7 @@ impl PostgresStore {
     pub async fn open(url: &str, names: InstanceNames) -> Result<Self, StoreError> {
         let database = Database::open(url).await?;
         let me = Holder {
-            id: uuid::Uuid::new_v4(),
+            id: crate::clock::fresh_id(),
             name: "test".to_owned(),
             address: "nowhere".to_owned(),
         };
