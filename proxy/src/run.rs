@@ -23,7 +23,7 @@ use crate::{
     plugins::{LifeError, Lifecycle, Watching},
     policy::{Member, Policies},
     replicate::{self, Parts, Replicator, Running},
-    serve::{App, Door, Edge, Encryption, Kind, Listening, Quotas, TlsError},
+    serve::{App, Door, Edge, Encryption, Kind, Listening, Quotas, Settings, TlsError},
     store::{InstanceNames, MemoryStore, StoreError},
     trash::{Purge, Purging},
 };
@@ -142,11 +142,8 @@ pub async fn start_on(config: Config, sockets: &Sockets) -> Result<Achromat, Sta
     let (store, versions, records) = stores;
     let (history, recording) = History::start(records, config.history);
     let list = with_credentials(config.instances)?;
-    let leave = term
-        .as_ref()
-        .map_or_else(Leave::always, |term| term.tenure.leave());
-    let instances = Instances::new(list, config.timing, config.bounds).under(leave);
-    let instances = Arc::new(instances);
+    let instances = Instances::new(list, config.timing, config.bounds);
+    let instances = Arc::new(instances.under(leave(term.as_ref())));
     let started = Lifecycle::start(config.policy, versions, Arc::clone(&policies));
     let (lifecycle, watching) = started.await?;
     let guard = Arc::new(config.guard);
@@ -174,18 +171,10 @@ pub async fn start_on(config: Config, sockets: &Sockets) -> Result<Achromat, Sta
         requests_max: config.serve.limits.requests_max,
         capacity,
         meter: Arc::new(Meter::new(config.memory_bytes_max)),
-        retrying: Retrying {
-            levels: config.serve.levels,
-            deadline: config.serve.write_deadline,
-        },
+        retrying: retrying(&config.serve),
         started: Instant::now(),
     };
-    let purging = Purge {
-        replicator: replicator.clone(),
-        level: config.serve.levels.schema,
-        deadline: config.serve.write_deadline,
-    };
-    let purging = purging.start();
+    let purging = purge(&replicator, &config.serve);
     let admin = Admin::new(
         facts,
         Arc::clone(&instances),
@@ -228,6 +217,27 @@ pub async fn start_on(config: Config, sockets: &Sockets) -> Result<Achromat, Sta
         _watching: watching,
         _purging: purging,
     })
+}
+
+/// Leave to send, which a fleet's leader has only as long as it leads.
+fn leave(term: Option<&Term>) -> Leave {
+    term.map_or_else(Leave::always, |term| term.tenure.leave())
+}
+
+fn retrying(settings: &Settings) -> Retrying {
+    Retrying {
+        levels: settings.levels,
+        deadline: settings.write_deadline,
+    }
+}
+
+fn purge(replicator: &Replicator, settings: &Settings) -> Purging {
+    let purge = Purge {
+        replicator: replicator.clone(),
+        level: settings.levels.schema,
+        deadline: settings.write_deadline,
+    };
+    purge.start()
 }
 
 /// Reads every file that a start would read, and compiles the plugins, without listening to anything or

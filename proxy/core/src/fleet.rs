@@ -56,7 +56,7 @@ impl Watch {
 
 /// Time up to which a holder may send, who asked for the lease at a time and has got it.
 pub fn valid_until(asked_at: Instant) -> Instant {
-    asked_at + (LEASE - LEASE_MARGIN)
+    asked_at + LEASE.saturating_sub(LEASE_MARGIN)
 }
 
 #[cfg(test)]

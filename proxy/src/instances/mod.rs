@@ -118,6 +118,7 @@ impl Instances {
     }
 
     /// The same, which are sent writes only as long as there is leave.
+    #[must_use]
     pub fn under(self, leave: Leave) -> Self {
         Self { leave, ..self }
     }

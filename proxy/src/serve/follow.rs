@@ -231,7 +231,7 @@ fn prepare(intake: &mut Intake, target: &Target<'_>) -> bool {
 /// Waits until another proxy leads. Once this one leads itself, nothing more is told.
 async fn changed(leaders: &mut watch::Receiver<Option<Arc<Leader>>>) {
     if leaders.changed().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -51,7 +51,7 @@ impl Encryption {
         } = files.clone();
         let followed: Vec<PathBuf> = [certificate, key].into_iter().chain(client_ca).collect();
         let read_at = stamps(&followed);
-        let acceptor = ArcSwap::from_pointee(acceptor(&files)?);
+        let acceptor = ArcSwap::from_pointee(acceptor(files)?);
         let encryption = Arc::new(Self {
             files: files.clone(),
             acceptor,

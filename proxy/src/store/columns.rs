@@ -25,7 +25,7 @@ impl<T> Column<T> {
 }
 
 /// The fates of a copy's columns.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Columns<'a> {
     pub(super) id: Column<InstanceId>,
     pub(super) quarantine: Column<&'a str>,

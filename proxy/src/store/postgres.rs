@@ -111,7 +111,7 @@ impl Store for PostgresStore {
         );
         let rows = self.connections.write(script, self.epoch).await?;
         let number = |name: &str| {
-            let row = rows.iter().find(|row| row.columns()[0].name() == name);
+            let row = rows.iter().find(|row| is_named(row, name));
             row.map(|row| row.get::<i64, _>(0))
         };
         let Some(fence) = number("fence") else {
@@ -156,9 +156,15 @@ impl Store for PostgresStore {
     }
 }
 
+/// Returns true when a row's first column has this name, which tells its statement.
+fn is_named(row: &PgRow, name: &str) -> bool {
+    let first = row.columns().first();
+    first.is_some_and(|column| column.name() == name)
+}
+
 /// The result of an append; none for a row of another statement.
 fn appended(row: &PgRow) -> Option<Appended> {
-    if row.columns().first()?.name() != "appended" {
+    if !is_named(row, "appended") {
         return None;
     }
     let at: Option<i64> = row.get(0);

@@ -133,7 +133,7 @@ impl Connections {
         for (name, sql, allowed) in NEEDED {
             let found: String = sqlx::query_scalar(sql).fetch_one(&self.readers).await?;
             if !allowed.contains(&found.as_str()) {
-                let why = format!("its {name} is {found:?}, and must be {:?}", allowed[0]);
+                let why = format!("its {name} is {found:?}, and must be one of {allowed:?}");
                 return Err(why.into());
             }
         }

@@ -50,7 +50,7 @@ impl From<Uuid> for Value<'_> {
     }
 }
 
-impl<'a, T: Into<Self>> From<Option<T>> for Value<'a> {
+impl<T: Into<Self>> From<Option<T>> for Value<'_> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
     }
@@ -141,8 +141,7 @@ impl Script {
     }
 
     fn push_hex(&mut self, bytes: &[u8]) {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
+        let digit = |nibble: u8| char::from_digit(u32::from(nibble & 15), 16).unwrap_or_default();
         self.0.push_str("decode('");
         self.0.reserve(bytes.len() * 2);
         for byte in bytes {
