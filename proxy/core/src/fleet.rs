@@ -1,4 +1,4 @@
-//! Who leads a fleet: proxies that share one database, of which one runs the engine at a time.
+//! Leadership of a fleet: of proxies that share one database, one runs the engine at a time.
 //!
 //! The lease is a row of the database: who holds it, and how often it was renewed. No clock is compared with
 //! another one: the holder counts its lease from before it asked for it, and the others take the lease when
@@ -32,7 +32,7 @@ pub struct LeaseState {
     pub is_held: bool,
 }
 
-/// What a proxy that does not lead has seen of the lease.
+/// Observations of the lease by a proxy that does not lead.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Watch {
     unchanged: Option<(LeaseState, Instant)>,

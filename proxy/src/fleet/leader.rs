@@ -10,7 +10,7 @@ use crate::{
     store::Holder,
 };
 
-/// How the leader is reached.
+/// Settings of the connections to the leader.
 #[derive(Clone, Debug)]
 pub struct LinkConfig {
     /// Limits of time.

@@ -15,8 +15,10 @@ use tokio::{
 };
 
 pub use self::leader::{Leader, LinkConfig};
-use crate::leave::{self, Leave};
-use crate::store::{Database, Holder, InstanceNames, PostgresStore, StoreError};
+use crate::{
+    leave::{self, Leave},
+    store::{Database, Holder, InstanceNames, PostgresStore, StoreError},
+};
 
 /// Time for the database to answer about the lease. After that it is asked again.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
@@ -86,7 +88,7 @@ impl Fleet {
         }
         let asked_at = leave::now();
         let taken = timeout(ANSWER_MAX, self.database.take(&self.me, lease.state)).await;
-        let Ok(Some(epoch)) = taken.unwrap_or(Ok(None)) else {
+        let Some(epoch) = taken.unwrap_or(Ok(None))? else {
             return Ok(None);
         };
         let before = lease
@@ -110,12 +112,14 @@ impl Fleet {
         }
         match Leader::new(holder, &self.link) {
             Ok(leader) => {
-                let (name, address) = (&leader.holder.name, &leader.holder.address);
-                tracing::info!(
-                    name,
-                    address,
-                    "another proxy leads, and gets this one's requests"
-                );
+                if leader.holder.id != self.me.id {
+                    let (name, address) = (&leader.holder.name, &leader.holder.address);
+                    tracing::info!(
+                        name,
+                        address,
+                        "another proxy leads, and gets this one's requests"
+                    );
+                }
                 self.leaders.send_replace(Some(Arc::new(leader)));
             }
             Err(error) => tracing::error!(%error, "the proxy that leads can't be reached"),

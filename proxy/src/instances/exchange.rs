@@ -356,7 +356,7 @@ impl Exchange<'_> {
     }
 
     /// The whole answer, when it is not larger than `bytes_max`.
-    pub async fn whole(mut self, bytes_max: usize) -> Result<Reply, ExchangeError> {
+    pub async fn whole(self, bytes_max: usize) -> Result<Reply, ExchangeError> {
         let status = self.status();
         let content_type = self
             .session
@@ -365,6 +365,19 @@ impl Exchange<'_> {
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
         let headers = self.kept_headers();
+        let body = self.body(bytes_max).await?;
+        Ok(Reply {
+            status,
+            content_type,
+            body,
+            retry_after_s: None,
+            allow: None,
+            headers,
+        })
+    }
+
+    /// The whole body, when it is not larger than `bytes_max`.
+    pub async fn body(mut self, bytes_max: usize) -> Result<Bytes, ExchangeError> {
         let expected = self.content_length().unwrap_or(0);
         if expected > bytes_max {
             return Err(ExchangeError::TooLarge);
@@ -377,14 +390,7 @@ impl Exchange<'_> {
             body.extend_from_slice(part);
         }
         self.release().await;
-        Ok(Reply {
-            status,
-            content_type,
-            body: body.freeze(),
-            retry_after_s: None,
-            allow: None,
-            headers,
-        })
+        Ok(body.freeze())
     }
 
     /// Gives the connection back, once the body has been read to its end.

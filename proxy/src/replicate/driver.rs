@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::{JoinError, JoinHandle, JoinSet},
+    task::{JoinHandle, JoinSet},
     time::Instant,
 };
 
@@ -48,8 +48,6 @@ pub(super) struct Driver {
     messages: mpsc::UnboundedSender<Message>,
     writer: WriterHandle,
     writing: JoinHandle<Result<(), StoreError>>,
-    /// How the writer has ended.
-    written: Option<Result<Result<(), StoreError>, JoinError>>,
     view: Arc<ArcSwap<View>>,
     changes: watch::Sender<()>,
     tickets: u64,
@@ -87,7 +85,6 @@ impl Driver {
             messages,
             writer: handle,
             writing: tokio::spawn(writer.run()),
-            written: None,
             view: Arc::clone(&view),
             changes,
             tickets: 0,
@@ -130,7 +127,7 @@ impl Driver {
             _ = self.inbox.recv_many(batch, BATCH_MAX) => {}
             () = sleep => {}
             Some(_) = self.sendings.join_next(), if self.stop_at.is_some() => {}
-            ended = &mut self.writing, if self.written.is_none() => self.written = Some(ended),
+            () = self.writer.ended() => {}
         }
     }
 
@@ -138,7 +135,7 @@ impl Driver {
         let has_stopped = self
             .stop_at
             .is_some_and(|at| self.sendings.is_empty() || Instant::now() >= at);
-        has_stopped || self.written.is_some()
+        has_stopped || self.writer.has_ended()
     }
 
     /// Makes durable what has ended, and lets go of the store.
@@ -149,17 +146,10 @@ impl Driver {
         }
         self.carry_out_all();
         let Self {
-            writer,
-            writing,
-            written,
-            ..
+            writer, writing, ..
         } = self;
         drop(writer);
-        let written = match written {
-            Some(written) => written,
-            None => writing.await,
-        };
-        match written {
+        match writing.await {
             Ok(result) => result,
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
             Err(_) => Ok(()),

@@ -77,7 +77,7 @@ fn holder(config: &Config) -> Holder {
     }
 }
 
-/// How this proxy reaches the one that leads.
+/// Settings of this proxy's connections to the one that leads.
 fn link(config: &Config) -> LinkConfig {
     let ca_file = config
         .fleet

@@ -25,7 +25,7 @@ pub(super) struct Entrance {
     pub(super) encryption: Option<Arc<Encryption>>,
 }
 
-/// Who answers the requests of an address.
+/// Server of the requests of an address.
 pub(super) enum Server {
     /// This proxy itself.
     App(Arc<App>),
@@ -70,7 +70,7 @@ impl Server {
     ) -> bool {
         match self {
             Self::App(app) => app.serve(session, body, kind).await,
-            Self::Follower(follower) => Box::pin(follower.serve(session, body, kind)).await,
+            Self::Follower(follower) => Box::pin(follower.serve(session, body)).await,
         }
     }
 }

@@ -16,7 +16,7 @@ use achromat_core::{
     route::{Class, Method, Target, find},
     weight::heavy_time,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use pingora_core::{apps::HttpServerOptions, protocols::http::ServerSession};
 use pingora_http::ResponseHeader;
@@ -26,12 +26,13 @@ use tokio::{
 };
 
 use super::{
-    Door, Kind, Settings,
+    Door, Settings,
     admission::Admission,
     intake::{Body, Intake},
     is_chromas, is_public,
     quota::Client,
-    respond::respond,
+    read::SMALL_BYTES_MAX,
+    respond::{respond, speak_like_client, write_whole},
     stream::pass_on,
 };
 use crate::{
@@ -45,10 +46,6 @@ const PASSED_ON: HeaderName = HeaderName::from_static("x-achromat-passed-on");
 
 /// Pause before a leader that can't be reached is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
-
-/// An answer of this size is taken in whole before its first byte is passed on, so that a request survives
-/// a leader that dies in the middle of it.
-const SMALL_BYTES_MAX: usize = 64 * 1024;
 
 /// A proxy that passes requests on.
 pub struct Follower {
@@ -95,17 +92,12 @@ impl Follower {
     }
 
     /// One request, up to its answer. Returns whether the connection may be used again.
-    pub(super) async fn serve(
-        &self,
-        session: &mut ServerSession,
-        body: Body<'_>,
-        kind: Kind,
-    ) -> bool {
+    pub(super) async fn serve(&self, session: &mut ServerSession, body: Body<'_>) -> bool {
         let mut intake = match Intake::read_head_as_it_is(session) {
             Ok(intake) => intake,
             Err(reply) => return respond(session, &reply, true).await,
         };
-        let text = intake.target.clone();
+        let text = std::mem::take(&mut intake.target);
         let Ok(text) = std::str::from_utf8(&text) else {
             return respond(session, &reply::malformed("the target is not text"), true).await;
         };
@@ -115,7 +107,7 @@ impl Follower {
                 return respond(session, &reply::malformed(&error.to_string()), true).await;
             }
         };
-        if kind == Kind::Clients && is_public(target.path) {
+        if is_public(target.path) {
             let reply = self.health(target.path);
             return respond(session, &reply, false).await;
         }
@@ -154,7 +146,7 @@ impl Follower {
         self.pass(session, &passed).await
     }
 
-    /// Whether the proxy lives, and whether it knows of one that leads.
+    /// Answer to a load balancer: the proxy lives, and is ready when it knows of one that leads.
     fn health(&self, path: &str) -> Reply {
         let has_leader = self.leaders.borrow().is_some();
         let (status, word) = match (path, has_leader) {
@@ -167,7 +159,6 @@ impl Follower {
     /// Passes a request on until it is answered, or its time is over.
     async fn pass(&self, session: &mut ServerSession, passed: &Passed<'_>) -> bool {
         let mut leaders = self.leaders.clone();
-        let mut last = None;
         while Instant::now() < passed.deadline {
             let leader = leaders.borrow_and_update().clone();
             let Some(leader) = leader else {
@@ -192,12 +183,11 @@ impl Follower {
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the leader did not answer");
-                    last = Some(reply::no_answer_from_leader());
-                    break;
+                    return respond(session, &reply::no_answer_from_leader(), false).await;
                 }
             }
         }
-        let reply = last.unwrap_or_else(|| reply::unavailable("No proxy of the fleet leads", 1));
+        let reply = reply::unavailable("No proxy of the fleet leads", 1);
         respond(session, &reply, false).await
     }
 }
@@ -258,7 +248,7 @@ async fn ask<'a>(leader: &'a Leader, passed: &Passed<'_>) -> Result<Answer<'a>, 
     if length.is_none_or(|length| length > SMALL_BYTES_MAX) {
         return Ok(Answer::Stream(head, Box::new(exchange)));
     }
-    let body = timeout(left, small(exchange)).await;
+    let body = timeout(left, exchange.body(SMALL_BYTES_MAX)).await;
     Ok(Answer::Small(
         head,
         body.unwrap_or(Err(ExchangeError::Silent))?,
@@ -273,22 +263,9 @@ fn may_ask_again(error: &ExchangeError, is_repeatable: bool) -> bool {
     is_repeatable || was_not_sent
 }
 
-/// The whole of a small answer.
-async fn small(mut exchange: Exchange<'_>) -> Result<Bytes, ExchangeError> {
-    let mut body = BytesMut::new();
-    while let Some(part) = exchange.next().await? {
-        body.extend_from_slice(&part);
-    }
-    exchange.release().await;
-    Ok(body.freeze())
-}
-
 async fn answer(session: &mut ServerSession, mut head: ResponseHeader, body: Bytes) -> bool {
-    super::respond::speak_like_client(session, &mut head);
-    if session.write_response_header(Box::new(head)).await.is_err() {
-        return false;
-    }
-    session.write_response_body(body, true).await.is_ok()
+    speak_like_client(session, &mut head);
+    write_whole(session, head, body).await.is_ok()
 }
 
 /// The method's word; HEAD is asked as GET, and answered without its body.

@@ -102,12 +102,8 @@ pub(super) struct Intake {
 impl Intake {
     /// Takes in the head, and whom it comes from. What shows that is nobody's business after that.
     pub(super) fn read_head(session: &ServerSession, access: &Access) -> Result<Self, Reply> {
-        let head = session.req_header();
-        if head.method == http::Method::CONNECT {
-            return Err(reply::method_not_allowed("CONNECT", "*", &[]));
-        }
-        let caller = access.caller(&head.headers);
-        let mut intake = Self::take_head(session, caller);
+        let caller = access.caller(&session.req_header().headers);
+        let mut intake = Self::take_head(session, caller)?;
         if access.keeps_token(&intake.caller) {
             intake.headers.remove(header::AUTHORIZATION);
             intake.headers.remove(TOKEN_HEADER);
@@ -117,22 +113,25 @@ impl Intake {
 
     /// Takes in the head of a request that is passed on with whatever shows whom it comes from.
     pub(super) fn read_head_as_it_is(session: &ServerSession) -> Result<Self, Reply> {
-        if session.req_header().method == http::Method::CONNECT {
-            return Err(reply::method_not_allowed("CONNECT", "*", &[]));
-        }
-        Ok(Self::take_head(session, Ok(Caller::Anybody)))
+        Self::take_head(session, Ok(Caller::Anybody))
     }
 
-    fn take_head(session: &ServerSession, caller: Result<Caller, TokenError>) -> Self {
+    fn take_head(
+        session: &ServerSession,
+        caller: Result<Caller, TokenError>,
+    ) -> Result<Self, Reply> {
         let head = session.req_header();
-        Self {
+        if head.method == http::Method::CONNECT {
+            return Err(reply::method_not_allowed("CONNECT", "*", &[]));
+        }
+        Ok(Self {
             method: head.method.clone(),
             target: origin_form(head.raw_path()).into(),
             headers: head.headers.clone(),
             caller,
             client: client(session),
             allowed: HeaderMap::new(),
-        }
+        })
     }
 
     /// Reads the body, which must be within the limit and find memory, to be held until it is served. After

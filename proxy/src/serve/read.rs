@@ -34,7 +34,7 @@ use crate::{
 
 /// An answer of this size is taken in whole before its first byte is passed on, so that a read
 /// survives an instance that dies in the middle of it.
-const SMALL_BYTES_MAX: usize = 64 * 1024;
+pub(super) const SMALL_BYTES_MAX: usize = 64 * 1024;
 
 /// An answer for the client.
 enum Answer<'a> {

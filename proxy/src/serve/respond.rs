@@ -97,12 +97,21 @@ async fn write(
         head.insert_header(TRACE_ID, trace_id)?;
     }
     head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
+    write_whole(session, head, reply.body.clone()).await
+}
+
+/// Writes a whole answer under its head; to HEAD, the head alone.
+pub(super) async fn write_whole(
+    session: &mut ServerSession,
+    head: ResponseHeader,
+    body: Bytes,
+) -> Result<(), Box<Error>> {
     session.write_response_header(Box::new(head)).await?;
     // Over HTTP/1 the session leaves the body of an answer to HEAD out by itself.
     let body = if session.is_http2() && session.req_header().method == Method::HEAD {
         Bytes::new()
     } else {
-        reply.body.clone()
+        body
     };
     session.write_response_body(body, true).await
 }

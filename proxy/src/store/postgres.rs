@@ -97,7 +97,7 @@ impl Store for PostgresStore {
         Ok(rows.iter().filter_map(appended).collect())
     }
 
-    /// What is on its way to the server when it is asked changes nothing any more.
+    /// A group that is on its way to the server when this is asked changes nothing any more.
     async fn find(&self, entry: EntryId) -> Result<Option<Position>, StoreError> {
         let mut script = Script::of(
             "UPDATE meta SET value = value + 1

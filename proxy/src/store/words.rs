@@ -1,9 +1,10 @@
 //! Values as both databases keep them.
 
 use achromat_core::{
-    ids::{CollectionId, InstanceIx, LaneId, Position},
-    key::KeyState,
+    ids::{CollectionId, InstanceIx, Key, LaneId, Position},
+    key::{Fingerprint, KeyState},
     log::{Verb, Verdict},
+    policy::{Decider, Digest, Origin, Slot, VersionId},
 };
 use uuid::Uuid;
 
@@ -65,9 +66,59 @@ pub(super) fn verdict(word: Option<&str>) -> Result<Verdict, StoreError> {
         .ok_or_else(|| StoreError::Unreadable(format!("a verdict {word:?}")))
 }
 
-pub(super) fn state_named(word: &str) -> Option<KeyState> {
+pub(super) fn state_named(word: &str) -> Result<KeyState, StoreError> {
     let mut all = KeyState::ALL.into_iter();
     all.find(|state| state.as_str() == word)
+        .ok_or_else(|| StoreError::Unreadable("the state of a key".to_owned()))
+}
+
+pub(super) fn fingerprint(bytes: &[u8]) -> Result<Fingerprint, StoreError> {
+    let bytes = bytes.try_into();
+    bytes
+        .map(Fingerprint)
+        .map_err(|_| StoreError::Unreadable("the fingerprint of a key".to_owned()))
+}
+
+pub(super) fn key(text: Option<&str>) -> Result<Option<Key>, StoreError> {
+    let parse = |text: &str| {
+        Key::stored(text).ok_or_else(|| StoreError::Unreadable(format!("a key {text:?}")))
+    };
+    text.map(parse).transpose()
+}
+
+fn of_a_plugin(what: &str, word: &str) -> StoreError {
+    StoreError::Unreadable(format!("the {what} {word:?} of a plugin"))
+}
+
+pub(super) fn slot(word: &str) -> Result<Slot, StoreError> {
+    Slot::parse(word).ok_or_else(|| of_a_plugin("slot", word))
+}
+
+pub(super) fn origin(word: &str) -> Result<Origin, StoreError> {
+    Origin::parse(word).ok_or_else(|| of_a_plugin("origin", word))
+}
+
+pub(super) fn digest(bytes: &[u8]) -> Result<Digest, StoreError> {
+    let digest = bytes.try_into().map(Digest::from_bytes);
+    digest.map_err(|_| of_a_plugin("digest", &format!("{bytes:02x?}")))
+}
+
+/// The word for a decider, and the number of the version that it is.
+pub(super) fn decider_word(decider: Decider) -> (&'static str, Option<i64>) {
+    match decider {
+        Decider::Native => ("native", None),
+        Decider::Version(id) => ("version", Some(signed(id.0))),
+        Decider::Nobody => ("nobody", None),
+    }
+}
+
+pub(super) fn decider(word: &str, version: Option<i64>) -> Result<Decider, StoreError> {
+    match (word, version) {
+        ("native", _) => Ok(Decider::Native),
+        ("nobody", _) => Ok(Decider::Nobody),
+        ("version", Some(id)) => Ok(Decider::Version(VersionId(unsigned(id)))),
+        (word, _) => Err(of_a_plugin("decider", word)),
+    }
 }
 
 pub(super) fn verb(text: &str) -> Result<Verb, StoreError> {

@@ -29,6 +29,16 @@ impl WriterHandle {
         // The writer ends only when all handles are gone.
         let _closed = self.0.send(order);
     }
+
+    /// Waits until the writer has ended, which it does before its handles when another owner has taken the store.
+    pub async fn ended(&self) {
+        self.0.closed().await;
+    }
+
+    /// Returns true when the writer has ended.
+    pub fn has_ended(&self) -> bool {
+        self.0.is_closed()
+    }
 }
 
 /// Callback for the writer's events: what became durable or failed, and whether the store works.

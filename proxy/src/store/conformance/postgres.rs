@@ -1,4 +1,4 @@
-//! What is PostgreSQL's alone: who may write, what a lost answer means, and which servers are refused.
+//! Promises of PostgreSQL's store alone: one owner, lost answers, and servers that are refused.
 
 use sqlx::{Connection as _, Executor as _, PgConnection};
 
@@ -105,7 +105,7 @@ async fn names_have_any_character() {
     assert!(loaded.catalog.knows_tenant(&strange));
 }
 
-/// What can't be a log's database is refused, with what is wrong, and without the password.
+/// A database that can't be a log's is refused, with what is wrong, and without the password.
 #[tokio::test]
 async fn what_can_not_be_a_log_is_refused() {
     let server = Place::database().await;

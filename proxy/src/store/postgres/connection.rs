@@ -1,11 +1,12 @@
 //! Connections to the database. Nothing is waited for without an end.
 
-use std::{str::FromStr as _, time::Duration};
+use std::{io, str::FromStr as _, time::Duration};
 
 use achromat_core::{ids::Epoch, weight::heavy_time};
 use sqlx::{
-    AssertSqlSafe, PgPool,
+    AssertSqlSafe, ConnectOptions as _, PgPool, Postgres, Row as _,
     migrate::MigrateError,
+    pool::PoolConnection,
     postgres::{PgConnectOptions, PgDatabaseError, PgPoolOptions, PgRow},
 };
 use tokio::time::timeout;
@@ -66,7 +67,9 @@ impl Connections {
             .map_err(|error| failed(error.into()))?
             .statement_cache_capacity(0)
             .extra_float_digits(None)
-            .application_name("achromat");
+            .application_name("achromat")
+            // Statements have clients' records in them.
+            .disable_statement_logging();
         let pool = |count, is_tested| {
             PgPoolOptions::new()
                 .max_connections(count)
@@ -113,26 +116,19 @@ impl Connections {
 
     /// Refuses a server whose settings would take back what the log promises.
     async fn check_settings(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        const NEEDED: [(&str, &str, &[&str]); 3] = [
+        const NEEDED: [(&str, &[&str]); 3] = [
             (
                 "synchronous_commit",
-                "SELECT current_setting('synchronous_commit')",
                 &["on", "local", "remote_write", "remote_apply"],
             ),
-            (
-                "default_transaction_isolation",
-                "SELECT current_setting('default_transaction_isolation')",
-                &["read committed"],
-            ),
-            (
-                "server_encoding",
-                "SELECT current_setting('server_encoding')",
-                &["UTF8"],
-            ),
+            ("default_transaction_isolation", &["read committed"]),
+            ("server_encoding", &["UTF8"]),
         ];
-        for (name, sql, allowed) in NEEDED {
-            let found: String = sqlx::query_scalar(sql).fetch_one(&self.readers).await?;
-            if !allowed.contains(&found.as_str()) {
+        for (name, allowed) in NEEDED {
+            let script = Script::of("SELECT current_setting(?)", &[name.into()]);
+            let rows = self.read(script).await?;
+            let found: &str = rows.first().map_or("", |row| row.get(0));
+            if !allowed.contains(&found) {
                 let why = format!("its {name} is {found:?}, and must be one of {allowed:?}");
                 return Err(why.into());
             }
@@ -147,39 +143,36 @@ impl Connections {
         ours: Epoch,
     ) -> Result<Vec<PgRow>, StoreError> {
         let deadline = DEADLINE + heavy_time(script.bytes());
-        let mut connection = self.writers.acquire().await.map_err(StoreError::NotDone)?;
-        let sql = sqlx::raw_sql(AssertSqlSafe(script.into_sql()));
-        match timeout(deadline, sql.fetch_all(&mut *connection)).await {
-            Ok(Ok(rows)) => Ok(rows),
-            Ok(Err(error)) => {
-                let failure = failure(error, ours);
-                if matches!(failure, StoreError::Unknown(_)) {
-                    drop(connection.detach());
-                }
-                Err(failure)
-            }
-            Err(_) => {
-                drop(connection.detach());
-                Err(StoreError::Unknown(sqlx::Error::PoolTimedOut))
-            }
-        }
+        let connection = self.writers.acquire().await.map_err(StoreError::NotDone)?;
+        let rows = fetch(connection, script, deadline).await;
+        rows.map_err(|error| failure(error, ours))
     }
 
     /// Carries out a script that reads.
     pub(super) async fn read(&self, script: Script) -> Result<Vec<PgRow>, StoreError> {
-        let mut connection = self.readers.acquire().await.map_err(StoreError::NotDone)?;
-        let sql = sqlx::raw_sql(AssertSqlSafe(script.into_sql()));
-        match timeout(6 * DEADLINE, sql.fetch_all(&mut *connection)).await {
-            Ok(rows) => rows.map_err(StoreError::NotDone),
-            Err(_) => {
-                drop(connection.detach());
-                Err(StoreError::NotDone(sqlx::Error::PoolTimedOut))
-            }
-        }
+        let connection = self.readers.acquire().await.map_err(StoreError::NotDone)?;
+        let rows = fetch(connection, script, 6 * DEADLINE).await;
+        rows.map_err(StoreError::NotDone)
     }
 }
 
-/// What a failed script has changed: nothing, when the server says that it failed; unless the server went
+/// Sends a script, and takes in the rows of all its statements. After an error the connection is not used
+/// again: an answer may still come.
+async fn fetch(
+    mut connection: PoolConnection<Postgres>,
+    script: Script,
+    deadline: Duration,
+) -> Result<Vec<PgRow>, sqlx::Error> {
+    let sql = sqlx::raw_sql(AssertSqlSafe(script.into_sql()));
+    let fetched = timeout(deadline, sql.fetch_all(&mut *connection)).await;
+    let rows = fetched.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()));
+    if rows.is_err() {
+        drop(connection.detach());
+    }
+    rows
+}
+
+/// Effect of a failed script: nothing was changed when the server says that it failed; unless the server went
 /// down, which it may have done after the commit.
 fn failure(error: sqlx::Error, ours: Epoch) -> StoreError {
     let sqlx::Error::Database(database) = &error else {

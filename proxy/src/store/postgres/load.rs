@@ -5,9 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use achromat_core::{
     catalog::{Catalog, Change, Collection, Copy, InstanceRecord, Marker},
     engine::{RestoredLane, Snapshot},
-    ids::{
-        CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, Key, LaneId, Position, Token,
-    },
+    ids::{CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, LaneId, Position, Token},
     log::Logged,
     time::WallTime,
 };
@@ -17,7 +15,7 @@ use uuid::Uuid;
 use super::{
     super::{
         InstanceNames, StoreError,
-        words::{lane_named, place_of, position, unsigned, verb, verdict},
+        words::{key, lane_named, place_of, position, unsigned, verb, verdict},
     },
     connection::Connections,
     script::{Script, plain},
@@ -177,13 +175,6 @@ fn logged(row: &PgRow) -> Result<Logged> {
         content_type: shared(row, "content_type"),
         bytes: usize::try_from(row.get::<i64, _>("bytes")).unwrap_or(0),
         verdict: verdict(row.get("verdict"))?,
-        key: key(text_if_any(row, "key"))?,
+        key: key(text_if_any(row, "key").as_deref())?,
     })
-}
-
-fn key(text: Option<String>) -> Result<Option<Key>> {
-    let parse = |text: String| {
-        Key::stored(&text).ok_or_else(|| StoreError::Unreadable(format!("a key {text:?}")))
-    };
-    text.map(parse).transpose()
 }

@@ -2,7 +2,7 @@
 
 use achromat_core::{
     ids::{EntryId, Key, LaneId, Position},
-    key::{Fingerprint, KeyOutcome, KeyRecord},
+    key::{KeyOutcome, KeyRecord},
     log::Letter,
     time::WallTime,
 };
@@ -12,7 +12,7 @@ use sqlx::{Row as _, postgres::PgRow};
 use super::{
     super::{
         StoreError, Stored,
-        words::{lane_uuid, position, signed, state_named, unsigned, verb},
+        words::{fingerprint, lane_uuid, position, signed, state_named, unsigned, verb},
     },
     connection::Connections,
     load::{lane_id, text, text_if_any},
@@ -29,23 +29,18 @@ pub(super) async fn key(
 }
 
 fn record(row: &PgRow) -> Result<KeyRecord, StoreError> {
-    let unreadable = |what: &str| StoreError::Unreadable(format!("the {what} of a key"));
-    let fingerprint: Vec<u8> = row.get("fingerprint");
     let outcome = match row.get::<Option<&str>, _>("state") {
         None => None,
         Some(word) => Some(KeyOutcome {
-            state: state_named(word).ok_or_else(|| unreadable("state"))?,
-            status: u16::try_from(row.get::<i32, _>("status")).map_err(|_| unreadable("status"))?,
+            state: state_named(word)?,
+            status: u16::try_from(row.get::<i32, _>("status"))
+                .map_err(|_| StoreError::Unreadable("the status of a key".to_owned()))?,
             content_type: text_if_any(row, "content_type"),
             body: row.get::<Vec<u8>, _>("body").into(),
         }),
     };
     Ok(KeyRecord {
-        fingerprint: Fingerprint(
-            fingerprint
-                .try_into()
-                .map_err(|_| unreadable("fingerprint"))?,
-        ),
+        fingerprint: fingerprint(&row.get::<Vec<u8>, _>("fingerprint"))?,
         lane: lane_id(row),
         position: position(row.get("position")),
         logged_at: WallTime(unsigned(row.get("logged_at_ms"))),

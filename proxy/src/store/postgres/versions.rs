@@ -4,8 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use achromat_core::{
     policy::{
-        Decider, Digest, KeptSwap, KeptVersion, NewSwap, NewVersion, Origin, Shelf, ShelfWrite,
-        Slot, SwapSeq, VersionId,
+        Digest, KeptSwap, KeptVersion, NewSwap, NewVersion, Shelf, ShelfWrite, SwapSeq, VersionId,
     },
     time::WallTime,
 };
@@ -15,7 +14,7 @@ use sqlx::{Row as _, postgres::PgRow};
 use super::{
     super::{
         StoreError,
-        words::{signed, unsigned},
+        words::{decider, decider_word, digest, origin, signed, slot, unsigned},
     },
     connection::Connections,
     load::{text, text_if_any},
@@ -34,9 +33,12 @@ pub(super) async fn shelf(connections: &Connections) -> Result<Shelf, StoreError
     let swaps: Result<BTreeMap<_, _>, _> = swaps.await?.iter().map(swap).collect();
     let said = connections.read(Script::of("SELECT slot, origin, words FROM said", &[]));
     let said = said.await?;
-    let said = said
-        .iter()
-        .map(|row| Ok(((slot(row)?, origin(row)?), text(row, "words"))));
+    let said = said.iter().map(|row| {
+        Ok((
+            (slot(row.get("slot"))?, origin(row.get("origin"))?),
+            text(row, "words"),
+        ))
+    });
     let said: Result<BTreeMap<_, _>, StoreError> = said.collect();
     Ok(Shelf {
         versions: versions?,
@@ -122,11 +124,7 @@ fn keep(script: &mut Script, kept: &KeptVersion, bytes: &Bytes) {
 
 fn record(script: &mut Script, kept: &KeptSwap) {
     let swap = &kept.swap;
-    let (decider, version) = match swap.to {
-        Decider::Native => ("native", None),
-        Decider::Version(id) => ("version", Some(signed(id.0))),
-        Decider::Nobody => ("nobody", None),
-    };
+    let (decider, version) = decider_word(swap.to);
     script.add(
         "INSERT INTO swaps (seq, slot, decider, version, before, swapped_at_ms, who, why, taken_out)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -148,33 +146,14 @@ fn record(script: &mut Script, kept: &KeptSwap) {
     );
 }
 
-fn unreadable(what: &str, word: &str) -> StoreError {
-    StoreError::Unreadable(format!("the {what} {word:?} of a plugin"))
-}
-
-fn slot(row: &PgRow) -> Result<Slot, StoreError> {
-    let word: &str = row.get("slot");
-    Slot::parse(word).ok_or_else(|| unreadable("slot", word))
-}
-
-fn origin(row: &PgRow) -> Result<Origin, StoreError> {
-    let word: &str = row.get("origin");
-    Origin::parse(word).ok_or_else(|| unreadable("origin", word))
-}
-
 fn version(row: &PgRow) -> Result<(VersionId, KeptVersion), StoreError> {
-    let digest: Vec<u8> = row.get("digest");
-    let digest = digest
-        .as_slice()
-        .try_into()
-        .map_err(|_| unreadable("digest", &format!("{digest:02x?}")))?;
     let id = VersionId(unsigned(row.get("version")));
     let version = NewVersion {
-        slot: slot(row)?,
+        slot: slot(row.get("slot"))?,
         name: text(row, "name").into(),
-        digest: Digest::from_bytes(digest),
+        digest: digest(&row.get::<Vec<u8>, _>("digest"))?,
         config: text(row, "config").into(),
-        origin: origin(row)?,
+        origin: origin(row.get("origin"))?,
         at: WallTime(unsigned(row.get("made_at_ms"))),
         who: text(row, "who").into(),
         signature: text_if_any(row, "signature").map(Arc::from),
@@ -184,19 +163,12 @@ fn version(row: &PgRow) -> Result<(VersionId, KeptVersion), StoreError> {
 }
 
 fn swap(row: &PgRow) -> Result<(SwapSeq, KeptSwap), StoreError> {
-    let version: Option<i64> = row.get("version");
-    let decider = match (row.get("decider"), version) {
-        ("native", _) => Decider::Native,
-        ("nobody", _) => Decider::Nobody,
-        ("version", Some(id)) => Decider::Version(VersionId(unsigned(id))),
-        (word, _) => return Err(unreadable("decider", word)),
-    };
     let seq = SwapSeq(unsigned(row.get("seq")));
     let before: Option<i64> = row.get("before");
     let taken_out: Option<i64> = row.get("taken_out");
     let swap = NewSwap {
-        slot: slot(row)?,
-        to: decider,
+        slot: slot(row.get("slot"))?,
+        to: decider(row.get("decider"), row.get("version"))?,
         before: before.map(|seq| SwapSeq(unsigned(seq))),
         at: WallTime(unsigned(row.get("swapped_at_ms"))),
         who: text(row, "who").into(),

@@ -2,7 +2,7 @@
 
 use achromat_core::{
     ids::{CollectionId, Key, LaneId, Position},
-    key::{Fingerprint, KeyOutcome, KeyRecord, Keyed, Settled},
+    key::{KeyOutcome, KeyRecord, Keyed, Settled},
     log::Entry,
     time::WallTime,
 };
@@ -11,7 +11,7 @@ use sqlx::{Row, SqliteConnection, SqliteExecutor, sqlite::SqliteRow};
 use super::{
     super::{
         StoreError,
-        words::{position, signed, state_named, unsigned},
+        words::{fingerprint, position, signed, state_named, unsigned},
     },
     load::lane_id,
     statements::lane_key,
@@ -124,24 +124,18 @@ pub(super) async fn find(
 }
 
 fn record(row: &SqliteRow) -> std::result::Result<KeyRecord, StoreError> {
-    let unreadable = |what: &str| StoreError::Unreadable(format!("the {what} of a key"));
-    let fingerprint: &[u8] = row.get("fingerprint");
     let state: Option<&str> = row.get("state");
     let outcome = match state {
         None => None,
         Some(word) => Some(KeyOutcome {
-            state: state_named(word).ok_or_else(|| unreadable("state"))?,
+            state: state_named(word)?,
             status: row.get("status"),
             content_type: row.get("content_type"),
             body: row.get::<Vec<u8>, _>("body").into(),
         }),
     };
     Ok(KeyRecord {
-        fingerprint: Fingerprint(
-            fingerprint
-                .try_into()
-                .map_err(|_| unreadable("fingerprint"))?,
-        ),
+        fingerprint: fingerprint(row.get("fingerprint"))?,
         lane: lane_id(row)?,
         position: position(row.get("position")),
         logged_at: WallTime(unsigned(row.get("logged_at_ms"))),

@@ -5,9 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use achromat_core::{
     catalog::{Catalog, Change, Collection, Copy, InstanceRecord, Marker},
     engine::{RestoredLane, Snapshot},
-    ids::{
-        CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, Key, LaneId, Position, Token,
-    },
+    ids::{CollectionId, DatabaseId, EntryId, InstanceId, InstanceIx, LaneId, Position, Token},
     log::Logged,
     time::WallTime,
 };
@@ -17,7 +15,7 @@ use uuid::Uuid;
 use super::{
     super::{
         InstanceNames, StoreError,
-        words::{lane_named, place_of, position, unsigned, verb, verdict},
+        words::{key, lane_named, place_of, position, unsigned, verb, verdict},
     },
     uuid,
 };
@@ -188,11 +186,4 @@ fn bytes(count: Option<i64>) -> usize {
     count
         .and_then(|count| usize::try_from(count).ok())
         .unwrap_or(0)
-}
-
-fn key(text: Option<&str>) -> Result<Option<Key>> {
-    let parse = |text: &str| {
-        Key::stored(text).ok_or_else(|| StoreError::Unreadable(format!("a key {text:?}")))
-    };
-    text.map(parse).transpose()
 }

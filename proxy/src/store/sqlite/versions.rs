@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use achromat_core::{
     ids::Epoch,
     policy::{
-        Decider, Digest, KeptSwap, KeptVersion, NewSwap, NewVersion, Origin, Shelf, ShelfWrite,
-        Slot, SwapSeq, VersionId,
+        Digest, KeptSwap, KeptVersion, NewSwap, NewVersion, Shelf, ShelfWrite, SwapSeq, VersionId,
     },
     time::WallTime,
 };
@@ -16,7 +15,7 @@ use sqlx::{Connection, Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 use super::{
     super::{
         StoreError,
-        words::{signed, unsigned},
+        words::{decider, decider_word, digest, origin, signed, slot, unsigned},
     },
     statements,
 };
@@ -42,9 +41,12 @@ pub(super) async fn shelf(readers: &SqlitePool) -> Result<Shelf, StoreError> {
         .fetch_all(&mut *transaction)
         .await
         .map_err(StoreError::NotDone)?;
-    let said = rows
-        .iter()
-        .map(|row| Ok(((slot(row)?, origin(row)?), row.get("words"))));
+    let said = rows.iter().map(|row| {
+        Ok((
+            (slot(row.get("slot"))?, origin(row.get("origin"))?),
+            row.get("words"),
+        ))
+    });
     let said: Result<BTreeMap<_, _>, StoreError> = said.collect();
     Ok(Shelf {
         versions: versions?,
@@ -150,11 +152,7 @@ async fn keep(
 
 async fn record(connection: &mut SqliteConnection, kept: &KeptSwap) -> Result<(), sqlx::Error> {
     let swap = &kept.swap;
-    let (decider, version) = match swap.to {
-        Decider::Native => ("native", None),
-        Decider::Version(id) => ("version", Some(signed(id.0))),
-        Decider::Nobody => ("nobody", None),
-    };
+    let (decider, version) = decider_word(swap.to);
     sqlx::query(
         "INSERT OR REPLACE INTO swaps (seq, slot, decider, version, before, swapped_at_ms, who, why, taken_out)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -184,32 +182,14 @@ async fn forget(connection: &mut SqliteConnection, id: VersionId) -> Result<(), 
     Ok(())
 }
 
-fn unreadable(what: &str, word: &str) -> StoreError {
-    StoreError::Unreadable(format!("the {what} {word:?} of a plugin"))
-}
-
-fn slot(row: &SqliteRow) -> Result<Slot, StoreError> {
-    let word: &str = row.get("slot");
-    Slot::parse(word).ok_or_else(|| unreadable("slot", word))
-}
-
-fn origin(row: &SqliteRow) -> Result<Origin, StoreError> {
-    let word: &str = row.get("origin");
-    Origin::parse(word).ok_or_else(|| unreadable("origin", word))
-}
-
 fn version(row: &SqliteRow) -> Result<(VersionId, KeptVersion), StoreError> {
-    let digest: &[u8] = row.get("digest");
-    let digest = digest
-        .try_into()
-        .map_err(|_| unreadable("digest", &format!("{digest:02x?}")))?;
     let id = VersionId(unsigned(row.get("version")));
     let version = NewVersion {
-        slot: slot(row)?,
+        slot: slot(row.get("slot"))?,
         name: row.get::<&str, _>("name").into(),
-        digest: Digest::from_bytes(digest),
+        digest: digest(row.get("digest"))?,
         config: row.get::<&str, _>("config").into(),
-        origin: origin(row)?,
+        origin: origin(row.get("origin"))?,
         at: WallTime(unsigned(row.get("made_at_ms"))),
         who: row.get::<&str, _>("who").into(),
         signature: row.get::<Option<&str>, _>("signature").map(Arc::from),
@@ -219,19 +199,12 @@ fn version(row: &SqliteRow) -> Result<(VersionId, KeptVersion), StoreError> {
 }
 
 fn swap(row: &SqliteRow) -> Result<(SwapSeq, KeptSwap), StoreError> {
-    let version: Option<i64> = row.get("version");
-    let decider = match (row.get("decider"), version) {
-        ("native", _) => Decider::Native,
-        ("nobody", _) => Decider::Nobody,
-        ("version", Some(id)) => Decider::Version(VersionId(unsigned(id))),
-        (word, _) => return Err(unreadable("decider", word)),
-    };
     let seq = SwapSeq(unsigned(row.get("seq")));
     let before: Option<i64> = row.get("before");
     let taken_out: Option<i64> = row.get("taken_out");
     let swap = NewSwap {
-        slot: slot(row)?,
-        to: decider,
+        slot: slot(row.get("slot"))?,
+        to: decider(row.get("decider"), row.get("version"))?,
         before: before.map(|seq| SwapSeq(unsigned(seq))),
         at: WallTime(unsigned(row.get("swapped_at_ms"))),
         who: row.get::<&str, _>("who").into(),
