@@ -11,6 +11,7 @@ use achromat_tests::{
     chroma::Chroma,
     cluster::{NAMES, folder},
     load::{Load, Tally},
+    pooler::Pooler,
     postgres::Postgres,
     proxy::Proxy,
     records::{contents, difference, records},
@@ -23,14 +24,26 @@ use tempfile::TempDir;
 struct Fleet {
     proxies: Vec<Proxy>,
     instances: Vec<Chroma>,
+    _pooler: Option<Pooler>,
     postgres: Postgres,
     _folder: TempDir,
 }
 
 impl Fleet {
     fn start(proxies: usize) -> Self {
-        let folder = folder();
         let postgres = Postgres::start().expect("PostgreSQL runs here");
+        Self::start_on(postgres, None, proxies)
+    }
+
+    /// On the newest PostgreSQL, which the proxies reach through PgBouncer.
+    fn start_pooled(proxies: usize) -> Self {
+        let postgres = Postgres::start_newest().expect("PostgreSQL runs here");
+        let pooler = Pooler::start(&postgres);
+        Self::start_on(postgres, Some(pooler), proxies)
+    }
+
+    fn start_on(postgres: Postgres, pooler: Option<Pooler>, proxies: usize) -> Self {
+        let folder = folder();
         let start = |name| {
             let folder = folder.path().join(name);
             thread::spawn(move || Chroma::start(&folder))
@@ -42,7 +55,9 @@ impl Fleet {
             .collect();
         let named: Vec<_> = NAMES.into_iter().zip(&instances).collect();
         let token = folder.path().join("operator.token");
-        let store = format!("--store={}", postgres.url());
+        let direct = || postgres.url();
+        let store = pooler.as_ref().map_or_else(direct, Pooler::url);
+        let store = format!("--store={store}");
         let token = format!("--admin-token-file={}", token.display());
         let start = |number: usize| {
             let own = folder.path().join(format!("proxy-{number}"));
@@ -54,6 +69,7 @@ impl Fleet {
         let fleet = Self {
             proxies,
             instances,
+            _pooler: pooler,
             postgres,
             _folder: folder,
         };
@@ -140,7 +156,7 @@ fn assert_unnoticed(tally: &Tally) {
 /// T2: the proxy that leads is killed, twice, and comes back each time.
 #[test]
 fn a_killed_leader_is_not_noticed_at_the_others() {
-    let tally = Fleet::start(3).under_load(|fleet, load, leader| {
+    let tally = Fleet::start_pooled(3).under_load(|fleet, load, leader| {
         fleet.proxies[leader].kill();
         let killed_at = Instant::now();
         load.wait_writes(20);

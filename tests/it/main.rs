@@ -14,6 +14,7 @@ mod cms;
 mod compiling;
 mod contract;
 mod corpus;
+mod databases;
 mod documents;
 mod edge;
 mod faults;

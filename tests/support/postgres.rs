@@ -1,8 +1,9 @@
 //! A PostgreSQL server for the length of a test.
 
 use std::{
-    fs::File,
+    fs::{self, File, Permissions},
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -11,14 +12,19 @@ use std::{
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tempfile::TempDir;
 
-use crate::{cluster::folder, tools, wait::eventually};
+use crate::{authority::Authority, chroma::free_port, cluster::folder, tools, wait::eventually};
 
 /// The user that owns nothing.
 const NOBODY: u32 = 65_534;
 
+/// The number in the name of its socket.
+const PORT: u16 = 5432;
+
 /// A server that listens to nothing but a socket in its folder.
 pub struct Postgres {
     programs: &'static Path,
+    flags: Vec<String>,
+    port: u16,
     folder: TempDir,
     child: Child,
 }
@@ -39,7 +45,7 @@ pub(crate) fn unprivileged(path: &Path) -> Command {
 }
 
 /// Starts the server of a folder.
-fn serve(programs: &Path, folder: &Path) -> Child {
+fn serve(programs: &Path, folder: &Path, flags: &[String]) -> Child {
     let log = File::create(folder.join("log")).expect("a log file");
     unprivileged(&programs.join("postgres"))
         .current_dir(folder)
@@ -48,6 +54,7 @@ fn serve(programs: &Path, folder: &Path) -> Child {
         .arg("-k")
         .arg(folder)
         .args(["-c", "listen_addresses="])
+        .args(flags)
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a second handle"))
         .stderr(log)
@@ -83,9 +90,11 @@ impl Postgres {
         ]);
         let made = init.arg(&data).output().expect("initdb runs");
         assert!(made.status.success(), "{made:?}");
-        let child = serve(programs, folder.path());
+        let child = serve(programs, folder.path(), &[]);
         let server = Self {
             programs,
+            flags: Vec::new(),
+            port: PORT,
             folder,
             child,
         };
@@ -109,8 +118,32 @@ impl Postgres {
 
     /// Starts it again.
     pub fn up(&mut self) {
-        self.child = serve(self.programs, self.folder.path());
+        self.child = serve(self.programs, self.folder.path(), &self.flags);
         self.wait();
+    }
+
+    /// Has it serve at a port of 127.0.0.1 too, encrypted and to those with a password only. Returns the port.
+    pub fn open_port(&mut self, authority: &Authority) -> u16 {
+        let data = self.folder.path().join("data");
+        authority.renew(&data);
+        // PostgreSQL refuses a key that others may read.
+        fs::set_permissions(data.join("key.pem"), Permissions::from_mode(0o600)).expect("a key");
+        let rules = "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
+        fs::write(data.join("pg_hba.conf"), rules).expect("its rules");
+        let port = free_port();
+        let settings = [
+            "listen_addresses=127.0.0.1".to_owned(),
+            format!("port={port}"),
+            "ssl=on".to_owned(),
+            "ssl_cert_file=certificate.pem".to_owned(),
+            "ssl_key_file=key.pem".to_owned(),
+        ];
+        let flags = settings.map(|setting| ["-c".to_owned(), setting]);
+        self.flags = flags.into_iter().flatten().collect();
+        self.port = port;
+        self.kill();
+        self.up();
+        port
     }
 
     /// The address of its database.
@@ -142,7 +175,7 @@ impl Postgres {
             .args(["--set=ON_ERROR_STOP=1", "--single-transaction"])
             .args(["--username=postgres", "--dbname=postgres", "--host"])
             .arg(self.socket())
-            .args(["--file", "-"])
+            .args(["--port", &self.port.to_string(), "--file", "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -273,7 +273,10 @@ fn store(checks: &mut Checks, text: &str) -> StoreUrl {
     }
     checks.wrong(
         "store",
-        format!("{text:?} is none of sqlite:PATH, postgres://USER@HOST/DATABASE and memory:"),
+        format!(
+            "{:?} is none of sqlite:PATH, postgres://USER@HOST/DATABASE and memory:",
+            masked(text)
+        ),
     );
     StoreUrl::Memory
 }

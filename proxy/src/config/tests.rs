@@ -198,6 +198,12 @@ fn credentials_are_not_told() {
     let (_folder, layers) = file("[[instances]]\nname = \"a\"\nurl = \"http://u:secret@x:1\"\n");
     let told = layers.resolve().expect_err("it is refused").to_string();
     assert!(told.contains("@x:1") && !told.contains("secret"), "{told}");
+    let (_folder, layers) = file("store = 'postgre://u:secret@x/log'\n");
+    let told = layers.resolve().expect_err("it is refused").to_string();
+    assert!(
+        told.contains("@x/log") && !told.contains("secret"),
+        "{told}"
+    );
 }
 
 /// A certificate needs its key, and both need an encrypted connection.
