@@ -102,7 +102,8 @@ impl Engine {
         if let Some(lane) = self.lane_mut(lane) {
             lane.lacks(instance, position);
         }
-        let slot = self.lane(lane).and_then(|lane| lane.slot(position));
+        let lane = self.lane(lane);
+        let slot = lane.and_then(|lane| lane.slot(position));
         let has_it = |other: &InstanceIx| {
             *other != instance
                 && collection.on(*other).is_some()
@@ -112,8 +113,9 @@ impl Engine {
         if others().any(|i| collection.is_sound_on(i) && self.standing(i) != Standing::Down) {
             return Outcome::Missing(reply);
         }
-        let open = slot.filter(|slot| slot.verdict == Verdict::Open);
-        let may_be_done = open.is_some_and(|slot| others().any(|i| slot.may_be_done_on(i)));
+        let open = lane.filter(|_| slot.is_some_and(|slot| slot.verdict == Verdict::Open));
+        let may_be_done =
+            open.is_some_and(|lane| others().any(|i| lane.may_be_done_on(i, position)));
         self.suspect(collection.id);
         if may_be_done {
             let why = "another instance, which may have done it, has the collection";

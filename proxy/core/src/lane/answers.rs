@@ -1,6 +1,6 @@
 //! Answers to the clients of a lane: their time and their content.
 
-use super::{Client, Context, Effect, Lane, Peer, Phase, Slot, bit};
+use super::{Client, Context, Effect, Flight, Lane, Peer, Phase, Slot, bit};
 use crate::{
     health::Standing,
     ids::{InstanceIx, LaneId, Position},
@@ -124,6 +124,16 @@ impl Lane {
     pub(super) fn is_in_flight(&self, position: Position) -> bool {
         self.flights_of(position)
             .any(|(_, flight)| flight.phase != Phase::Recording)
+    }
+
+    /// Returns true when an entry is on its way to an instance, or may have been carried out there without our
+    /// knowing.
+    pub(crate) fn may_be_done_on(&self, instance: InstanceIx, position: Position) -> bool {
+        let slot = self.slot(position);
+        let is_on_its_way =
+            |(other, flight): (_, Flight)| other == instance && flight.phase != Phase::Recording;
+        slot.is_some_and(|slot| slot.may_be_done_on(instance))
+            || self.flights_of(position).any(is_on_its_way)
     }
 
     fn word_if_accepted(

@@ -134,6 +134,23 @@ fn a_change_that_may_be_done_is_not_refused_by_who_lacks_the_collection() {
     assert_eq!(catalog.get(collection).unwrap().name.as_ref(), "xyz");
 }
 
+/// The same while the first one is silent: it does the change when it goes on.
+#[test]
+fn a_change_on_its_way_is_not_refused_by_who_lacks_the_collection() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    let ticket = world.submit(rename(collection, "xyz"), Level::One);
+    world.pass(150);
+    world.probe(A, Probe::Refused);
+    world.reply("B PUT 00000000-0000-0000-0000-000000000b01", 404);
+    assert!(!world.answers.contains_key(&ticket), "A may do it yet");
+    world.probe(A, Probe::Answered);
+    world.reply("A PUT 00000000-0000-0000-0000-000000000a01", 200);
+    assert_eq!(world.answers[&ticket], 200);
+    let catalog = world.engine.view().catalog;
+    assert_eq!(catalog.get(collection).unwrap().name.as_ref(), "xyz");
+}
+
 /// A collection that has another one's name on one instance is not taken for that one.
 #[test]
 fn a_copy_with_another_name_is_not_taken_for_another_collection() {
