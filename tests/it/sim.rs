@@ -63,7 +63,7 @@ const EVEN: &[u64] = &[
 const THEMED: &[u64] = &[
     1_063, 1_190, 3_136, 3_795, 4_109, 4_536, 50_010_430, 50_021_266, 50_038_193, 51_001_313,
     51_007_119, 51_022_303, 60_001_560, 60_005_782, 60_000_678, 60_034_480, 60_060_493, 60_073_250,
-    70_014_659, 60_072_692, 70_015_061, 80_010_508, 81_003_330,
+    70_014_659, 60_072_692, 70_015_061, 80_010_508, 81_003_330, 91_001_320, 92_015_015, 80_029_505,
 ];
 
 /// What histories found that broke once is mended. In 5318 a delete by filter had asked for the
@@ -126,7 +126,12 @@ const THEMED: &[u64] = &[
 /// held an entry to be done whose work had gone with its collection, which somebody had deleted;
 /// in 60060493 it found no right copy of such a collection, because a client had made it anew with other metadata.
 /// In 70014659 an instance whose earlier answers were lost gave the answer by which another one had refused an
-/// entry, was taken to have carried it out before, and lost its copy, which was the only one.
+/// entry, was taken to have carried it out before, and lost its copy, which was the only one. In 62058007
+/// a silent instance had made another collection for a create that found its own elsewhere; in 60072692 what was
+/// left over under a name kept a collection that everybody else said was gone. In 91001320 a change of a name was
+/// on its way to a frozen instance when another one, which lacked the collection, refused it. In 80029505 and
+/// 92015015 the judge had a delete with a limit take the records that are the first in its own order, and not in
+/// the home's.
 #[test]
 fn histories_that_broke_once_end_well() {
     let all = FOUND.iter();

@@ -13,12 +13,15 @@ use achromat_core::{
     write::Permit,
 };
 use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::json;
 
 use super::{
     marks::Mark,
+    model::Server,
     proxy::{Message, Proxy},
     random::Random,
-    wire::Sender,
+    wire::{Request, Sender},
     world::{Happening, World},
 };
 
@@ -41,6 +44,30 @@ impl Policy {
             random: Random::of(seed, "policy"),
         }
     }
+}
+
+/// The body of a write at a home, as it can be carried out anywhere. Which of the records that a filter meets
+/// a delete with a limit takes depends on their order, and that is the home's own once its copy was mended: it
+/// is asked just before.
+pub(super) fn carried_out_locally(server: &mut Server, request: &Request) -> Bytes {
+    #[derive(Deserialize)]
+    struct Found {
+        ids: Vec<String>,
+    }
+    let body = || request.body.clone();
+    let asked = request.target.strip_suffix("/delete");
+    let is_local = matches!(request.sender, Sender::Local { .. });
+    let Some(collection) = asked.filter(|_| is_local) else {
+        return body();
+    };
+    let answer = server.handle("POST", &format!("{collection}/get"), &request.body);
+    let Ok(found) = serde_json::from_slice::<Found>(&answer.body) else {
+        return body();
+    };
+    if found.ids.is_empty() {
+        return body();
+    }
+    json!({ "ids": found.ids }).to_string().into()
 }
 
 impl World {

@@ -20,6 +20,7 @@ use bytes::Bytes;
 
 use super::{
     faults::Fault,
+    homes::carried_out_locally,
     marks::Mark,
     process::State,
     world::{Happening, World},
@@ -392,12 +393,14 @@ impl World {
         self.oracle.reaching(request);
         let process = &mut self.processes[request.instance.at()];
         let method = request.method.as_str();
+        let body = carried_out_locally(&mut process.server, request);
         let answer = process
             .server
             .handle(method, &request.target, &request.body);
         let reply = Reply::json(answer.status, answer.body);
         self.oracle.executed(request, &reply);
-        self.oracle.executed_locally(request, &reply, self.now);
+        self.oracle
+            .executed_locally(request, body, &reply, self.now);
         self.say(|| {
             let body = String::from_utf8_lossy(&reply.body);
             let body: String = body.chars().take(300).collect();

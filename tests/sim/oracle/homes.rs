@@ -220,8 +220,9 @@ impl Oracle {
         }
     }
 
-    /// A request is carried out: one that is not logged only while its instance is the home.
-    pub fn executed_locally(&mut self, request: &Request, reply: &Reply, now: u64) {
+    /// A request is carried out: one that is not logged only while its instance is the home. Its body is as it
+    /// can be carried out elsewhere.
+    pub fn executed_locally(&mut self, request: &Request, body: Bytes, reply: &Reply, now: u64) {
         let Sender::Local {
             collection, entry, ..
         } = request.sender
@@ -243,7 +244,7 @@ impl Oracle {
                 "I25: {entry:?} is not logged, and is carried out twice"
             ));
         }
-        let change = (act_of(&request.target), request.body.clone());
+        let change = (act_of(&request.target), body);
         self.note_local((collection, entry), change, (now, reply.status));
     }
 
