@@ -1,29 +1,32 @@
 //! One proxy from start to stop: the rooms put together.
 
+mod base;
 mod opening;
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::PathBuf,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use achromat_core::{health::Standing, read::Strategy};
 
-use self::opening::{Term, open};
+pub use self::base::Base;
+use self::opening::open;
 use crate::{
     access::{Access, OperatorTokenError, TokenFile, TokenFileError, operator_token},
     admin::{Admin, Capacity, Facts, Meter, Retrying},
     clock::Clock,
     config::{Config, InstanceConfig, Keys, OperatorConfig},
+    fleet::Tenure,
     history::{History, Recording},
     instances::{Address, CredentialError, Credentials, Instances},
     leave::Leave,
     plugins::{LifeError, Lifecycle, Watching},
     policy::{Member, Policies},
     replicate::{self, Parts, Replicator, Running},
-    serve::{App, Door, Edge, Encryption, Kind, Listening, Quotas, Settings, TlsError},
+    serve::{App, Edge, Encryption, Quotas, Server, Settings, TlsError},
     store::{InstanceNames, MemoryStore, StoreError},
     trash::{Purge, Purging},
 };
@@ -69,81 +72,36 @@ pub enum StartError {
 /// A proxy at work.
 pub struct Achromat {
     address: SocketAddr,
-    listening: Listening,
-    operating: Option<Listening>,
+    app: Arc<App>,
     running: Running,
-    drain: std::time::Duration,
+    drain: Duration,
     lifecycle: Arc<Lifecycle>,
     keys: Keys,
     recording: Recording,
-    term: Option<Term>,
+    tenure: Option<Tenure>,
     _watching: Watching,
     _purging: Purging,
 }
 
-/// The addresses of a proxy, bound and not yet served. A port that is taken is told before anything else has
-/// begun.
-#[derive(Debug)]
-pub struct Sockets {
-    clients: TcpListener,
-    operators: Option<TcpListener>,
-}
+/// Longest time that requests which a leader has begun may take to end before another proxy leads: everybody
+/// else waits meanwhile.
+const HAND_OVER: Duration = Duration::from_secs(2);
 
-impl Sockets {
-    /// Binds what the configuration says.
-    pub fn bind(config: &Config) -> Result<Self, StartError> {
-        Ok(Self {
-            clients: bind(config.listen)?,
-            operators: config.operator.listen.map(bind).transpose()?,
-        })
-    }
-
-    /// The same sockets once more: whoever connects while nobody serves them waits.
-    fn again(&self) -> std::io::Result<Self> {
-        let operators = self.operators.as_ref();
-        Ok(Self {
-            clients: self.clients.try_clone()?,
-            operators: operators.map(TcpListener::try_clone).transpose()?,
-        })
-    }
-}
-
-fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).map_err(|source| StartError::Listen { address, source })
-}
-
-/// Starts a proxy: binds, opens the log, goes on where it stopped, and serves. One of a fleet follows until it
-/// leads.
-pub async fn start(config: Config) -> Result<Achromat, StartError> {
-    let sockets = Sockets::bind(&config)?;
-    start_on(config, &sockets).await
-}
-
-/// Starts a proxy on sockets that stay bound when it ends.
-pub async fn start_on(config: Config, sockets: &Sockets) -> Result<Achromat, StartError> {
+/// Starts a proxy: opens the log, goes on where it stopped, and serves. One of a fleet follows until it leads.
+pub async fn start(config: Config, base: &mut Base) -> Result<Achromat, StartError> {
     let clock = Clock::start();
-    let listen = |source| StartError::Listen {
-        address: config.listen,
-        source,
-    };
-    let Sockets {
-        clients: socket,
-        operators: own,
-    } = sockets.again().map_err(listen)?;
-    let address = socket.local_addr().map_err(listen)?;
+    let address = base.address()?;
     let capacity = capacity(&config);
     let access = access(&config.operator, config.tokens_file.clone(), address)?;
-    let encryption = config.tls.as_ref().map(Encryption::start).transpose()?;
-    warn_of_openness(address, &access, encryption.is_some());
+    warn_of_openness(address, &access, base.addresses.is_encrypted());
     let names = names(&config.instances);
     let policies = Arc::new(Policies::native(members(&names)));
-    let door = Door::new(config.connections);
-    let (stores, term) = open(&config, names, (&socket, &encryption), &door).await?;
+    let (stores, tenure) = open(&config, names, base).await?;
     let (store, versions, records) = stores;
     let (history, recording) = History::start(records, config.history);
     let list = with_credentials(config.instances)?;
     let instances = Instances::new(list, config.timing, config.bounds);
-    let instances = Arc::new(instances.under(leave(term.as_ref())));
+    let instances = Arc::new(instances.under(leave(tenure.as_ref())));
     let started = Lifecycle::start(config.policy, versions, Arc::clone(&policies));
     let (lifecycle, watching) = started.await?;
     let guard = Arc::new(config.guard);
@@ -161,7 +119,7 @@ pub async fn start_on(config: Config, sockets: &Sockets) -> Result<Achromat, Sta
     let quotas = Arc::new(Quotas::new(config.quotas, config.space));
     let facts = Facts {
         history: history.clone(),
-        door: door.clone(),
+        door: base.addresses.door(),
         quotas: Arc::clone(&quotas),
         strategy: config.strategy,
         replica_ratio: replica_ratio(config.serve.strategy),
@@ -190,7 +148,6 @@ pub async fn start_on(config: Config, sockets: &Sockets) -> Result<Achromat, Sta
         policies,
         Edge {
             access,
-            door,
             origins: config.origins,
             hosts: config.hosts,
             history,
@@ -198,30 +155,29 @@ pub async fn start_on(config: Config, sockets: &Sockets) -> Result<Achromat, Sta
             is_operated_on_main: config.operator.on_main,
         },
     );
-    if let Some(term) = &term {
-        term.before.leave();
+    let app = Arc::new(app);
+    base.serve(Server::App(Arc::clone(&app)))?;
+    if let Some(member) = &base.member {
+        member.fleet.serves_itself();
     }
-    let (listening, operating) =
-        listen_at(Arc::new(app), (socket, encryption), own).map_err(listen)?;
     tracing::info!(%address, "serving");
     Ok(Achromat {
         address,
-        listening,
-        operating,
+        app,
         running,
         drain: config.drain,
         lifecycle,
         keys: config.keys,
         recording,
-        term,
+        tenure,
         _watching: watching,
         _purging: purging,
     })
 }
 
 /// Leave to send, which a fleet's leader has only as long as it leads.
-fn leave(term: Option<&Term>) -> Leave {
-    term.map_or_else(Leave::always, |term| term.tenure.leave())
+fn leave(tenure: Option<&Tenure>) -> Leave {
+    tenure.map_or_else(Leave::always, Tenure::leave)
 }
 
 fn retrying(settings: &Settings) -> Retrying {
@@ -303,23 +259,6 @@ fn capacity(config: &Config) -> Capacity {
     }
 }
 
-/// Serves clients, and operators where they have an address of their own.
-fn listen_at(
-    app: Arc<App>,
-    (socket, encryption): (TcpListener, Option<Arc<Encryption>>),
-    own: Option<TcpListener>,
-) -> std::io::Result<(Listening, Option<Listening>)> {
-    let operating = match own {
-        Some(socket) => {
-            let address = socket.local_addr()?;
-            tracing::info!(%address, "serving operators");
-            Some(Arc::clone(&app).listen(socket, Kind::Operators, None)?)
-        }
-        None => None,
-    };
-    Ok((app.listen(socket, Kind::Clients, encryption)?, operating))
-}
-
 /// Reads the tokens of the operator and of clients. Clients' tokens are read again when they change.
 fn access(
     operator: &OperatorConfig,
@@ -365,7 +304,7 @@ fn members(names: &[Arc<str>]) -> Vec<Member> {
 async fn see_instances(
     replicator: &Replicator,
     instances: &Instances,
-    patience: std::time::Duration,
+    patience: Duration,
 ) {
     let is_known = |view: &achromat_core::view::View| view.has_seen_all.then_some(());
     let all_known = replicator.wait_for(patience, is_known).await.is_some();
@@ -413,32 +352,39 @@ impl Achromat {
 
     /// Waits until the proxy can't go on by itself.
     pub async fn broken(&mut self) {
-        let Some(term) = &mut self.term else {
+        let Some(tenure) = &mut self.tenure else {
             return self.running.ended().await;
         };
         tokio::select! {
             () = self.running.ended() => {}
-            () = term.tenure.over() => {}
+            () = tenure.over() => {}
         }
     }
 
     /// True when another proxy may lead its fleet: this one follows when it is started again.
     pub fn may_follow(&self) -> bool {
-        self.term.is_some()
+        self.tenure.is_some()
     }
 
-    /// Stops: no new requests, those that have begun end, what is under way is made durable.
-    pub async fn stop(self) -> Result<(), StoreError> {
+    /// Stops: no new requests, those that have begun end, what is under way is made durable. In a fleet,
+    /// whoever leads next gets the new ones, and this proxy's addresses go on.
+    pub async fn stop(self, base: &mut Base) -> Result<(), StoreError> {
         tracing::info!("stopping: requests that have begun may end");
-        if let Some(operating) = self.operating {
-            operating.close();
-        }
-        let mut cut_off = self.listening.stop(self.drain).await;
+        let cut_off = match &base.member {
+            None => base.addresses.stop(self.drain).await,
+            Some(member) => {
+                member.fleet.leads_no_more();
+                let follower = Server::Follower(Arc::clone(&member.follower));
+                if let Err(error) = base.addresses.serve(follower) {
+                    tracing::error!(%error, "the addresses can't be served any more");
+                }
+                self.app.idle(self.drain.min(HAND_OVER)).await
+            }
+        };
         self.recording.end().await;
         let stopped = self.running.stop().await;
-        if let Some(Term { tenure, before }) = self.term {
+        if let Some(tenure) = self.tenure {
             tenure.give_back().await;
-            cut_off += before.stop(self.drain).await;
         }
         if cut_off > 0 {
             tracing::warn!(cut_off, "requests did not end in time");

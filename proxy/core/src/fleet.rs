@@ -19,7 +19,7 @@ pub const LEASE_MARGIN: Duration = Duration::from_millis(300);
 pub const RENEWAL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Time from one look at another proxy's lease to the next.
-pub const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+pub const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// State of the lease as it stands in the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! `achromat serve`.
 
-use std::{pin::pin, process::ExitCode};
+use std::{pin::pin, process::ExitCode, time::Duration};
 
 use clap::{ArgMatches, Command};
 use rustix::{
@@ -12,10 +12,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{arguments, runtime};
 use crate::{
     config::Config,
-    run::{self, Achromat, Sockets},
+    run::{self, Achromat, Base, StartError},
     store::StoreError,
     telemetry,
 };
+
+/// Pause before a proxy that could not lead tries again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) fn command() -> Command {
     arguments::with_keys(
@@ -34,14 +37,26 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 
 /// Serves until it is told to stop. A proxy whose fleet is led by another one follows that one.
 async fn serve(mut config: Config, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let sockets = Sockets::bind(&config)?;
+    let mut base = Base::bind(&config)?;
     let mut hangups = hangups();
     // One for all turns: a signal that comes while the configuration is read is not lost.
     let mut stop = pin!(stop_signal());
     loop {
-        let mut proxy = tokio::select! {
-            started = run::start_on(config, &sockets) => started?,
-            () = &mut stop => return Ok(ExitCode::SUCCESS),
+        let started = tokio::select! {
+            started = run::start(config.clone(), &mut base) => started,
+            () = &mut stop => {
+                base.stop(config.drain).await;
+                return Ok(ExitCode::SUCCESS);
+            }
+        };
+        let mut proxy = match started {
+            Ok(proxy) => proxy,
+            Err(StartError::Store(error)) if base.is_member() && may_pass(&error) => {
+                tracing::warn!(%error, "this proxy can't lead now, and follows");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
         };
         let is_stopped = loop {
             tokio::select! {
@@ -50,19 +65,33 @@ async fn serve(mut config: Config, matches: &ArgMatches) -> anyhow::Result<ExitC
                 () = next(&mut hangups) => reload(&proxy, matches).await,
             }
         };
-        let may_follow = proxy.may_follow();
-        match proxy.stop().await {
-            Err(error @ StoreError::Deposed { .. }) if may_follow && !is_stopped => {
-                tracing::warn!(%error, "following the proxy that leads now");
+        let ended = match proxy.stop(&mut base).await {
+            Err(error) if base.is_member() && may_pass(&error) => {
+                tracing::warn!(%error, "another proxy leads, or soon will");
+                Ok(())
             }
-            Ok(()) if may_follow && !is_stopped => {}
-            stopped => {
-                stopped?;
-                return Ok(ExitCode::SUCCESS);
-            }
+            ended => ended,
+        };
+        if is_stopped || !base.is_member() || ended.is_err() {
+            base.stop(config.drain).await;
+            ended?;
+            return Ok(ExitCode::SUCCESS);
         }
-        config = arguments::config(matches)?;
+        config = arguments::config(matches).unwrap_or_else(|error| {
+            tracing::error!(
+                "the configuration can't be read again, and the old one stays: {error:#}"
+            );
+            config
+        });
     }
+}
+
+/// True for failures that pass: another proxy leads, or the database was away.
+fn may_pass(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::Deposed { .. } | StoreError::Unknown(_) | StoreError::NotDone(_)
+    )
 }
 
 /// Takes as many open files as may be had: each connection is one.

@@ -89,7 +89,7 @@ pub enum LogFormat {
 }
 
 /// One Chroma server.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct InstanceConfig {
     /// Its name.
     pub name: Arc<str>,
@@ -100,7 +100,7 @@ pub struct InstanceConfig {
 }
 
 /// Everything that there is to decide, decided.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Address that clients connect to.
     pub listen: SocketAddr,

@@ -27,7 +27,7 @@ pub use self::{
     fleet::FleetConfig,
     keys::{Key, KeyKind, keys},
     layers::{Layers, Override},
-    meant::{Config, InstanceConfig, LogFormat, StoreUrl},
+    meant::{Config, DatabaseUrl, InstanceConfig, LogFormat, StoreUrl},
     show::{defaults_toml, schema_json},
     values::Keys,
 };

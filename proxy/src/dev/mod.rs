@@ -44,10 +44,12 @@ pub async fn run(
         let server = Server::start(&program, name, &folder.join(name)).await;
         servers.push(server.with_context(|| format!("Chroma server {name} does not start"))?);
     }
-    let mut proxy = run::start(config(listen, (state, &folder), &servers)?).await?;
+    let config = config(listen, (state, &folder), &servers)?;
+    let mut base = run::Base::bind(&config)?;
+    let mut proxy = run::start(config, &mut base).await?;
     explain(proxy.address(), &folder, &servers);
     watch(&mut servers, &mut proxy, stop).await;
-    proxy.stop().await?;
+    proxy.stop(&mut base).await?;
     for server in servers {
         server.stop().await;
     }

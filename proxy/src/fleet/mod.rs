@@ -75,6 +75,24 @@ impl Fleet {
         }
     }
 
+    /// Goes on telling who leads, and takes no lease.
+    pub async fn watch(&self) {
+        loop {
+            let seen = timeout(ANSWER_MAX, self.database.look()).await;
+            if let Ok(Ok(lease)) = seen
+                && let Some(holder) = lease.holder
+            {
+                self.follow(holder);
+            }
+            sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    /// This proxy gives up to lead: its clients wait for the next one that does.
+    pub fn leads_no_more(&self) {
+        self.leaders.send_replace(None);
+    }
+
     async fn try_to_lead(&self, watch: &mut Watch) -> Result<Option<Tenure>, StoreError> {
         let Ok(lease) = timeout(ANSWER_MAX, self.database.look()).await else {
             return Ok(None);
@@ -169,13 +187,26 @@ impl Tenure {
 
     /// Gives the lease back, for the next proxy to lead at once. Nothing is sent any more by then.
     pub async fn give_back(self) {
-        self.leave.end();
-        self.keeping.abort();
+        self.end();
         match timeout(ANSWER_MAX, self.database.give_back(&self.me)).await {
             Ok(Ok(())) => tracing::info!("the lease is given back"),
             Ok(Err(error)) => tracing::warn!(%error, "the lease can't be given back, and runs out"),
             Err(_) => tracing::warn!("the lease can't be given back in time, and runs out"),
         }
+    }
+}
+
+impl Tenure {
+    /// Sends nothing more, and renews the lease no more.
+    fn end(&self) {
+        self.leave.end();
+        self.keeping.abort();
+    }
+}
+
+impl Drop for Tenure {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

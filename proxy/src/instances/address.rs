@@ -8,7 +8,7 @@ use arc_swap::ArcSwapOption;
 const SOCKETS_MAX: usize = 4;
 
 /// An instance's URL, and what it was resolved to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Address {
     host: String,
     port: u16,
@@ -17,7 +17,7 @@ pub struct Address {
     /// Path that stands before every target; empty for a server at the root.
     prefix: String,
     tls: bool,
-    resolved: ArcSwapOption<Vec<SocketAddr>>,
+    resolved: Arc<ArcSwapOption<Vec<SocketAddr>>>,
 }
 
 /// The reason why a URL can't be an instance's.
@@ -64,7 +64,7 @@ impl Address {
             authority: format!("{host}:{port}"),
             prefix: prefix.to_owned(),
             tls,
-            resolved: ArcSwapOption::empty(),
+            resolved: Arc::default(),
         })
     }
 

@@ -1,25 +1,22 @@
 //! The store, and the wait for it where several proxies share it.
 
-use std::{net::TcpListener, sync::Arc};
+use std::sync::Arc;
 
-use super::StartError;
+use super::{
+    StartError,
+    base::{Base, Member},
+};
 use crate::{
     clock,
-    config::{Config, StoreUrl},
+    config::{Config, DatabaseUrl, StoreUrl},
     fleet::{Fleet, LinkConfig, Tenure},
     instances::CredentialFiles,
-    serve::{Door, Encryption, Follower, Listening},
+    serve::{Follower, Server},
     store::{
         Database, HistoryStore, Holder, InstanceNames, MemoryStore, SqliteStore, Store,
         VersionStore,
     },
 };
-
-/// A fleet's leader: its lease, and the connections of clients who came when it did not lead.
-pub(super) struct Term {
-    pub(super) tenure: Tenure,
-    pub(super) before: Listening,
-}
 
 /// The store, once for each of its uses.
 pub(super) type Stores = (Arc<dyn Store>, Arc<dyn VersionStore>, Arc<dyn HistoryStore>);
@@ -29,30 +26,18 @@ pub(super) type Stores = (Arc<dyn Store>, Arc<dyn VersionStore>, Arc<dyn History
 pub(super) async fn open(
     config: &Config,
     names: InstanceNames,
-    (socket, encryption): (&TcpListener, &Option<Arc<Encryption>>),
-    door: &Door,
-) -> Result<(Stores, Option<Term>), StartError> {
+    base: &mut Base,
+) -> Result<(Stores, Option<Tenure>), StartError> {
     Ok(match &config.store {
         StoreUrl::Sqlite(path) => {
             let store = Arc::new(SqliteStore::open(path, names).await?);
             ((store.clone(), store.clone(), store), None)
         }
         StoreUrl::Postgres(url) => {
-            let database = Database::open(url.reveal()).await?;
-            let fleet = Fleet::new(database, holder(config), link(config));
-            let follower = Follower::new(config.serve, door.clone(), fleet.leaders());
-            let again = |source| StartError::Listen {
-                address: config.listen,
-                source,
-            };
-            let socket = socket.try_clone().map_err(again)?;
-            let before = Arc::new(follower).listen(socket, encryption.clone());
-            let before = before.map_err(again)?;
+            let fleet = join(config, url, base).await?;
             let tenure = fleet.lead().await;
             let store = Arc::new(tenure.store(names).await?);
-            fleet.serves_itself();
-            let term = Term { tenure, before };
-            ((store.clone(), store.clone(), store), Some(term))
+            ((store.clone(), store.clone(), store), Some(tenure))
         }
         StoreUrl::Memory => {
             tracing::warn!("the log is kept in memory: a restart loses what instances are owed");
@@ -60,6 +45,26 @@ pub(super) async fn open(
             ((store.clone(), store.clone(), store), None)
         }
     })
+}
+
+/// Joins the fleet of a database, and follows in it.
+async fn join(
+    config: &Config,
+    url: &DatabaseUrl,
+    base: &mut Base,
+) -> Result<Arc<Fleet>, StartError> {
+    if let Some(member) = &base.member {
+        return Ok(Arc::clone(&member.fleet));
+    }
+    let database = Database::open(url.reveal()).await?;
+    let fleet = Arc::new(Fleet::new(database, holder(config), link(config)));
+    let follower = Arc::new(Follower::new(config.serve, fleet.leaders()));
+    base.serve(Server::Follower(Arc::clone(&follower)))?;
+    base.member = Some(Member {
+        fleet: Arc::clone(&fleet),
+        follower,
+    });
+    Ok(fleet)
 }
 
 /// This proxy as the others of its fleet know it.

@@ -43,7 +43,7 @@ impl Entrance {
             let came = tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stop| *stop) => return,
-                came = self.server.door().next(&socket) => came,
+                came = self.door.next(&socket) => came,
             };
             let (entrance, stopping) = (Arc::clone(&self), stopping.clone());
             tokio::spawn(async move {
@@ -54,7 +54,7 @@ impl Entrance {
     }
 
     async fn serve_connection(self: &Arc<Self>, stream: L4, stopping: ShutdownWatch) {
-        let deadline = self.server.settings().patience.head_deadline;
+        let deadline = self.server.load().settings().patience.head_deadline;
         let mut stream: Stream = match &self.encryption {
             None => Box::new(stream),
             Some(encryption) => match encryption.settle(stream, deadline).await {
@@ -78,7 +78,7 @@ impl Entrance {
             Some(_) => return Some(false),
             None => {}
         }
-        let patience = self.server.settings().patience.head_deadline;
+        let patience = self.server.load().settings().patience.head_deadline;
         tokio::select! {
             biased;
             peeked = timeout(patience, peek(stream)) => peeked.ok().flatten(),
@@ -88,7 +88,7 @@ impl Entrance {
     }
 
     async fn serve_http1(&self, stream: Stream, mut stopping: ShutdownWatch) {
-        let (mut reader, mut answers) = halves(stream, self.server.settings().patience);
+        let (mut reader, mut answers) = halves(stream, self.server.load().settings().patience);
         loop {
             let begins = tokio::select! {
                 biased;
@@ -101,7 +101,6 @@ impl Entrance {
             }
             let next = match reader.head().await {
                 Ok(begun) => {
-                    let _request = self.server.tracker().begin();
                     let is_stopping = *stopping.borrow();
                     // In a box: an idle connection has no room for all that may become of a request.
                     Box::pin(self.serve_head(&mut reader, begun, answers, is_stopping)).await
@@ -127,11 +126,13 @@ impl Entrance {
         answers: Answers,
         is_stopping: bool,
     ) -> Next {
+        let request = self.begin();
         let head = begun.head;
         let Some(mut session) = session(answers, begun.bytes).await else {
             return Next::Close;
         };
-        let rate = usize::try_from(self.server.settings().patience.rate_min).unwrap_or(usize::MAX);
+        let rate = request.server.settings().patience.rate_min;
+        let rate = usize::try_from(rate).unwrap_or(usize::MAX);
         session.set_min_send_rate(Some(rate));
         let is_kept = head.is_persistent && !is_stopping;
         let keepalive = is_kept.then_some(KEEPALIVE_S);
@@ -142,7 +143,8 @@ impl Entrance {
             head,
             keepalive,
         };
-        let is_usable = self.server.serve(&mut session, body, self.kind).await;
+        let is_usable = request.server.serve(&mut session, body, self.kind).await;
+        drop(request);
         if !is_usable || !is_kept || !reader.is_between() {
             session.shutdown().await;
             return Next::Close;

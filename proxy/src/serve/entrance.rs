@@ -1,7 +1,8 @@
 //! An address at work, and who answers there.
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{net::TcpListener, sync::Arc};
 
+use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora_core::{
     apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream},
@@ -15,18 +16,25 @@ use tokio::sync::watch;
 
 use super::{
     App, CLIENT_WRITE_TIMEOUT, Door, Encryption, Follower, KEEPALIVE_S, Kind, Settings,
-    admission::Tracker, intake::Body, respond::close,
+    admission::{Tracked, Tracker},
+    intake::Body,
+    respond::close,
 };
 
-/// An address at work: what is served to whoever comes there.
+/// An address at work.
 pub(super) struct Entrance {
-    pub(super) server: Server,
+    /// Who serves there now.
+    pub(super) server: Arc<ArcSwap<Server>>,
     pub(super) kind: Kind,
+    pub(super) door: Door,
     pub(super) encryption: Option<Arc<Encryption>>,
+    /// Requests that have begun here, whoever serves them.
+    tracker: Tracker,
+    options: HttpServerOptions,
 }
 
 /// Server of the requests of an address.
-pub(super) enum Server {
+pub enum Server {
     /// This proxy itself.
     App(Arc<App>),
     /// The proxy that leads the fleet.
@@ -41,24 +49,10 @@ impl Server {
         }
     }
 
-    pub(super) fn door(&self) -> &Door {
-        match self {
-            Self::App(app) => &app.edge.door,
-            Self::Follower(follower) => &follower.door,
-        }
-    }
-
-    pub(super) fn tracker(&self) -> Tracker {
+    fn tracker(&self) -> Tracker {
         match self {
             Self::App(app) => app.admission.tracker(),
             Self::Follower(follower) => follower.admission.tracker(),
-        }
-    }
-
-    fn options(&self) -> &HttpServerOptions {
-        match self {
-            Self::App(app) => &app.options,
-            Self::Follower(follower) => &follower.options,
         }
     }
 
@@ -70,40 +64,62 @@ impl Server {
     ) -> bool {
         match self {
             Self::App(app) => app.serve(session, body, kind).await,
-            Self::Follower(follower) => Box::pin(follower.serve(session, body)).await,
+            Self::Follower(follower) => Box::pin(follower.serve(session, body, kind)).await,
         }
     }
 }
 
+/// A request that has begun, and who serves it.
+pub(super) struct Begun {
+    pub(super) server: Arc<Server>,
+    _counted: [Tracked; 2],
+}
+
 /// The listener at work.
-pub struct Listening {
+pub(super) struct Listening {
     stop: watch::Sender<bool>,
-    tracker: Tracker,
     accepting: tokio::task::JoinHandle<()>,
 }
 
 impl Entrance {
-    pub(super) fn listen(
-        socket: TcpListener,
-        server: Server,
+    pub(super) fn new(
+        server: Arc<ArcSwap<Server>>,
         kind: Kind,
+        door: Door,
         encryption: Option<Arc<Encryption>>,
-    ) -> std::io::Result<Listening> {
-        socket.set_nonblocking(true)?;
-        let socket = tokio::net::TcpListener::from_std(socket)?;
-        let tracker = server.tracker();
-        let (stop, stopping) = watch::channel(false);
-        let entrance = Arc::new(Self {
+        tracker: Tracker,
+    ) -> Self {
+        let options = super::options(server.load().settings());
+        Self {
             server,
             kind,
+            door,
             encryption,
-        });
-        let accepting = tokio::spawn(entrance.accept(socket, stopping));
-        Ok(Listening {
-            stop,
             tracker,
-            accepting,
-        })
+            options,
+        }
+    }
+
+    pub(super) fn listen(self, socket: TcpListener) -> std::io::Result<Listening> {
+        socket.set_nonblocking(true)?;
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        let (stop, stopping) = watch::channel(false);
+        let accepting = tokio::spawn(Arc::new(self).accept(socket, stopping));
+        Ok(Listening { stop, accepting })
+    }
+
+    /// A request begins. Whoever serves now counts it before another one can be told to.
+    pub(super) fn begin(&self) -> Begun {
+        loop {
+            let server = self.server.load_full();
+            let counted = [self.tracker.begin(), server.tracker().begin()];
+            if Arc::ptr_eq(&server, &self.server.load()) {
+                return Begun {
+                    server,
+                    _counted: counted,
+                };
+            }
+        }
     }
 }
 
@@ -119,9 +135,9 @@ impl HttpServerApp for Entrance {
         if !matches!(session.read_request().await, Ok(true)) {
             return None;
         }
-        let _request = self.server.tracker().begin();
+        let begun = self.begin();
         session.set_keepalive((!*shutdown.borrow()).then_some(KEEPALIVE_S));
-        let server = &self.server;
+        let server = &begun.server;
         if !server.serve(&mut session, Body::Http2, self.kind).await || !session.is_body_done() {
             close(&mut session).await;
         }
@@ -130,39 +146,28 @@ impl HttpServerApp for Entrance {
 
     fn h2_options(&self) -> Option<H2Options> {
         let mut options = default_h2_options();
-        options.max_concurrent_streams(self.server.settings().streams_max);
-        let head_bytes = self.server.settings().patience.head.bytes_max;
+        let server = self.server.load();
+        options.max_concurrent_streams(server.settings().streams_max);
+        let head_bytes = server.settings().patience.head.bytes_max;
         options.max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX));
         Some(options)
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(self.server.options())
+        Some(&self.options)
     }
 }
 
 impl Listening {
-    /// Accepts nobody any more; connections that are there go on.
-    pub fn leave(&self) {
-        self.accepting.abort();
-    }
-
     /// Accepts nobody any more; idle connections end.
-    pub fn close(self) {
+    pub(super) fn close(&self) {
         self.stop.send_replace(true);
         self.accepting.abort();
     }
+}
 
-    /// Accepts nobody any more, lets requests that have begun end, and returns how many had not
-    /// ended by the deadline.
-    pub async fn stop(self, deadline: Duration) -> usize {
-        self.stop.send_replace(true);
-        let drained = tokio::time::timeout(deadline, self.tracker.idle()).await;
-        self.accepting.abort();
-        if drained.is_ok() {
-            0
-        } else {
-            self.tracker.count()
-        }
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.close();
     }
 }

@@ -18,7 +18,7 @@ use achromat_core::{
 };
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
-use pingora_core::{apps::HttpServerOptions, protocols::http::ServerSession};
+use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 use tokio::{
     sync::watch,
@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use super::{
-    Door, Settings,
+    Kind, Settings,
     admission::Admission,
     intake::{Body, Intake},
     is_chromas, is_public,
@@ -51,8 +51,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Follower {
     pub(super) settings: Settings,
     pub(super) admission: Admission,
-    pub(super) door: Door,
-    pub(super) options: HttpServerOptions,
     leaders: watch::Receiver<Option<Arc<Leader>>>,
 }
 
@@ -77,22 +75,21 @@ enum Answer<'a> {
 
 impl Follower {
     /// Nothing is listened to yet.
-    pub fn new(
-        settings: Settings,
-        door: Door,
-        leaders: watch::Receiver<Option<Arc<Leader>>>,
-    ) -> Self {
+    pub fn new(settings: Settings, leaders: watch::Receiver<Option<Arc<Leader>>>) -> Self {
         Self {
             settings,
             admission: Admission::new(settings.limits, settings.patience),
-            door,
-            options: super::options(&settings),
             leaders,
         }
     }
 
     /// One request, up to its answer. Returns whether the connection may be used again.
-    pub(super) async fn serve(&self, session: &mut ServerSession, body: Body<'_>) -> bool {
+    pub(super) async fn serve(
+        &self,
+        session: &mut ServerSession,
+        body: Body<'_>,
+        kind: Kind,
+    ) -> bool {
         let mut intake = match Intake::read_head_as_it_is(session) {
             Ok(intake) => intake,
             Err(reply) => return respond(session, &reply, true).await,

@@ -5,6 +5,7 @@
 //! question about Achromat itself (`admin`'s). Nothing here decides where a request may go or what
 //! may be destroyed: `core` does.
 
+mod addresses;
 mod admission;
 mod authorise;
 mod connection;
@@ -28,7 +29,6 @@ mod wire;
 mod write;
 
 use std::{
-    net::TcpListener,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -47,7 +47,6 @@ use self::{
     admission::{Admission, Limits},
     authorise::identity,
     cors::preflight,
-    entrance::{Entrance, Server},
     intake::{Body, Intake},
     respond::{respond, respond_with},
 };
@@ -61,10 +60,11 @@ use crate::{
 };
 
 pub use self::{
+    addresses::Addresses,
     admission::Limits as ServeLimits,
     cors::Origins,
     door::{ConnectionLimits, Door},
-    entrance::Listening,
+    entrance::Server,
     follow::Follower,
     quota::{QuotaLimits, Quotas},
     space::SpaceLimits,
@@ -107,7 +107,6 @@ pub struct App {
     policies: Arc<Policies>,
     admission: Admission,
     edge: Edge,
-    options: HttpServerOptions,
     reads: AtomicU64,
     writes: AtomicU64,
 }
@@ -116,8 +115,6 @@ pub struct App {
 pub struct Edge {
     /// Tokens of the operator and of clients, with their permissions.
     pub access: Arc<Access>,
-    /// The bounded entrance of clients' connections.
-    pub door: Door,
     /// Origins of pages that may use Chroma's interface.
     pub origins: Origins,
     /// Names by which the server may be called; none lets any pass.
@@ -167,21 +164,18 @@ impl App {
             policies,
             admission: Admission::new(settings.limits, settings.patience),
             edge,
-            options: options(&settings),
             reads: AtomicU64::new(1),
             writes: AtomicU64::new(1),
         }
     }
 
-    /// Serves on a socket that is already bound, so that a port that is taken is told before
-    /// anything else has begun.
-    pub fn listen(
-        self: Arc<Self>,
-        socket: TcpListener,
-        kind: Kind,
-        encryption: Option<Arc<Encryption>>,
-    ) -> std::io::Result<Listening> {
-        Entrance::listen(socket, Server::App(self), kind, encryption)
+    /// Waits until the requests that have begun are answered; returns how many are not by the deadline.
+    pub async fn idle(&self, deadline: Duration) -> usize {
+        let tracker = self.admission.tracker();
+        match tokio::time::timeout(deadline, tracker.idle()).await {
+            Ok(()) => 0,
+            Err(_) => tracker.count(),
+        }
     }
 
     /// One request, up to its answer. Returns whether the connection may be used again.
@@ -303,17 +297,6 @@ impl App {
             },
         };
         self.admin.answer(question).await
-    }
-}
-
-impl Follower {
-    /// Serves clients on a socket that is already bound.
-    pub fn listen(
-        self: Arc<Self>,
-        socket: TcpListener,
-        encryption: Option<Arc<Encryption>>,
-    ) -> std::io::Result<Listening> {
-        Entrance::listen(socket, Server::Follower(self), Kind::Clients, encryption)
     }
 }
 
