@@ -96,7 +96,7 @@ pub async fn start(config: Config, base: &mut Base) -> Result<Achromat, StartErr
     warn_of_openness(address, &access, base.addresses.is_encrypted());
     let names = names(&config.instances);
     let policies = Arc::new(Policies::native(members(&names)));
-    let (stores, tenure) = open(&config, names, base).await?;
+    let (stores, tenure) = open(&config, names, (base, &access)).await?;
     let (store, versions, records) = stores;
     let (history, recording) = History::start(records, config.history);
     let list = with_credentials(config.instances)?;
@@ -117,6 +117,7 @@ pub async fn start(config: Config, base: &mut Base) -> Result<Achromat, StartErr
     see_instances(&replicator, &instances, config.timing.probe).await;
     policies.wal.follow(Box::new(replicator.policy_follower()));
     let quotas = Arc::new(Quotas::new(config.quotas, config.space));
+    let fleet = base.fleet();
     let facts = Facts {
         history: history.clone(),
         door: base.addresses.door(),
@@ -131,6 +132,7 @@ pub async fn start(config: Config, base: &mut Base) -> Result<Achromat, StartErr
         meter: Arc::new(Meter::new(config.memory_bytes_max)),
         retrying: retrying(&config.serve),
         started: Instant::now(),
+        fleet: fleet.clone(),
     };
     let purging = purge(&replicator, &config.serve);
     let admin = Admin::new(
@@ -151,6 +153,7 @@ pub async fn start(config: Config, base: &mut Base) -> Result<Achromat, StartErr
             origins: config.origins,
             hosts: config.hosts,
             history,
+            voucher: fleet.map(|fleet| fleet.voucher()),
             quotas,
             is_operated_on_main: config.operator.on_main,
         },
@@ -301,11 +304,7 @@ fn members(names: &[Arc<str>]) -> Vec<Member> {
 }
 
 /// Gives every instance the chance to be seen before the first request, and tells which are not.
-async fn see_instances(
-    replicator: &Replicator,
-    instances: &Instances,
-    patience: Duration,
-) {
+async fn see_instances(replicator: &Replicator, instances: &Instances, patience: Duration) {
     let is_known = |view: &achromat_core::view::View| view.has_seen_all.then_some(());
     let all_known = replicator.wait_for(patience, is_known).await.is_some();
     let view = replicator.view();

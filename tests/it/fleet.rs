@@ -9,12 +9,13 @@ use std::{
 use achromat_tests::{
     api::{Api, DATABASE},
     chroma::Chroma,
-    cluster::{NAMES, folder},
+    cluster::{Cluster, NAMES, folder},
     load::{Load, Tally},
     pooler::Pooler,
     postgres::Postgres,
-    proxy::Proxy,
+    proxy::{Proxy, achromat},
     records::{contents, difference, records},
+    registers::{Goal, Mix, check, record},
     wait::eventually,
 };
 use serde_json::json;
@@ -54,16 +55,14 @@ impl Fleet {
             .map(|started| started.join().expect("it starts"))
             .collect();
         let named: Vec<_> = NAMES.into_iter().zip(&instances).collect();
-        let token = folder.path().join("operator.token");
         let direct = || postgres.url();
         let store = pooler.as_ref().map_or_else(direct, Pooler::url);
         let store = format!("--store={store}");
-        let token = format!("--admin-token-file={}", token.display());
         let start = |number: usize| {
             let own = folder.path().join(format!("proxy-{number}"));
             std::fs::create_dir(&own).expect("a folder");
             let name = format!("--fleet-name=proxy-{number}");
-            Proxy::start(&own, &named, &[&store, &token, &name])
+            Proxy::start(&own, &named, &[&store, &name])
         };
         let proxies: Vec<Proxy> = (0..proxies).map(start).collect();
         let fleet = Self {
@@ -77,6 +76,24 @@ impl Fleet {
             wait_ready(&proxy.api());
         }
         fleet
+    }
+
+    /// A proxy as it is asked by whoever has nothing to do with operators.
+    fn apis(&self) -> Vec<Api> {
+        self.proxies.iter().map(Proxy::api).collect()
+    }
+
+    /// Runs a command about the fleet, at one of its proxies.
+    fn command(&self, at: usize, words: &[&str]) -> (bool, String) {
+        let proxy = &self.proxies[at];
+        let output = achromat(words)
+            .args(["--url", proxy.api().base()])
+            .env("ACHROMAT_ADMIN_TOKEN_FILE", proxy.token_file())
+            .output()
+            .expect("it runs");
+        let told = [output.stdout, output.stderr].concat();
+        let told = String::from_utf8(told).expect("text");
+        (output.status.success(), told)
     }
 
     /// The proxy that leads, as the database says.
@@ -229,4 +246,202 @@ fn a_dead_database_is_outlived() {
     let is_refusal = |failure: &&String| failure.contains(": 503 ");
     let others: Vec<_> = tally.failures.iter().filter(|f| !is_refusal(f)).collect();
     assert!(others.is_empty(), "{others:#?}");
+}
+
+/// An operator has another proxy lead, through one that follows: clients of neither notice it.
+#[test]
+fn an_operator_hands_over() {
+    let fleet = Fleet::start(3);
+    let leader = fleet.leader();
+    let [heir, asked] = [1, 2].map(|n| (leader + n) % 3);
+    let (is_good, told) = fleet.command(asked, &["fleet"]);
+    assert!(is_good && told.contains("3 proxies"), "{told}");
+    let told_of = |number: usize| {
+        let name = format!("proxy-{number} ");
+        let line = told.lines().find(|line| line.contains(&name));
+        line.expect("a line")
+            .split(' ')
+            .next()
+            .expect("a role")
+            .to_owned()
+    };
+    assert_eq!(
+        [leader, heir, asked].map(told_of),
+        ["leader", "follower", "follower"]
+    );
+
+    let loads = [leader, asked].map(|number| {
+        let api = fleet.proxies[number].api();
+        let collection = api.create(&format!("load-{number}"));
+        Load::start(&api, &collection, rand::random())
+    });
+    loads.iter().for_each(|load| load.wait_writes(50));
+    let name = format!("proxy-{heir}");
+    let (is_good, told) = fleet.command(asked, &["fleet", "hand-over", &name]);
+    println!("{told}");
+    assert!(
+        is_good && told.starts_with(&format!("{name} leads")),
+        "{told}"
+    );
+    assert_eq!(fleet.leader(), heir);
+    for load in loads {
+        load.wait_writes(50);
+        let (tally, expected) = load.stop();
+        println!(
+            "worst write {:?}, worst read {:?}",
+            tally.worst_write, tally.worst_read
+        );
+        assert_unnoticed(&tally);
+        assert!(!expected.is_empty());
+    }
+    let nobody = fleet.command(heir, &["fleet", "hand-over", "proxy-7"]);
+    assert!(!nobody.0 && nobody.1.contains("proxy-7"), "{}", nobody.1);
+    assert_eq!(fleet.leader(), heir);
+}
+
+/// Reads and writes of a record are linearizable through any proxy: clients change it with each request, while
+/// the one that leads is killed and while it hands over.
+#[test]
+fn clients_change_the_proxy_with_each_request() {
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut fleet = Fleet::start(3);
+    let leader = fleet.leader();
+    let apis = fleet.apis();
+    let collection = apis[0].create("registers");
+    let goal = Goal::operations(1_500);
+    let recorded = record(&apis, &collection, Mix::USUAL, &goal, seed);
+    assert!(recorded.failures.is_empty(), "{:#?}", recorded.failures);
+    assert_eq!(check(&recorded.history), []);
+
+    let others = fleet.proxies.iter().enumerate();
+    let others = others.filter(|(number, _)| *number != leader);
+    let others: Vec<Api> = others.map(|(_, proxy)| proxy.api()).collect();
+    let collection = apis[0].create("registers-of-survivors");
+    let goal = Goal::operations(1_000);
+    let recorded = thread::scope(|scope| {
+        let clients = scope.spawn(|| record(&others, &collection, Mix::USUAL, &goal, seed));
+        fleet.proxies[leader].kill();
+        let next = fleet.wait_for_another(leader);
+        fleet.proxies[leader].up();
+        wait_ready(&fleet.proxies[leader].api());
+        let (is_good, told) = fleet.command(next, &["fleet", "hand-over"]);
+        assert!(is_good, "{told}");
+        fleet.wait_for_another(next);
+        assert!(!clients.is_finished(), "they worked all the time");
+        clients.join().expect("the clients end well")
+    });
+    assert!(recorded.failures.is_empty(), "{:#?}", recorded.failures);
+    let violations = check(&recorded.history);
+    assert!(violations.is_empty(), "{}", violations[0]);
+    assert!(recorded.history.len() >= 1_000);
+}
+
+/// Sends a request from an address of its own; returns the whole answer.
+fn from_address(last: u8, port: u16, request: &str) -> String {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpSocket,
+        runtime::Builder,
+        time::timeout,
+    };
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let asked = async {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(([127, 0, 0, last], 0).into())?;
+        let mut stream = socket.connect(([127, 0, 0, 1], port).into()).await?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    let asked = async { timeout(Duration::from_secs(30), asked).await };
+    let answer = runtime.expect("a runtime").block_on(asked);
+    answer
+        .expect("it is answered in time")
+        .expect("it is answered")
+}
+
+/// The leader knows of clients what the proxy knows to which they came: their addresses, and that they are
+/// operators, by that proxy's own token. It believes that of the fleet's proxies and of nobody else.
+#[test]
+fn a_follower_vouches_for_its_clients() {
+    let fleet = Fleet::start(2);
+    let leader = fleet.leader();
+    let follower = 1 - leader;
+    let tokens = [leader, follower].map(|number| {
+        let file = fleet.proxies[number].token_file();
+        std::fs::read_to_string(file)
+            .expect("a token")
+            .trim()
+            .to_owned()
+    });
+    assert_ne!(tokens[0], tokens[1], "each has made its own");
+
+    let port = fleet.proxies[follower].port;
+    let path = "/api/v2/tenants/default_tenant/databases/default_database/collections";
+    let create = |name: &str, more: &str| {
+        let body = format!(r#"{{"name":"{name}"}}"#);
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let answer = from_address(9, port, &create("notes", ""));
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    for number in [leader, follower] {
+        let api = fleet.proxies[number].api();
+        let line = eventually("it is on record", Duration::from_secs(10), || {
+            let writes = api.get("/admin/writes").ok();
+            let line = writes["writes"][0].clone();
+            if line.is_null() {
+                Err(writes.to_string())
+            } else {
+                Ok(line)
+            }
+        });
+        assert_eq!(line["client"], "127.0.0.9");
+    }
+
+    for (at, token, status) in [
+        (leader, &tokens[0], 200),
+        (follower, &tokens[1], 200),
+        (follower, &tokens[0], 200),
+        (leader, &tokens[1], 401),
+        (follower, &"nobody's".to_owned(), 401),
+    ] {
+        let api = Api::at(fleet.proxies[at].port).with_token(token);
+        assert_eq!(api.get("/admin/writes").status, status, "{at} {token}");
+    }
+
+    let forged = [
+        "1",
+        "1 127.0.0.7 operators operator",
+        "1 127.0.0.7 operators operator 0000000000000000000000000000000000000000000000000000000000000000",
+    ];
+    for number in [leader, follower] {
+        for word in forged {
+            let more = format!("X-Achromat-Passed-On: {word}\r\n");
+            let answer = from_address(7, fleet.proxies[number].port, &create("forged", &more));
+            assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+            assert!(
+                answer.contains("it was not passed on by a proxy of this fleet"),
+                "{answer}"
+            );
+        }
+    }
+    assert_eq!(fleet.proxies[follower].api().names(), ["notes"]);
+}
+
+/// Who is alone has no fleet, and says so.
+#[test]
+fn a_proxy_alone_has_no_fleet() {
+    let cluster = Cluster::with(1, &[]);
+    let told = cluster.api().get("/admin/fleet").refused(404);
+    assert!(told.contains("its store is sqlite"), "{told}");
+    let (code, told) = cluster.command(&["fleet", "hand-over"]);
+    assert!(
+        code != Some(0) && told.contains("its store is sqlite"),
+        "{told}"
+    );
 }

@@ -52,6 +52,12 @@ impl Watch {
             }
         }
     }
+
+    /// The database did not answer. Its holder may not have reached it either, and gets the time of a whole lease
+    /// to renew it once there is an answer again.
+    pub fn lose_sight(&mut self) {
+        self.unchanged = None;
+    }
 }
 
 /// Time up to which a holder may send, who asked for the lease at a time and has got it.
@@ -87,6 +93,17 @@ mod tests {
         assert!(watch.may_take(held(1, 19), at(seen_last + 2000)));
         // The renewal was asked for before it was seen.
         assert!(valid_until(at(seen_last)) < at(seen_last + 2000));
+    }
+
+    /// When the database was away, its holder has the first turn.
+    #[test]
+    fn a_lease_is_not_taken_right_after_an_outage() {
+        let mut watch = Watch::default();
+        assert!(!watch.may_take(held(1, 7), at(0)));
+        watch.lose_sight();
+        assert!(!watch.may_take(held(1, 7), at(4000)));
+        assert!(!watch.may_take(held(1, 7), at(5999)));
+        assert!(watch.may_take(held(1, 7), at(6000)));
     }
 
     /// One that was given back is taken at once, and another one's is waited for anew.

@@ -8,6 +8,7 @@ mod answers;
 mod authorise;
 mod cleanup;
 mod errors;
+mod fleet;
 mod force;
 mod health;
 mod history;
@@ -48,6 +49,7 @@ use self::{
 };
 use crate::{
     access::{Access, Caller},
+    fleet::Fleet,
     history::History,
     instances::Instances,
     plugins::Lifecycle,
@@ -88,6 +90,8 @@ pub struct Facts {
     pub retrying: Retrying,
     /// Start of the proxy.
     pub started: std::time::Instant,
+    /// The fleet, where several proxies share the store.
+    pub fleet: Option<Arc<Fleet>>,
 }
 
 /// Answers questions about Achromat itself.
@@ -121,6 +125,8 @@ enum Call<'a> {
     Writes(Result<WritesAsked, String>),
     Audit(Result<AuditAsked, String>),
     Transaction(String, String),
+    Fleet,
+    HandOver,
     ForceHealth(&'a str),
     Verify,
     Repair,
@@ -219,6 +225,8 @@ impl Admin {
                 problem(400, "Bad request", &wrong)
             }
             Call::ForceHealth(name) => self.force_health(name, body),
+            Call::Fleet => self.fleet().await,
+            Call::HandOver => self.hand_over(body).await,
             Call::Verify => self.verify(body).await,
             Call::Repair => self.repair(body).await,
             Call::Map => self.map(body).await,

@@ -151,6 +151,8 @@ const ROWS: &[Row] = &[
     read("admin/scalability_status", |_| {
         Call::State(Part::Scalability)
     }),
+    read("admin/fleet", |_| Call::Fleet),
+    change("admin/fleet/hand-over", |_| Call::HandOver),
     read("admin/jobs", |_| Call::State(Part::Jobs)),
     change("admin/verify", |_| Call::Verify),
     change("admin/repair", |_| Call::Repair),

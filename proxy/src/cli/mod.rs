@@ -5,6 +5,7 @@ mod check;
 mod cleanup;
 mod compile;
 mod dev;
+mod fleet;
 mod health;
 mod history;
 mod letters;
@@ -66,6 +67,7 @@ fn command() -> Command {
         .subcommand(letters::command())
         .subcommand(cleanup::command())
         .subcommand(trash::command())
+        .subcommand(fleet::command())
         .subcommand(health::command())
         .subcommand(history::wal_command())
         .subcommand(history::audit_command())
@@ -86,6 +88,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("letters", matches)) => Ok(letters::run(matches)),
         Some(("cleanup", matches)) => Ok(cleanup::run(matches)),
         Some(("trash", matches)) => Ok(trash::run(matches)),
+        Some(("fleet", matches)) => Ok(fleet::run(matches)),
         Some(("health", matches)) => Ok(health::run(matches)),
         Some(("wal", matches)) => Ok(history::wal(matches)),
         Some(("audit", matches)) => Ok(history::audit(matches)),

@@ -1,6 +1,7 @@
 //! Several proxies on one database: one leads, and the others pass requests on to it until it is their turn.
 
 mod leader;
+mod voucher;
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,22 +14,55 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
+use uuid::Uuid;
 
-pub use self::leader::{Leader, LinkConfig};
+pub use self::{
+    leader::{Leader, LinkConfig},
+    voucher::{Unvouched, Vouched, Voucher},
+};
 use crate::{
     leave::{self, Leave},
-    store::{Database, Holder, InstanceNames, PostgresStore, StoreError},
+    store::{Database, Holder, InstanceNames, PostgresStore, Seen, StoreError},
 };
 
 /// Time for the database to answer about the lease. After that it is asked again.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
+
+/// Time from one sign of life of a proxy to the next.
+const PRESENCE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Age of a proxy's last sign of life up to which it is taken to be there.
+const PRESENCE_MAX: Duration = Duration::from_secs(5);
 
 /// A proxy's place in its fleet.
 pub struct Fleet {
     database: Arc<Database>,
     me: Holder,
     link: LinkConfig,
+    voucher: Arc<Voucher>,
     leaders: watch::Sender<Option<Arc<Leader>>>,
+    /// The proxy that is to lead next, once an operator has said so.
+    heir: watch::Sender<Option<Uuid>>,
+    presence: JoinHandle<()>,
+}
+
+/// The reason why the lease is not handed over.
+#[derive(Debug, thiserror::Error)]
+pub enum HandOverError {
+    /// There is nobody to hand it to.
+    #[error("no other proxy of the fleet is there")]
+    Nobody,
+    /// There is nobody of this name.
+    #[error("no proxy named {name:?} is there; these are: {there:?}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The others' names.
+        there: Vec<String>,
+    },
+    /// The database does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// The lease of this proxy, which leads as long as it lasts.
@@ -38,16 +72,77 @@ pub struct Tenure {
     epoch: Epoch,
     leave: Leave,
     keeping: JoinHandle<()>,
+    heir: watch::Receiver<Option<Uuid>>,
 }
 
 impl Fleet {
-    /// A proxy that does not lead, and knows of no leader yet.
-    pub fn new(database: Database, me: Holder, link: LinkConfig) -> Self {
-        Self {
-            database: Arc::new(database),
+    /// Joins the proxies of a database, and knows of no leader yet.
+    pub async fn join(
+        database: Database,
+        me: Holder,
+        link: LinkConfig,
+    ) -> Result<Self, StoreError> {
+        let database = Arc::new(database);
+        let voucher = Arc::new(Voucher::new(&database.secret().await?));
+        let presence = tokio::spawn(be_present(Arc::clone(&database), me.clone()));
+        Ok(Self {
+            database,
             me,
             link,
+            voucher,
             leaders: watch::Sender::new(None),
+            heir: watch::Sender::new(None),
+            presence,
+        })
+    }
+
+    /// Makes and judges the words of the fleet's proxies.
+    pub fn voucher(&self) -> Arc<Voucher> {
+        Arc::clone(&self.voucher)
+    }
+
+    /// The proxies that were there in the last hour, by name.
+    pub async fn members(&self) -> Result<Vec<Seen>, StoreError> {
+        self.database.members().await
+    }
+
+    /// The epoch, and the proxy that leads.
+    pub async fn lease(&self) -> Result<(Epoch, Option<Holder>), StoreError> {
+        let lease = self.database.look().await?;
+        Ok((lease.state.epoch, lease.holder))
+    }
+
+    /// Has this proxy hand the lease over, to the one of a name or to any. Returns that one; it leads as soon
+    /// as what this one has begun is done.
+    pub async fn hand_over(&self, to: Option<&str>) -> Result<Holder, HandOverError> {
+        let members = self.database.members().await?.into_iter();
+        let others = members.filter(|seen| seen.proxy.id != self.me.id && seen.is_there());
+        let mut others: Vec<Holder> = others.map(|seen| seen.proxy).collect();
+        if others.is_empty() {
+            return Err(HandOverError::Nobody);
+        }
+        let chosen = match to {
+            None => Some(0),
+            Some(name) => others.iter().position(|other| other.name == name),
+        };
+        let Some(chosen) = chosen else {
+            return Err(HandOverError::Unknown {
+                name: to.unwrap_or_default().to_owned(),
+                there: others.into_iter().map(|other| other.name).collect(),
+            });
+        };
+        let heir = others.swap_remove(chosen);
+        tracing::info!(to = heir.name, "an operator has the lease handed over");
+        self.heir.send_replace(Some(heir.id));
+        Ok(heir)
+    }
+
+    /// Leaves the fleet.
+    pub async fn leave(&self) {
+        self.presence.abort();
+        let withdrawn = timeout(ANSWER_MAX, self.database.withdraw(&self.me)).await;
+        if !matches!(withdrawn, Ok(Ok(()))) {
+            tracing::debug!("the fleet could not be left in time, and will see it");
         }
     }
 
@@ -65,6 +160,7 @@ impl Fleet {
                 Ok(Some(tenure)) => return tenure,
                 Ok(None) => is_blind = false,
                 Err(error) => {
+                    watch.lose_sight();
                     if !is_blind {
                         tracing::warn!(%error, "the database does not say who leads; it is asked again");
                     }
@@ -95,10 +191,15 @@ impl Fleet {
 
     async fn try_to_lead(&self, watch: &mut Watch) -> Result<Option<Tenure>, StoreError> {
         let Ok(lease) = timeout(ANSWER_MAX, self.database.look()).await else {
+            watch.lose_sight();
             return Ok(None);
         };
         let lease = lease?;
-        if !watch.may_take(lease.state, leave::now()) {
+        // One that was given back for another proxy is left to that one as long as it may be on its way.
+        let is_for_another = lease.heir.is_some_and(|heir| heir != self.me.id);
+        let mut seen = lease.state;
+        seen.is_held |= is_for_another;
+        if !watch.may_take(seen, leave::now()) {
             if let Some(holder) = lease.holder {
                 self.follow(holder);
             }
@@ -113,6 +214,7 @@ impl Fleet {
             .holder
             .map_or_else(|| "nobody".to_owned(), |holder| holder.name);
         tracing::info!(epoch = epoch.0, before, "this proxy leads");
+        self.heir.send_replace(None);
         let leave = Leave::none();
         leave.extend(valid_until(asked_at));
         Ok(Some(self.keep(epoch, leave)))
@@ -158,6 +260,7 @@ impl Fleet {
             epoch,
             leave,
             keeping,
+            heir: self.heir.subscribe(),
         }
     }
 
@@ -178,17 +281,22 @@ impl Tenure {
         self.leave.clone()
     }
 
-    /// Waits until another proxy leads.
+    /// Waits until another proxy leads, or is to lead.
     pub async fn over(&mut self) {
-        if let Err(error) = (&mut self.keeping).await {
-            tracing::error!(%error, "the lease is not renewed any more");
+        tokio::select! {
+            kept = &mut self.keeping => if let Err(error) = kept {
+                tracing::error!(%error, "the lease is not renewed any more");
+            },
+            // The fleet, which would say so, is not dropped before its tenure.
+            _ = self.heir.wait_for(Option::is_some) => {}
         }
     }
 
     /// Gives the lease back, for the next proxy to lead at once. Nothing is sent any more by then.
     pub async fn give_back(self) {
         self.end();
-        match timeout(ANSWER_MAX, self.database.give_back(&self.me)).await {
+        let heir = *self.heir.borrow();
+        match timeout(ANSWER_MAX, self.database.give_back(&self.me, heir)).await {
             Ok(Ok(())) => tracing::info!("the lease is given back"),
             Ok(Err(error)) => tracing::warn!(%error, "the lease can't be given back, and runs out"),
             Err(_) => tracing::warn!("the lease can't be given back in time, and runs out"),
@@ -207,6 +315,36 @@ impl Tenure {
 impl Drop for Tenure {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+impl Seen {
+    /// True for a proxy that has just given a sign of life.
+    pub fn is_there(&self) -> bool {
+        self.ago <= PRESENCE_MAX
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.presence.abort();
+    }
+}
+
+/// Says again and again that a proxy is there.
+async fn be_present(database: Arc<Database>, me: Holder) {
+    let mut ticks = interval(PRESENCE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let said = timeout(
+            ANSWER_MAX,
+            database.announce(&me, env!("CARGO_PKG_VERSION")),
+        )
+        .await;
+        if let Ok(Err(error)) = said {
+            tracing::debug!(%error, "the fleet can't be told that this proxy is there");
+        }
     }
 }
 

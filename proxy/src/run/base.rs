@@ -43,6 +43,12 @@ impl Base {
         self.member.is_some()
     }
 
+    /// The fleet that it is a member of.
+    pub(super) fn fleet(&self) -> Option<Arc<Fleet>> {
+        let member = self.member.as_ref();
+        member.map(|member| Arc::clone(&member.fleet))
+    }
+
     /// Has a server serve whoever comes from now on.
     pub(super) fn serve(&mut self, server: Server) -> Result<(), StartError> {
         let address = self.address()?;
@@ -75,6 +81,9 @@ impl Base {
         };
         if cut_off > 0 {
             tracing::warn!(cut_off, "requests did not end in time");
+        }
+        if let Some(member) = &self.member {
+            member.fleet.leave().await;
         }
     }
 }

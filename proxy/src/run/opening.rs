@@ -7,11 +7,12 @@ use super::{
     base::{Base, Member},
 };
 use crate::{
+    access::Access,
     clock,
     config::{Config, DatabaseUrl, StoreUrl},
     fleet::{Fleet, LinkConfig, Tenure},
     instances::CredentialFiles,
-    serve::{Follower, Server},
+    serve::{Follower, Server, Trust},
     store::{
         Database, HistoryStore, Holder, InstanceNames, MemoryStore, SqliteStore, Store,
         VersionStore,
@@ -26,7 +27,7 @@ pub(super) type Stores = (Arc<dyn Store>, Arc<dyn VersionStore>, Arc<dyn History
 pub(super) async fn open(
     config: &Config,
     names: InstanceNames,
-    base: &mut Base,
+    (base, access): (&mut Base, &Arc<Access>),
 ) -> Result<(Stores, Option<Tenure>), StartError> {
     Ok(match &config.store {
         StoreUrl::Sqlite(path) => {
@@ -34,7 +35,7 @@ pub(super) async fn open(
             ((store.clone(), store.clone(), store), None)
         }
         StoreUrl::Postgres(url) => {
-            let fleet = join(config, url, base).await?;
+            let fleet = join(config, url, (base, access)).await?;
             let tenure = fleet.lead().await;
             let store = Arc::new(tenure.store(names).await?);
             ((store.clone(), store.clone(), store), Some(tenure))
@@ -51,14 +52,20 @@ pub(super) async fn open(
 async fn join(
     config: &Config,
     url: &DatabaseUrl,
-    base: &mut Base,
+    (base, access): (&mut Base, &Arc<Access>),
 ) -> Result<Arc<Fleet>, StartError> {
     if let Some(member) = &base.member {
         return Ok(Arc::clone(&member.fleet));
     }
     let database = Database::open(url.reveal()).await?;
-    let fleet = Arc::new(Fleet::new(database, holder(config), link(config)));
-    let follower = Arc::new(Follower::new(config.serve, fleet.leaders()));
+    let fleet = Fleet::join(database, holder(config), link(config)).await?;
+    let fleet = Arc::new(fleet);
+    let trust = Trust {
+        access: Arc::clone(access),
+        hosts: config.hosts.clone(),
+        voucher: fleet.voucher(),
+    };
+    let follower = Arc::new(Follower::new(config.serve, trust, fleet.leaders()));
     base.serve(Server::Follower(Arc::clone(&follower)))?;
     base.member = Some(Member {
         fleet: Arc::clone(&fleet),

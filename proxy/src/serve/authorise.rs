@@ -3,29 +3,74 @@
 use achromat_core::{
     access::{Need, TokenError, needs},
     head::host_name,
-    reply::Reply,
+    reply::{self, Reply},
     route::{Captures, Route},
 };
 use http::header;
 use pingora_core::protocols::http::ServerSession;
 
-use super::{App, intake::Intake};
-use crate::access::{Caller, Denial, forbidden, unauthorized};
+use super::{
+    App, Kind,
+    follow::{PASSED_ON, unvouched},
+    intake::Intake,
+};
+use crate::{
+    access::{Caller, Denial, forbidden, unauthorized},
+    fleet::Vouched,
+};
+
+/// True when the request calls the server by a name that it may be called by.
+pub(super) fn is_called_rightly(hosts: &[String], session: &ServerSession) -> bool {
+    if hosts.is_empty() {
+        return true;
+    }
+    let head = session.req_header();
+    let host = head
+        .headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let host = host.or_else(|| head.uri.host());
+    host.is_some_and(|host| hosts.contains(&host_name(host).to_ascii_lowercase()))
+}
 
 impl App {
-    /// True when the request calls the server by a name that it may be called by.
-    pub(super) fn is_called_rightly(&self, session: &ServerSession) -> bool {
-        let hosts = &self.edge.hosts;
-        if hosts.is_empty() {
-            return true;
+    /// Takes in the head of a request, and what another proxy of the fleet says about it when that one has
+    /// passed it on: whom it comes from, and for whom the address is to which it came.
+    pub(super) fn take_in(
+        &self,
+        session: &ServerSession,
+        kind: Kind,
+    ) -> Result<(Intake, Kind), Reply> {
+        let mut intake = Intake::read_head(session, &self.edge.access)?;
+        let Some(vouched) = self.vouched(&mut intake)? else {
+            if !is_called_rightly(&self.edge.hosts, session) {
+                return Err(reply::misdirected());
+            }
+            return Ok((intake, kind));
+        };
+        intake.client = vouched.client;
+        if vouched.is_operator {
+            intake.caller = Ok(Caller::Operator);
         }
-        let head = session.req_header();
-        let host = head
-            .headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
-        let host = host.or_else(|| head.uri.host());
-        host.is_some_and(|host| hosts.contains(&host_name(host).to_ascii_lowercase()))
+        let kind = if vouched.came_to_operators {
+            Kind::Operators
+        } else {
+            Kind::Clients
+        };
+        Ok((intake, kind))
+    }
+
+    fn vouched(&self, intake: &mut Intake) -> Result<Option<Vouched>, Reply> {
+        let Some(voucher) = &self.edge.voucher else {
+            return Ok(None);
+        };
+        let Some(word) = intake.headers.remove(&PASSED_ON) else {
+            return Ok(None);
+        };
+        let target = std::str::from_utf8(&intake.target).unwrap_or_default();
+        let word = word.to_str().unwrap_or_default();
+        let checked = voucher.check(word, intake.method.as_str(), target);
+        checked.map(Some).map_err(unvouched)
     }
 
     /// Judges a request to Chroma's interface by the token that it shows.

@@ -17,7 +17,7 @@ use achromat_core::{
     weight::heavy_time,
 };
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 use tokio::{
@@ -28,6 +28,7 @@ use tokio::{
 use super::{
     Kind, Settings,
     admission::Admission,
+    authorise::is_called_rightly,
     intake::{Body, Intake},
     is_chromas, is_public,
     quota::Client,
@@ -36,13 +37,14 @@ use super::{
     stream::pass_on,
 };
 use crate::{
+    access::{Access, Caller, TOKEN_HEADER},
     clock,
-    fleet::Leader,
+    fleet::{Leader, Unvouched, Vouched, Voucher},
     instances::{Exchange, ExchangeError, Request},
 };
 
-/// Marks a request that was passed on once: it is not passed on again.
-const PASSED_ON: HeaderName = HeaderName::from_static("x-achromat-passed-on");
+/// The word of the proxy that has passed a request on. Such a request is not passed on again.
+pub(super) const PASSED_ON: HeaderName = HeaderName::from_static("x-achromat-passed-on");
 
 /// Pause before a leader that can't be reached is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -51,7 +53,18 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub struct Follower {
     pub(super) settings: Settings,
     pub(super) admission: Admission,
+    trust: Trust,
     leaders: watch::Receiver<Option<Arc<Leader>>>,
+}
+
+/// What a follower knows its clients and the other proxies by.
+pub struct Trust {
+    /// Tokens; only the operator's is judged here, since each proxy may have made its own.
+    pub access: Arc<Access>,
+    /// Names by which the server may be called; none lets any pass.
+    pub hosts: Vec<String>,
+    /// Makes and judges the words of the fleet's proxies.
+    pub voucher: Arc<Voucher>,
 }
 
 /// A request as it is passed on.
@@ -75,10 +88,15 @@ enum Answer<'a> {
 
 impl Follower {
     /// Nothing is listened to yet.
-    pub fn new(settings: Settings, leaders: watch::Receiver<Option<Arc<Leader>>>) -> Self {
+    pub fn new(
+        settings: Settings,
+        trust: Trust,
+        leaders: watch::Receiver<Option<Arc<Leader>>>,
+    ) -> Self {
         Self {
             settings,
             admission: Admission::new(settings.limits, settings.patience),
+            trust,
             leaders,
         }
     }
@@ -104,15 +122,15 @@ impl Follower {
                 return respond(session, &reply::malformed(&error.to_string()), true).await;
             }
         };
+        if !is_called_rightly(&self.trust.hosts, session) {
+            return respond(session, &reply::misdirected(), true).await;
+        }
         if is_public(target.path) {
             let reply = self.health(target.path);
             return respond(session, &reply, false).await;
         }
-        if intake.headers.contains_key(&PASSED_ON) {
-            let mut reply = reply::unavailable("This proxy does not lead its fleet", 1);
-            reply
-                .headers
-                .push((PASSED_ON, HeaderValue::from_static("0")));
+        if let Some(word) = intake.headers.get(&PASSED_ON) {
+            let reply = self.turn_back(word, intake.method.as_str(), text);
             return respond(session, &reply, false).await;
         }
         let Some(method) = method(&intake.method) else {
@@ -127,7 +145,8 @@ impl Follower {
             Ok(admitted) => admitted,
             Err(reply) => return respond(session, &reply, false).await,
         };
-        let is_repeatable = prepare(&mut intake, &target);
+        self.vouch(&mut intake, (method, text), kind);
+        let is_repeatable = give_key(&mut intake, &target);
         let patience = self
             .settings
             .write_deadline
@@ -141,6 +160,37 @@ impl Follower {
             body,
         };
         self.pass(session, &passed).await
+    }
+
+    /// Answer to another proxy, which takes this one for the leader.
+    fn turn_back(&self, word: &HeaderValue, method: &str, target: &str) -> Reply {
+        let word = word.to_str().unwrap_or_default();
+        if let Err(error) = self.trust.voucher.check(word, method, target) {
+            return unvouched(error);
+        }
+        let mut reply = reply::unavailable("This proxy does not lead its fleet", 1);
+        reply
+            .headers
+            .push((PASSED_ON, HeaderValue::from_static("0")));
+        reply
+    }
+
+    /// Tells the leader whom a request comes from. An operator's token is not shown to it: it may have another.
+    fn vouch(&self, intake: &mut Intake, (method, target): (&str, &str), kind: Kind) {
+        let caller = self.trust.access.caller(&intake.headers);
+        let vouched = Vouched {
+            client: intake.client,
+            came_to_operators: kind == Kind::Operators,
+            is_operator: matches!(caller, Ok(Caller::Operator)),
+        };
+        if vouched.is_operator {
+            intake.headers.remove(header::AUTHORIZATION);
+            intake.headers.remove(TOKEN_HEADER);
+        }
+        let word = self.trust.voucher.sign(vouched, method, target);
+        if let Ok(word) = HeaderValue::from_str(&word) {
+            intake.headers.insert(PASSED_ON, word);
+        }
     }
 
     /// Answer to a load balancer: the proxy lives, and is ready when it knows of one that leads.
@@ -189,11 +239,15 @@ impl Follower {
     }
 }
 
+/// Refusal of what no proxy of this fleet has passed on.
+pub(super) fn unvouched(error: Unvouched) -> Reply {
+    reply::denied(&format!(
+        "The header {PASSED_ON} can't be believed: {error}"
+    ))
+}
+
 /// Gives a write its key. Returns true when the request may be sent again though it may have been carried out.
-fn prepare(intake: &mut Intake, target: &Target<'_>) -> bool {
-    intake
-        .headers
-        .insert(PASSED_ON, HeaderValue::from_static("1"));
+fn give_key(intake: &mut Intake, target: &Target<'_>) -> bool {
     if !is_chromas(target.path) {
         return intake.method == http::Method::GET;
     }

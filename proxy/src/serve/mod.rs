@@ -53,6 +53,7 @@ use self::{
 use crate::{
     access::Access,
     admin::{Admin, Question},
+    fleet::Voucher,
     history::History,
     instances::Instances,
     policy::{Asker, Policies},
@@ -65,7 +66,7 @@ pub use self::{
     cors::Origins,
     door::{ConnectionLimits, Door},
     entrance::Server,
-    follow::Follower,
+    follow::{Follower, Trust},
     quota::{QuotaLimits, Quotas},
     space::SpaceLimits,
     tls::{Encryption, TlsError},
@@ -119,6 +120,8 @@ pub struct Edge {
     pub origins: Origins,
     /// Names by which the server may be called; none lets any pass.
     pub hosts: Vec<String>,
+    /// Judges the words of the other proxies, in a fleet.
+    pub voucher: Option<Arc<Voucher>>,
     /// Quotas of clients.
     pub quotas: Arc<Quotas>,
     /// Recorder of writes and denials.
@@ -183,13 +186,10 @@ impl App {
     /// What is not a read is in a box: the future of a connection has room for all that may become of it,
     /// and is copied for each request.
     async fn serve(&self, session: &mut ServerSession, body: Body<'_>, kind: Kind) -> bool {
-        let mut intake = match Intake::read_head(session, &self.edge.access) {
-            Ok(intake) => intake,
+        let (mut intake, kind) = match self.take_in(session, kind) {
+            Ok(taken) => taken,
             Err(reply) => return respond(session, &reply, true).await,
         };
-        if !self.is_called_rightly(session) {
-            return respond(session, &reply::misdirected(), true).await;
-        }
         if intake.method == http::Method::OPTIONS && is_the_server(&intake.target) {
             return respond(session, &alive(), false).await;
         }

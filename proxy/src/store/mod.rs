@@ -29,7 +29,9 @@ use bytes::Bytes;
 
 pub use flushes::{FlushFigures, Flushes};
 pub use memory::MemoryStore;
-pub use postgres::{Database, Holder, Lease, PostgresStore, check_database, without_credentials};
+pub use postgres::{
+    Database, Holder, Lease, PostgresStore, Seen, check_database, without_credentials,
+};
 pub use sqlite::SqliteStore;
 pub use writer::{Listener, Writer, WriterHandle};
 

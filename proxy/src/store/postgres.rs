@@ -4,6 +4,7 @@ mod connection;
 mod history;
 mod lease;
 mod load;
+mod members;
 mod reads;
 mod script;
 mod statements;
@@ -35,6 +36,7 @@ use self::{connection::Connections, script::Script, statements::Statements};
 pub use self::{
     connection::{check_database, without_credentials},
     lease::{Database, Holder, Lease},
+    members::Seen,
 };
 use super::{
     HistoryStore, InstanceNames, Store, StoreError, Stored, VersionStore,

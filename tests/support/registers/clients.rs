@@ -74,13 +74,13 @@ impl Goal {
 }
 
 /// Has clients do things to a collection until their goal is reached. Each of `apis` is a way to the
-/// same records; the clients take them in turn.
+/// same records; the clients change it with every operation.
 pub fn record(apis: &[Api], collection: &str, mix: Mix, goal: &Goal, seed: u64) -> Recorded {
     let (started, done) = (Instant::now(), AtomicUsize::new(0));
     let run = |number: usize| {
         let client = Client {
             number,
-            api: apis[number % apis.len()].clone(),
+            apis: apis.to_vec(),
             path: format!("$D/collections/{collection}"),
             mix,
             started,
@@ -107,7 +107,7 @@ pub fn record(apis: &[Api], collection: &str, mix: Mix, goal: &Goal, seed: u64) 
 
 struct Client {
     number: usize,
-    api: Api,
+    apis: Vec<Api>,
     path: String,
     mix: Mix,
     started: Instant,
@@ -146,7 +146,8 @@ impl Client {
     fn ask(&mut self, act: &str, body: &Value) -> (u64, Result<Answer, bool>) {
         let begun = self.now();
         let path = format!("{}/{act}", self.path);
-        let outcome = match self.api.try_call("POST", &path, body) {
+        let way = self.random.random_range(0..self.apis.len());
+        let outcome = match self.apis[way].try_call("POST", &path, body) {
             Ok(answer) if answer.status < 300 => return (begun, Ok(answer)),
             Ok(answer) => {
                 self.recorded

@@ -35,11 +35,13 @@ pub struct Lease {
     pub state: LeaseState,
     /// The proxy that holds it, if any.
     pub holder: Option<Holder>,
+    /// The proxy for which it was given back, if it was for one.
+    pub heir: Option<Uuid>,
 }
 
 /// A database that several proxies may share, and that belongs to the holder of its lease.
 pub struct Database {
-    connections: Arc<Connections>,
+    pub(super) connections: Arc<Connections>,
 }
 
 impl Database {
@@ -64,7 +66,7 @@ impl Database {
         let mut script = Script::default();
         // Whoever renews or takes it at the same time waits for this row.
         script.add(
-            "UPDATE lease SET holder = ?, name = ?, address = ?, renewals = renewals + 1
+            "UPDATE lease SET holder = ?, name = ?, address = ?, heir = NULL, renewals = renewals + 1
              WHERE renewals = ? AND ? = (SELECT value FROM meta WHERE key = 'epoch')",
             &[
                 me.id.into(),
@@ -101,11 +103,11 @@ impl Database {
         Ok(())
     }
 
-    /// Gives the lease back, so that the next proxy need not wait for its end.
-    pub async fn give_back(&self, me: &Holder) -> Result<(), StoreError> {
+    /// Gives the lease back, so that the next proxy need not wait for its end: the heir, if one is named.
+    pub async fn give_back(&self, me: &Holder, heir: Option<Uuid>) -> Result<(), StoreError> {
         let script = Script::of(
-            "UPDATE lease SET holder = NULL, renewals = renewals + 1 WHERE holder = ?",
-            &[me.id.into()],
+            "UPDATE lease SET holder = NULL, heir = ?, renewals = renewals + 1 WHERE holder = ?",
+            &[heir.into(), me.id.into()],
         );
         self.connections.write(script, Epoch(0)).await?;
         Ok(())
@@ -129,7 +131,7 @@ impl Database {
     }
 }
 
-fn no_row() -> StoreError {
+pub(super) fn no_row() -> StoreError {
     StoreError::Unreadable("its lease or its epoch is missing".to_owned())
 }
 
@@ -146,5 +148,6 @@ fn lease(row: &PgRow) -> Lease {
             name: text(row, "name"),
             address: text(row, "address"),
         }),
+        heir: row.get("heir"),
     }
 }

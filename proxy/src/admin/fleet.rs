@@ -1,0 +1,123 @@
+//! The proxies of a fleet: who is there, who leads, and the lease handed over.
+
+use std::sync::Arc;
+
+use achromat_core::reply::Reply;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Admin, json, problem};
+use crate::{
+    fleet::{Fleet, HandOverError},
+    store::{Seen, StoreError},
+};
+
+#[derive(Serialize)]
+struct List {
+    /// Name of the proxy that leads; null when none does.
+    leader: Option<String>,
+    /// Number of the proxies that have led so far, each time counted.
+    epoch: u64,
+    proxy_count: usize,
+    proxies: Vec<Line>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    name: String,
+    id: String,
+    address: String,
+    version: String,
+    role: &'static str,
+    /// False for one that has ended without saying so, or that can't reach the database.
+    is_there: bool,
+    seen_seconds_ago: f64,
+}
+
+impl From<Seen> for Line {
+    fn from(seen: Seen) -> Self {
+        Self {
+            is_there: seen.is_there(),
+            name: seen.proxy.name,
+            id: seen.proxy.id.to_string(),
+            address: seen.proxy.address,
+            version: seen.version,
+            role: if seen.leads { "leader" } else { "follower" },
+            seen_seconds_ago: seen.ago.as_secs_f64(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct HandingOver {
+    status: &'static str,
+    to: String,
+}
+
+impl Admin {
+    pub(super) async fn fleet(&self) -> Reply {
+        let listed = async |fleet: &Fleet| {
+            let (epoch, holder) = fleet.lease().await?;
+            let proxies: Vec<Line> = fleet.members().await?.into_iter().map(Line::from).collect();
+            Ok(List {
+                leader: holder.map(|holder| holder.name),
+                epoch: epoch.0,
+                proxy_count: proxies.len(),
+                proxies,
+            })
+        };
+        match self.fleet_if_any() {
+            Ok(fleet) => match listed(fleet).await {
+                Ok(list) => json(200, &list),
+                Err(error) => unanswered(&error),
+            },
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// Has the lease handed over to another proxy.
+    pub(super) async fn hand_over(&self, body: &Bytes) -> Reply {
+        #[derive(Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct To {
+            to: Option<String>,
+        }
+        let To { to } = match serde_json::from_slice(body) {
+            Ok(to) => to,
+            Err(_) if body.is_empty() => To::default(),
+            Err(error) => {
+                let detail = format!("The body must be like {{\"to\": \"NAME\"}}: {error}");
+                return problem(400, "Bad body", &detail);
+            }
+        };
+        let fleet = match self.fleet_if_any() {
+            Ok(fleet) => fleet,
+            Err(refusal) => return refusal,
+        };
+        match fleet.hand_over(to.as_deref()).await {
+            Ok(heir) => json(
+                202,
+                &HandingOver {
+                    status: "handing over",
+                    to: heir.name,
+                },
+            ),
+            Err(HandOverError::Store(error)) => unanswered(&error),
+            Err(error) => problem(409, "Nothing is handed over", &error.to_string()),
+        }
+    }
+
+    fn fleet_if_any(&self) -> Result<&Arc<Fleet>, Reply> {
+        self.facts.fleet.as_ref().ok_or_else(|| {
+            let kind = self.facts.capacity.database;
+            let detail = format!(
+                "This proxy is alone: its store is {kind}, and proxies of a fleet share a PostgreSQL database"
+            );
+            problem(404, "No fleet", &detail)
+        })
+    }
+}
+
+fn unanswered(error: &StoreError) -> Reply {
+    problem(503, "The database does not answer", &error.to_string())
+}

@@ -1,0 +1,86 @@
+//! `fleet`: the proxies that share a database.
+
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a JSON value that lacks a field is null"
+)]
+
+use std::{
+    process::ExitCode,
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use anyhow::bail;
+use clap::{Arg, ArgMatches, Command};
+use serde_json::{Value, json};
+
+use super::remote::{Remote, or_trouble, with_address};
+
+/// Longest time for the other proxy to lead.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Interval between two questions about who leads.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+pub(super) fn command() -> Command {
+    let hand_over = Command::new("hand-over")
+        .about("Has another proxy lead, and waits until it does; no request fails")
+        .arg(
+            Arg::new("name")
+                .value_name("NAME")
+                .help("The proxy that is to lead [default: any other one]"),
+        );
+    Command::new("fleet")
+        .about("Shows the proxies that share a database: who leads, who is there, their versions; has another one lead")
+        .args_conflicts_with_subcommands(true)
+        .subcommand(with_address(hand_over))
+        .args(with_address(Command::new("fleet")).get_arguments().cloned())
+}
+
+pub(super) fn run(matches: &ArgMatches) -> ExitCode {
+    or_trouble(match matches.subcommand() {
+        Some(("hand-over", matches)) => hand_over(matches),
+        _ => list(matches),
+    })
+}
+
+fn list(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let list = Remote::new(matches).get("/admin/fleet")?;
+    for line in list["proxies"].as_array().into_iter().flatten() {
+        let text = |name: &str| line[name].as_str().unwrap_or("?");
+        let ago = line["seen_seconds_ago"].as_f64().unwrap_or_default();
+        let seen = if line["is_there"] == true {
+            String::new()
+        } else {
+            format!(", gone: not seen for {ago:.0} s")
+        };
+        println!(
+            "{:8}  {} at {}, version {}{seen}",
+            text("role"),
+            text("name"),
+            text("address"),
+            text("version"),
+        );
+    }
+    println!("{} proxies, epoch {}", list["proxy_count"], list["epoch"]);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn hand_over(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let remote = Remote::new(matches);
+    let began = Instant::now();
+    let name = matches.get_one::<String>("name");
+    let accepted = remote.post("/admin/fleet/hand-over", &json!({ "to": name }))?;
+    let heir = accepted["to"].as_str().unwrap_or_default();
+    while began.elapsed() < PATIENCE {
+        // Between two leaders nobody may answer for a moment.
+        let list = remote.get("/admin/fleet").unwrap_or(Value::Null);
+        if list["leader"] == heir {
+            println!("{heir} leads since {:.1} s", began.elapsed().as_secs_f64());
+            return Ok(ExitCode::SUCCESS);
+        }
+        sleep(LOOK_AGAIN);
+    }
+    bail!("{heir} does not lead after {PATIENCE:?}; see `achromat fleet`");
+}

@@ -1,0 +1,179 @@
+//! The word of a follower for what it passes on: from whom it came, and by which of its addresses.
+//!
+//! It is a header with a code (HMAC-SHA-256, RFC 2104) that only proxies of the same fleet can make: their secret
+//! is in the store. The code is bound to the request's method and target. Who can read the link between two
+//! proxies can repeat such a request; only TLS keeps readers away (`fleet.ca_file`).
+
+use std::{fmt::Write as _, net::IpAddr};
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+/// Version of the form, which comes first in the header.
+const FORM: &str = "1";
+
+/// Makes and judges the words of a fleet's proxies.
+#[derive(Clone)]
+pub struct Voucher(Hmac<Sha256>);
+
+/// What a follower says of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vouched {
+    /// The client's address.
+    pub client: Option<IpAddr>,
+    /// True when it came to the address that is for operators alone.
+    pub came_to_operators: bool,
+    /// True when it showed the follower's operator's token.
+    pub is_operator: bool,
+}
+
+/// A word that no proxy of this fleet has given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it was not passed on by a proxy of this fleet")]
+pub struct Unvouched;
+
+impl Voucher {
+    /// For the fleet with this secret.
+    pub fn new(secret: &str) -> Self {
+        Self(Hmac::new_from_slice(secret.as_bytes()).unwrap_or_else(|_| {
+            unreachable!("HMAC takes keys of any length");
+        }))
+    }
+
+    /// The header of a request that is passed on.
+    pub fn sign(&self, vouched: Vouched, method: &str, target: &str) -> String {
+        let said = said(vouched);
+        let code = self.over(&said, method, target).finalize().into_bytes();
+        let mut header = said;
+        header.push(' ');
+        for byte in code {
+            // Writing to a string does not fail.
+            let _infallible = write!(header, "{byte:02x}");
+        }
+        header
+    }
+
+    /// What the header of a request says, when a proxy of this fleet has made it.
+    pub fn check(&self, header: &str, method: &str, target: &str) -> Result<Vouched, Unvouched> {
+        let (said, code) = header.rsplit_once(' ').ok_or(Unvouched)?;
+        let code = hex(code).ok_or(Unvouched)?;
+        let right = self.over(said, method, target).verify_slice(&code);
+        right.map_err(|_| Unvouched)?;
+        parse(said).ok_or(Unvouched)
+    }
+
+    fn over(&self, said: &str, method: &str, target: &str) -> Hmac<Sha256> {
+        let mut code = self.0.clone();
+        // No part can have a line's end in it.
+        for part in [said, "\n", method, "\n", target] {
+            code.update(part.as_bytes());
+        }
+        code
+    }
+}
+
+fn said(vouched: Vouched) -> String {
+    let client = vouched
+        .client
+        .map_or_else(|| "-".to_owned(), |client| client.to_string());
+    let came_to = if vouched.came_to_operators {
+        "operators"
+    } else {
+        "clients"
+    };
+    let caller = if vouched.is_operator { "operator" } else { "-" };
+    format!("{FORM} {client} {came_to} {caller}")
+}
+
+fn parse(said: &str) -> Option<Vouched> {
+    let mut parts = said.split(' ');
+    let (form, client, came_to, caller) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    if form != FORM || parts.next().is_some() {
+        return None;
+    }
+    let client = match client {
+        "-" => None,
+        address => Some(address.parse().ok()?),
+    };
+    Some(Vouched {
+        client,
+        came_to_operators: came_to == "operators",
+        is_operator: caller == "operator",
+    })
+}
+
+fn hex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    (text.len() == 64).then(|| digits.map(byte).collect())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> impl Iterator<Item = Vouched> {
+        let clients = [
+            None,
+            Some([10, 0, 0, 7].into()),
+            Some("fe80::1".parse().unwrap()),
+        ];
+        clients.into_iter().flat_map(|client| {
+            [(false, false), (false, true), (true, false), (true, true)].map(
+                move |(came_to_operators, is_operator)| Vouched {
+                    client,
+                    came_to_operators,
+                    is_operator,
+                },
+            )
+        })
+    }
+
+    /// A word is believed when this fleet's proxy has given it, for this request.
+    #[test]
+    fn a_word_is_for_one_request_of_one_fleet() {
+        let (ours, theirs) = (Voucher::new("ours"), Voucher::new("theirs"));
+        for vouched in all() {
+            let header = ours.sign(vouched, "POST", "/admin/verify?x=1");
+            let check = |voucher: &Voucher, method, target| voucher.check(&header, method, target);
+            assert_eq!(check(&ours, "POST", "/admin/verify?x=1"), Ok(vouched));
+            assert_eq!(check(&ours, "GET", "/admin/verify?x=1"), Err(Unvouched));
+            assert_eq!(check(&ours, "POST", "/admin/verify"), Err(Unvouched));
+            assert_eq!(check(&theirs, "POST", "/admin/verify?x=1"), Err(Unvouched));
+        }
+    }
+
+    /// No character of it can be changed, and nothing else is believed.
+    #[test]
+    fn a_changed_word_is_not_believed() {
+        let voucher = Voucher::new("secret");
+        let vouched = all().next().unwrap();
+        let header = voucher.sign(vouched, "GET", "/status");
+        for at in 0..header.len() {
+            let mut changed = header.clone().into_bytes();
+            changed[at] ^= 1;
+            if let Ok(changed) = String::from_utf8(changed) {
+                assert_eq!(
+                    voucher.check(&changed, "GET", "/status"),
+                    Err(Unvouched),
+                    "{at}"
+                );
+            }
+        }
+        for nonsense in [
+            "",
+            "1",
+            " ",
+            "1 - clients -",
+            "1 - clients - 00",
+            &"f".repeat(64),
+        ] {
+            assert_eq!(
+                voucher.check(nonsense, "GET", "/status"),
+                Err(Unvouched),
+                "{nonsense}"
+            );
+        }
+    }
+}
