@@ -10,6 +10,7 @@ CREATE TABLE proxies (
     name    TEXT NOT NULL,
     address TEXT NOT NULL,
     version TEXT NOT NULL,
+    instances TEXT NOT NULL,
     seen_at INTEGER NOT NULL
 ) STRICT;
 

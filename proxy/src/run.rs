@@ -19,7 +19,7 @@ use crate::{
     admin::{Admin, Capacity, Facts, Meter, Retrying},
     clock::Clock,
     config::{Config, InstanceConfig, Keys, OperatorConfig},
-    fleet::Tenure,
+    fleet::{JoinError, Tenure},
     history::{History, Recording},
     instances::{Address, CredentialError, Credentials, Instances},
     leave::Leave,
@@ -47,6 +47,9 @@ pub enum StartError {
     /// The log can't be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The proxies that share the log are others.
+    #[error(transparent)]
+    Fleet(#[from] JoinError),
     /// There is no operator's token.
     #[error(transparent)]
     OperatorToken(#[from] OperatorTokenError),

@@ -352,6 +352,7 @@ fn changing_calls_need_the_token() {
         "/admin/letters",
         "/admin/trash",
         "/admin/jobs",
+        "/admin/fleet",
         "/admin/plugins",
         "/transactions/x",
     ] {

@@ -433,6 +433,36 @@ fn a_follower_vouches_for_its_clients() {
     assert_eq!(fleet.proxies[follower].api().names(), ["notes"]);
 }
 
+/// A proxy with other instances would write to them as soon as it leads: it does not start.
+#[test]
+fn a_proxy_with_other_instances_is_refused() {
+    let fleet = Fleet::start(1);
+    let folder = folder();
+    let store = format!("--store={}", fleet.postgres.url());
+    let token = format!(
+        "--admin-token-file={}",
+        folder.path().join("token").display()
+    );
+    for (instances, told) in [(["a", "c"], "a,c"), (["b", "a"], "b,a")] {
+        let mut serve = achromat(&["serve", "--listen=127.0.0.1:0", &store, &token]);
+        serve.arg("--fleet-name=stranger");
+        for (number, name) in instances.into_iter().enumerate() {
+            serve.arg(format!("--instance={name}=http://127.0.0.1:{}", number + 1));
+        }
+        let refused = serve.output().expect("it runs");
+        let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success(), "{words}");
+        let whole =
+            format!("\"proxy-0\" of this database has the instances a,b, and this one {told}");
+        assert!(words.contains(&whole), "{words}");
+    }
+    assert_eq!(fleet.leader(), 0);
+    assert_eq!(
+        fleet.proxies[0].api().get("/admin/fleet").ok()["proxy_count"],
+        1
+    );
+}
+
 /// Who is alone has no fleet, and says so.
 #[test]
 fn a_proxy_alone_has_no_fleet() {

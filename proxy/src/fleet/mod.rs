@@ -1,38 +1,36 @@
 //! Several proxies on one database: one leads, and the others pass requests on to it until it is their turn.
 
 mod leader;
+mod presence;
+mod tenure;
 mod voucher;
 
 use std::{sync::Arc, time::Duration};
 
 use achromat_core::{
-    fleet::{LOOK_INTERVAL, RENEWAL_INTERVAL, Watch, valid_until},
+    fleet::{LOOK_INTERVAL, Watch, valid_until},
     ids::Epoch,
 };
 use tokio::{
     sync::watch,
     task::JoinHandle,
-    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
+    time::{sleep, timeout},
 };
 use uuid::Uuid;
 
+use self::presence::be_present;
 pub use self::{
     leader::{Leader, LinkConfig},
+    tenure::Tenure,
     voucher::{Unvouched, Vouched, Voucher},
 };
 use crate::{
     leave::{self, Leave},
-    store::{Database, Holder, InstanceNames, PostgresStore, Seen, StoreError},
+    store::{Database, Holder, InstanceNames, Seen, StoreError},
 };
 
 /// Time for the database to answer about the lease. After that it is asked again.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
-
-/// Time from one sign of life of a proxy to the next.
-const PRESENCE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Age of a proxy's last sign of life up to which it is taken to be there.
-const PRESENCE_MAX: Duration = Duration::from_secs(5);
 
 /// A proxy's place in its fleet.
 pub struct Fleet {
@@ -44,6 +42,26 @@ pub struct Fleet {
     /// The proxy that is to lead next, once an operator has said so.
     heir: watch::Sender<Option<Uuid>>,
     presence: JoinHandle<()>,
+}
+
+/// The reason why a proxy can't join a fleet.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    /// It would write to other instances than the proxies that are there.
+    #[error(
+        "the proxy {other:?} of this database has the instances {theirs}, and this one {ours}: give all the same, by name and in the same order, or each fleet a database of its own"
+    )]
+    OtherInstances {
+        /// Name of a proxy that is there.
+        other: String,
+        /// The names of its instances.
+        theirs: String,
+        /// The names of this proxy's.
+        ours: String,
+    },
+    /// The database does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// The reason why the lease is not handed over.
@@ -65,26 +83,29 @@ pub enum HandOverError {
     Store(#[from] StoreError),
 }
 
-/// The lease of this proxy, which leads as long as it lasts.
-pub struct Tenure {
-    database: Arc<Database>,
-    me: Holder,
-    epoch: Epoch,
-    leave: Leave,
-    keeping: JoinHandle<()>,
-    heir: watch::Receiver<Option<Uuid>>,
-}
-
 impl Fleet {
-    /// Joins the proxies of a database, and knows of no leader yet.
+    /// Joins the proxies of a database, and knows of no leader yet. Their instances must be this proxy's, by
+    /// name and in the same order: whoever leads writes to its own.
     pub async fn join(
         database: Database,
         me: Holder,
+        instances: &InstanceNames,
         link: LinkConfig,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Self, JoinError> {
         let database = Arc::new(database);
+        let instances = instances.join(",");
+        let members = database.members().await?.into_iter();
+        // One of this name is this proxy's own earlier life.
+        let mut others = members.filter(|seen| seen.is_there() && seen.proxy.name != me.name);
+        if let Some(other) = others.find(|seen| seen.instances != instances) {
+            return Err(JoinError::OtherInstances {
+                other: other.proxy.name,
+                theirs: other.instances,
+                ours: instances,
+            });
+        }
         let voucher = Arc::new(Voucher::new(&database.secret().await?));
-        let presence = tokio::spawn(be_present(Arc::clone(&database), me.clone()));
+        let presence = tokio::spawn(be_present(Arc::clone(&database), me.clone(), instances));
         Ok(Self {
             database,
             me,
@@ -217,7 +238,13 @@ impl Fleet {
         self.heir.send_replace(None);
         let leave = Leave::none();
         leave.extend(valid_until(asked_at));
-        Ok(Some(self.keep(epoch, leave)))
+        let place = (Arc::clone(&self.database), self.me.clone());
+        Ok(Some(Tenure::keep(
+            place,
+            epoch,
+            leave,
+            self.heir.subscribe(),
+        )))
     }
 
     /// Tells who leads, if that is new.
@@ -246,139 +273,14 @@ impl Fleet {
         }
     }
 
-    fn keep(&self, epoch: Epoch, leave: Leave) -> Tenure {
-        let (database, me) = (Arc::clone(&self.database), self.me.clone());
-        let keeping = tokio::spawn(keep(
-            Arc::clone(&database),
-            me.clone(),
-            epoch,
-            leave.clone(),
-        ));
-        Tenure {
-            database,
-            me,
-            epoch,
-            leave,
-            keeping,
-            heir: self.heir.subscribe(),
-        }
-    }
-
     /// This proxy serves as the leader now: those who still come as to a follower are passed on to it.
     pub fn serves_itself(&self) {
         self.follow(self.me.clone());
     }
 }
 
-impl Tenure {
-    /// The store, which is this proxy's.
-    pub async fn store(&self, names: InstanceNames) -> Result<PostgresStore, StoreError> {
-        self.database.store(names, self.epoch).await
-    }
-
-    /// Leave to send, as long as the lease lasts.
-    pub fn leave(&self) -> Leave {
-        self.leave.clone()
-    }
-
-    /// Waits until another proxy leads, or is to lead.
-    pub async fn over(&mut self) {
-        tokio::select! {
-            kept = &mut self.keeping => if let Err(error) = kept {
-                tracing::error!(%error, "the lease is not renewed any more");
-            },
-            // The fleet, which would say so, is not dropped before its tenure.
-            _ = self.heir.wait_for(Option::is_some) => {}
-        }
-    }
-
-    /// Gives the lease back, for the next proxy to lead at once. Nothing is sent any more by then.
-    pub async fn give_back(self) {
-        self.end();
-        let heir = *self.heir.borrow();
-        match timeout(ANSWER_MAX, self.database.give_back(&self.me, heir)).await {
-            Ok(Ok(())) => tracing::info!("the lease is given back"),
-            Ok(Err(error)) => tracing::warn!(%error, "the lease can't be given back, and runs out"),
-            Err(_) => tracing::warn!("the lease can't be given back in time, and runs out"),
-        }
-    }
-}
-
-impl Tenure {
-    /// Sends nothing more, and renews the lease no more.
-    fn end(&self) {
-        self.leave.end();
-        self.keeping.abort();
-    }
-}
-
-impl Drop for Tenure {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
-impl Seen {
-    /// True for a proxy that has just given a sign of life.
-    pub fn is_there(&self) -> bool {
-        self.ago <= PRESENCE_MAX
-    }
-}
-
 impl Drop for Fleet {
     fn drop(&mut self) {
         self.presence.abort();
-    }
-}
-
-/// Says again and again that a proxy is there.
-async fn be_present(database: Arc<Database>, me: Holder) {
-    let mut ticks = interval(PRESENCE_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let said = timeout(
-            ANSWER_MAX,
-            database.announce(&me, env!("CARGO_PKG_VERSION")),
-        )
-        .await;
-        if let Ok(Err(error)) = said {
-            tracing::debug!(%error, "the fleet can't be told that this proxy is there");
-        }
-    }
-}
-
-/// Renews the lease until another proxy has it. A database that does not answer is asked again: as long as
-/// nobody reaches it, nobody takes the lease either.
-async fn keep(database: Arc<Database>, me: Holder, epoch: Epoch, leave: Leave) {
-    let mut ticks = interval(RENEWAL_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut blind_since: Option<Instant> = None;
-    loop {
-        ticks.tick().await;
-        let asked_at = leave::now();
-        match timeout(ANSWER_MAX, database.renew(&me, epoch)).await {
-            Ok(Ok(())) => {
-                leave.extend(valid_until(asked_at));
-                if let Some(since) = blind_since.take() {
-                    tracing::info!(after = ?since.elapsed(), "the lease is renewed again");
-                }
-            }
-            Ok(Err(StoreError::Deposed { theirs, .. })) => {
-                leave.end();
-                tracing::warn!(epoch = theirs.0, "another proxy leads");
-                return;
-            }
-            failed => {
-                if blind_since.is_none() {
-                    blind_since = Some(Instant::now());
-                    let why = match failed {
-                        Ok(Err(error)) => error.to_string(),
-                        _ => "the database does not answer".to_owned(),
-                    };
-                    tracing::warn!(why, "the lease can't be renewed");
-                }
-            }
-        }
     }
 }

@@ -35,7 +35,7 @@ pub(super) async fn open(
             ((store.clone(), store.clone(), store), None)
         }
         StoreUrl::Postgres(url) => {
-            let fleet = join(config, url, (base, access)).await?;
+            let fleet = join(config, (url, &names), (base, access)).await?;
             let tenure = fleet.lead().await;
             let store = Arc::new(tenure.store(names).await?);
             ((store.clone(), store.clone(), store), Some(tenure))
@@ -51,14 +51,14 @@ pub(super) async fn open(
 /// Joins the fleet of a database, and follows in it.
 async fn join(
     config: &Config,
-    url: &DatabaseUrl,
+    (url, names): (&DatabaseUrl, &InstanceNames),
     (base, access): (&mut Base, &Arc<Access>),
 ) -> Result<Arc<Fleet>, StartError> {
     if let Some(member) = &base.member {
         return Ok(Arc::clone(&member.fleet));
     }
     let database = Database::open(url.reveal()).await?;
-    let fleet = Fleet::join(database, holder(config), link(config)).await?;
+    let fleet = Fleet::join(database, holder(config), names, link(config)).await?;
     let fleet = Arc::new(fleet);
     let trust = Trust {
         access: Arc::clone(access),

@@ -19,6 +19,8 @@ pub struct Seen {
     pub proxy: Holder,
     /// Its version.
     pub version: String,
+    /// The names of its instances, in order.
+    pub instances: String,
     /// Time since it said that it is there, by the database's clock.
     pub ago: Duration,
     /// True for the one that holds the lease.
@@ -35,16 +37,22 @@ impl Database {
     }
 
     /// Says that a proxy is there. Those that were not seen for an hour are forgotten.
-    pub async fn announce(&self, me: &Holder, version: &str) -> Result<(), StoreError> {
+    pub async fn announce(
+        &self,
+        me: &Holder,
+        version: &str,
+        instances: &str,
+    ) -> Result<(), StoreError> {
         let mut script = Script::of(
-            "INSERT INTO proxies (proxy, name, address, version, seen_at)
-             VALUES (?, ?, ?, ?, clock_timestamp())
+            "INSERT INTO proxies (proxy, name, address, version, instances, seen_at)
+             VALUES (?, ?, ?, ?, ?, clock_timestamp())
              ON CONFLICT (proxy) DO UPDATE SET seen_at = excluded.seen_at",
             &[
                 me.id.into(),
                 me.name.as_str().into(),
                 me.address.as_str().into(),
                 version.into(),
+                instances.into(),
             ],
         );
         script.add(
@@ -83,6 +91,7 @@ fn seen(row: &PgRow) -> Seen {
             address: text(row, "address"),
         },
         version: text(row, "version"),
+        instances: text(row, "instances"),
         ago: Duration::from_millis(unsigned(row.get("ago"))),
         leads: row.get("leads"),
     }
