@@ -36,7 +36,7 @@ impl Fleet {
         Self::start_on(postgres, None, proxies)
     }
 
-    /// On the newest PostgreSQL, which the proxies reach through PgBouncer.
+    /// On the newest PostgreSQL, which the proxies reach through `PgBouncer`.
     fn start_pooled(proxies: usize) -> Self {
         let postgres = Postgres::start_newest().expect("PostgreSQL runs here");
         let pooler = Pooler::start(&postgres);
@@ -275,7 +275,9 @@ fn an_operator_hands_over() {
         let collection = api.create(&format!("load-{number}"));
         Load::start(&api, &collection, rand::random())
     });
-    loads.iter().for_each(|load| load.wait_writes(50));
+    for load in &loads {
+        load.wait_writes(50);
+    }
     let name = format!("proxy-{heir}");
     let (is_good, told) = fleet.command(asked, &["fleet", "hand-over", &name]);
     println!("{told}");

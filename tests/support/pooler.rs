@@ -1,4 +1,4 @@
-//! PgBouncer in front of a PostgreSQL server, for the length of a test.
+//! `PgBouncer` in front of a PostgreSQL server, for the length of a test.
 
 use std::{
     fs::{self, File},

@@ -113,7 +113,7 @@ fn fetched_postgres(release: &str) -> PathBuf {
     found.expect("PostgreSQL's programs")
 }
 
-/// PgBouncer's program and the folder of its libraries.
+/// `PgBouncer`'s program and the folder of its libraries.
 pub fn pgbouncer() -> &'static (PathBuf, PathBuf) {
     static PGBOUNCER: LazyLock<(PathBuf, PathBuf)> = LazyLock::new(|| {
         if let Some(found) = on_path("pgbouncer") {

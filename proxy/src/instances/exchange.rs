@@ -1,6 +1,6 @@
 //! One request to one instance, and its answer.
 
-use std::time::Duration;
+use std::{future::poll_fn, io, pin::Pin, task::Poll, time::Duration};
 
 use achromat_core::reply::Reply;
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -12,9 +12,10 @@ use pingora_core::{
 };
 use pingora_error::ErrorType;
 use pingora_http::ResponseHeader;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::AsyncWrite as _;
 
-use super::{Instance, Passage, Timing, figures::UnderWay, pool::Pool};
+use super::{Instance, NO_LEAVE, Passage, Timing, figures::UnderWay, pool::Pool};
+use crate::leave::Leave;
 
 /// A request.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct Request<'a> {
     pub body: Option<Bytes>,
     /// True for a probe of Achromat's own, which is not counted as a request.
     pub is_probe: bool,
+    /// Leave to send it, where that is needed: each part of it goes only as long as the leave lasts.
+    pub leave: Option<&'a Leave>,
 }
 
 /// The failure of an exchange.
@@ -116,9 +119,13 @@ pub(super) async fn begin<'a>(
     timing: Timing,
 ) -> Result<Exchange<'a>, ExchangeError> {
     let (mut stream, reused) = connect(connector, instance, timing).await?;
-    if send(&mut stream, instance, request).await.is_err() {
-        // A server may answer and close before it has read the whole body.
-        tracing::debug!(instance = %instance.address, "a request was not taken whole");
+    match send(&mut stream, instance, request).await {
+        Ok(()) => {}
+        Err(SendError::NoLeave) => return Err(ExchangeError::NotSent(NO_LEAVE.to_owned())),
+        Err(SendError::NotTaken(error)) => {
+            // A server may answer and close before it has read the whole body.
+            tracing::debug!(%error, instance = %instance.address, "a request was not taken whole");
+        }
     }
     let mut session = Box::new(HttpSession::new(stream));
     loop {
@@ -140,22 +147,61 @@ pub(super) async fn begin<'a>(
     })
 }
 
+/// The failure to put a request on the wire.
+enum SendError {
+    /// The leave to send it ended. A server that has got a part of a request does nothing.
+    NoLeave,
+    /// The server did not take it.
+    NotTaken(io::Error),
+}
+
 /// Puts a request on the wire.
 async fn send(
     stream: &mut Stream,
     instance: &Instance,
     request: Request<'_>,
-) -> std::io::Result<()> {
+) -> Result<(), SendError> {
     let mut head = head(instance, &request);
     let body = request.body.unwrap_or_default();
     if body.len() <= TOGETHER_BYTES_MAX {
         head.extend_from_slice(&body);
-        stream.write_all(&head).await?;
-        return stream.flush().await;
+        put(stream, &head, request.leave).await?;
+    } else {
+        put(stream, &head, request.leave).await?;
+        put(stream, &body, request.leave).await?;
     }
-    stream.write_all(&head).await?;
-    stream.write_all(&body).await?;
-    stream.flush().await
+    let flushed =
+        poll_fn(|context| under(request.leave, || Pin::new(&mut *stream).poll_flush(context)));
+    flushed.await
+}
+
+async fn put(
+    stream: &mut Stream,
+    mut bytes: &[u8],
+    leave: Option<&Leave>,
+) -> Result<(), SendError> {
+    while !bytes.is_empty() {
+        let written =
+            poll_fn(|context| under(leave, || Pin::new(&mut *stream).poll_write(context, bytes)));
+        match bytes.split_at_checked(written.await?) {
+            Some(([], _)) | None => {
+                return Err(SendError::NotTaken(io::ErrorKind::WriteZero.into()));
+            }
+            Some((_, left)) => bytes = left,
+        }
+    }
+    Ok(())
+}
+
+/// Does a piece of the writing as long as there is leave: this process may have been frozen since the last one.
+fn under<T>(
+    leave: Option<&Leave>,
+    write: impl FnOnce() -> Poll<io::Result<T>>,
+) -> Poll<Result<T, SendError>> {
+    if leave.is_some_and(|leave| !leave.is_valid()) {
+        return Poll::Ready(Err(SendError::NoLeave));
+    }
+    write().map_err(SendError::NotTaken)
 }
 
 /// A connection that is kept, or a new one; and whether it was used before.

@@ -39,6 +39,9 @@ pub use self::{
 use self::{bulkhead::Bulkhead, pool::Pool};
 use crate::leave::Leave;
 
+/// Words for what a proxy does not send that does not lead its fleet any more.
+const NO_LEAVE: &str = "this proxy does not lead its fleet any more";
+
 /// Timing of connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
@@ -244,7 +247,7 @@ impl Instances {
         reply_bytes_max: usize,
     ) -> Sending {
         if !self.leave.is_valid() {
-            return Sending::NotSent("this proxy does not lead its fleet any more".to_owned());
+            return Sending::NotSent(NO_LEAVE.to_owned());
         }
         let deadline = self.timing.write + heavy_time(body.as_ref().map_or(0, Bytes::len));
         let request = Request {
@@ -254,6 +257,7 @@ impl Instances {
             content_type: wire.content_type.as_deref(),
             body,
             is_probe: false,
+            leave: Some(&self.leave),
         };
         let whole = async {
             self.exchange(instance, request, deadline)
@@ -301,6 +305,7 @@ impl Instances {
             content_type: body.as_ref().map(|_| "application/json"),
             body,
             is_probe: true,
+            leave: None,
         };
         let whole = async {
             self.exchange(instance, request, deadline)
@@ -375,3 +380,6 @@ impl From<ExchangeError> for Sending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

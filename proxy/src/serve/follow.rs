@@ -285,6 +285,7 @@ async fn ask<'a>(leader: &'a Leader, passed: &Passed<'_>) -> Result<Answer<'a>, 
         content_type: None,
         body: (passed.method != "GET").then(|| passed.body.clone()),
         is_probe: false,
+        leave: None,
     };
     let left = passed.deadline.saturating_duration_since(Instant::now());
     let exchange = leader.link.read(InstanceIx(0), request, left).await?;

@@ -410,6 +410,7 @@ impl<'a, 't> Read<'a, 't> {
             content_type: None,
             body: has_body.then(|| self.body.clone()),
             is_probe: false,
+            leave: None,
         };
         let exchange = self.app.instances.read(instance, request, deadline);
         exchange.await.map_err(|error| failure(&error))
