@@ -46,6 +46,14 @@ fn command() -> Command {
                 .value_parser(value_parser!(u64))
                 .help("What the faults and the clients' choices follow from [default: by chance]"),
         )
+        .arg(
+            number(
+                "proxies",
+                "1",
+                "How many Achromats; more than one are a fleet",
+            )
+            .value_parser(value_parser!(u64).range(1..=5)),
+        )
         .arg(flag("time-line", "Tell what was done when"))
         .arg(flag("wipes", "Let instances lose their data"))
         .arg(flag("blackouts", "Let all instances be broken at once"))
@@ -89,6 +97,9 @@ fn options(matches: &ArgMatches) -> Options {
         wipes: matches.get_flag("wipes"),
         blackouts: matches.get_flag("blackouts"),
         late: matches.get_flag("late"),
+        proxies: number("proxies")
+            .and_then(|count| usize::try_from(count).ok())
+            .unwrap_or(1),
     }
 }
 

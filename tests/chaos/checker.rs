@@ -18,6 +18,7 @@ use crate::{
     api::DATABASE,
     chroma::Chroma,
     cluster::NAMES,
+    proxy::Proxy,
     records::{Contents, contents},
 };
 
@@ -33,7 +34,7 @@ const SENDINGS_PER_FAULT_MAX: usize = 60;
 
 /// Waits until Achromat says that nothing is owed; returns how long that took.
 pub fn converge(supervisor: &Supervisor) -> Duration {
-    let (api, began) = (supervisor.proxy.api(), Instant::now());
+    let (api, began) = (supervisor.api(), Instant::now());
     loop {
         let owed = api.get("/admin/wal_count").ok();
         let told = told_instances(&api).unwrap_or_default();
@@ -150,18 +151,18 @@ fn check_equal(world: &World, one: (&str, &Contents), other: (&str, &Contents)) 
 
 /// Achromat told of no error, and quarantined nothing without a reason.
 fn check_calm(supervisor: &Supervisor, world: &World, wipes: bool) {
-    let told = supervisor.proxy.told();
+    let told: String = supervisor.proxies.iter().map(Proxy::told).collect();
     let is_bad = |line: &&str| line.contains("ERROR") || line.contains("panicked");
     let bad: Vec<_> = told.lines().filter(is_bad).map(str::to_owned).collect();
     if !bad.is_empty() {
         world.chronicle.violation("Achromat told of errors", &bad);
     }
-    let told = told_instances(&supervisor.proxy.api()).unwrap_or_default();
+    let told = told_instances(&supervisor.api()).unwrap_or_default();
     let is_quarantined =
         |i: &&Value| i["quarantined_collections"] != 0 || !i["quarantine"].is_null();
     for instance in told.iter().filter(is_quarantined) {
         if !wipes {
-            let about = supervisor.proxy.api().get("/admin/wal_errors").body;
+            let about = supervisor.api().get("/admin/wal_errors").body;
             let what = format!("quarantined for no fault of its own: {instance}");
             world.chronicle.violation(&what, &[about.to_string()]);
         }

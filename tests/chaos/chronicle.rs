@@ -13,8 +13,8 @@ struct Pages {
     lines: Vec<String>,
     /// When each instance was not sound.
     unsound: Vec<Spans>,
-    /// When Achromat was not up.
-    away: Spans,
+    /// When each Achromat was not up.
+    away: Vec<Spans>,
     violations: Vec<String>,
     violation_count: usize,
 }
@@ -31,9 +31,10 @@ const VIOLATIONS_KEPT_MAX: usize = 20;
 
 impl Chronicle {
     /// It begins now, with all instances sound.
-    pub fn new(instances: usize) -> Self {
+    pub fn new(instances: usize, proxies: usize) -> Self {
         let pages = Pages {
             unsound: vec![Spans::new(); instances],
+            away: vec![Spans::new(); proxies],
             ..Pages::default()
         };
         Self {
@@ -96,23 +97,24 @@ impl Chronicle {
         pages.unsound[instance].iter().any(touches)
     }
 
-    /// From now on Achromat is not up.
-    pub fn achromat_is_away(&self) {
+    /// From now on an Achromat is not up.
+    pub fn achromat_is_away(&self, proxy: usize) {
         let now = self.now();
-        self.pages().away.push((now, None));
+        self.pages().away[proxy].push((now, None));
     }
 
     /// From now on it is.
-    pub fn achromat_is_back(&self) {
+    pub fn achromat_is_back(&self, proxy: usize) {
         let now = self.now();
-        close(&mut self.pages().away, now);
+        close(&mut self.pages().away[proxy], now);
     }
 
-    /// Whether a request that began then and ends now had a right to fail: Achromat was not up all
-    /// the time, or no instance was sound all the time.
-    pub fn is_excused(&self, since: Duration) -> bool {
+    /// Whether a request to an Achromat that began then and ends now had a right to fail: that one was not up
+    /// all the time, or no instance was sound all the time.
+    pub fn is_excused(&self, proxy: usize, since: Duration) -> bool {
         let pages = self.pages();
-        touches(&pages.away, since) || pages.unsound.iter().all(|spans| touches(spans, since))
+        touches(&pages.away[proxy], since)
+            || pages.unsound.iter().all(|spans| touches(spans, since))
     }
 
     /// Writes down that something does not hold that must, and what belongs to it.
@@ -160,19 +162,22 @@ mod tests {
     /// A failure is excused when Achromat was away, or when every instance suffered at some time.
     #[test]
     fn failures_are_excused_only_without_a_sound_instance() {
-        let chronicle = Chronicle::new(2);
+        let chronicle = Chronicle::new(2, 1);
         let since = chronicle.now();
         chronicle.instance_suffers(0);
-        assert!(!chronicle.is_excused(since));
+        assert!(!chronicle.is_excused(0, since));
         chronicle.instance_is_sound(0);
         chronicle.instance_suffers(1);
         assert!(
-            chronicle.is_excused(since),
+            chronicle.is_excused(0, since),
             "neither was sound all the time"
         );
-        assert!(!chronicle.is_excused(chronicle.now()), "the first is now");
-        chronicle.achromat_is_away();
-        chronicle.achromat_is_back();
-        assert!(chronicle.is_excused(since));
+        assert!(
+            !chronicle.is_excused(0, chronicle.now()),
+            "the first is now"
+        );
+        chronicle.achromat_is_away(0);
+        chronicle.achromat_is_back(0);
+        assert!(chronicle.is_excused(0, since));
     }
 }

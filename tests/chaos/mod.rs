@@ -21,6 +21,7 @@ pub mod supervisor;
 pub mod world;
 
 use std::{
+    path::Path,
     sync::{Arc, atomic::Ordering::Relaxed},
     thread::{self, JoinHandle},
     time::Duration,
@@ -42,6 +43,7 @@ use self::{
 use crate::{
     chroma::Chroma,
     cluster::{NAMES, folder},
+    postgres::Postgres,
     proxy::Proxy,
     registers::Operation,
 };
@@ -75,6 +77,8 @@ pub struct Options {
     pub blackouts: bool,
     /// Whether requests are carried out later than Achromat waits for them to settle.
     pub late: bool,
+    /// How many Achromats there are; more than one are a fleet on one database.
+    pub proxies: usize,
 }
 
 impl Options {
@@ -94,6 +98,9 @@ impl Options {
             (self.blackouts, " --blackouts"),
             (self.late, " --late"),
         ];
+        if self.proxies > 1 {
+            command.push_str(&format!(" --proxies {}", self.proxies));
+        }
         for (is_set, flag) in flags {
             if is_set {
                 command.push_str(flag);
@@ -107,7 +114,7 @@ impl Options {
 pub fn run(options: Options) -> Summary {
     let folder = folder();
     let instances = start_instances(folder.path(), options.instances);
-    let chronicle = Arc::new(Chronicle::new(options.instances));
+    let chronicle = Arc::new(Chronicle::new(options.instances, options.proxies));
     let relays = start_relays(&instances, &chronicle, options.seed);
     let named: Vec<_> = NAMES
         .into_iter()
@@ -118,16 +125,16 @@ pub fn run(options: Options) -> Summary {
         format!("--writes-settle-ms={SETTLE_MS}"),
     ];
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
-    let proxy = Proxy::before(folder.path(), &named, &flags);
+    let achromats = start_achromats(folder.path(), options.proxies, &named, &flags);
     let mut supervisor = Supervisor::new(
         instances,
         relays,
-        proxy,
+        achromats,
         Arc::clone(&chronicle),
         options.blackouts,
     );
     let world = Arc::new(make_world(&supervisor));
-    let registers = supervisor.proxy.api().create(registers::NAME);
+    let registers = supervisor.api().create(registers::NAME);
     let clients = start_clients(&world, options.seed);
     let churns = start_churns(&world, options.seed);
     let registers = start_register_clients(&world, options.seed, &registers);
@@ -136,6 +143,7 @@ pub fn run(options: Options) -> Summary {
     let extras = Extras {
         wipes: options.wipes,
         late: options.late,
+        proxies: options.proxies,
     };
     let plan = schedule::plan(options.seed, length, options.instances, extras);
     supervisor.run(plan, length);
@@ -149,12 +157,36 @@ pub fn run(options: Options) -> Summary {
     Summary::new(options, &supervisor, &world, (converged, registers))
 }
 
-fn start_instances(folder: &std::path::Path, count: usize) -> Vec<Chroma> {
+fn start_instances(folder: &Path, count: usize) -> Vec<Chroma> {
     let start = |name| {
         let folder = folder.join(name);
         thread::spawn(move || Chroma::start(&folder))
     };
     join(NAMES.into_iter().take(count).map(start).collect())
+}
+
+/// Starts one Achromat, or a fleet and its database.
+fn start_achromats(
+    folder: &Path,
+    count: usize,
+    named: &[(&str, String)],
+    flags: &[&str],
+) -> (Vec<Proxy>, Option<Postgres>) {
+    if count == 1 {
+        return (vec![Proxy::before(folder, named, flags)], None);
+    }
+    let database = Postgres::start().expect("PostgreSQL runs here");
+    let store = format!("--store={}", database.url());
+    let start = |number| {
+        let own = folder.join(format!("proxy-{number}"));
+        std::fs::create_dir(&own).expect("a folder");
+        let name = format!("--fleet-name=proxy-{number}");
+        let flags = [flags, &[&store, &name]].concat();
+        let proxy = Proxy::before(&own, named, &flags);
+        proxy.wait_ready();
+        proxy
+    };
+    ((0..count).map(start).collect(), Some(database))
 }
 
 fn start_relays(instances: &[Chroma], chronicle: &Chronicle, seed: u64) -> Vec<Relay> {
@@ -166,7 +198,7 @@ fn start_relays(instances: &[Chroma], chronicle: &Chronicle, seed: u64) -> Vec<R
 
 /// Makes the collections of records. Each gets one record at once, which fixes its dimension.
 fn make_world(supervisor: &Supervisor) -> World {
-    let api = supervisor.proxy.api();
+    let api = supervisor.api();
     let make = |number| {
         let name = format!("records-{number}");
         let id = api.create(&name);
@@ -182,7 +214,7 @@ fn make_world(supervisor: &Supervisor) -> World {
         Collection { name, id }
     };
     World::new(
-        supervisor.proxy.port,
+        supervisor.proxies.iter().map(|proxy| proxy.port).collect(),
         Arc::clone(&supervisor.chronicle),
         Arc::clone(&supervisor.signals),
         (0..COLLECTIONS).map(make).collect(),

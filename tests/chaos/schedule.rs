@@ -31,8 +31,14 @@ pub enum Kind {
     LoseBack,
     HoldThere,
     HoldBack,
-    /// kill -9 of Achromat.
+    /// kill -9 of an Achromat.
     AchromatCrash,
+    /// SIGSTOP, and later SIGCONT, of an Achromat of a fleet.
+    AchromatFreeze,
+    /// An operator has another Achromat of the fleet lead.
+    HandOver,
+    /// kill -9 of the fleet's database.
+    DatabaseCrash,
 }
 
 /// How often a kind of fault is expected, and how long it lasts.
@@ -74,6 +80,14 @@ const RATES: [Rate; 16] = [
 /// Only when wiping is asked for.
 const WIPES: Rate = rate(Kind::Wipe, 2.0, 200, 2000);
 
+/// Only in a fleet. Half of the freezes outlast the lease.
+const FLEET: [Rate; 4] = [
+    rate(Kind::AchromatCrash, 4.0, 0, 4000),
+    rate(Kind::AchromatFreeze, 6.0, 100, 5000),
+    rate(Kind::HandOver, 4.0, 0, 0),
+    rate(Kind::DatabaseCrash, 2.0, 0, 3000),
+];
+
 /// Only when they are asked for: these last longer than Achromat waits.
 const LATE: [Rate; 2] = [
     rate(Kind::Freeze, 4.0, 8500, 11_000),
@@ -88,9 +102,28 @@ pub struct Planned {
     pub kind: Kind,
     /// The instance that suffers it.
     pub instance: usize,
+    /// The Achromat that suffers it, when one does.
+    pub proxy: usize,
     pub lasts: Duration,
     /// How the link is meanwhile, when it is a fault of the link.
     pub link: Option<Link>,
+}
+
+impl Planned {
+    /// Whether a fault of an Achromat and another fault can't be at once: of one Achromat there is one at a
+    /// time, none starts without the database, and one at least stays.
+    pub fn excludes(&self, other: &Self) -> bool {
+        if !(self.kind.breaks_achromat() && other.kind.breaks_achromat()) {
+            return false;
+        }
+        let of_database = [self, other].map(|fault| fault.kind == Kind::DatabaseCrash);
+        match of_database {
+            [false, false] => self.proxy == other.proxy,
+            [true, true] => true,
+            [true, false] => other.kind == Kind::AchromatCrash,
+            [false, true] => self.kind == Kind::AchromatCrash,
+        }
+    }
 }
 
 impl Kind {
@@ -99,6 +132,14 @@ impl Kind {
         matches!(
             self,
             Self::Crash | Self::CrashBehindProxy | Self::Freeze | Self::FullDisk | Self::Wipe
+        )
+    }
+
+    /// Whether it is a fault of an Achromat or of its database.
+    pub fn breaks_achromat(self) -> bool {
+        matches!(
+            self,
+            Self::AchromatCrash | Self::AchromatFreeze | Self::HandOver | Self::DatabaseCrash
         )
     }
 
@@ -137,6 +178,8 @@ pub struct Extras {
     pub wipes: bool,
     /// Requests are carried out later than Achromat waits for them to settle.
     pub late: bool,
+    /// How many Achromats there are; more than one are a fleet.
+    pub proxies: usize,
 }
 
 /// The faults of a run, in the order of their times.
@@ -144,7 +187,8 @@ pub fn plan(seed: u64, length: Duration, instances: usize, extras: Extras) -> Ve
     let mut planned = Vec::new();
     let wipes = extras.wipes.then_some(&WIPES);
     let late = LATE.iter().filter(|_| extras.late);
-    let rates = RATES.iter().chain(wipes).chain(late);
+    let fleet = FLEET.iter().filter(|_| extras.proxies > 1);
+    let rates = RATES.iter().chain(wipes).chain(late).chain(fleet);
     for (number, rate) in (0..).zip(rates) {
         // A stream of its own for each kind: a changed rate leaves the others as they were.
         let mut random = SmallRng::seed_from_u64(seed.wrapping_mul(31).wrapping_add(number));
@@ -157,6 +201,7 @@ pub fn plan(seed: u64, length: Duration, instances: usize, extras: Extras) -> Ve
                 instance: random.random_range(0..instances),
                 lasts: Duration::from_millis(random.random_range(least..=most).into()),
                 link: rate.kind.link(&mut random),
+                proxy: random.random_range(0..extras.proxies.max(1)),
             });
             at += gap(rate, &mut random);
         }

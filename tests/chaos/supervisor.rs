@@ -12,15 +12,18 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     chronicle::Chronicle,
+    registers,
     relay::{Link, Relay},
     schedule::{Kind, Planned},
     world::Signals,
 };
-use crate::{api::Api, chroma::Chroma, cluster::NAMES, proxy::Proxy};
+use crate::{
+    api::Api, chroma::Chroma, cluster::NAMES, postgres::Postgres, proxy::Proxy, wait::eventually,
+};
 
 /// How often it looks what is to be done.
 const BEAT: Duration = Duration::from_millis(20);
@@ -49,7 +52,9 @@ struct Active {
 pub struct Supervisor {
     pub instances: Vec<Chroma>,
     pub relays: Vec<Relay>,
-    pub proxy: Proxy,
+    pub proxies: Vec<Proxy>,
+    /// The database of a fleet.
+    database: Option<Postgres>,
     pub signals: Arc<Signals>,
     /// How many faults of each kind there were.
     pub counts: BTreeMap<Kind, u32>,
@@ -68,7 +73,7 @@ impl Supervisor {
     pub fn new(
         instances: Vec<Chroma>,
         relays: Vec<Relay>,
-        proxy: Proxy,
+        (proxies, database): (Vec<Proxy>, Option<Postgres>),
         chronicle: Arc<Chronicle>,
         blackouts: bool,
     ) -> Self {
@@ -77,7 +82,8 @@ impl Supervisor {
         Self {
             instances,
             relays,
-            proxy,
+            proxies,
+            database,
             signals: Arc::default(),
             counts: BTreeMap::new(),
             chronicle,
@@ -126,8 +132,8 @@ impl Supervisor {
     fn may_begin(&self, fault: Planned) -> bool {
         let stands_in_the_way = |other: &Active| {
             let other = other.fault;
-            if fault.kind == Kind::AchromatCrash || other.kind == Kind::AchromatCrash {
-                return fault.kind == other.kind;
+            if fault.kind.breaks_achromat() || other.kind.breaks_achromat() {
+                return fault.excludes(&other);
             }
             other.instance == fault.instance
                 && other.kind.breaks_process() == fault.kind.breaks_process()
@@ -135,8 +141,9 @@ impl Supervisor {
         if self.active.iter().any(stands_in_the_way) {
             return false;
         }
-        if fault.kind == Kind::AchromatCrash {
-            return true;
+        if fault.kind.breaks_achromat() {
+            let broken = (0..self.proxies.len()).filter(|number| self.is_achromat_broken(*number));
+            return self.proxies.len() == 1 || broken.count() + 1 < self.proxies.len();
         }
         let mut others = (0..self.instances.len()).filter(|i| *i != fault.instance);
         let suffers_long = !self.chronicle.is_sound(fault.instance)
@@ -149,12 +156,10 @@ impl Supervisor {
         let lasts = fault.lasts;
         let name = NAMES[fault.instance];
         match (fault.kind, fault.link) {
-            (Kind::AchromatCrash, _) => {
-                let note = format!("{:?} for {lasts:?}", fault.kind);
+            (kind, _) if kind.breaks_achromat() => {
+                let note = format!("{kind:?} of {} for {lasts:?}", fault.proxy);
                 self.chronicle.note(&note);
-                self.chronicle.achromat_is_away();
-                self.signals.lives.fetch_add(1, Relaxed);
-                self.proxy.kill();
+                self.break_achromat(fault);
             }
             (kind, link) => {
                 let how =
@@ -173,6 +178,48 @@ impl Supervisor {
             fault,
             ends_at: self.chronicle.now() + lasts,
         });
+    }
+
+    fn break_achromat(&mut self, fault: Planned) {
+        match fault.kind {
+            Kind::AchromatFreeze => {
+                self.chronicle.achromat_is_away(fault.proxy);
+                self.proxies[fault.proxy].freeze();
+            }
+            Kind::HandOver => self.hand_over(),
+            Kind::DatabaseCrash => {
+                (0..self.proxies.len()).for_each(|proxy| self.chronicle.achromat_is_away(proxy));
+                self.database.as_mut().expect("a fleet's").kill();
+            }
+            _ => {
+                self.chronicle.achromat_is_away(fault.proxy);
+                self.signals.lives.fetch_add(1, Relaxed);
+                self.proxies[fault.proxy].kill();
+            }
+        }
+    }
+
+    /// There may be nobody to hand over to, or nobody who could.
+    fn hand_over(&self) {
+        let handed = self
+            .api()
+            .try_call("POST", "/admin/fleet/hand-over", &Value::Null);
+        let told = handed.map_or_else(|error| error.to_string(), |answer| answer.body.to_string());
+        self.chronicle.note(&told);
+    }
+
+    /// An Achromat that is up.
+    pub fn api(&self) -> Api {
+        let up = (0..self.proxies.len()).find(|number| !self.is_achromat_broken(*number));
+        self.proxies[up.unwrap_or(0)].api()
+    }
+
+    fn is_achromat_broken(&self, proxy: usize) -> bool {
+        let breaks = |active: &Active| match active.fault.kind {
+            Kind::AchromatCrash | Kind::AchromatFreeze => active.fault.proxy == proxy,
+            kind => kind == Kind::DatabaseCrash,
+        };
+        self.active.iter().any(breaks)
     }
 
     fn break_instance(&mut self, fault: Planned) {
@@ -215,10 +262,8 @@ impl Supervisor {
             &self.relays[fault.instance],
         );
         match fault.kind {
-            Kind::AchromatCrash => {
-                self.proxy.up();
-                self.chronicle.achromat_is_back();
-                self.chronicle.note("Achromat is back");
+            kind if kind.breaks_achromat() => {
+                self.mend_achromat(fault);
                 // What may still be under way of the dead one is waited for: healing begins again.
                 let now = self.chronicle.now();
                 for since in self.recovering.iter_mut().flatten() {
@@ -249,6 +294,38 @@ impl Supervisor {
         }
     }
 
+    fn mend_achromat(&mut self, fault: Planned) {
+        match fault.kind {
+            Kind::HandOver => return,
+            Kind::DatabaseCrash => {
+                self.database.as_mut().expect("a fleet's").up();
+                // One that leads writes again.
+                eventually("a write is done", RECOVERY_MAX, || {
+                    let same = json!({ "name": registers::NAME, "get_or_create": true });
+                    match self.api().try_call("POST", "$D/collections", &same) {
+                        Ok(answer) if answer.status == 200 => Ok(()),
+                        other => Err(format!("{other:?}")),
+                    }
+                });
+                for number in 0..self.proxies.len() {
+                    if !self.is_achromat_broken(number) {
+                        self.chronicle.achromat_is_back(number);
+                    }
+                }
+            }
+            Kind::AchromatFreeze => {
+                self.proxies[fault.proxy].thaw();
+                self.chronicle.achromat_is_back(fault.proxy);
+            }
+            _ => {
+                self.proxies[fault.proxy].up();
+                self.chronicle.achromat_is_back(fault.proxy);
+            }
+        }
+        let (kind, proxy) = (fault.kind, fault.proxy);
+        self.chronicle.note(&format!("{kind:?} of {proxy} is over"));
+    }
+
     /// What Achromat tells of its instances while the clients are held for a moment, once every
     /// recovering one has caught up or that moment is over.
     fn look_while_held(&self, api: &Api) -> Vec<Value> {
@@ -268,8 +345,7 @@ impl Supervisor {
     }
 
     fn is_broken(&self, instance: usize) -> bool {
-        let breaks =
-            |a: &Active| a.fault.instance == instance && a.fault.kind != Kind::AchromatCrash;
+        let breaks = |a: &Active| a.fault.instance == instance && !a.fault.kind.breaks_achromat();
         self.active.iter().any(breaks)
     }
 
@@ -278,11 +354,11 @@ impl Supervisor {
         let is_away = self
             .active
             .iter()
-            .any(|active| active.fault.kind == Kind::AchromatCrash);
+            .any(|active| active.fault.kind.breaks_achromat());
         if is_away || self.recovering.iter().all(Option::is_none) {
             return;
         }
-        let api = self.proxy.api();
+        let api = self.api();
         let Some(mut told) = told_instances(&api) else {
             return;
         };

@@ -60,7 +60,8 @@ pub struct Signals {
 
 /// The shared part.
 pub struct World {
-    pub port: u16,
+    /// Where each Achromat is.
+    pub ports: Vec<u16>,
     pub chronicle: Arc<Chronicle>,
     pub signals: Arc<Signals>,
     pub ledger: Ledger,
@@ -112,13 +113,13 @@ const FAILED_PAUSE: Duration = Duration::from_millis(50);
 impl World {
     /// Collections that are there and empty.
     pub fn new(
-        port: u16,
+        ports: Vec<u16>,
         chronicle: Arc<Chronicle>,
         signals: Arc<Signals>,
         collections: Vec<Collection>,
     ) -> Self {
         Self {
-            port,
+            ports,
             chronicle,
             signals,
             ledger: Ledger::default(),
@@ -177,7 +178,7 @@ impl Asker {
         let mixed = seed.wrapping_mul(1_000_003).wrapping_add(number as u64);
         Self {
             number,
-            api: Api::at(world.port),
+            api: Api::at(world.ports[number % world.ports.len()]),
             life: world.signals.lives.load(Relaxed),
             random: SmallRng::seed_from_u64(mixed),
             world,
@@ -202,7 +203,7 @@ impl Asker {
         let began = chronicle.now();
         let result = self.api.try_call(method, path, body);
         let took = chronicle.now().saturating_sub(began);
-        let is_excused = chronicle.is_excused(began);
+        let is_excused = chronicle.is_excused(self.proxy(), began);
         let how = match &result {
             Ok(answer) if answer.status < 300 => answer.status.to_string(),
             Ok(answer) => format!("{} {}", answer.status, answer.body),
@@ -223,12 +224,17 @@ impl Asker {
         }
     }
 
+    /// The Achromat that it asks.
+    fn proxy(&self) -> usize {
+        self.number % self.world.ports.len()
+    }
+
     /// Connections to an Achromat that was killed are of no use.
     fn connect_anew(&mut self) {
         let life = self.world.signals.lives.load(Relaxed);
         if life != self.life {
             self.life = life;
-            self.api = Api::at(self.world.port);
+            self.api = Api::at(self.world.ports[self.proxy()]);
         }
     }
 

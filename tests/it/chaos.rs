@@ -7,6 +7,17 @@ use achromat_tests::chaos::{Options, run};
 /// is lost, nothing refused is there, nothing deleted is back, and the instances are equal.
 #[test]
 fn a_minute_of_faults_breaks_nothing() {
+    end_well(1);
+}
+
+/// The same for a fleet: its Achromats are killed, frozen and handed over as well, and its database is killed.
+/// No request fails at an Achromat that lives.
+#[test]
+fn a_minute_of_faults_breaks_no_fleet() {
+    end_well(3);
+}
+
+fn end_well(proxies: usize) {
     let options = Options {
         seconds: 60,
         seed: rand::random_range(0..1_000_000_000),
@@ -14,6 +25,7 @@ fn a_minute_of_faults_breaks_nothing() {
         wipes: false,
         blackouts: false,
         late: false,
+        proxies,
     };
     println!("{}", options.command());
     let summary = run(options);

@@ -18,7 +18,6 @@ use achromat_tests::{
     registers::{Goal, Mix, check, record},
     wait::eventually,
 };
-use serde_json::json;
 use tempfile::TempDir;
 
 /// Proxies that share a database and instances.
@@ -73,7 +72,7 @@ impl Fleet {
             _folder: folder,
         };
         for proxy in &fleet.proxies {
-            wait_ready(&proxy.api());
+            proxy.wait_ready();
         }
         fleet
     }
@@ -155,16 +154,6 @@ impl Fleet {
     }
 }
 
-/// Waits until a proxy can serve, itself or through the one that leads.
-fn wait_ready(api: &Api) {
-    eventually("a proxy is ready", Duration::from_secs(30), || {
-        match api.try_call("GET", "/readyz", &json!(null)) {
-            Ok(answer) if answer.status == 200 => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
-    });
-}
-
 #[track_caller]
 fn assert_unnoticed(tally: &Tally) {
     assert!(tally.failures.is_empty(), "{:#?}", tally.failures);
@@ -219,7 +208,7 @@ fn a_frozen_leader_follows_when_it_goes_on() {
             let follows = told.contains(&format!("name=\"proxy-{next}\""));
             if follows { Ok(()) } else { Err(told) }
         });
-        wait_ready(&api);
+        fleet.proxies[leader].wait_ready();
         let found = api.get("$D/collections/load").ok();
         assert_eq!(found["name"], "load");
     });
@@ -326,7 +315,7 @@ fn clients_change_the_proxy_with_each_request() {
         fleet.proxies[leader].kill();
         let next = fleet.wait_for_another(leader);
         fleet.proxies[leader].up();
-        wait_ready(&fleet.proxies[leader].api());
+        fleet.proxies[leader].wait_ready();
         let (is_good, told) = fleet.command(next, &["fleet", "hand-over"]);
         assert!(is_good, "{told}");
         fleet.wait_for_another(next);

@@ -136,6 +136,17 @@ impl Proxy {
         own.map_or(self.port, |port| port.parse().expect("a port"))
     }
 
+    /// Waits until it can serve, itself or through the one that leads its fleet.
+    pub fn wait_ready(&self) {
+        let api = self.api();
+        eventually("it is ready", Duration::from_secs(30), || {
+            match api.try_call("GET", "/readyz", &serde_json::Value::Null) {
+                Ok(answer) if answer.status == 200 => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+    }
+
     /// Its interface.
     pub fn api(&self) -> Api {
         Api::at(self.port).operated_by(self.token_file.clone())
