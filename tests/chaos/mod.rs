@@ -99,7 +99,8 @@ impl Options {
             (self.late, " --late"),
         ];
         if self.proxies > 1 {
-            command.push_str(&format!(" --proxies {}", self.proxies));
+            command += " --proxies ";
+            command += &self.proxies.to_string();
         }
         for (is_set, flag) in flags {
             if is_set {

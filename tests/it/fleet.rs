@@ -290,6 +290,53 @@ fn an_operator_hands_over() {
     assert_eq!(fleet.leader(), heir);
 }
 
+/// All proxies are stopped and started again, one after the other, as for an upgrade. Clients of each of them
+/// see nothing but that it does not answer while it is not there.
+#[test]
+fn proxies_are_restarted_in_turn() {
+    let mut fleet = Fleet::start(3);
+    let start = |(number, api): (usize, &Api)| {
+        let collection = api.create(&format!("load-{number}"));
+        Load::start(api, &collection, rand::random())
+    };
+    let loads: Vec<Load> = fleet.apis().iter().enumerate().map(start).collect();
+    let epoch = |fleet: &Fleet| fleet.proxies[0].api().get("/admin/fleet").ok()["epoch"].clone();
+    let before = epoch(&fleet);
+    for number in 0..3 {
+        for load in &loads {
+            load.wait_writes(20);
+        }
+        let status = fleet.proxies[number].stop();
+        assert!(status.success(), "{status}");
+        for (other, load) in loads.iter().enumerate() {
+            if other != number {
+                load.wait_writes(20);
+            }
+        }
+        fleet.proxies[number].up();
+        fleet.proxies[number].wait_ready();
+    }
+    assert_ne!(epoch(&fleet), before, "another one leads by now");
+    let api = fleet.proxies[0].api();
+    for load in loads {
+        load.wait_writes(20);
+        let (tally, expected) = load.stop();
+        println!(
+            "worst write {:?}, worst read {:?}",
+            tally.worst_write, tally.worst_read
+        );
+        let is_away =
+            |failure: &&String| failure.contains("io: ") || failure.contains("connection");
+        let others: Vec<_> = tally.failures.iter().filter(|f| !is_away(f)).collect();
+        assert!(others.is_empty(), "{others:#?}");
+        assert!(!expected.is_empty());
+    }
+    api.wait_nothing_owed(Duration::from_secs(90));
+    let held = |chroma: &Chroma| contents(&chroma.api(), &[DATABASE]).expect("it can be read");
+    let [one, other] = [0, 1].map(|number| held(&fleet.instances[number]));
+    assert_eq!(difference(&one, &other), None);
+}
+
 /// Reads and writes of a record are linearizable through any proxy: clients change it with each request, while
 /// the one that leads is killed and while it hands over.
 #[test]
