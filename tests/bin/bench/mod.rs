@@ -6,6 +6,7 @@ mod catchup;
 mod decision;
 mod failover;
 mod figures;
+mod fleet;
 mod fronts;
 mod heavy;
 mod instructions;
@@ -36,6 +37,7 @@ pub(crate) fn command() -> Command {
         .subcommand(scale::command())
         .subcommand(storm::command())
         .subcommand(failover::command())
+        .subcommand(fleet::command())
         .subcommand(lag::command())
         .subcommand(heavy::command())
         .subcommand(catchup::command())
@@ -53,6 +55,7 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
         Some(("scale", matches)) => scale::run(matches),
         Some(("storm", matches)) => storm::run(matches),
         Some(("failover", matches)) => failover::run(matches),
+        Some(("fleet", matches)) => fleet::run(matches),
         Some(("lag", matches)) => lag::run(matches),
         Some(("heavy", matches)) => heavy::run(matches),
         Some(("catch-up", matches)) => catchup::run(matches),
