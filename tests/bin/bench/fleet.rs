@@ -71,10 +71,8 @@ impl Fleet {
     fn start() -> Self {
         let folder = folder();
         let database = Postgres::start().expect("PostgreSQL runs here");
-        let names = NAMES.into_iter().take(2);
-        let instances: Vec<Chroma> = names
-            .map(|name| Chroma::start(&folder.path().join(name)))
-            .collect();
+        let start = |name| Chroma::start(&folder.path().join(name));
+        let instances: Vec<Chroma> = NAMES.into_iter().take(2).map(start).collect();
         let named: Vec<_> = NAMES.into_iter().zip(&instances).collect();
         let store = format!("--store={}", database.url());
         let proxies = ["first", "second"].map(|name| {
