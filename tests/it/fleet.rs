@@ -245,6 +245,10 @@ fn an_operator_hands_over() {
     let [heir, asked] = [1, 2].map(|n| (leader + n) % 3);
     let (is_good, told) = fleet.command(asked, &["fleet"]);
     assert!(is_good && told.contains("3 proxies"), "{told}");
+    for number in [leader, asked] {
+        let (is_healthy, words) = fleet.command(number, &["health"]);
+        assert!(is_healthy, "{words}");
+    }
     let told_of = |number: usize| {
         let name = format!("proxy-{number} ");
         let line = told.lines().find(|line| line.contains(&name));

@@ -30,7 +30,7 @@ use super::{
     admission::Admission,
     authorise::is_called_rightly,
     intake::{Body, Intake},
-    is_chromas, is_public,
+    is_chromas,
     quota::Client,
     read::SMALL_BYTES_MAX,
     respond::{respond, speak_like_client, write_whole},
@@ -125,8 +125,7 @@ impl Follower {
         if !is_called_rightly(&self.trust.hosts, session) {
             return respond(session, &reply::misdirected(), true).await;
         }
-        if is_public(target.path) {
-            let reply = self.health(target.path);
+        if let Some(reply) = self.health(target.path) {
             return respond(session, &reply, false).await;
         }
         if let Some(word) = intake.headers.get(&PASSED_ON) {
@@ -193,14 +192,17 @@ impl Follower {
         }
     }
 
-    /// Answer to a load balancer: the proxy lives, and is ready when it knows of one that leads.
-    fn health(&self, path: &str) -> Reply {
+    /// Answer to a load balancer: the proxy lives, and is ready when it knows of one that leads. How the instances
+    /// are, that one says.
+    fn health(&self, path: &str) -> Option<Reply> {
         let has_leader = self.leaders.borrow().is_some();
-        let (status, word) = match (path, has_leader) {
-            ("/livez", _) | (_, true) => (200, "following"),
-            (_, false) => (503, "no proxy leads"),
+        let (status, word) = match path {
+            "/livez" => (200, "following"),
+            "/readyz" if has_leader => (200, "following"),
+            "/readyz" => (503, "no proxy leads"),
+            _ => return None,
         };
-        Reply::json(status, format!("{{\"status\":\"{word}\"}}"))
+        Some(Reply::json(status, format!("{{\"status\":\"{word}\"}}")))
     }
 
     /// Passes a request on until it is answered, or its time is over.
