@@ -1,5 +1,6 @@
 -- A fleet: the secret by which its proxies know each other, made once; the proxies, each with the names of its
--- instances in order and the time at which it last said that it is there, by the database's clock; and the proxy for which a lease was given back, if it was for one.
+-- instances in order and the time at which it last said that it is there, by the database's clock; and the proxy for which
+-- a lease was given back, if it was for one.
 
 CREATE TABLE fleet (
     number integer PRIMARY KEY,

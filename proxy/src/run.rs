@@ -93,7 +93,7 @@ const HAND_OVER: Duration = Duration::from_secs(2);
 /// Starts a proxy: opens the log, goes on where it stopped, and serves. One of a fleet follows until it leads.
 pub async fn start(config: Config, base: &mut Base) -> Result<Achromat, StartError> {
     let clock = Clock::start();
-    let address = base.address()?;
+    let address = base.address;
     let capacity = capacity(&config);
     let access = access(&config.operator, config.tokens_file.clone(), address)?;
     warn_of_openness(address, &access, base.addresses.is_encrypted());
@@ -361,11 +361,6 @@ impl Achromat {
             () = self.running.ended() => {}
             () = tenure.over() => {}
         }
-    }
-
-    /// True when another proxy may lead its fleet: this one follows when it is started again.
-    pub fn may_follow(&self) -> bool {
-        self.tenure.is_some()
     }
 
     /// Stops: no new requests, those that have begun end, what is under way is made durable. In a fleet,

@@ -13,7 +13,7 @@ struct Pages {
     lines: Vec<String>,
     /// When each instance was not sound.
     unsound: Vec<Spans>,
-    /// When each Achromat was not up.
+    /// Times at which each Achromat was not up.
     away: Vec<Spans>,
     violations: Vec<String>,
     violation_count: usize,
@@ -109,8 +109,8 @@ impl Chronicle {
         close(&mut self.pages().away[proxy], now);
     }
 
-    /// Whether a request to an Achromat that began then and ends now had a right to fail: that one was not up
-    /// all the time, or no instance was sound all the time.
+    /// Returns true when a request to an Achromat that began then and ends now had a right to fail: that one was
+    /// not up all the time, or no instance was sound all the time.
     pub fn is_excused(&self, proxy: usize, since: Duration) -> bool {
         let pages = self.pages();
         touches(&pages.away[proxy], since)

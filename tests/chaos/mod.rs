@@ -77,7 +77,7 @@ pub struct Options {
     pub blackouts: bool,
     /// Whether requests are carried out later than Achromat waits for them to settle.
     pub late: bool,
-    /// How many Achromats there are; more than one are a fleet on one database.
+    /// Number of Achromats; more than one are a fleet on one database.
     pub proxies: usize,
 }
 
@@ -177,17 +177,14 @@ fn start_achromats(
         return (vec![Proxy::before(folder, named, flags)], None);
     }
     let database = Postgres::start().expect("PostgreSQL runs here");
-    let store = format!("--store={}", database.url());
     let start = |number| {
-        let own = folder.join(format!("proxy-{number}"));
-        std::fs::create_dir(&own).expect("a folder");
-        let name = format!("--fleet-name=proxy-{number}");
-        let flags = [flags, &[&store, &name]].concat();
-        let proxy = Proxy::before(&own, named, &flags);
+        let name = format!("proxy-{number}");
+        let proxy = Proxy::join((folder, &name), &database.url(), named, flags);
         proxy.wait_ready();
         proxy
     };
-    ((0..count).map(start).collect(), Some(database))
+    let proxies = (0..count).map(start).collect();
+    (proxies, Some(database))
 }
 
 fn start_relays(instances: &[Chroma], chronicle: &Chronicle, seed: u64) -> Vec<Relay> {

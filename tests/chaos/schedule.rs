@@ -110,8 +110,8 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// Whether a fault of an Achromat and another fault can't be at once: of one Achromat there is one at a
-    /// time, none starts without the database, and one at least stays.
+    /// Returns true when a fault of an Achromat and another fault can't be at once: of one Achromat there is one
+    /// at a time, and none starts without the database.
     pub fn excludes(&self, other: &Self) -> bool {
         if !(self.kind.breaks_achromat() && other.kind.breaks_achromat()) {
             return false;
@@ -135,7 +135,7 @@ impl Kind {
         )
     }
 
-    /// Whether it is a fault of an Achromat or of its database.
+    /// Returns true for a fault of an Achromat or of its database.
     pub fn breaks_achromat(self) -> bool {
         matches!(
             self,
@@ -178,7 +178,7 @@ pub struct Extras {
     pub wipes: bool,
     /// Requests are carried out later than Achromat waits for them to settle.
     pub late: bool,
-    /// How many Achromats there are; more than one are a fleet.
+    /// Number of Achromats; more than one are a fleet.
     pub proxies: usize,
 }
 

@@ -53,15 +53,15 @@ impl Fleet {
             .into_iter()
             .map(|started| started.join().expect("it starts"))
             .collect();
-        let named: Vec<_> = NAMES.into_iter().zip(&instances).collect();
+        let named: Vec<_> = NAMES
+            .into_iter()
+            .zip(instances.iter().map(Chroma::url))
+            .collect();
         let direct = || postgres.url();
-        let store = pooler.as_ref().map_or_else(direct, Pooler::url);
-        let store = format!("--store={store}");
+        let database = pooler.as_ref().map_or_else(direct, Pooler::url);
         let start = |number: usize| {
-            let own = folder.path().join(format!("proxy-{number}"));
-            std::fs::create_dir(&own).expect("a folder");
-            let name = format!("--fleet-name=proxy-{number}");
-            Proxy::start(&own, &named, &[&store, &name])
+            let name = format!("proxy-{number}");
+            Proxy::join((folder.path(), &name), &database, &named, &[])
         };
         let proxies: Vec<Proxy> = (0..proxies).map(start).collect();
         let fleet = Self {
@@ -77,29 +77,21 @@ impl Fleet {
         fleet
     }
 
-    /// A proxy as it is asked by whoever has nothing to do with operators.
+    /// Each proxy's interface.
     fn apis(&self) -> Vec<Api> {
         self.proxies.iter().map(Proxy::api).collect()
     }
 
     /// Runs a command about the fleet, at one of its proxies.
     fn command(&self, at: usize, words: &[&str]) -> (bool, String) {
-        let proxy = &self.proxies[at];
-        let output = achromat(words)
-            .args(["--url", proxy.api().base()])
-            .env("ACHROMAT_ADMIN_TOKEN_FILE", proxy.token_file())
-            .output()
-            .expect("it runs");
-        let told = [output.stdout, output.stderr].concat();
-        let told = String::from_utf8(told).expect("text");
-        (output.status.success(), told)
+        let (code, told) = self.proxies[at].command(words);
+        (code == Some(0), told)
     }
 
     /// The proxy that leads, as the database says.
     fn leader(&self) -> usize {
-        let sql = "SELECT name FROM lease WHERE holder IS NOT NULL";
-        let name = self.postgres.run(sql).expect("the lease can be read");
-        let number = name.trim().strip_prefix("proxy-").expect("one leads");
+        let name = self.postgres.leader();
+        let number = name.strip_prefix("proxy-").expect("one leads");
         number.parse().expect("a number")
     }
 
@@ -145,13 +137,17 @@ impl Fleet {
         act(&mut self, &load, leader);
         load.wait_writes(50);
         let (tally, expected) = load.stop();
-        println!(
-            "{} writes, {} reads; worst write {:?}, worst read {:?}",
-            tally.writes, tally.reads, tally.worst_write, tally.worst_read
-        );
+        tell(&tally);
         self.check(&api, &expected);
         tally
     }
+}
+
+fn tell(tally: &Tally) {
+    println!(
+        "{} writes, {} reads; worst write {:?}, worst read {:?}",
+        tally.writes, tally.reads, tally.worst_write, tally.worst_read
+    );
 }
 
 #[track_caller]
@@ -282,10 +278,7 @@ fn an_operator_hands_over() {
     for load in loads {
         load.wait_writes(50);
         let (tally, expected) = load.stop();
-        println!(
-            "worst write {:?}, worst read {:?}",
-            tally.worst_write, tally.worst_read
-        );
+        tell(&tally);
         assert_unnoticed(&tally);
         assert!(!expected.is_empty());
     }
@@ -325,10 +318,7 @@ fn proxies_are_restarted_in_turn() {
     for load in loads {
         load.wait_writes(20);
         let (tally, expected) = load.stop();
-        println!(
-            "worst write {:?}, worst read {:?}",
-            tally.worst_write, tally.worst_read
-        );
+        tell(&tally);
         let is_away =
             |failure: &&String| failure.contains("io: ") || failure.contains("connection");
         let others: Vec<_> = tally.failures.iter().filter(|f| !is_away(f)).collect();

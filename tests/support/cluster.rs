@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use crate::{
     api::{Api, DATABASE},
     chroma::Chroma,
-    proxy::{Proxy, achromat},
+    proxy::Proxy,
     records::{Contents, contents, difference},
     wait::eventually,
 };
@@ -116,13 +116,7 @@ impl Cluster {
 
     /// Runs a command against its Achromat; returns the exit code and what was printed.
     pub fn command(&self, words: &[&str]) -> (Option<i32>, String) {
-        let output = achromat(words)
-            .args(["--url", self.api().base()])
-            .env("ACHROMAT_ADMIN_TOKEN_FILE", self.proxy.token_file())
-            .output()
-            .expect("it runs");
-        let told = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8(told).expect("text"))
+        self.proxy.command(words)
     }
 
     /// The UUID that an instance gave a collection of the default database.

@@ -152,6 +152,13 @@ impl Postgres {
         format!("postgres://postgres@localhost/postgres?host={socket}")
     }
 
+    /// Name of the proxy that leads the fleet of this database; empty while none does.
+    pub fn leader(&self) -> String {
+        let sql = "SELECT name FROM lease WHERE holder IS NOT NULL";
+        let name = self.run(sql).expect("the lease can be read");
+        name.trim().to_owned()
+    }
+
     /// Ends the connections of all clients but its own, wherever they are with their work.
     pub fn end_connections(&self) {
         let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity

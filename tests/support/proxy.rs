@@ -136,6 +136,33 @@ impl Proxy {
         own.map_or(self.port, |port| port.parse().expect("a port"))
     }
 
+    /// A proxy of a fleet: one of several on this database, with files of its own.
+    pub fn join(
+        (folder, name): (&Path, &str),
+        database: &str,
+        instances: &[(&str, String)],
+        flags: &[&str],
+    ) -> Self {
+        let own = folder.join(name);
+        std::fs::create_dir(&own).expect("a folder");
+        let (store, name) = (
+            format!("--store={database}"),
+            format!("--fleet-name={name}"),
+        );
+        Self::before(&own, instances, &[flags, &[&store, &name]].concat())
+    }
+
+    /// Runs a command against it; returns the exit code and what was printed.
+    pub fn command(&self, words: &[&str]) -> (Option<i32>, String) {
+        let output = achromat(words)
+            .args(["--url", self.api().base()])
+            .env("ACHROMAT_ADMIN_TOKEN_FILE", self.token_file())
+            .output()
+            .expect("it runs");
+        let told = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(told).expect("text"))
+    }
+
     /// Waits until it can serve, itself or through the one that leads its fleet.
     pub fn wait_ready(&self) {
         let api = self.api();

@@ -96,7 +96,7 @@ mod tests {
         assert!(valid_until(at(seen_last)) < at(seen_last + 1500));
     }
 
-    /// When the database was away, its holder has the first turn.
+    /// The holder has the first turn after an outage of the database.
     #[test]
     fn a_lease_is_not_taken_right_after_an_outage() {
         let mut watch = Watch::default();

@@ -257,8 +257,20 @@ pub fn forbidden(caller: &Caller, need: Need<'_>) -> Reply {
     reply::denied(&message)
 }
 
+/// The 32 bytes that were written so.
+pub(crate) fn from_hexadecimal(digits: &str) -> Option<[u8; 32]> {
+    let mut bytes = [0; 32];
+    if digits.len() != 2 * bytes.len() || !digits.is_ascii() {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
 /// Bytes as they are written in files and headers.
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Cannot fail: it is a string.

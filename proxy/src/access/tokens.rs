@@ -13,7 +13,7 @@ use achromat_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{hexadecimal, operator::random};
+use super::{from_hexadecimal, hexadecimal, operator::random};
 
 /// Bytes of the file, at most.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -135,7 +135,7 @@ impl TokenFile {
         };
         let grants: Result<Vec<Grant>, GrantError> =
             token.grants.iter().map(|text| text.parse()).collect();
-        let digest = bytes(&token.sha256)
+        let digest = from_hexadecimal(&token.sha256)
             .ok_or_else(|| wrong("sha256 is not 64 hexadecimal digits".to_owned()))?;
         let identity = Identity {
             name: token.name.as_str().into(),
@@ -202,17 +202,6 @@ impl TokenFile {
             .map_err(wrong)?;
         std::fs::rename(&new, &self.path).map_err(wrong)
     }
-}
-
-fn bytes(digits: &str) -> Option<TokenDigest> {
-    let mut bytes = TokenDigest::default();
-    if digits.len() != 2 * bytes.len() || !digits.is_ascii() {
-        return None;
-    }
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

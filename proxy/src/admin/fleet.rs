@@ -56,22 +56,13 @@ struct HandingOver {
 
 impl Admin {
     pub(super) async fn fleet(&self) -> Reply {
-        let listed = async |fleet: &Fleet| {
-            let (epoch, holder) = fleet.lease().await?;
-            let proxies: Vec<Line> = fleet.members().await?.into_iter().map(Line::from).collect();
-            Ok(List {
-                leader: holder.map(|holder| holder.name),
-                epoch: epoch.0,
-                proxy_count: proxies.len(),
-                proxies,
-            })
+        let fleet = match self.fleet_if_any() {
+            Ok(fleet) => fleet,
+            Err(refusal) => return refusal,
         };
-        match self.fleet_if_any() {
-            Ok(fleet) => match listed(fleet).await {
-                Ok(list) => json(200, &list),
-                Err(error) => unanswered(&error),
-            },
-            Err(refusal) => refusal,
+        match list(fleet).await {
+            Ok(list) => json(200, &list),
+            Err(error) => unanswered(&error),
         }
     }
 
@@ -116,6 +107,17 @@ impl Admin {
             problem(404, "No fleet", &detail)
         })
     }
+}
+
+async fn list(fleet: &Fleet) -> Result<List, StoreError> {
+    let (epoch, holder) = fleet.lease().await?;
+    let proxies: Vec<Line> = fleet.members().await?.into_iter().map(Line::from).collect();
+    Ok(List {
+        leader: holder.map(|holder| holder.name),
+        epoch: epoch.0,
+        proxy_count: proxies.len(),
+        proxies,
+    })
 }
 
 fn unanswered(error: &StoreError) -> Reply {

@@ -4,10 +4,12 @@
 //! is in the store. The code is bound to the request's method and target. Who can read the link between two
 //! proxies can repeat such a request; only TLS keeps readers away (`fleet.ca_file`).
 
-use std::{fmt::Write as _, net::IpAddr};
+use std::net::IpAddr;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
+
+use crate::access::{from_hexadecimal, hexadecimal};
 
 /// Version of the form, which comes first in the header.
 const FORM: &str = "1";
@@ -16,7 +18,7 @@ const FORM: &str = "1";
 #[derive(Clone)]
 pub struct Voucher(Hmac<Sha256>);
 
-/// What a follower says of a request.
+/// A follower's statement about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vouched {
     /// The client's address.
@@ -33,7 +35,7 @@ pub struct Vouched {
 pub struct Unvouched;
 
 impl Voucher {
-    /// For the fleet with this secret.
+    /// The maker for the fleet with this secret.
     pub fn new(secret: &str) -> Self {
         Self(Hmac::new_from_slice(secret.as_bytes()).unwrap_or_else(|_| {
             unreachable!("HMAC takes keys of any length");
@@ -44,19 +46,13 @@ impl Voucher {
     pub fn sign(&self, vouched: Vouched, method: &str, target: &str) -> String {
         let said = said(vouched);
         let code = self.over(&said, method, target).finalize().into_bytes();
-        let mut header = said;
-        header.push(' ');
-        for byte in code {
-            // Writing to a string does not fail.
-            let _infallible = write!(header, "{byte:02x}");
-        }
-        header
+        format!("{said} {}", hexadecimal(&code))
     }
 
-    /// What the header of a request says, when a proxy of this fleet has made it.
+    /// The statement in the header of a request, when a proxy of this fleet has made it.
     pub fn check(&self, header: &str, method: &str, target: &str) -> Result<Vouched, Unvouched> {
         let (said, code) = header.rsplit_once(' ').ok_or(Unvouched)?;
-        let code = hex(code).ok_or(Unvouched)?;
+        let code = from_hexadecimal(code).ok_or(Unvouched)?;
         let right = self.over(said, method, target).verify_slice(&code);
         right.map_err(|_| Unvouched)?;
         parse(said).ok_or(Unvouched)
@@ -101,12 +97,6 @@ fn parse(said: &str) -> Option<Vouched> {
         came_to_operators: came_to == "operators",
         is_operator: caller == "operator",
     })
-}
-
-fn hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes().chunks(2);
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    (text.len() == 64).then(|| digits.map(byte).collect())?
 }
 
 #[cfg(test)]

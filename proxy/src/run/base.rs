@@ -15,6 +15,8 @@ use crate::{
 
 /// A proxy's addresses, and its place in a fleet when its store is one that others share.
 pub struct Base {
+    /// The address for clients.
+    pub(super) address: SocketAddr,
     pub(super) addresses: Addresses,
     pub(super) member: Option<Member>,
 }
@@ -29,10 +31,16 @@ impl Base {
     /// Binds what the configuration says. A port that is taken is told before anything else has begun.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
         let clients = bind(config.listen)?;
+        let listen = |source| StartError::Listen {
+            address: config.listen,
+            source,
+        };
+        let address = clients.local_addr().map_err(listen)?;
         let operators = config.operator.listen.map(bind).transpose()?;
         let encryption = config.tls.as_ref().map(Encryption::start).transpose()?;
         let door = Door::new(config.connections);
         Ok(Self {
+            address,
             addresses: Addresses::new(clients, operators, door, encryption),
             member: None,
         })
@@ -51,20 +59,9 @@ impl Base {
 
     /// Has a server serve whoever comes from now on.
     pub(super) fn serve(&mut self, server: Server) -> Result<(), StartError> {
-        let address = self.address()?;
+        let address = self.address;
         let listen = |source| StartError::Listen { address, source };
         self.addresses.serve(server).map_err(listen)
-    }
-
-    /// The address for clients.
-    pub(super) fn address(&self) -> Result<SocketAddr, StartError> {
-        let unbound = SocketAddr::from(([0, 0, 0, 0], 0));
-        self.addresses
-            .address()
-            .map_err(|source| StartError::Listen {
-                address: unbound,
-                source,
-            })
     }
 
     /// Accepts nobody any more; requests that have begun end, with the help of whoever leads now.

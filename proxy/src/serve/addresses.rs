@@ -1,15 +1,9 @@
 //! The addresses of a proxy, bound as long as its process lives. Who serves there may change: connections stay,
 //! and a request goes to whoever serves when it comes.
 
-use std::{
-    io,
-    net::{SocketAddr, TcpListener},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::TcpListener, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tokio::time::timeout;
 
 use super::{
     Door, Encryption, Kind, Server,
@@ -27,7 +21,7 @@ pub struct Addresses {
     at_work: Option<AtWork>,
 }
 
-/// What is there as soon as somebody serves.
+/// The listeners, and the server behind them, as soon as there is one.
 struct AtWork {
     server: Arc<ArcSwap<Server>>,
     listening: Vec<Listening>,
@@ -49,11 +43,6 @@ impl Addresses {
             tracker: Tracker::default(),
             at_work: None,
         }
-    }
-
-    /// The address for clients.
-    pub fn address(&self) -> io::Result<SocketAddr> {
-        self.clients.local_addr()
     }
 
     /// The bounded entrance of connections.
@@ -101,9 +90,6 @@ impl Addresses {
         for listening in &at_work.listening {
             listening.close();
         }
-        match timeout(deadline, self.tracker.idle()).await {
-            Ok(()) => 0,
-            Err(_) => self.tracker.count(),
-        }
+        self.tracker.drain(deadline).await
     }
 }

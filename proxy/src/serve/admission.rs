@@ -149,12 +149,19 @@ impl Tracker {
         Tracked(self.clone())
     }
 
-    pub(super) fn count(&self) -> usize {
+    fn count(&self) -> usize {
         self.0.requests.load(SeqCst)
     }
 
-    /// Waits until there is none.
-    pub(super) async fn idle(&self) {
+    /// Waits until there is none; returns how many there still are at the deadline.
+    pub(super) async fn drain(&self, deadline: Duration) -> usize {
+        match tokio::time::timeout(deadline, self.idle()).await {
+            Ok(()) => 0,
+            Err(_) => self.count(),
+        }
+    }
+
+    async fn idle(&self) {
         loop {
             let idle = self.0.idle.notified();
             if self.count() == 0 {

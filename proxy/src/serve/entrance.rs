@@ -23,7 +23,7 @@ use super::{
 
 /// An address at work.
 pub(super) struct Entrance {
-    /// Who serves there now.
+    /// The server there now.
     pub(super) server: Arc<ArcSwap<Server>>,
     pub(super) kind: Kind,
     pub(super) door: Door,

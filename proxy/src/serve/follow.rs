@@ -57,7 +57,7 @@ pub struct Follower {
     leaders: watch::Receiver<Option<Arc<Leader>>>,
 }
 
-/// What a follower knows its clients and the other proxies by.
+/// Means by which a follower knows its clients and the other proxies.
 pub struct Trust {
     /// Tokens; only the operator's is judged here, since each proxy may have made its own.
     pub access: Arc<Access>,

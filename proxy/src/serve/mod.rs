@@ -174,11 +174,7 @@ impl App {
 
     /// Waits until the requests that have begun are answered; returns how many are not by the deadline.
     pub async fn idle(&self, deadline: Duration) -> usize {
-        let tracker = self.admission.tracker();
-        match tokio::time::timeout(deadline, tracker.idle()).await {
-            Ok(()) => 0,
-            Err(_) => tracker.count(),
-        }
+        self.admission.tracker().drain(deadline).await
     }
 
     /// One request, up to its answer. Returns whether the connection may be used again.

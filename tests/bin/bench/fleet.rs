@@ -1,16 +1,13 @@
 //! `bench fleet`: what the log costs in SQLite and in PostgreSQL, what it costs to ask a proxy that follows, and
 //! how long clients of such a proxy wait when the one that leads is killed or hands over.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::{thread, time::Duration};
 
 use achromat_tests::{
     chroma::Chroma,
     cluster::{Cluster, NAMES, folder},
     postgres::Postgres,
-    proxy::{Proxy, achromat},
+    proxy::Proxy,
 };
 use anyhow::Context as _;
 use clap::{ArgMatches, Command};
@@ -27,13 +24,13 @@ use super::{
 /// Records of the collection before.
 const RECORDS: usize = 1000;
 
-/// How long requests come in a round; the proxy that leads changes when a third of it is over.
+/// Length of a round of requests; the proxy that leads changes when a third of it is over.
 const SPAN: Duration = Duration::from_secs(6);
 
 /// Writes in a second meanwhile.
 const RATE: f64 = 50.0;
 
-/// For a proxy to be there again.
+/// Time for a proxy to be there again.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 const PROFILES: [Profile; 6] = [
@@ -73,13 +70,11 @@ impl Fleet {
         let database = Postgres::start().expect("PostgreSQL runs here");
         let start = |name| Chroma::start(&folder.path().join(name));
         let instances: Vec<Chroma> = NAMES.into_iter().take(2).map(start).collect();
-        let named: Vec<_> = NAMES.into_iter().zip(&instances).collect();
-        let store = format!("--store={}", database.url());
+        let urls = instances.iter().map(Chroma::url);
+        let named: Vec<_> = NAMES.into_iter().zip(urls).collect();
         let proxies = ["first", "second"].map(|name| {
-            let own = folder.path().join(name);
-            std::fs::create_dir(&own).expect("a folder");
-            let name = format!("--fleet-name={name}");
-            let proxy = Proxy::start(&own, &named, &[&store, &name, "--log-level=warn"]);
+            let place = (folder.path(), name);
+            let proxy = Proxy::join(place, &database.url(), &named, &["--log-level=warn"]);
             proxy.wait_ready();
             proxy
         });
@@ -95,9 +90,7 @@ impl Fleet {
     }
 
     fn leader(&self) -> usize {
-        let sql = "SELECT name FROM lease WHERE holder IS NOT NULL";
-        let name = self.database.run(sql).expect("the lease");
-        usize::from(name.trim() != "first")
+        usize::from(self.database.leader() != "first")
     }
 
     fn peer(&self, name: &'static str, number: usize) -> Peer {
@@ -149,16 +142,8 @@ const CHANGES: [Change; 2] = [
 ];
 
 fn hand_over(proxy: &mut Proxy) {
-    let begun = Instant::now();
-    let output = achromat(&["fleet", "hand-over", "--url", proxy.api().base()])
-        .env("ACHROMAT_ADMIN_TOKEN_FILE", proxy.token_file())
-        .output()
-        .expect("it runs");
-    assert!(
-        output.status.success(),
-        "{output:?} after {:?}",
-        begun.elapsed()
-    );
+    let (code, told) = proxy.command(&["fleet", "hand-over"]);
+    assert_eq!(code, Some(0), "{told}");
 }
 
 pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
