@@ -300,13 +300,7 @@ impl Supervisor {
             Kind::DatabaseCrash => {
                 self.database.as_mut().expect("a fleet's").up();
                 // One that leads writes again.
-                eventually("a write is done", RECOVERY_MAX, || {
-                    let same = json!({ "name": registers::NAME, "get_or_create": true });
-                    match self.api().try_call("POST", "$D/collections", &same) {
-                        Ok(answer) if answer.status == 200 => Ok(()),
-                        other => Err(format!("{other:?}")),
-                    }
-                });
+                wait_for_a_write(&self.api());
                 for number in 0..self.proxies.len() {
                     if !self.is_achromat_broken(number) {
                         self.chronicle.achromat_is_back(number);
@@ -315,6 +309,9 @@ impl Supervisor {
             }
             Kind::AchromatFreeze => {
                 self.proxies[fault.proxy].thaw();
+                // One that led may still take itself for the leader, and tells of a write then that its
+                // outcome is unknown: a known gap, see "How a fleet works" in proxy/README.md.
+                wait_for_a_write(&self.proxies[fault.proxy].api());
                 self.chronicle.achromat_is_back(fault.proxy);
             }
             _ => {
@@ -383,6 +380,17 @@ impl Supervisor {
             }
         }
     }
+}
+
+/// Waits until an Achromat does a write, which changes nothing.
+fn wait_for_a_write(api: &Api) {
+    eventually("a write is done", RECOVERY_MAX, || {
+        let same = json!({ "name": registers::NAME, "get_or_create": true });
+        match api.try_call("POST", "$D/collections", &same) {
+            Ok(answer) if answer.status == 200 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
 }
 
 /// Whether an instance may have caught up but for what the clients do at the moment.
