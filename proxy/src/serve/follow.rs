@@ -17,7 +17,7 @@ use achromat_core::{
     weight::heavy_time,
 };
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 use tokio::{
@@ -48,6 +48,9 @@ pub(super) const PASSED_ON: HeaderName = HeaderName::from_static("x-achromat-pas
 
 /// Pause before a leader that can't be reached is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Time for another proxy to lead, after one has said that it did not see the end of a request.
+const SUCCESSION: Duration = Duration::from_secs(1);
 
 /// A proxy that passes requests on.
 pub struct Follower {
@@ -221,6 +224,14 @@ impl Follower {
                 () = changed(&mut leaders) => Err(ExchangeError::Silent),
             };
             match asked {
+                // It may have lost its lease with the request in its hands. With its key the request is done once.
+                Ok(Answer::Small(head, _))
+                    if head.status == StatusCode::GATEWAY_TIMEOUT
+                        && passed.is_repeatable
+                        && timeout(SUCCESSION, changed(&mut leaders)).await.is_ok() =>
+                {
+                    tracing::debug!("the leader did not see the end of a request");
+                }
                 Ok(Answer::Small(head, body)) => return answer(session, head, body).await,
                 Ok(Answer::Stream(head, exchange)) => {
                     return pass_on(session, *exchange, head).await;
