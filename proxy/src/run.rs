@@ -18,15 +18,15 @@ use crate::{
     access::{Access, OperatorTokenError, TokenFile, TokenFileError, operator_token},
     admin::{Admin, Capacity, Facts, Meter, Retrying},
     clock::Clock,
-    config::{Config, InstanceConfig, Keys, OperatorConfig},
-    fleet::{JoinError, Tenure},
+    config::{Config, FleetConfig, InstanceConfig, Keys, OperatorConfig},
+    fleet::{JoinError, Teller, Tenure},
     history::{History, Recording},
     instances::{Address, CredentialError, Credentials, Instances},
     leave::Leave,
     plugins::{LifeError, Lifecycle, Watching},
     policy::{Member, Policies},
     replicate::{self, Parts, Replicator, Running},
-    serve::{App, Edge, Encryption, Quotas, Server, Settings, TlsError},
+    serve::{App, Edge, Encryption, Lead, Quotas, Server, Settings, TlsError},
     store::{InstanceNames, MemoryStore, StoreError},
     trash::{Purge, Purging},
 };
@@ -120,7 +120,7 @@ pub async fn start(config: Config, base: &mut Base) -> Result<Achromat, StartErr
     see_instances(&replicator, &instances, config.timing.probe).await;
     policies.wal.follow(Box::new(replicator.policy_follower()));
     let quotas = Arc::new(Quotas::new(config.quotas, config.space));
-    let fleet = base.fleet();
+    let (fleet, teller) = (base.fleet(), Arc::<Teller>::default());
     let facts = Facts {
         history: history.clone(),
         door: base.addresses.door(),
@@ -136,6 +136,7 @@ pub async fn start(config: Config, base: &mut Base) -> Result<Achromat, StartErr
         retrying: retrying(&config.serve),
         started: Instant::now(),
         fleet: fleet.clone(),
+        teller: Arc::clone(&teller),
     };
     let purging = purge(&replicator, &config.serve);
     let admin = Admin::new(
@@ -151,15 +152,18 @@ pub async fn start(config: Config, base: &mut Base) -> Result<Achromat, StartErr
         replicator,
         admin,
         policies,
-        Edge {
-            access,
-            origins: config.origins,
-            hosts: config.hosts,
-            history,
-            voucher: fleet.map(|fleet| fleet.voucher()),
-            quotas,
-            is_operated_on_main: config.operator.on_main,
-        },
+        (
+            Edge {
+                access,
+                origins: config.origins,
+                hosts: config.hosts,
+                history,
+                voucher: fleet.map(|fleet| fleet.voucher()),
+                quotas,
+                is_operated_on_main: config.operator.on_main,
+            },
+            lead(config.fleet.as_ref(), tenure.as_ref(), (base, teller)),
+        ),
     );
     let app = Arc::new(app);
     base.serve(Server::App(Arc::clone(&app)))?;
@@ -178,6 +182,21 @@ pub async fn start(config: Config, base: &mut Base) -> Result<Achromat, StartErr
         tenure,
         _watching: watching,
         _purging: purging,
+    })
+}
+
+/// The part of a fleet's leader.
+fn lead(
+    config: Option<&FleetConfig>,
+    tenure: Option<&Tenure>,
+    (base, teller): (&Base, Arc<Teller>),
+) -> Option<Lead> {
+    Some(Lead {
+        leave: tenure?.leave(),
+        epoch: tenure?.epoch(),
+        teller,
+        follower: Arc::clone(&base.member.as_ref()?.follower),
+        reads_when_blind: config?.reads_when_blind,
     })
 }
 

@@ -196,7 +196,7 @@ fn tell(summary: &Summary, options: &Options) -> ExitCode {
         );
     }
     let is_long = summary.histories >= LONG;
-    let unreached: Vec<_> = summary.unreached().collect();
+    let unreached: Vec<_> = summary.unreached(options.mix).collect();
     println!("never reached: {unreached:?}");
     if summary.failures.is_empty() && (!is_long || unreached.is_empty()) {
         ExitCode::SUCCESS

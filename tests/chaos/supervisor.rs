@@ -309,9 +309,6 @@ impl Supervisor {
             }
             Kind::AchromatFreeze => {
                 self.proxies[fault.proxy].thaw();
-                // One that led may still take itself for the leader, and tells of a write then that its
-                // outcome is unknown: a known gap, see "How a fleet works" in proxy/README.md.
-                wait_for_a_write(&self.proxies[fault.proxy].api());
                 self.chronicle.achromat_is_back(fault.proxy);
             }
             _ => {

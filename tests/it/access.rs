@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 /// Makes a token by the command, and returns it.
 #[track_caller]
-fn token(file: &Path, name: &str, grants: &[&str]) -> String {
+pub(crate) fn token(file: &Path, name: &str, grants: &[&str]) -> String {
     let mut command = achromat(&["token", "new", name, "--file"]);
     command.arg(file);
     for grant in grants {

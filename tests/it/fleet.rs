@@ -21,9 +21,9 @@ use achromat_tests::{
 use tempfile::TempDir;
 
 /// Proxies that share a database and instances.
-struct Fleet {
-    proxies: Vec<Proxy>,
-    instances: Vec<Chroma>,
+pub(crate) struct Fleet {
+    pub(crate) proxies: Vec<Proxy>,
+    pub(crate) instances: Vec<Chroma>,
     _pooler: Option<Pooler>,
     postgres: Postgres,
     _folder: TempDir,
@@ -31,18 +31,28 @@ struct Fleet {
 
 impl Fleet {
     fn start(proxies: usize) -> Self {
+        Self::start_with(proxies, &[])
+    }
+
+    /// With these flags beside the usual ones.
+    pub(crate) fn start_with(proxies: usize, flags: &[&str]) -> Self {
         let postgres = Postgres::start().expect("PostgreSQL runs here");
-        Self::start_on(postgres, None, proxies)
+        Self::start_on(postgres, None, proxies, flags)
     }
 
     /// On the newest PostgreSQL, which the proxies reach through `PgBouncer`.
     fn start_pooled(proxies: usize) -> Self {
         let postgres = Postgres::start_newest().expect("PostgreSQL runs here");
         let pooler = Pooler::start(&postgres);
-        Self::start_on(postgres, Some(pooler), proxies)
+        Self::start_on(postgres, Some(pooler), proxies, &[])
     }
 
-    fn start_on(postgres: Postgres, pooler: Option<Pooler>, proxies: usize) -> Self {
+    fn start_on(
+        postgres: Postgres,
+        pooler: Option<Pooler>,
+        proxies: usize,
+        flags: &[&str],
+    ) -> Self {
         let folder = folder();
         let start = |name| {
             let folder = folder.path().join(name);
@@ -61,7 +71,7 @@ impl Fleet {
         let database = pooler.as_ref().map_or_else(direct, Pooler::url);
         let start = |number: usize| {
             let name = format!("proxy-{number}");
-            Proxy::join((folder.path(), &name), &database, &named, &[])
+            Proxy::join((folder.path(), &name), &database, &named, flags)
         };
         let proxies: Vec<Proxy> = (0..proxies).map(start).collect();
         let fleet = Self {
@@ -89,7 +99,7 @@ impl Fleet {
     }
 
     /// The proxy that leads, as the database says.
-    fn leader(&self) -> usize {
+    pub(crate) fn leader(&self) -> usize {
         let name = self.postgres.leader();
         let number = name.strip_prefix("proxy-").expect("one leads");
         number.parse().expect("a number")

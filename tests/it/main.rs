@@ -20,6 +20,7 @@ mod edge;
 mod faults;
 mod fleet;
 mod flush;
+mod followers;
 mod framing;
 mod fuzz;
 mod gateways;

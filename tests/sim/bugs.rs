@@ -2,7 +2,10 @@
 
 use achromat_core::planted::Bug;
 
-use super::scopes::{self, Scope};
+use super::{
+    mix::Mix,
+    scopes::{self, Scope},
+};
 
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +22,7 @@ pub enum Planting {
 
 impl Planting {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::Core(Bug::AcknowledgesBeforeAppend),
         Self::Core(Bug::TwoUnrecorded),
         Self::Core(Bug::SkipsFailing),
@@ -40,6 +43,8 @@ impl Planting {
         Self::Core(Bug::StaysHome),
         Self::Core(Bug::LeavesHomeEarly),
         Self::Core(Bug::TrashVoids),
+        Self::Core(Bug::BelievesOldView),
+        Self::Core(Bug::OverlooksRevision),
         Self::DeposedCursors,
         Self::BlindToPositions,
         Self::PurgesEarly,
@@ -63,6 +68,14 @@ impl Planting {
             _ => false,
         };
         scopes::all().into_iter().find(is_meant)
+    }
+
+    /// The mix in which it is looked for.
+    pub fn mix(self) -> Mix {
+        match self {
+            Self::Core(Bug::BelievesOldView | Bug::OverlooksRevision) => Mix::Fleet,
+            _ => Mix::default(),
+        }
     }
 
     /// The bug, when it is `core`'s.

@@ -12,6 +12,9 @@ names! {
     ReadMovedOn => "a read went on to another instance",
     ReadWaited => "a read waited for an instance and was served",
     ReadHeld => "an answer was held until the writes that it may show were decided",
+    FollowerRead => "a follower carried a read out",
+    FollowerGave => "a follower gave an answer that the leader had confirmed",
+    FollowerReadAgain => "the leader did not confirm what a follower had read, and it was read again",
     ReadAgain => "an answer was thrown away, and the read was carried out again",
     LateLanding => "a write was carried out after its sender had given up",
     OrphanLanding => "a write was carried out after its proxy had died",
@@ -68,4 +71,14 @@ names! {
     Trashed => "a collection went to the trash",
     TrashRestored => "a collection came back from the trash",
     TrashPurged => "a collection was deleted in the trash when its time was over",
+}
+
+impl Mark {
+    /// Returns true for a place that only histories with followers come to.
+    pub(super) fn is_of_followers(self) -> bool {
+        matches!(
+            self,
+            Self::FollowerRead | Self::FollowerGave | Self::FollowerReadAgain
+        )
+    }
 }

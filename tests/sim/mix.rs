@@ -11,6 +11,8 @@ pub enum Mix {
     /// Most histories have a theme, and policy decides in some of them.
     #[default]
     Themed,
+    /// The same, with followers that carry reads out.
+    Fleet,
 }
 
 /// Subject of most requests of a history.
@@ -40,13 +42,14 @@ pub struct Odds {
 
 impl Mix {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Even, Self::Themed];
+    pub const ALL: [Self; 3] = [Self::Even, Self::Themed, Self::Fleet];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Even => "even",
             Self::Themed => "themed",
+            Self::Fleet => "fleet",
         }
     }
 
@@ -54,7 +57,7 @@ impl Mix {
     pub(super) fn theme(self, seed: u64) -> Theme {
         match self {
             Self::Even => Theme::Everything,
-            Self::Themed => *Random::of(seed, "theme").pick(&[
+            Self::Themed | Self::Fleet => *Random::of(seed, "theme").pick(&[
                 Theme::Everything,
                 Theme::Everything,
                 Theme::Everything,
@@ -70,7 +73,7 @@ impl Mix {
     pub(super) fn share(self, even: u32, themed: u32) -> u32 {
         match self {
             Self::Even => even,
-            Self::Themed => themed,
+            Self::Themed | Self::Fleet => themed,
         }
     }
 
@@ -78,7 +81,7 @@ impl Mix {
     pub(super) fn heavy(self) -> &'static [u32] {
         match self {
             Self::Even => &[0, 0, 0, 0, 0, 0, 0, 60],
-            Self::Themed => &[0, 0, 0, 60],
+            Self::Themed | Self::Fleet => &[0, 0, 0, 60],
         }
     }
 

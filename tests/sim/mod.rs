@@ -17,6 +17,7 @@ pub mod clients;
 mod ends;
 mod entries;
 pub mod faults;
+mod followers;
 mod heavy;
 mod holds;
 mod homes;

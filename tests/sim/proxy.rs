@@ -460,7 +460,9 @@ impl World {
                 let event = Event::DoneLocally { ticket, sending };
                 self.put_to(proxy, Message::Event(event));
             }
-            Sender::Read { proxy, operation } => {
+            Sender::Read {
+                proxy, operation, ..
+            } => {
                 self.read_answered(proxy, operation, request, sending);
             }
         }

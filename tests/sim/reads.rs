@@ -12,8 +12,8 @@ use achromat_core::{
     lookup::Lookup,
     outcome::Sending,
     read::{
-        Baseline, Dispatch, Exposure, Order, Plan, ReadFailure, ReadStep, Tried, Watched, plan,
-        turn_of,
+        Baseline, Dispatch, Exposure, Order, Plan, ReadFailure, ReadStep, Strategy, Tried, Watched,
+        plan, turn_of,
     },
     reply::{self, Reply},
     route::{Action, Method, Target, find},
@@ -24,6 +24,7 @@ use achromat_core::{
 use bytes::Bytes;
 
 use super::{
+    followers::Following,
     holds::Held,
     marks::Mark,
     proxy::{Message, Proxy},
@@ -53,6 +54,8 @@ pub struct Read {
     waits: bool,
     /// Where it was sent last.
     last: Option<InstanceIx>,
+    /// What a follower does with it, as long as it has it.
+    pub(super) following: Option<Following>,
 }
 
 /// What was found out about where a read may go.
@@ -76,12 +79,7 @@ impl Read {
     }
 
     /// Where the read may go now; `None` when it must wait.
-    fn look(
-        &self,
-        view: &View,
-        strategy: achromat_core::read::Strategy,
-        tried: Tried,
-    ) -> Option<Found> {
+    fn look(&self, view: &View, strategy: Strategy, tried: Tried) -> Option<Found> {
         let plan = self.with_lookup(&view.catalog, |lookup| {
             let strategy = lookup.strategy(strategy);
             let collection = lookup.collection();
@@ -97,6 +95,35 @@ impl Read {
             Ok((Plan::Wait, _)) => None,
             Ok((Plan::Nobody, _)) => Some(Found::Nobody),
         }
+    }
+
+    /// The instance that a follower asks by its copy of the view, when the answer can be given at once.
+    pub(super) fn choose_first(&mut self, view: &View, strategy: Strategy) -> Option<InstanceIx> {
+        let Some(Found::Go(catalog, baseline, order)) = self.look(view, strategy, Tried::default())
+        else {
+            return None;
+        };
+        let first = *order.first()?;
+        let is_good =
+            |scope: Scope<'_>| !matches!(scope, Scope::Any) && view.is_settled_on(first, scope);
+        let is_good = self.in_scope(view, is_good)?;
+        (self.catalog, self.baseline) = (catalog, baseline);
+        is_good.then_some(first)
+    }
+
+    /// Has something be said of the read's scope, as a view has it.
+    pub(super) fn in_scope<T>(&self, view: &View, work: impl FnOnce(Scope<'_>) -> T) -> Option<T> {
+        self.with_lookup(&view.catalog, |lookup| work(lookup.scope()))
+            .ok()
+    }
+
+    /// What the client is given, when that is a success.
+    pub(super) fn judge(&self, view: &View, instance: InstanceIx, answer: Reply) -> Option<Reply> {
+        let judged = self.with_lookup(&self.catalog, |lookup| {
+            lookup.judge(&view.catalog, instance, answer)
+        });
+        let judged = judged.ok()?.ok()?;
+        judged.is_success().then_some(judged)
     }
 
     fn action(&self) -> Action {
@@ -141,8 +168,11 @@ impl World {
             step: 0,
             waits: false,
             last: None,
+            following: None,
         };
-        self.go_on_reading(&mut proxy, read, ReadStep::Exhausted);
+        if let Some(read) = self.follow(&mut proxy, read) {
+            self.go_on_reading(&mut proxy, read, ReadStep::Exhausted);
+        }
         self.proxies.insert(number, proxy);
     }
 
@@ -244,7 +274,7 @@ impl World {
         self.exchange(proxy.number, read, instance);
     }
 
-    fn exchange(&mut self, proxy: u32, read: &Read, instance: InstanceIx) {
+    pub(super) fn exchange(&mut self, proxy: u32, read: &Read, instance: InstanceIx) {
         let target = read.with_lookup(&read.catalog, |lookup| {
             let collection = match lookup.scope() {
                 Scope::Collection(collection) => Some(collection.id),
@@ -253,12 +283,15 @@ impl World {
             (lookup.target(instance), collection)
         });
         let (target, collection) = target.unwrap_or_default();
-        if let Some(collection) = collection.filter(|_| proxy == self.store.epoch) {
+        // A follower may read a copy that is not trusted any more, and does not give what it has read then.
+        let is_judged = proxy == self.store.epoch && read.following.is_none();
+        if let Some(collection) = collection.filter(|_| is_judged) {
             self.oracle.reading(collection, instance);
         }
         let sender = Sender::Read {
             proxy,
             operation: read.operation,
+            by_follower: read.following.is_some(),
         };
         let what = (read.method, target, read.body.clone());
         let deadline = self.plan.reads.deadline + heavy_read_time(read.body.len());
@@ -276,8 +309,11 @@ impl World {
             return;
         };
         if let Some(read) = proxy.reads.remove(&operation) {
-            let instance = request.instance;
-            self.take_read_answer(&mut proxy, read, instance, sending);
+            if read.following.is_some() {
+                self.take_followers_answer(&mut proxy, read, (sending, request.life));
+            } else {
+                self.take_read_answer(&mut proxy, read, request.instance, sending);
+            }
         }
         self.proxies.insert(number, proxy);
     }

@@ -179,9 +179,12 @@ impl Summary {
         self.histories as f64 / self.seconds
     }
 
-    /// The places that were not reached.
-    pub fn unreached(&self) -> impl Iterator<Item = Mark> {
-        let is_unreached = |mark: &Mark| self.marks.get(*mark as usize) == 0;
+    /// The places that were not reached, although histories of this mix come there.
+    pub fn unreached(&self, mix: Mix) -> impl Iterator<Item = Mark> {
+        let is_unreached = move |mark: &Mark| {
+            let is_meant = mix == Mix::Fleet || !mark.is_of_followers();
+            is_meant && self.marks.get(*mark as usize) == 0
+        };
         Mark::ALL.iter().copied().filter(is_unreached)
     }
 }

@@ -79,6 +79,8 @@ pub enum Sender {
         proxy: u32,
         /// The operation.
         operation: usize,
+        /// Whether a follower carries it out.
+        by_follower: bool,
     },
 }
 

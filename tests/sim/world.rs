@@ -17,9 +17,11 @@ use super::{
     chaos::Spell,
     clients::{Client, Operation},
     faults::{Counts, Fault},
+    followers::Followers,
     homes::Policy,
     letters::Poison,
     marks::Mark,
+    mix::Mix,
     oracle::Oracle,
     plan::{Options, Plan},
     process::Process,
@@ -90,6 +92,13 @@ pub enum Happening {
         /// The operation.
         operation: usize,
     },
+    /// The question of a follower, which has read something, reaches the leader.
+    Asked {
+        /// The leader.
+        proxy: u32,
+        /// The operation.
+        operation: usize,
+    },
     /// A write that was judged reaches the engine.
     Submitted(u32, Box<Message>),
     /// Policy changes.
@@ -131,6 +140,8 @@ pub struct World {
     pub of_odd: Random,
     /// Randomness of the trash.
     pub of_trash: Random,
+    /// The followers, in a history of a fleet.
+    pub followers: Option<Followers>,
     /// What policy says.
     pub policy: Policy,
     /// The instances.
@@ -194,6 +205,7 @@ impl World {
             of_heavy: Random::of(seed, "heavy"),
             of_odd: Random::of(seed, "odd"),
             of_trash: Random::of(seed, "trash"),
+            followers: (options.mix == Mix::Fleet).then(|| Followers::of(seed)),
             policy: Policy::new(seed),
             processes: InstanceIx::all(count)
                 .map(|instance| Process::new(seed, instance))
@@ -298,6 +310,7 @@ impl World {
                 step,
             } => self.tire_read(proxy, operation, step),
             Happening::HeldTooLong { proxy, operation } => self.end_hold(proxy, operation),
+            Happening::Asked { proxy, operation } => self.confirm_read(proxy, operation),
             Happening::Submitted(proxy, message) => self.submitted(proxy, *message),
             Happening::Swap => self.swap(),
             Happening::Begin(fault) => self.begin_spell(fault),

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
@@ -24,7 +25,7 @@ const BATCH_MAX: &str = "max_batch_size";
 const BASE64: &str = "supports_base64_encoding";
 
 /// Abilities of one server.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Abilities {
     /// It describes a collection by its UUID (since 1.5.7).
     pub by_id: bool,
@@ -77,8 +78,12 @@ pub struct AllAbilities(Arc<[Option<Abilities>]>);
 impl AllAbilities {
     /// Abilities of one server: the least, as long as they are not known.
     pub fn of(&self, instance: InstanceIx) -> Abilities {
-        let known = self.0.get(instance.at()).copied().flatten();
-        known.unwrap_or_default()
+        self.known(instance).unwrap_or_default()
+    }
+
+    /// Abilities of one server, when it was met.
+    pub(crate) fn known(&self, instance: InstanceIx) -> Option<Abilities> {
+        self.0.get(instance.at()).copied().flatten()
     }
 
     /// The answer to [`PRE_FLIGHT`] that holds for all servers that were met: what a client sends then is

@@ -45,6 +45,10 @@ pub enum Bug {
     LeavesHomeEarly,
     /// Entries that a collection's lane still owes become void when the collection goes to the trash.
     TrashVoids,
+    /// A follower gives what it has read by an old view, without asking the leader.
+    BelievesOldView,
+    /// A follower takes what the leader confirms for true although the catalog has changed meanwhile.
+    OverlooksRevision,
 }
 
 /// The bug that is planted, if any.

@@ -1,11 +1,12 @@
 //! Progress of each instance in a lane, as far as readers care.
 
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::ids::{InstanceIx, Position};
 
 /// A lane's state for readers. It is published before anything that it calls sent is sent.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// The last entry that somebody may know to be done: its client, because it was told so, or a
     /// reader, because an instance has done it.
@@ -26,6 +27,12 @@ impl Progress {
         self.applied
             .get(instance.at())
             .is_some_and(|applied| *applied >= self.acknowledged)
+    }
+
+    /// The last entry that an instance has applied.
+    pub fn applied_by(&self, instance: InstanceIx) -> Position {
+        let applied = self.applied.get(instance.at()).copied();
+        applied.unwrap_or_default()
     }
 
     /// The last entry that an answer of an instance may show.

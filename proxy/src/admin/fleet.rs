@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Admin, json, problem};
 use crate::{
-    fleet::{Fleet, HandOverError},
+    fleet::{Fleet, HandOverError, Teller},
     store::{Seen, StoreError},
 };
 
@@ -32,11 +32,14 @@ struct Line {
     /// False for one that has ended without saying so, or that can't reach the database.
     is_there: bool,
     seen_seconds_ago: f64,
+    /// Number of reads that it has carried out itself while it followed; null when it passes all of them on.
+    reads: Option<u64>,
 }
 
-impl From<Seen> for Line {
-    fn from(seen: Seen) -> Self {
+impl Line {
+    fn new(seen: Seen, reads: Option<u64>) -> Self {
         Self {
+            reads,
             is_there: seen.is_there(),
             name: seen.proxy.name,
             id: seen.proxy.id.to_string(),
@@ -60,7 +63,7 @@ impl Admin {
             Ok(fleet) => fleet,
             Err(refusal) => return refusal,
         };
-        match list(fleet).await {
+        match list(fleet, &self.facts.teller).await {
             Ok(list) => json(200, &list),
             Err(error) => unanswered(&error),
         }
@@ -109,9 +112,13 @@ impl Admin {
     }
 }
 
-async fn list(fleet: &Fleet) -> Result<List, StoreError> {
+async fn list(fleet: &Fleet, teller: &Teller) -> Result<List, StoreError> {
     let (epoch, holder) = fleet.lease().await?;
-    let proxies: Vec<Line> = fleet.members().await?.into_iter().map(Line::from).collect();
+    let line = |seen: Seen| {
+        let reads = teller.reads_of(seen.proxy.id);
+        Line::new(seen, reads)
+    };
+    let proxies: Vec<Line> = fleet.members().await?.into_iter().map(line).collect();
     Ok(List {
         leader: holder.map(|holder| holder.name),
         epoch: epoch.0,

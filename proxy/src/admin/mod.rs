@@ -49,7 +49,7 @@ use self::{
 };
 use crate::{
     access::{Access, Caller},
-    fleet::Fleet,
+    fleet::{Fleet, Teller},
     history::History,
     instances::Instances,
     plugins::Lifecycle,
@@ -92,6 +92,8 @@ pub struct Facts {
     pub started: std::time::Instant,
     /// The fleet, where several proxies share the store.
     pub fleet: Option<Arc<Fleet>>,
+    /// Knowledge of the proxies that follow.
+    pub teller: Arc<Teller>,
 }
 
 /// Answers questions about Achromat itself.

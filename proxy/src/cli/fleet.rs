@@ -55,8 +55,10 @@ fn list(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         } else {
             format!(", gone: not seen for {ago:.0} s")
         };
+        let reads = line["reads"].as_u64();
+        let reads = reads.map_or_else(String::new, |reads| format!(", {reads} reads"));
         println!(
-            "{:8}  {} at {}, version {}{seen}",
+            "{:8}  {} at {}, version {}{reads}{seen}",
             text("role"),
             text("name"),
             text("address"),

@@ -6,7 +6,7 @@ use rustix::system::uname;
 
 use super::{
     meant::{Checks, StoreUrl},
-    written::Fleet,
+    written::{BlindReads, Fleet},
 };
 use crate::instances::Address;
 
@@ -19,6 +19,8 @@ pub struct FleetConfig {
     pub advertised: String,
     /// File of certificates by which the others' are judged.
     pub ca_file: Option<PathBuf>,
+    /// True when it serves reads while it leads and the database can't be reached.
+    pub reads_when_blind: bool,
 }
 
 /// The place of a proxy whose store others can share; none for every other store.
@@ -55,5 +57,6 @@ pub(super) fn fleet(
         name,
         advertised,
         ca_file,
+        reads_when_blind: fleet.reads_when_blind == BlindReads::Serve,
     })
 }

@@ -109,6 +109,13 @@ pub(super) enum StrategyName {
     PrimaryOnly,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum BlindReads {
+    Serve,
+    Refuse,
+}
+
 #[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum LevelName {
@@ -286,6 +293,8 @@ section! {
         advertise: String = String::new(),
         /// A file of certificates (PEM) by which the others' certificates are judged, when they serve encrypted. When it is empty, the system's.
         ca_file: String = String::new(),
+        /// Reads while the leader can't reach the database, and so can't know if another proxy leads: `serve` them, although another one may know of newer writes, or `refuse` them.
+        reads_when_blind: BlindReads = BlindReads::Serve,
     }
 }
 

@@ -1,7 +1,9 @@
 //! Several proxies on one database: one leads, and the others pass requests on to it until it is their turn.
 
 mod leader;
+mod mirror;
 mod presence;
+mod teller;
 mod tenure;
 mod voucher;
 
@@ -21,8 +23,10 @@ use uuid::Uuid;
 use self::presence::be_present;
 pub use self::{
     leader::{Leader, LinkConfig},
+    mirror::{Mirror, Mirrored},
+    teller::{Question, Reserve, Teller},
     tenure::Tenure,
-    voucher::{Unvouched, Vouched, Voucher},
+    voucher::{CameTo, PASSED_ON, Unvouched, Vouched, Voucher},
 };
 use crate::{
     leave::{self, Leave},
@@ -165,6 +169,11 @@ impl Fleet {
         if !matches!(withdrawn, Ok(Ok(()))) {
             tracing::debug!("the fleet could not be left in time, and will see it");
         }
+    }
+
+    /// A copy of the leader's view, kept from now on.
+    pub fn mirror(&self) -> Mirror {
+        Mirror::keep(self.me.id, self.voucher(), self.leaders())
     }
 
     /// The leader, whenever that changes.

@@ -1,6 +1,6 @@
 //! The time for which a proxy leads.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use achromat_core::{
     fleet::{RENEWAL_INTERVAL, valid_until},
@@ -58,6 +58,11 @@ impl Tenure {
         self.leave.clone()
     }
 
+    /// The epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
     /// Waits until another proxy leads, or is to lead.
     pub async fn over(&mut self) {
         tokio::select! {
@@ -93,6 +98,9 @@ impl Drop for Tenure {
     }
 }
 
+/// Longest wait for the database once the lease is over: requests wait for its answer meanwhile.
+const LAPSED_ANSWER_MAX: Duration = Duration::from_millis(300);
+
 /// Renews the lease until another proxy has it. A database that does not answer is asked again: as long as
 /// nobody reaches it, nobody takes the lease either.
 async fn renew((database, me): (Arc<Database>, Holder), epoch: Epoch, leave: Leave) {
@@ -102,12 +110,14 @@ async fn renew((database, me): (Arc<Database>, Holder), epoch: Epoch, leave: Lea
     loop {
         ticks.tick().await;
         let asked_at = leave::now();
-        match timeout(ANSWER_MAX, database.renew(&me, epoch)).await {
+        let end = leave.end_ahead();
+        match timeout(patience(asked_at, end), database.renew(&me, epoch)).await {
             Ok(Ok(())) => {
                 leave.extend(valid_until(asked_at));
                 if let Some(since) = blind_since.take() {
                     tracing::info!(after = ?since.elapsed(), "the lease is renewed again");
                 }
+                continue;
             }
             Ok(Err(StoreError::Deposed { theirs, .. })) => {
                 leave.end();
@@ -125,5 +135,19 @@ async fn renew((database, me): (Arc<Database>, Holder), epoch: Epoch, leave: Lea
                 }
             }
         }
+        if end.is_none() {
+            leave.tell_blindness();
+        } else if leave.end_ahead().is_none() {
+            // The end of the lease has cut the question off, or this process was frozen: it is asked anew.
+            ticks.reset_immediately();
+        }
     }
+}
+
+/// Time for the database to answer: not beyond the end of the lease, at which it is asked anew.
+fn patience(
+    asked_at: achromat_core::time::Instant,
+    end: Option<achromat_core::time::Instant>,
+) -> Duration {
+    end.map_or(LAPSED_ANSWER_MAX, |end| end.since(asked_at).min(ANSWER_MAX))
 }

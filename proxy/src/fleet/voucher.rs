@@ -7,9 +7,13 @@
 use std::net::IpAddr;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use http::HeaderName;
 use sha2::Sha256;
 
 use crate::access::{from_hexadecimal, hexadecimal};
+
+/// Header with the word of the proxy that has passed a request on. Such a request is not passed on again.
+pub const PASSED_ON: HeaderName = HeaderName::from_static("x-achromat-passed-on");
 
 /// Version of the form, which comes first in the header.
 const FORM: &str = "1";
@@ -23,10 +27,42 @@ pub struct Voucher(Hmac<Sha256>);
 pub struct Vouched {
     /// The client's address.
     pub client: Option<IpAddr>,
-    /// True when it came to the address that is for operators alone.
-    pub came_to_operators: bool,
+    /// Address to which it came.
+    pub came_to: CameTo,
     /// True when it showed the follower's operator's token.
     pub is_operator: bool,
+}
+
+/// The address to which a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CameTo {
+    /// The one for clients.
+    Clients,
+    /// The one that is for operators alone.
+    Operators,
+    /// None: the follower itself asks.
+    Nobody,
+}
+
+impl CameTo {
+    /// Each with its word in the header.
+    const WORDS: [(Self, &'static str); 3] = [
+        (Self::Clients, "clients"),
+        (Self::Operators, "operators"),
+        (Self::Nobody, "fleet"),
+    ];
+
+    fn word(self) -> &'static str {
+        let mut words = Self::WORDS.iter();
+        words
+            .find(|(it, _)| *it == self)
+            .map_or("", |(_, word)| word)
+    }
+
+    fn of(word: &str) -> Option<Self> {
+        let mut words = Self::WORDS.iter();
+        words.find(|(_, its)| *its == word).map(|(it, _)| *it)
+    }
 }
 
 /// A word that no proxy of this fleet has given.
@@ -72,11 +108,7 @@ fn said(vouched: Vouched) -> String {
     let client = vouched
         .client
         .map_or_else(|| "-".to_owned(), |client| client.to_string());
-    let came_to = if vouched.came_to_operators {
-        "operators"
-    } else {
-        "clients"
-    };
+    let came_to = vouched.came_to.word();
     let caller = if vouched.is_operator { "operator" } else { "-" };
     format!("{FORM} {client} {came_to} {caller}")
 }
@@ -94,7 +126,7 @@ fn parse(said: &str) -> Option<Vouched> {
     };
     Some(Vouched {
         client,
-        came_to_operators: came_to == "operators",
+        came_to: CameTo::of(came_to)?,
         is_operator: caller == "operator",
     })
 }
@@ -110,13 +142,13 @@ mod tests {
             Some("fe80::1".parse().unwrap()),
         ];
         clients.into_iter().flat_map(|client| {
-            [(false, false), (false, true), (true, false), (true, true)].map(
-                move |(came_to_operators, is_operator)| Vouched {
+            CameTo::WORDS.into_iter().flat_map(move |(came_to, _)| {
+                [false, true].map(|is_operator| Vouched {
                     client,
-                    came_to_operators,
+                    came_to,
                     is_operator,
-                },
-            )
+                })
+            })
         })
     }
 

@@ -1,18 +1,19 @@
 //! The store, and the wait for it where several proxies share it.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicU64};
 
 use super::{
     StartError,
     base::{Base, Member},
+    with_credentials,
 };
 use crate::{
     access::Access,
     clock,
     config::{Config, DatabaseUrl, StoreUrl},
     fleet::{Fleet, LinkConfig, Tenure},
-    instances::CredentialFiles,
-    serve::{Follower, Server, Trust},
+    instances::{CredentialFiles, Instances},
+    serve::{Follower, Reader, Server, Trust},
     store::{
         Database, HistoryStore, Holder, InstanceNames, MemoryStore, SqliteStore, Store,
         VersionStore,
@@ -65,13 +66,29 @@ async fn join(
         hosts: config.hosts.clone(),
         voucher: fleet.voucher(),
     };
-    let follower = Arc::new(Follower::new(config.serve, trust, fleet.leaders()));
+    let reader = reader(config, &fleet)?;
+    let follower = Follower::new(config.serve, trust, reader, fleet.leaders());
+    let follower = Arc::new(follower);
     base.serve(Server::Follower(Arc::clone(&follower)))?;
     base.member = Some(Member {
         fleet: Arc::clone(&fleet),
         follower,
     });
     Ok(fleet)
+}
+
+/// Means to read while another proxy leads.
+fn reader(config: &Config, fleet: &Fleet) -> Result<Reader, StartError> {
+    let list = with_credentials(config.instances.clone())?;
+    let avoided = list.iter().map(|_| AtomicU64::new(0)).collect();
+    Ok(Reader {
+        instances: Instances::new(list, config.timing, config.bounds),
+        mirror: fleet.mirror(),
+        strategy: config.serve.strategy,
+        origins: config.origins.clone(),
+        turns: AtomicU64::new(1),
+        avoided,
+    })
 }
 
 /// This proxy as the others of its fleet know it.

@@ -9,14 +9,10 @@ use achromat_core::{
 use http::header;
 use pingora_core::protocols::http::ServerSession;
 
-use super::{
-    App, Kind,
-    follow::{PASSED_ON, unvouched},
-    intake::Intake,
-};
+use super::{App, Kind, follow::unvouched, intake::Intake};
 use crate::{
     access::{Caller, Denial, forbidden, unauthorized},
-    fleet::Vouched,
+    fleet::{CameTo, PASSED_ON, Vouched},
 };
 
 /// True when the request calls the server by a name that it may be called by.
@@ -52,10 +48,10 @@ impl App {
         if vouched.is_operator {
             intake.caller = Ok(Caller::Operator);
         }
-        let kind = if vouched.came_to_operators {
-            Kind::Operators
-        } else {
-            Kind::Clients
+        let kind = match vouched.came_to {
+            CameTo::Clients => Kind::Clients,
+            CameTo::Operators => Kind::Operators,
+            CameTo::Nobody => Kind::Followers,
         };
         Ok((intake, kind))
     }

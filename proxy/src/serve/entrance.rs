@@ -62,10 +62,14 @@ impl Server {
         body: Body<'_>,
         kind: Kind,
     ) -> bool {
-        match self {
-            Self::App(app) => app.serve(session, body, kind).await,
-            Self::Follower(follower) => Box::pin(follower.serve(session, body, kind)).await,
-        }
+        let follower = match self {
+            Self::App(app) => match app.successor().await {
+                None => return app.serve(session, body, kind).await,
+                Some(follower) => follower,
+            },
+            Self::Follower(follower) => follower,
+        };
+        Box::pin(follower.serve(session, body, kind)).await
     }
 }
 

@@ -1,7 +1,10 @@
-//! A proxy that does not lead its fleet: requests are passed on to the one that does.
+//! A proxy that does not lead its fleet: it carries reads out where it can (`reading`), and passes all else on to the
+//! one that does.
 //!
 //! A write gets a key when it has none, so that it may be sent again to the next leader when the first one
 //! dies with it: it is done once. While there is no leader, requests wait.
+
+mod reading;
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -39,15 +42,14 @@ use super::{
 use crate::{
     access::{Access, Caller, TOKEN_HEADER},
     clock,
-    fleet::{Leader, Unvouched, Vouched, Voucher},
+    fleet::{CameTo, Leader, PASSED_ON, Unvouched, Vouched, Voucher},
     instances::{Exchange, ExchangeError, Request},
 };
 
-/// The word of the proxy that has passed a request on. Such a request is not passed on again.
-pub(super) const PASSED_ON: HeaderName = HeaderName::from_static("x-achromat-passed-on");
-
 /// Pause before a leader that can't be reached is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
+
+pub use self::reading::Reader;
 
 /// Time for another proxy to lead, after one has said that it did not see the end of a request.
 const SUCCESSION: Duration = Duration::from_secs(1);
@@ -57,6 +59,7 @@ pub struct Follower {
     pub(super) settings: Settings,
     pub(super) admission: Admission,
     trust: Trust,
+    reader: Reader,
     leaders: watch::Receiver<Option<Arc<Leader>>>,
 }
 
@@ -94,12 +97,14 @@ impl Follower {
     pub fn new(
         settings: Settings,
         trust: Trust,
+        reader: Reader,
         leaders: watch::Receiver<Option<Arc<Leader>>>,
     ) -> Self {
         Self {
             settings,
             admission: Admission::new(settings.limits, settings.patience),
             trust,
+            reader,
             leaders,
         }
     }
@@ -147,6 +152,13 @@ impl Follower {
             Ok(admitted) => admitted,
             Err(reply) => return respond(session, &reply, false).await,
         };
+        if kind == Kind::Clients && is_chromas(target.path) {
+            let read = (&intake, &target, &body);
+            let served = self.reader.serve(session, &self.trust.access, read).await;
+            if let Some(is_reusable) = served {
+                return is_reusable;
+            }
+        }
         self.vouch(&mut intake, (method, text), kind);
         let is_repeatable = give_key(&mut intake, &target);
         let patience = self
@@ -182,7 +194,11 @@ impl Follower {
         let caller = self.trust.access.caller(&intake.headers);
         let vouched = Vouched {
             client: intake.client,
-            came_to_operators: kind == Kind::Operators,
+            came_to: if kind == Kind::Operators {
+                CameTo::Operators
+            } else {
+                CameTo::Clients
+            },
             is_operator: matches!(caller, Ok(Caller::Operator)),
         };
         if vouched.is_operator {

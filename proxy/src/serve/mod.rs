@@ -16,6 +16,7 @@ mod entrance;
 mod follow;
 mod intake;
 mod judge;
+mod lead;
 mod noting;
 mod places;
 mod quota;
@@ -66,7 +67,8 @@ pub use self::{
     cors::Origins,
     door::{ConnectionLimits, Door},
     entrance::Server,
-    follow::{Follower, Trust},
+    follow::{Follower, Reader, Trust},
+    lead::Lead,
     quota::{QuotaLimits, Quotas},
     space::SpaceLimits,
     tls::{Encryption, TlsError},
@@ -108,6 +110,8 @@ pub struct App {
     policies: Arc<Policies>,
     admission: Admission,
     edge: Edge,
+    /// Its part in a fleet.
+    lead: Option<Lead>,
     reads: AtomicU64,
     writes: AtomicU64,
 }
@@ -137,6 +141,8 @@ pub enum Kind {
     Clients,
     /// For operators alone.
     Operators,
+    /// None: a follower of this proxy's asks something itself.
+    Followers,
 }
 
 /// Settings of HTTP for pingora.
@@ -156,7 +162,7 @@ impl App {
         replicator: Replicator,
         admin: Admin,
         policies: Arc<Policies>,
-        edge: Edge,
+        (edge, lead): (Edge, Option<Lead>),
     ) -> Self {
         Self {
             settings,
@@ -167,6 +173,7 @@ impl App {
             policies,
             admission: Admission::new(settings.limits, settings.patience),
             edge,
+            lead,
             reads: AtomicU64::new(1),
             writes: AtomicU64::new(1),
         }
@@ -198,6 +205,10 @@ impl App {
                 return respond(session, &reply::malformed(&error.to_string()), true).await;
             }
         };
+        if kind == Kind::Followers {
+            let reply = self.tell_follower(&target);
+            return respond(session, &reply, false).await;
+        }
         if kind == Kind::Operators || !is_chromas(target.path) {
             let reply = Box::pin(self.serve_own(session, body, &intake, &target, kind)).await;
             return respond(session, &reply, false).await;

@@ -107,6 +107,11 @@ impl Quotas {
         }
     }
 
+    /// Returns true when reads count in any quota.
+    pub(super) fn counts_requests(&self) -> bool {
+        self.limits != QuotaLimits::default()
+    }
+
     /// Requests that were refused since the start.
     pub fn refused(&self) -> u64 {
         self.refused.load(Relaxed)

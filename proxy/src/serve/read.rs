@@ -145,7 +145,11 @@ impl App {
             routing: OnceLock::new(),
             again: OnceLock::new(),
         };
-        match read.dispatch().await {
+        let answer = read.dispatch().await;
+        if let Err(reply) = self.may_answer().await {
+            return respond_with(session, &reply, &intake.allowed, false).await;
+        }
+        match answer {
             Answer::Whole(reply) => respond_with(session, &reply, &intake.allowed, false).await,
             Answer::Large(reply, _memory) => {
                 respond_with(session, &reply, &intake.allowed, false).await

@@ -30,6 +30,14 @@ impl Oracle {
         self.held.remove(&instance);
     }
 
+    /// A follower gives its client what an instance has answered as it is now.
+    pub fn given_by_follower(&mut self, instance: InstanceIx) {
+        if self.past.contains(&instance) {
+            let who = instance.0;
+            self.violate(format!("a follower gives what {who} has from the past"));
+        }
+    }
+
     /// A request is about to be carried out.
     pub fn reaching(&mut self, request: &Request) {
         let instance = request.instance;
@@ -39,7 +47,13 @@ impl Oracle {
             Sender::Entry { .. }
             | Sender::Question { .. }
             | Sender::Local { .. }
-            | Sender::Read { .. } => false,
+            | Sender::Read {
+                by_follower: false, ..
+            } => false,
+            // It asks the leader before it gives the answer.
+            Sender::Read {
+                by_follower: true, ..
+            } => true,
         };
         if self.past.contains(&instance) && !may_reach {
             let (who, sender) = (instance.0, request.sender);

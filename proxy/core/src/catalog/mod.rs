@@ -5,13 +5,17 @@
 //! read a catalog that no writer touches.
 
 mod change;
+mod difference;
 
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 use uuid::Uuid;
 
-pub use self::change::{Change, Collection, Copy, InstanceRecord, Marker, Namespace};
+pub use self::{
+    change::{Change, Collection, Copy, InstanceRecord, Marker, Namespace},
+    difference::Difference,
+};
 use crate::{
     ids::{CollectionId, DEFAULT_TENANT, DatabaseId, InstanceId, InstanceIx, Position, Token},
     marker::OWN,
@@ -40,11 +44,14 @@ pub struct Catalog {
     instances: OrdMap<InstanceIx, InstanceRecord>,
     /// The living collections of which an instance has no copy that is used.
     unserved: OrdMap<InstanceIx, OrdSet<CollectionId>>,
+    /// Number of changes since the start.
+    revision: u64,
 }
 
 impl Catalog {
     /// Applies one change.
     pub fn apply(&mut self, change: &Change) {
+        self.revision += 1;
         match change {
             Change::Made(collection) => self.insert(collection),
             Change::Copied {
@@ -207,10 +214,24 @@ impl Catalog {
         self.insert(&Arc::new(renamed));
     }
 
+    /// Number of changes since the start: two catalogs of one process with the same number are the same, and have
+    /// been so all the time in between.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
     fn bury(&mut self, id: CollectionId, at: Position) {
-        let Some(old) = self.take_name(id) else {
+        let Some(old) = self.remove(id) else {
             return;
         };
+        let mut buried = Collection::clone(&old);
+        buried.gone_at = Some(at);
+        self.gone.insert(id, Arc::new(buried));
+    }
+
+    /// Takes a living collection out of all indices and returns it.
+    fn remove(&mut self, id: CollectionId) -> Option<Arc<Collection>> {
+        let old = self.take_name(id)?;
         self.collections.remove(&id);
         for instance in InstanceIx::all(old.copies.len()) {
             if let Some(unserved) = self.unserved.get_mut(&instance) {
@@ -222,9 +243,7 @@ impl Catalog {
                 self.instance_ids.remove(&copy);
             }
         }
-        let mut buried = Collection::clone(&old);
-        buried.gone_at = Some(at);
-        self.gone.insert(id, Arc::new(buried));
+        Some(old)
     }
 
     /// Takes a living collection's name away from the index and returns the collection.

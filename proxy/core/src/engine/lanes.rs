@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::{Effect, Engine, trouble};
 use crate::{
-    catalog::Change,
+    catalog::{Change, Collection},
     durable::Write,
     health::Sign,
     ids::{Attempt, InstanceIx, LaneId, Position},
@@ -25,6 +25,7 @@ impl Engine {
             LaneId::Schema => None,
             LaneId::Collection(collection) => self.catalog.get_even_gone(collection),
         };
+        let ending = collection.and_then(|collection| self.ending_of(collection));
         let copy = |instance: InstanceIx| collection.and_then(|c| c.copies.get(instance.at()));
         InstanceIx::all(self.instances.len())
             .zip(&self.instances)
@@ -34,10 +35,18 @@ impl Engine {
                 is_quarantined: self.catalog.is_out(instance)
                     || copy(instance).is_some_and(|c| c.quarantine.is_some()),
                 is_distrusted: copy(instance).is_some_and(|c| c.distrust.is_some()),
+                may_lack_it: ending.is_some_and(|at| self.schema.may_be_done_on(instance, at)),
                 awake: *state.health.awake(),
                 lived: state.health.lived(),
             })
             .collect()
+    }
+
+    /// The undecided entry, sent to some instance, that takes a collection away.
+    fn ending_of(&self, collection: &Collection) -> Option<Position> {
+        let mut open = self.schema.unsettled();
+        open.find(|(_, verb)| takes_away(verb, collection))
+            .map(|(position, _)| position)
     }
 
     /// Lets a lane work, with all that is known now.
@@ -491,5 +500,25 @@ impl Engine {
             self.catalog.apply(change);
         }
         self.effects.push(Effect::Write(Write::Change(changes)));
+    }
+}
+
+/// Returns true when a collection is gone once an entry of the schema lane is done.
+fn takes_away(verb: &Verb, collection: &Collection) -> bool {
+    match verb {
+        Verb::DeleteCollection { collection: id } => *id == collection.id,
+        Verb::DeleteDatabase { tenant, database } => {
+            *tenant == collection.tenant && *database == collection.database
+        }
+        Verb::Reset => true,
+        Verb::Record { .. }
+        | Verb::CreateTenant { .. }
+        | Verb::UpdateTenant { .. }
+        | Verb::CreateDatabase { .. }
+        | Verb::CreateCollection { .. }
+        | Verb::ModifyCollection { .. }
+        | Verb::Fork { .. }
+        | Verb::AttachFunction { .. }
+        | Verb::DetachFunction { .. } => false,
     }
 }

@@ -363,6 +363,10 @@ impl Lane {
             return;
         }
         let is_old = context.now.since(slot.since) >= ABANDON_AGE_MIN;
+        // A 404 says nothing then, and the entry is void as soon as its collection is gone.
+        if context.peers.iter().any(|peer| peer.may_lack_it) {
+            return;
+        }
         let is_over = self.is_poison(slot, context) || is_old && self.is_hopeless(slot, context);
         if is_over && !self.may_still_be_carried_out(open) {
             let reason = slot

@@ -449,3 +449,41 @@ fn a_copy_from_the_past_does_not_keep_its_collection() {
     world.tell(200, "{}");
     assert!(world.engine.catalog.get(collection).is_none());
 }
+
+/// An instance may have deleted a collection, and its answer was lost. That it lacks the collection then says nothing
+/// of an entry that is sent there once more: it was done before, and its client was told so.
+#[test]
+fn nothing_is_given_up_while_its_collection_may_be_deleted() {
+    let mut world = World::new();
+    let collection = world.collection(1, "abc");
+    world.lose(collection, B);
+    let write = "A POST add";
+    world.submit(add(collection), Level::One);
+    world.reply(write, 500);
+    world.submit(Verb::DeleteCollection { collection }, Level::One);
+    world.end("A DELETE abc", Sending::Silent);
+    let has = |world: &World, line: &str| world.lines().contains(&line);
+    let (mut tries, mut deletes) = (0, 0);
+    while deletes < 4 {
+        world.live_for(&[A], 1_000);
+        if has(&world, write) {
+            world.reply(write, 404);
+            tries += 1;
+        }
+        if has(&world, "A DELETE abc") {
+            world.end("A DELETE abc", Sending::Silent);
+            deletes += 1;
+        }
+    }
+    assert!(tries > 6, "others are given up after six");
+    assert!(world.closed.is_empty(), "{:?}", world.closed);
+    while !has(&world, "A DELETE abc") {
+        world.live_for(&[A], 1_000);
+    }
+    world.reply("A DELETE abc", 404);
+    if has(&world, write) {
+        world.reply(write, 404);
+    }
+    assert_eq!(world.engine.report().instances[0].owed, 0);
+    assert_eq!(world.ledger.letters().count(), 0);
+}

@@ -1,0 +1,234 @@
+//! Reads that proxies carry out while another one leads: the same answers, the newest state, and none fails when an
+//! instance does.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use achromat_tests::{api::Api, cluster::folder, wait::eventually};
+use serde_json::{Value, json};
+
+use crate::{access::token, fleet::Fleet};
+
+/// A leader and a follower of two.
+struct Pair {
+    fleet: Fleet,
+    leader: usize,
+    follower: usize,
+}
+
+impl Pair {
+    fn start(flags: &[&str]) -> Self {
+        let fleet = Fleet::start_with(2, flags);
+        let leader = fleet.leader();
+        Self {
+            fleet,
+            leader,
+            follower: 1 - leader,
+        }
+    }
+
+    fn leader(&self) -> Api {
+        self.fleet.proxies[self.leader].api()
+    }
+
+    fn follower(&self) -> Api {
+        self.fleet.proxies[self.follower].api()
+    }
+
+    /// Number of reads that the follower has carried out itself, once it has told the leader of them.
+    fn reads(&self) -> u64 {
+        let name = format!("proxy-{}", self.follower);
+        let told = || {
+            let told = self.leader().get("/admin/fleet").ok();
+            let proxies = told["proxies"].as_array().expect("proxies").clone();
+            let line = proxies
+                .into_iter()
+                .find(|proxy| proxy["name"] == name.as_str());
+            line.and_then(|line| line["reads"].as_u64())
+        };
+        let mut before = None;
+        eventually(
+            "the number of reads stands",
+            Duration::from_secs(10),
+            || {
+                let now = told();
+                if now.is_some() && now == before {
+                    return Ok(now.expect("a number"));
+                }
+                before = now;
+                // Longer than from one question of the follower's to the next.
+                thread::sleep(Duration::from_millis(250));
+                Err(format!("{now:?}"))
+            },
+        )
+    }
+}
+
+fn filled(api: &Api, name: &str) -> String {
+    let id = api.create(name);
+    let numbers: Vec<usize> = (0..300).collect();
+    let records = json!({
+        "ids": numbers.iter().map(|n| format!("r{n}")).collect::<Vec<_>>(),
+        "embeddings": numbers.iter().map(|n| [*n as f32, 1.0, -0.5]).collect::<Vec<_>>(),
+        "documents": numbers.iter().map(|n| format!("{n} ").repeat(200)).collect::<Vec<_>>(),
+    });
+    api.records(&id, "add", &records).ok();
+    id
+}
+
+/// A follower answers every kind of read as the leader does, and carries out those itself that an instance answers.
+#[test]
+fn a_follower_answers_as_its_leader() {
+    let pair = Pair::start(&[]);
+    let (leader, follower) = (pair.leader(), pair.follower());
+    let id = filled(&leader, "notes");
+    leader.wait_nothing_owed(Duration::from_secs(30));
+    let before = pair.reads();
+    let records = format!("$D/collections/{id}");
+    let questions: Vec<(&str, String, Value)> = vec![
+        (
+            "POST",
+            format!("{records}/get"),
+            json!({ "ids": ["r1", "r2", "none"] }),
+        ),
+        // Larger than what is taken in as a whole.
+        (
+            "POST",
+            format!("{records}/get"),
+            json!({ "include": ["documents"] }),
+        ),
+        (
+            "POST",
+            format!("{records}/query"),
+            json!({ "query_embeddings": [[3.0, 1.0, 0.0]], "n_results": 5 }),
+        ),
+        ("GET", format!("{records}/count"), Value::Null),
+        ("GET", "$D/collections".to_owned(), Value::Null),
+        ("GET", "$D/collections/notes".to_owned(), Value::Null),
+    ];
+    for (method, path, body) in &questions {
+        let [ours, theirs] = [&follower, &leader].map(|api| api.call(method, path, body));
+        assert_eq!(ours.status, 200, "{path}: {}", ours.body);
+        assert_eq!(ours.body, theirs.body, "{path}");
+    }
+    assert_eq!(pair.reads() - before, questions.len() as u64);
+
+    // What is not a plain success the leader answers, in its own words.
+    let refused: Vec<(&str, String, Value)> = vec![
+        ("GET", "$D/collections/nobody".to_owned(), Value::Null),
+        ("GET", "$D/collections_count".to_owned(), Value::Null),
+        (
+            "POST",
+            format!("{records}/query"),
+            json!({ "query_embeddings": [[1.0]] }),
+        ),
+        ("POST", format!("{records}/get"), json!({ "ids": 7 })),
+        ("GET", format!("{records}/functions/none"), Value::Null),
+        ("GET", "/api/v2/tenants/none".to_owned(), Value::Null),
+        ("GET", "/api/v2/nothing".to_owned(), Value::Null),
+        (
+            "GET",
+            "/fleet/view?proxy=00000000-0000-0000-0000-000000000001&since=0&reads=0".to_owned(),
+            Value::Null,
+        ),
+    ];
+    for (method, path, body) in &refused {
+        let [ours, theirs] = [&follower, &leader].map(|api| api.call(method, path, body));
+        assert_eq!(
+            (ours.status, ours.body),
+            (theirs.status, theirs.body),
+            "{path}"
+        );
+    }
+}
+
+/// A client that writes through one proxy and reads through another sees what it wrote, each time.
+#[test]
+fn a_follower_shows_what_was_just_written_elsewhere() {
+    let pair = Pair::start(&[]);
+    let (leader, follower) = (pair.leader(), pair.follower());
+    let id = leader.create("notes");
+    let before = pair.reads();
+    for number in 0..200 {
+        let writer = if number % 2 == 0 { &leader } else { &follower };
+        let text = format!("version {number}");
+        let record = json!({ "ids": ["x"], "embeddings": [[1.0, 2.0]], "documents": [text] });
+        writer.records(&id, "upsert", &record).ok();
+        let found = follower.records(&id, "get", &json!({ "ids": ["x"] })).ok();
+        assert_eq!(found["documents"], json!([text]));
+        if number % 20 == 0 {
+            let renamed = format!("notes-{number}");
+            let change = json!({ "new_name": renamed });
+            leader.put(&format!("$D/collections/{id}"), &change).ok();
+            let found = follower.get(&format!("$D/collections/{renamed}")).ok();
+            assert_eq!(found["id"], id.as_str());
+        }
+    }
+    let reads = pair.reads() - before;
+    println!("{reads} of 210 reads were carried out by the follower");
+    assert!(reads > 0);
+}
+
+/// An instance that is frozen, and one that is killed, costs a follower's clients no request and little time.
+#[test]
+fn a_follower_reads_while_an_instance_fails() {
+    let mut pair = Pair::start(&[]);
+    let (leader, follower) = (pair.leader(), pair.follower());
+    let id = filled(&leader, "notes");
+    leader.wait_nothing_owed(Duration::from_secs(30));
+    let read_for = |span: Duration| {
+        let until = Instant::now() + span;
+        let (mut worst, mut count) = (Duration::ZERO, 0);
+        while Instant::now() < until {
+            let began = Instant::now();
+            let question = json!({ "ids": [format!("r{}", count % 300)] });
+            let found = follower.records(&id, "get", &question).ok();
+            assert_eq!(found["ids"][0], question["ids"][0]);
+            worst = worst.max(began.elapsed());
+            count += 1;
+        }
+        (count, worst)
+    };
+    pair.fleet.instances[1].freeze();
+    let frozen = read_for(Duration::from_secs(5));
+    pair.fleet.instances[1].thaw();
+    pair.fleet.instances[1].kill();
+    let killed = read_for(Duration::from_secs(3));
+    println!("frozen: {frozen:?}, killed: {killed:?}");
+    for (_, worst) in [frozen, killed] {
+        assert!(worst < Duration::from_secs(2), "{worst:?}");
+    }
+    let before = pair.reads();
+    read_for(Duration::from_secs(1));
+    assert!(pair.reads() > before, "it reads from the other instance");
+}
+
+/// With tokens, a follower lets in by its own list whom it knows, and has the leader refuse all others.
+#[test]
+fn a_follower_lets_nobody_in_whom_the_leader_would_not() {
+    let folder = folder();
+    let file = folder.path().join("tokens.toml");
+    let reader = token(&file, "reader", &["read */*/notes"]);
+    let stranger = token(&file, "stranger", &["read */*/others"]);
+    let writer = token(&file, "writer", &["read,write,collections */*/*"]);
+    let flag = format!("--access-tokens-file={}", file.display());
+    let pair = Pair::start(&[&flag]);
+    let id = filled(&pair.leader().with_token(&writer), "notes");
+    let count = |token: Option<&str>| {
+        let api = Api::at(pair.fleet.proxies[pair.follower].port);
+        let api = match token {
+            Some(token) => api.with_token(token),
+            None => api.as_anybody(),
+        };
+        api.get(&format!("$D/collections/{id}/count")).status
+    };
+    let before = pair.reads();
+    assert_eq!(count(Some(&reader)), 200);
+    assert_eq!(pair.reads() - before, 1);
+    assert_eq!(count(Some(&stranger)), 403);
+    assert_eq!(count(Some("nobody's")), 401);
+    assert_eq!(count(None), 401);
+    assert_eq!(pair.reads() - before, 1);
+}
