@@ -190,7 +190,7 @@ fn pods_are_confined() {
     let context = &pod(manifests.get("StatefulSet", "achromat"))["securityContext"];
     let user = format!("\nUSER {0}:{0}\n", context["runAsUser"]);
     assert!(CONTAINERFILE.contains(&user), "{user}");
-    // What a Service of this name makes in each pod that has such variables.
+    // A variable that Kubernetes makes of a Service of this name.
     let member = &kubernetes_members(&manifests)[0];
     let mut check = achromat(&["check"]);
     let check = check.envs(&member.variables);

@@ -36,7 +36,7 @@ const UNIT: &str = include_str!("../../../examples/deploy/achromat.service");
 const UNIT_OF_MEMBER: &str = include_str!("../../../examples/deploy/fleet/systemd/fleet.conf");
 const SYSTEMD: &str = include_str!("../../../examples/deploy/fleet/systemd/achromat.toml");
 
-/// Where a key of the configuration stands, as a variable and in the file.
+/// Keys that may stand in a variable or in the file: both names.
 const PLACED: [(&str, &str); 4] = [
     ("ACHROMAT_LISTEN", "listen"),
     ("ACHROMAT_STORE", "store"),
@@ -50,7 +50,7 @@ fn seconds(value: &Value) -> u64 {
     number.parse().expect("a number")
 }
 
-/// What Achromat says of a member's configuration.
+/// Output of `achromat check` for a member.
 #[track_caller]
 fn check(member: &Member) -> String {
     let folder = tempdir().expect("a folder");

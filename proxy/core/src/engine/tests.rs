@@ -903,7 +903,7 @@ fn who_was_only_slow_is_tried_no_sooner() {
 /// A write that this proxy may not send now says nothing of the instance: it stays up, and the write is tried
 /// again after its pause.
 #[test]
-fn who_was_not_asked_is_not_suspected() {
+fn a_withheld_write_is_no_sign_against_its_instance() {
     let mut world = World::new();
     let c = world.collection(1, "abc");
     let ticket = world.submit(add(c), Level::One);
