@@ -88,7 +88,7 @@ pub struct Achromat {
 
 /// Longest time that requests which a leader has begun may take to end before another proxy leads: everybody
 /// else waits meanwhile.
-const HAND_OVER: Duration = Duration::from_secs(2);
+pub const HAND_OVER: Duration = Duration::from_secs(2);
 
 /// Starts a proxy: opens the log, goes on where it stopped, and serves. One of a fleet follows until it leads.
 pub async fn start(config: Config, base: &mut Base) -> Result<Achromat, StartError> {

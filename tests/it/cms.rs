@@ -1,5 +1,5 @@
-//! The CMS of `examples/cms` on Achromat: it works on while servers, and Achromat itself, die and
-//! freeze, and afterwards every server's own copy has each chunk of each file that was acknowledged.
+//! The CMS of `examples/cms` on Achromat: it works on while servers, Achromat itself and the parts of a fleet
+//! die and freeze, and afterwards every server's own copy has each chunk of each file that was acknowledged.
 
 use std::{
     fs::File,
@@ -10,6 +10,8 @@ use std::{
 };
 
 use achromat_tests::{
+    api::Api,
+    chroma::Chroma,
     cluster::{Cluster, NAMES},
     ends::Ends,
     tools,
@@ -17,6 +19,8 @@ use achromat_tests::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+use super::fleet::Fleet;
 
 const README: &str = include_str!("../../examples/cms/README.md");
 
@@ -46,11 +50,11 @@ fn program(name: &Path) -> Command {
 }
 
 /// A command of the CMS on a library behind this Achromat.
-fn cms(cluster: &Cluster, command: &str, library: &str) -> Command {
+fn cms(api: &Api, command: &str, library: &str) -> Command {
     let mut python = program(&tools::python().join("bin/python"));
     python
         .args(["-m", "cms", command, "--json", "--library", library])
-        .env("CMS_URL", cluster.api().base());
+        .env("CMS_URL", api.base());
     python
 }
 
@@ -63,12 +67,12 @@ struct Load {
 }
 
 impl Load {
-    /// Starts one on a library of its own, which goes on until it is stopped.
-    fn start(cluster: &Cluster, library: &str, flags: &[&str]) -> Self {
-        let path = |ending: &str| cluster.folder().join(format!("{library}.{ending}"));
+    /// Starts one on a library of its own, with its files in a folder; it goes on until it is stopped.
+    fn start((api, folder): (&Api, &Path), library: &str, flags: &[&str]) -> Self {
+        let path = |ending: &str| folder.join(format!("{library}.{ending}"));
         let (files, progress, report) = (path("files"), path("progress"), path("report"));
         let clients = CLIENTS.to_string();
-        let mut command = cms(cluster, "load", library);
+        let mut command = cms(api, "load", library);
         command
             .args(["--seconds", "600"])
             .args(["--writers", &clients, "--readers", &clients])
@@ -89,21 +93,27 @@ impl Load {
         std::fs::read_to_string(&self.progress).unwrap_or_default()
     }
 
-    /// Requests that were answered until its last line of progress.
-    fn answered(&self) -> u64 {
+    /// A figure of its last line of progress.
+    fn figure(&self, name: &str) -> u64 {
         let told = self.told();
         let mut lines = told.lines().rev();
         let last = lines.find_map(|line| serde_json::from_str::<Value>(line).ok());
-        last.map_or(0, |figures| figures["answered"].as_u64().unwrap_or(0))
+        last.map_or(0, |figures| figures[name].as_u64().unwrap_or(0))
     }
 
-    /// Waits until so many more are.
+    /// Waits until so many more requests are answered.
     fn wait_answered(&mut self, more: u64) {
-        let goal = self.answered() + more;
-        eventually("the load goes on", Duration::from_secs(120), || {
+        self.wait_more("answered", more);
+    }
+
+    /// Waits until a figure has grown by so much.
+    fn wait_more(&mut self, name: &str, more: u64) {
+        let goal = self.figure(name) + more;
+        let what = format!("the load goes on: {name}");
+        eventually(&what, Duration::from_secs(120), || {
             let ended = self.process.0.try_wait().expect("its state");
             assert!(ended.is_none(), "it has ended: {}", self.told());
-            let now = self.answered();
+            let now = self.figure(name);
             if now >= goal {
                 Ok(())
             } else {
@@ -138,11 +148,11 @@ fn assert_sound(report: &Value) {
 
 /// Has the CMS compare its files with each server's own copy, by the UUID that this server gave it.
 #[track_caller]
-fn assert_everywhere(cluster: &Cluster, library: &str, files: &Path) {
-    cluster.wait_nothing_owed(Duration::from_secs(90));
-    let mut command = cms(cluster, "verify", library);
-    for (place, instance) in cluster.instances.iter().enumerate() {
-        let id = cluster.own_id(place, &format!("{library}-1"));
+fn assert_everywhere((api, instances): (&Api, &[Chroma]), library: &str, files: &Path) {
+    api.wait_nothing_owed(Duration::from_secs(90));
+    let mut command = cms(api, "verify", library);
+    for instance in instances {
+        let id = instance.own_id(&format!("{library}-1"));
         command.args(["--instance", &instance.url(), "--collection-id", &id]);
     }
     let output = command.arg(files).output().expect("it runs");
@@ -151,7 +161,7 @@ fn assert_everywhere(cluster: &Cluster, library: &str, files: &Path) {
     assert!(output.status.success(), "{told}\n{errors}");
     let compared: Value = serde_json::from_str(&told).expect("JSON");
     let compared = compared.as_array().expect("a list");
-    assert_eq!(compared.len(), cluster.instances.len() + 1, "{told}");
+    assert_eq!(compared.len(), instances.len() + 1, "{told}");
     for source in compared {
         assert_eq!(source["differing"], 0, "{source:#}");
     }
@@ -162,7 +172,7 @@ fn assert_everywhere(cluster: &Cluster, library: &str, files: &Path) {
 #[test]
 fn the_cms_does_not_notice_what_befalls_servers() {
     let mut cluster = Cluster::start();
-    let mut load = Load::start(&cluster, "servers", &[]);
+    let mut load = Load::start((&cluster.api(), cluster.folder()), "servers", &[]);
     load.wait_answered(100);
     for (place, name) in NAMES.into_iter().enumerate().take(2) {
         cluster.instances[place].kill();
@@ -183,7 +193,7 @@ fn the_cms_does_not_notice_what_befalls_servers() {
     let (report, files) = load.stop();
     assert_sound(&report);
     assert_eq!(report["interrupted"], 0, "{report:#}");
-    assert_everywhere(&cluster, "servers", &files);
+    assert_everywhere((&cluster.api(), &cluster.instances), "servers", &files);
     cluster.proxy.assert_calm();
 }
 
@@ -192,7 +202,8 @@ fn the_cms_does_not_notice_what_befalls_servers() {
 #[test]
 fn the_cms_outlives_achromats_own_restart() {
     let mut cluster = Cluster::start();
-    let mut load = Load::start(&cluster, "proxy", &["--pause-while-refused", "60"]);
+    let patient = ["--pause-while-refused", "60"];
+    let mut load = Load::start((&cluster.api(), cluster.folder()), "proxy", &patient);
     load.wait_answered(100);
     let kills = 3;
     for _ in 0..kills {
@@ -204,8 +215,95 @@ fn the_cms_outlives_achromats_own_restart() {
     assert_sound(&report);
     let interrupted = report["interrupted"].as_u64().expect("a number");
     assert!(interrupted <= 2 * CLIENTS * kills, "{report:#}");
-    assert_everywhere(&cluster, "proxy", &files);
+    assert_everywhere((&cluster.api(), &cluster.instances), "proxy", &files);
     cluster.proxy.assert_calm();
+}
+
+/// Has a proxy of a fleet lead, while loads go on.
+fn hand_over(fleet: &Fleet, to: usize, loads: &mut [Load]) {
+    let name = format!("proxy-{to}");
+    let (is_good, told) = fleet.command(to, &["fleet", "hand-over", &name]);
+    assert!(is_good, "{told}");
+    for load in loads {
+        load.wait_answered(50);
+    }
+}
+
+/// The proxy that leads a fleet is killed, comes back, and leads again when an operator says so; the primary
+/// server is killed, and frozen. Clients of the other proxy do not notice it. Those of the killed one find it
+/// away, and lose nothing else.
+#[test]
+fn the_cms_does_not_notice_what_befalls_a_fleet() {
+    let mut fleet = Fleet::start(2);
+    let leader = fleet.leader();
+    let [killed, spared] = [leader, 1 - leader].map(|number| fleet.proxies[number].api());
+    let mut loads = [
+        Load::start((&spared, fleet.folder()), "spared", &[]),
+        Load::start(
+            (&killed, fleet.folder()),
+            "killed",
+            &["--pause-while-refused", "60"],
+        ),
+    ];
+    for load in &mut loads {
+        load.wait_answered(50);
+    }
+    fleet.proxies[leader].kill();
+    fleet.wait_for_another(leader);
+    loads[0].wait_answered(50);
+    fleet.proxies[leader].up();
+    loads[1].wait_answered(50);
+    hand_over(&fleet, leader, &mut loads);
+
+    fleet.instances[0].kill();
+    loads[0].wait_answered(50);
+    fleet.instances[0].up();
+    spared.wait_state(NAMES[0], &["up"]);
+    fleet.instances[0].freeze();
+    hand_over(&fleet, 1 - leader, &mut loads);
+    fleet.instances[0].thaw();
+    spared.wait_state(NAMES[0], &["up"]);
+
+    for (load, library) in loads.into_iter().zip(["spared", "killed"]) {
+        let (report, files) = load.stop();
+        assert_sound(&report);
+        let interrupted = report["interrupted"].as_u64().expect("a number");
+        let interrupted_max = if library == "spared" { 0 } else { 2 * CLIENTS };
+        assert!(interrupted <= interrupted_max, "{report:#}");
+        assert_everywhere((&spared, &fleet.instances), library, &files);
+    }
+}
+
+/// The database of a fleet dies and comes back: changes are refused with 503 meanwhile, searches go on, and
+/// afterwards one `ingest` mends the documents whose change was cut off.
+#[test]
+fn the_cms_outlives_a_fleets_database() {
+    let mut fleet = Fleet::start(2);
+    let follower = fleet.proxies[1 - fleet.leader()].api();
+    let mut load = Load::start((&follower, fleet.folder()), "database", &[]);
+    load.wait_answered(100);
+    fleet.postgres.kill();
+    load.wait_more("failed", 10);
+    load.wait_answered(50);
+    fleet.postgres.up();
+    load.wait_answered(100);
+    let (report, files) = load.stop();
+    assert_eq!(report["stale_count"], 0, "{report:#}");
+    assert_eq!(report["unfinished"], 0, "{report:#}");
+    assert_eq!(report["verified"]["differing"], 0, "{report:#}");
+    for (figure, allowed) in [
+        ("failed_by_status", &["503"][..]),
+        ("failed_by_kind", &["upsert", "delete"]),
+    ] {
+        let found = report[figure].as_object().expect("figures");
+        let are_right = found.keys().all(|key| allowed.contains(&key.as_str()));
+        assert!(are_right && !found.is_empty(), "{report:#}");
+    }
+    let mut ingest = cms(&follower, "ingest", "database");
+    let output = ingest.arg("--delete-missing").arg(&files).output();
+    let output = output.expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    assert_everywhere((&follower, &fleet.instances), "database", &files);
 }
 
 /// The scripts of the README that use the CMS, each with what it is said to print, if anything is.

@@ -8,12 +8,13 @@ use std::{
 };
 
 /// Documents beside those in `FOLDER`, by their path from the root.
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
     "examples/cms/README.md",
     "examples/deploy/README.md",
+    "examples/deploy/fleet/README.md",
     "plugins/README.md",
     "proxy/README.md",
 ];

@@ -2,6 +2,7 @@
 //! first dies. Clients of a proxy that lives notice nothing.
 
 use std::{
+    path::Path,
     thread,
     time::{Duration, Instant},
 };
@@ -9,7 +10,7 @@ use std::{
 use achromat_tests::{
     api::{Api, DATABASE},
     chroma::Chroma,
-    cluster::{Cluster, NAMES, folder},
+    cluster::{Cluster, NAMES, folder, servers},
     load::{Load, Tally},
     pooler::Pooler,
     postgres::Postgres,
@@ -21,21 +22,21 @@ use achromat_tests::{
 use tempfile::TempDir;
 
 /// Proxies that share a database and instances.
-pub(crate) struct Fleet {
-    pub(crate) proxies: Vec<Proxy>,
-    pub(crate) instances: Vec<Chroma>,
+pub(super) struct Fleet {
+    pub(super) proxies: Vec<Proxy>,
+    pub(super) instances: Vec<Chroma>,
     _pooler: Option<Pooler>,
-    postgres: Postgres,
-    _folder: TempDir,
+    pub(super) postgres: Postgres,
+    folder: TempDir,
 }
 
 impl Fleet {
-    fn start(proxies: usize) -> Self {
+    pub(super) fn start(proxies: usize) -> Self {
         Self::start_with(proxies, &[])
     }
 
     /// With these flags beside the usual ones.
-    pub(crate) fn start_with(proxies: usize, flags: &[&str]) -> Self {
+    pub(super) fn start_with(proxies: usize, flags: &[&str]) -> Self {
         let postgres = Postgres::start().expect("PostgreSQL runs here");
         Self::start_on(postgres, None, proxies, flags)
     }
@@ -54,15 +55,7 @@ impl Fleet {
         flags: &[&str],
     ) -> Self {
         let folder = folder();
-        let start = |name| {
-            let folder = folder.path().join(name);
-            thread::spawn(move || Chroma::start(&folder))
-        };
-        let starting: Vec<_> = NAMES.into_iter().take(2).map(start).collect();
-        let instances: Vec<Chroma> = starting
-            .into_iter()
-            .map(|started| started.join().expect("it starts"))
-            .collect();
+        let instances = servers(folder.path(), 2);
         let named: Vec<_> = NAMES
             .into_iter()
             .zip(instances.iter().map(Chroma::url))
@@ -79,12 +72,17 @@ impl Fleet {
             instances,
             _pooler: pooler,
             postgres,
-            _folder: folder,
+            folder,
         };
         for proxy in &fleet.proxies {
             proxy.wait_ready();
         }
         fleet
+    }
+
+    /// Where things are kept.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Each proxy's interface.
@@ -93,20 +91,20 @@ impl Fleet {
     }
 
     /// Runs a command about the fleet, at one of its proxies.
-    fn command(&self, at: usize, words: &[&str]) -> (bool, String) {
+    pub(super) fn command(&self, at: usize, words: &[&str]) -> (bool, String) {
         let (code, told) = self.proxies[at].command(words);
         (code == Some(0), told)
     }
 
     /// The proxy that leads, as the database says.
-    pub(crate) fn leader(&self) -> usize {
+    pub(super) fn leader(&self) -> usize {
         let name = self.postgres.leader();
         let number = name.strip_prefix("proxy-").expect("one leads");
         number.parse().expect("a number")
     }
 
     /// Waits until another proxy leads.
-    fn wait_for_another(&self, before: usize) -> usize {
+    pub(super) fn wait_for_another(&self, before: usize) -> usize {
         eventually("another proxy leads", Duration::from_secs(30), || {
             let leader = self.leader();
             if leader == before {
@@ -127,10 +125,8 @@ impl Fleet {
             .collect();
         assert_eq!(difference(&all[0], &all[1]), None);
         for instance in &self.instances {
-            let api = instance.api();
-            let about = api.get("$D/collections/load").ok();
-            let uuid = about["id"].as_str().expect("an id");
-            let held = records(&api, DATABASE, uuid).expect("its records");
+            let uuid = instance.own_id("load");
+            let held = records(&instance.api(), DATABASE, &uuid).expect("its records");
             assert_eq!(expected.check(&held), Ok(()));
             assert!(!expected.is_empty());
         }

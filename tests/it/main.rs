@@ -15,6 +15,7 @@ mod compiling;
 mod contract;
 mod corpus;
 mod databases;
+mod deployment;
 mod documents;
 mod edge;
 mod faults;

@@ -2,7 +2,7 @@
 //! run, and every command, flag, key and port that its files name is one that the binary has.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -12,6 +12,10 @@ use std::{
 use achromat::dev::toolbox::on_path;
 use achromat_tests::{
     chroma::Chroma,
+    deploy::{
+        CONTAINERFILE, OTHER_VARIABLES, default_of, deploy, image_variables, project, run,
+        settings_of, text, yaml,
+    },
     proxy::{achromat, program},
     tools,
 };
@@ -19,7 +23,6 @@ use serde_json::Value;
 use tempfile::tempdir;
 
 const README: &str = include_str!("../../examples/deploy/README.md");
-const CONTAINERFILE: &str = include_str!("../../examples/deploy/Containerfile");
 const COMPOSE: &str = include_str!("../../examples/deploy/compose.yaml");
 const UNIT: &str = include_str!("../../examples/deploy/achromat.service");
 const CONFIGURATION: &str = include_str!("../../examples/deploy/achromat.toml");
@@ -27,14 +30,6 @@ const CLEANUP: &str = include_str!("../../examples/deploy/cleanup.toml");
 
 /// Output of `achromat --version`.
 const VERSION: &str = concat!("achromat ", env!("CARGO_PKG_VERSION"), "\n");
-
-/// Variables that are no keys: of Achromat, and the one of `compose.yaml` itself.
-const OTHER_VARIABLES: [&str; 4] = [
-    "ACHROMAT_CONFIG",
-    "ACHROMAT_STATE",
-    "ACHROMAT_URL",
-    "ACHROMAT_PORT",
-];
 
 /// Names that the old test scripts gave to collections.
 const OLD_NAMES: [&str; 7] = [
@@ -46,25 +41,6 @@ const OLD_NAMES: [&str; 7] = [
     "temp_*",
     "demo_*",
 ];
-
-fn project() -> PathBuf {
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().expect("the project").to_owned()
-}
-
-fn deploy(name: &str) -> PathBuf {
-    project().join("examples/deploy").join(name)
-}
-
-/// Runs a command that must succeed; returns what it printed.
-#[track_caller]
-fn run(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().expect("it runs");
-    let told = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}\n{told}\n{errors}");
-    told
-}
 
 fn write_script(path: &Path, text: &str) {
     fs::write(path, format!("#!/bin/sh\n{text}\n")).expect("a script");
@@ -230,33 +206,11 @@ fn installing_starts_nothing(folder: &Path, postinst: &Path) {
     }
 }
 
-/// The settings of the unit, each with its values in order.
-fn settings() -> BTreeMap<&'static str, Vec<&'static str>> {
-    let mut settings = BTreeMap::<_, Vec<_>>::new();
-    let lines = UNIT.lines().filter(|line| !line.starts_with('#'));
-    for (name, value) in lines.filter_map(|line| line.split_once('=')) {
-        settings.entry(name).or_default().push(value);
-    }
-    settings
-}
-
-/// A key of the default configuration.
-fn default_of(section: &str, key: &str) -> u64 {
-    let defaults = run(&mut achromat(&["config", "--defaults"]));
-    let (_, rest) = defaults
-        .split_once(&format!("[{section}]\n"))
-        .expect("the section");
-    let start = format!("{key} = ");
-    let mut lines = rest.lines();
-    let value = lines.find_map(|line| line.strip_prefix(&start));
-    value.expect("the key").parse().expect("a number")
-}
-
 /// systemd reads the unit without a complaint; the unit calls Achromat as Achromat is called, has a
 /// place for all that the configuration keeps, and stops after Achromat has.
 #[test]
 fn the_unit_is_sound() {
-    let settings = settings();
+    let settings = settings_of(UNIT);
     assert_eq!(
         settings["ExecStart"],
         ["/usr/bin/achromat serve --config /etc/achromat/achromat.toml"]
@@ -321,15 +275,6 @@ fn the_configurations_are_sound() {
     assert_eq!(patterns, BTreeSet::from(OLD_NAMES));
 }
 
-/// The variables with which the image is made.
-fn image_variables() -> BTreeMap<&'static str, &'static str> {
-    let words = CONTAINERFILE.split_whitespace();
-    let pairs = words.filter_map(|word| word.split_once('='));
-    pairs
-        .filter(|(name, _)| name.starts_with("ACHROMAT_"))
-        .collect()
-}
-
 /// Every variable that the files name is one that Achromat knows, and the image is built by the Rust
 /// that the project pins.
 #[test]
@@ -369,16 +314,9 @@ fn the_image_names_what_there_is() {
     assert!(run(&mut achromat(&["health", "--help"])).contains("--url"));
 }
 
-/// `compose.yaml` as data, read by the tests' Python.
+/// `compose.yaml` as data.
 fn compose() -> Value {
-    let code = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1]))))";
-    let mut python = Command::new(tools::python().join("bin/python"));
-    let told = run(python.args(["-c", code]).arg(deploy("compose.yaml")));
-    serde_json::from_str(&told).expect("JSON")
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().expect("text")
+    yaml("compose.yaml").remove(0)
 }
 
 /// Achromat takes its configuration from the variables of the image and of `compose.yaml`; its port is

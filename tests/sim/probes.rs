@@ -74,7 +74,7 @@ impl World {
         match sending {
             Sending::Answered(reply) => self.processes[instance.at()].judge(marker, reply),
             Sending::NotSent(why) if why == REFUSED => Probe::Refused,
-            Sending::NotSent(_) | Sending::Silent => Probe::Silent,
+            Sending::NotSent(_) | Sending::Withheld(_) | Sending::Silent => Probe::Silent,
             Sending::Closed { .. } | Sending::TooLarge => Probe::Odd,
         }
     }

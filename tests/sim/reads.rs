@@ -423,7 +423,7 @@ fn judge_answer(
 ) -> Result<Reply, ReadFailure> {
     let answer = match sending {
         Sending::Answered(answer) => answer,
-        Sending::NotSent(_) => return Err(ReadFailure::Refused),
+        Sending::NotSent(_) | Sending::Withheld(_) => return Err(ReadFailure::Refused),
         Sending::TooLarge => return Ok(reply::answer_too_large()),
         Sending::Silent => return Err(ReadFailure::Silent),
         Sending::Closed { reused: true } => return Err(ReadFailure::Stale),

@@ -242,6 +242,32 @@ impl Api {
         });
     }
 
+    /// The state of an instance as an Achromat's `/status` tells it.
+    #[track_caller]
+    pub fn state(&self, name: &str) -> String {
+        let status = self.get("/status").ok();
+        let instances = status["instances"].as_array().expect("instances");
+        let found = instances
+            .iter()
+            .find(|i| i["name"] == name)
+            .expect("the instance");
+        found["state"].as_str().expect("a state").to_owned()
+    }
+
+    /// Waits until an instance is in a state, or in one of several.
+    #[track_caller]
+    pub fn wait_state(&self, name: &str, states: &[&str]) {
+        let what = format!("{name} is {states:?}");
+        eventually(&what, Duration::from_secs(60), || {
+            let now = self.state(name);
+            if states.contains(&now.as_str()) {
+                Ok(())
+            } else {
+                Err(now)
+            }
+        });
+    }
+
     /// How many requests each instance has been sent.
     #[track_caller]
     pub fn request_counts(&self) -> Vec<u64> {

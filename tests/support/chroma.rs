@@ -103,6 +103,13 @@ impl Chroma {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// The UUID that it gave a collection of the default database.
+    #[track_caller]
+    pub fn own_id(&self, name: &str) -> String {
+        let about = self.api().get(&format!("$D/collections/{name}")).ok();
+        about["id"].as_str().expect("an id").to_owned()
+    }
+
     /// Its data.
     pub fn folder(&self) -> &Path {
         &self.folder

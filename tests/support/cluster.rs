@@ -1,6 +1,9 @@
 //! A proxy in front of several servers.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tempfile::TempDir;
 
@@ -9,7 +12,6 @@ use crate::{
     chroma::Chroma,
     proxy::Proxy,
     records::{Contents, contents, difference},
-    wait::eventually,
 };
 
 /// Names of the instances, the primary first.
@@ -36,6 +38,16 @@ pub fn folder() -> TempDir {
         .expect("a temporary folder")
 }
 
+/// So many servers, each with a folder of its name in this one. They are started at once.
+pub fn servers(folder: &Path, count: usize) -> Vec<Chroma> {
+    std::thread::scope(|scope| {
+        let start = |name| scope.spawn(move || Chroma::start(&folder.join(name)));
+        let starting: Vec<_> = NAMES.into_iter().take(count).map(start).collect();
+        let started = starting.into_iter();
+        started.map(|s| s.join().expect("it starts")).collect()
+    })
+}
+
 impl Cluster {
     /// A proxy in front of two servers.
     pub fn start() -> Self {
@@ -45,17 +57,7 @@ impl Cluster {
     /// A proxy with further flags in front of `count` servers.
     pub fn with(count: usize, flags: &[&str]) -> Self {
         let folder = folder();
-        let instances: Vec<_> = std::thread::scope(|scope| {
-            let start = |name| {
-                let folder = folder.path().join(name);
-                scope.spawn(move || Chroma::start(&folder))
-            };
-            let starting: Vec<_> = NAMES.into_iter().take(count).map(start).collect();
-            starting
-                .into_iter()
-                .map(|s| s.join().expect("it starts"))
-                .collect()
-        });
+        let instances = servers(folder.path(), count);
         Self::over(folder, instances, flags)
     }
 
@@ -76,7 +78,7 @@ impl Cluster {
     }
 
     /// Where things are kept.
-    pub fn folder(&self) -> &std::path::Path {
+    pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
@@ -122,35 +124,17 @@ impl Cluster {
     /// The UUID that an instance gave a collection of the default database.
     #[track_caller]
     pub fn own_id(&self, place: usize, name: &str) -> String {
-        let about = self.instances[place]
-            .api()
-            .get(&format!("$D/collections/{name}"))
-            .ok();
-        about["id"].as_str().expect("an id").to_owned()
+        self.instances[place].own_id(name)
     }
 
     /// The state of an instance as `/status` tells it.
     pub fn state(&self, name: &str) -> String {
-        let status = self.api().get("/status").ok();
-        let instances = status["instances"].as_array().expect("instances");
-        let found = instances
-            .iter()
-            .find(|i| i["name"] == name)
-            .expect("the instance");
-        found["state"].as_str().expect("a state").to_owned()
+        self.api().state(name)
     }
 
     /// Waits until an instance is in a state, or in one of several.
     #[track_caller]
     pub fn wait_state(&self, name: &str, states: &[&str]) {
-        let what = format!("{name} is {states:?}");
-        eventually(&what, Duration::from_secs(60), || {
-            let now = self.state(name);
-            if states.contains(&now.as_str()) {
-                Ok(())
-            } else {
-                Err(now)
-            }
-        });
+        self.api().wait_state(name, states);
     }
 }

@@ -8,6 +8,7 @@ pub mod authority;
 pub mod chaos;
 pub mod chroma;
 pub mod cluster;
+pub mod deploy;
 pub mod ends;
 pub mod heavy;
 pub mod load;

@@ -105,6 +105,25 @@ impl Proxy {
         proxy
     }
 
+    /// A proxy that variables configure, the one of its port among them.
+    pub fn configured(
+        folder: &Path,
+        port: u16,
+        token_file: PathBuf,
+        environment: Vec<(String, String)>,
+    ) -> Self {
+        let mut proxy = Self {
+            port,
+            arguments: vec!["serve".to_owned()],
+            environment,
+            log: folder.join("achromat.log"),
+            token_file,
+            child: None,
+        };
+        proxy.up();
+        proxy
+    }
+
     /// Starts it, with the same log.
     pub fn up(&mut self) {
         assert!(self.child.is_none(), "it runs");

@@ -143,6 +143,7 @@ def _report(
         "deeds": deeds,
         "failures": tally.failures,
         "failed_by_kind": dict(tally.failures_by_kind),
+        "failed_by_status": dict(tally.failures_by_status),
         "latency_ms": latencies_ms(tally.latencies_s),
         "uncertain": uncertain,
         "verified": as_json([verified])[0],

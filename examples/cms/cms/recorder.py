@@ -19,6 +19,8 @@ from cms.errors import CmsError, causes, is_broken_connection, is_refused_connec
 
 #: Failures that are told in full; the rest is only counted.
 FAILURES_MAX = 20
+#: The word for the status of a request that was never answered.
+NO_ANSWER = "no answer"
 #: Seconds between two attempts to connect while connections are refused.
 RETRY_S = 0.05
 #: Shares of the requests whose latency is reported.
@@ -39,6 +41,7 @@ class Tally:
     interrupted: int = 0
     failures: list[dict[str, object]] = field(default_factory=list)
     failures_by_kind: Counter = field(default_factory=Counter)
+    failures_by_status: Counter = field(default_factory=Counter)
     latencies_s: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -88,14 +91,16 @@ class Recorder(Requests):
 
     def _failed(self, kind: str, error: Exception, begun: float) -> RequestFailed:
         said = f"{type(next(causes(error))).__name__}: {message_of(error)}"
+        status = status_of(error)
         with self._lock:
             self.tally.failed += 1
             self.tally.failures_by_kind[kind] += 1
+            self.tally.failures_by_status[str(status or NO_ANSWER)] += 1
             if len(self.tally.failures) < FAILURES_MAX:
                 self.tally.failures.append(
                     {
                         "kind": kind,
-                        "status": status_of(error),
+                        "status": status,
                         "error": said[:500],
                         "at_s": round(begun - self._start, 3),
                         "took_s": round(time.monotonic() - begun, 3),

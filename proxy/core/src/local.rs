@@ -109,7 +109,7 @@ pub(crate) fn nobody() -> Reply {
 pub(crate) fn told(sending: Sending) -> Reply {
     let failure = match sending {
         Sending::Answered(reply) => return reply,
-        Sending::NotSent(_) => return nobody(),
+        Sending::NotSent(_) | Sending::Withheld(_) => return nobody(),
         Sending::Closed { reused } => Failure::Closed { reused },
         Sending::TooLarge => Failure::TooLarge,
         Sending::Silent => Failure::Silent,

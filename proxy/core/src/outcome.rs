@@ -12,6 +12,8 @@ pub enum Sending {
     Answered(Reply),
     /// Not one byte of the request can have reached the instance.
     NotSent(String),
+    /// Nothing was sent, for a reason that has nothing to do with the instance: this proxy had no leave.
+    Withheld(&'static str),
     /// The connection closed before the answer was whole.
     Closed {
         /// True when the connection had been used before: the server may simply have let it go.
@@ -28,7 +30,8 @@ pub enum Sending {
 pub enum Failure {
     /// The write did not happen: the instance could not be reached.
     NotSent(String),
-    /// The write did not happen: the instance was not asked, because it can't decide about the write now.
+    /// The write did not happen: the instance was not asked, because it can't decide about the write now, or
+    /// this proxy may not send it.
     Withheld(&'static str),
     /// The write may have happened: the connection closed.
     Closed {
@@ -113,6 +116,7 @@ pub fn judge(verb: &Verb, sending: Sending, before: Before) -> Outcome {
     let reply = match sending {
         Sending::Answered(reply) => reply,
         Sending::NotSent(why) => return Outcome::Failed(Failure::NotSent(why)),
+        Sending::Withheld(why) => return Outcome::Failed(Failure::Withheld(why)),
         Sending::Closed { reused } => return Outcome::Failed(Failure::Closed { reused }),
         Sending::TooLarge => return Outcome::Failed(Failure::TooLarge),
         Sending::Silent => return Outcome::Failed(Failure::Silent),
@@ -139,6 +143,7 @@ pub fn judge_look_up(sending: Sending) -> Outcome {
         )),
         Sending::Answered(reply) => Outcome::Failed(Failure::ServerError(reply)),
         Sending::NotSent(why) => Outcome::Failed(Failure::NotSent(why)),
+        Sending::Withheld(why) => Outcome::Failed(Failure::Withheld(why)),
         Sending::Closed { reused } => Outcome::Failed(Failure::Closed { reused }),
         Sending::TooLarge => Outcome::Failed(Failure::TooLarge),
         Sending::Silent => Outcome::Failed(Failure::Silent),

@@ -47,6 +47,7 @@ impl Unresolved {
             Sending::Closed { reused: false } => return Self::Closed,
             Sending::Closed { reused: true } => "it closed an old connection",
             Sending::NotSent(why) => why,
+            Sending::Withheld(why) => why,
             Sending::TooLarge => "its answer is too large",
             Sending::Silent => "no answer in time",
             Sending::Answered(_) => "its answer can't be read",

@@ -45,6 +45,9 @@ pub enum ExchangeError {
     /// The server can't have read any of the request.
     #[error("{0}")]
     NotSent(String),
+    /// The leave to send it has ended, before the server could read it whole.
+    #[error("{NO_LEAVE}")]
+    NoLeave,
     /// It has as many requests as it may have at once.
     #[error("it has as many requests as it may have at once")]
     Busy,
@@ -121,7 +124,7 @@ pub(super) async fn begin<'a>(
     let (mut stream, reused) = connect(connector, instance, timing).await?;
     match send(&mut stream, instance, request).await {
         Ok(()) => {}
-        Err(SendError::NoLeave) => return Err(ExchangeError::NotSent(NO_LEAVE.to_owned())),
+        Err(SendError::NoLeave) => return Err(ExchangeError::NoLeave),
         Err(SendError::NotTaken(error)) => {
             // A server may answer and close before it has read the whole body.
             tracing::debug!(%error, instance = %instance.address, "a request was not taken whole");

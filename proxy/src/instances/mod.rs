@@ -247,7 +247,7 @@ impl Instances {
         reply_bytes_max: usize,
     ) -> Sending {
         if !self.leave.is_valid() {
-            return Sending::NotSent(NO_LEAVE.to_owned());
+            return Sending::Withheld(NO_LEAVE);
         }
         let deadline = self.timing.write + heavy_time(body.as_ref().map_or(0, Bytes::len));
         let request = Request {
@@ -333,9 +333,12 @@ impl Instances {
             Ok(reply) => health::judge_probe(marker, &reply),
             Err(ExchangeError::Refused(_)) => Probe::Refused,
             // It may be frozen, or out of reach, and go on with what it holds. (A probe needs no leave.)
-            Err(ExchangeError::NotSent(_) | ExchangeError::Silent | ExchangeError::Busy) => {
-                Probe::Silent
-            }
+            Err(
+                ExchangeError::NotSent(_)
+                | ExchangeError::NoLeave
+                | ExchangeError::Silent
+                | ExchangeError::Busy,
+            ) => Probe::Silent,
             Err(
                 ExchangeError::Closed { .. } | ExchangeError::Garbled(_) | ExchangeError::TooLarge,
             ) => Probe::Odd,
@@ -372,6 +375,7 @@ impl From<ExchangeError> for Sending {
     fn from(error: ExchangeError) -> Self {
         match error {
             ExchangeError::Refused(why) | ExchangeError::NotSent(why) => Self::NotSent(why),
+            ExchangeError::NoLeave => Self::Withheld(NO_LEAVE),
             busy @ ExchangeError::Busy => Self::NotSent(busy.to_string()),
             ExchangeError::Closed { reused } => Self::Closed { reused },
             ExchangeError::Garbled(_) => Self::Closed { reused: false },

@@ -423,7 +423,9 @@ impl<'a, 't> Read<'a, 't> {
 
 fn failure(error: &ExchangeError) -> ReadFailure {
     match error {
-        ExchangeError::Refused(_) | ExchangeError::NotSent(_) => ReadFailure::Refused,
+        ExchangeError::Refused(_) | ExchangeError::NotSent(_) | ExchangeError::NoLeave => {
+            ReadFailure::Refused
+        }
         ExchangeError::Silent => ReadFailure::Silent,
         ExchangeError::Busy => ReadFailure::Busy,
         ExchangeError::Closed { reused: true } => ReadFailure::Stale,

@@ -311,7 +311,10 @@ impl Engine {
             Sending::NotSent(_) => Some(Sign::Refused),
             Sending::Silent => Some(Sign::Silent),
             Sending::Closed { reused: false } => Some(Sign::Closed),
-            Sending::Closed { reused: true } | Sending::TooLarge | Sending::Answered(_) => None,
+            Sending::Withheld(_)
+            | Sending::Closed { reused: true }
+            | Sending::TooLarge
+            | Sending::Answered(_) => None,
         };
         let outcome = if awaited.look_up {
             self.own_or_older(instance, &verb, judge_look_up(sending))

@@ -900,6 +900,22 @@ fn who_was_only_slow_is_tried_no_sooner() {
     }
 }
 
+/// A write that this proxy may not send now says nothing of the instance: it stays up, and the write is tried
+/// again after its pause.
+#[test]
+fn a_withheld_write_is_no_sign_against_its_instance() {
+    let mut world = World::new();
+    let c = world.collection(1, "abc");
+    let ticket = world.submit(add(c), Level::One);
+    world.end("A POST add", Sending::Withheld("no leave"));
+    world.end("B POST add", Sending::Withheld("no leave"));
+    assert_eq!(world.engine.view().standings[..], [Standing::Up; 2]);
+    assert_eq!(world.lines(), [""; 0], "it is not sent again at once");
+    world.pass(100);
+    world.reply("A POST add", 201);
+    assert_eq!(world.answers[&ticket], 201);
+}
+
 /// A collection made while an instance was away is made there when it returns; one that was made
 /// and deleted leaves nothing.
 #[test]

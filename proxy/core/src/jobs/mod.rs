@@ -314,6 +314,7 @@ impl Port {
             Sending::TooLarge => Ok(None),
             Sending::Answered(reply) => Err(Failure::ServerError(reply).into()),
             Sending::NotSent(why) => Err(Failure::NotSent(why).into()),
+            Sending::Withheld(why) => Err(Failure::Withheld(why).into()),
             Sending::Closed { reused } => Err(Failure::Closed { reused }.into()),
             Sending::Silent => Err(Failure::Silent.into()),
         }
