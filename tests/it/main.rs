@@ -54,6 +54,7 @@ mod scripts;
 mod shares;
 mod sim;
 mod slots;
+mod store_copy;
 mod suite;
 mod tenants;
 mod tidy;
