@@ -156,9 +156,11 @@ async fn open_target(place: StorePlace<'_>) -> Result<Box<dyn Side>, CopyError> 
         StorePlace::Database(url) => {
             let database = Database::open(url).await.map_err(failed)?;
             // To own it changes its epoch: one that is not empty is refused before.
-            let mut look = DatabaseSide::look(&database).await.map_err(failed)?;
-            refuse_filled(&mut look, place).await?;
-            Box::new(look).release().await;
+            let look = DatabaseSide::look(&database).await.map_err(failed)?;
+            let mut look = Box::new(look);
+            let refused = refuse_filled(&mut *look, place).await;
+            look.release().await;
+            refused?;
             Box::new(DatabaseSide::target(database, url).await.map_err(failed)?)
         }
     };
@@ -238,7 +240,8 @@ async fn copy_table(
         if is_last || bytes >= BATCH_BYTES_MAX || batch.len() >= BATCH_ROWS_MAX {
             let written = target.write(table, &batch).await;
             written.map_err(CopyError::Target)?;
-            (batch.clear(), bytes = 0);
+            batch.clear();
+            bytes = 0;
             tell(progress);
         }
         if is_last {

@@ -300,7 +300,8 @@ async fn goes_on<S: Store + VersionStore + HistoryStore>(store: &S) {
     let (_, body) = store.letter(letters[2].id).await.unwrap().unwrap();
     assert_eq!(body.len(), 3_500_000);
     let body = store.body(lane(1), Position(6), usize::MAX).await.unwrap();
-    assert_eq!(body, Some(Stored::Body(body_of(&body))));
+    let whole = |body: &Stored| matches!(body, Stored::Body(body) if body.len() == 3_500_000);
+    assert!(body.as_ref().is_some_and(whole));
     let digest = Digest::of(b"one");
     assert!(store.component(digest).await.unwrap().is_some());
     let appended = store.commit(&[Write::Append(entry(90, 1))]).await.unwrap();
@@ -313,13 +314,6 @@ async fn goes_on<S: Store + VersionStore + HistoryStore>(store: &S) {
         .write_shelf(&[ShelfWrite::Forget(VersionId(1))])
         .await
         .unwrap();
-}
-
-fn body_of(stored: &Option<Stored>) -> Bytes {
-    match stored {
-        Some(Stored::Body(body)) if body.len() == 3_500_000 => body.clone(),
-        other => panic!("{other:?}"),
-    }
 }
 
 /// A target that holds anything is refused, and stays as it is; so is a store that is the source itself.
@@ -477,4 +471,50 @@ async fn half_a_copy_is_none() {
         assert_empty();
         assert_equal(copy().await);
     }
+}
+
+/// A database that is copied belongs to the copy; when it is taken from it all the same, nothing is copied.
+#[tokio::test]
+async fn a_source_that_is_lost_is_not_copied() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = filled(&folder).await;
+    let (one, two) = (Database::plain().await, Database::plain().await);
+    let (source, target) = (one.url(), two.url());
+    assert_equal(copied(StorePlace::File(&from), StorePlace::Database(&source)).await);
+    let (one, there) = (
+        OpenDatabase::open(&source).await.unwrap(),
+        OpenDatabase::open(&target).await.unwrap(),
+    );
+    let mut other = PgConnection::connect(&target).await.unwrap();
+    let lock = "BEGIN; LOCK TABLE audit IN SHARE MODE";
+    sqlx::raw_sql(lock).execute(&mut other).await.unwrap();
+    let robber = Holder {
+        id: Uuid::from_u128(1),
+        name: "robber".to_owned(),
+        address: "nowhere".to_owned(),
+    };
+    let rob = async {
+        // Both are the copy's once it has begun.
+        while !there.look().await.unwrap().state.is_held {
+            sleep(Duration::from_millis(20)).await;
+        }
+        loop {
+            let lease = one.look().await.unwrap();
+            assert_eq!(lease.holder.unwrap().name, "achromat store copy");
+            if one.take(&robber, lease.state).await.unwrap().is_some() {
+                break;
+            }
+        }
+        other.close().await.unwrap();
+    };
+    let copy = copied(StorePlace::Database(&source), StorePlace::Database(&target));
+    let (copied, ()) = tokio::join!(copy, rob);
+    assert!(
+        matches!(copied, Err(CopyError::Source(StoreError::Deposed { .. }))),
+        "{copied:?}"
+    );
+    assert_eq!(
+        two.server.run("SELECT count(*) FROM entries").unwrap(),
+        "0\n"
+    );
 }
