@@ -35,6 +35,16 @@ fn help_helps() {
     ] {
         assert!(out.contains(word), "{word} is not in {out}");
     }
+    let (_, out, _) = run(&["store", "copy", "--help"]);
+    for word in [
+        "<FROM>",
+        "<TO>",
+        "Stop the proxies",
+        "PGPASSFILE",
+        "Exits 0",
+    ] {
+        assert!(out.contains(word), "{word} is not in {out}");
+    }
     let (code, _, err) = run(&["server"]);
     assert_eq!(code, 2);
     assert!(err.contains("serve"), "it suggests what was meant: {err}");

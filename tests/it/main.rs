@@ -56,6 +56,7 @@ mod scripts;
 mod shares;
 mod sim;
 mod slots;
+mod store_copy;
 mod suite;
 mod tenants;
 mod tidy;

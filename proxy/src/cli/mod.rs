@@ -15,6 +15,7 @@ mod plugin;
 mod remote;
 mod serve;
 mod show;
+mod store;
 mod token;
 mod trash;
 
@@ -68,6 +69,7 @@ fn command() -> Command {
         .subcommand(cleanup::command())
         .subcommand(trash::command())
         .subcommand(fleet::command())
+        .subcommand(store::command())
         .subcommand(health::command())
         .subcommand(history::wal_command())
         .subcommand(history::audit_command())
@@ -89,6 +91,7 @@ fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         Some(("cleanup", matches)) => Ok(cleanup::run(matches)),
         Some(("trash", matches)) => Ok(trash::run(matches)),
         Some(("fleet", matches)) => Ok(fleet::run(matches)),
+        Some(("store", matches)) => Ok(store::run(matches)),
         Some(("health", matches)) => Ok(health::run(matches)),
         Some(("wal", matches)) => Ok(history::wal(matches)),
         Some(("audit", matches)) => Ok(history::audit(matches)),

@@ -69,6 +69,27 @@ impl fmt::Debug for DatabaseUrl {
 }
 
 impl StoreUrl {
+    /// Reads what was written; the error says what is wrong with it, without a password.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("memory", "")) => return Ok(Self::Memory),
+            Some(("sqlite", path)) if !path.is_empty() => {
+                return Ok(Self::Sqlite(path.trim_start_matches("//").into()));
+            }
+            Some(("postgres" | "postgresql", _)) => {
+                return match check_database(text) {
+                    Ok(()) => Ok(Self::Postgres(DatabaseUrl(text.into()))),
+                    Err(why) => Err(format!("it is no address of a database: {why}")),
+                };
+            }
+            _ => {}
+        }
+        Err(format!(
+            "{:?} is none of sqlite:PATH, postgres://USER@HOST/DATABASE and memory:",
+            masked(text)
+        ))
+    }
+
     /// The word for it.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -257,28 +278,10 @@ pub(super) fn listen(checks: &mut Checks, key: &str, text: &str) -> SocketAddr {
 }
 
 fn store(checks: &mut Checks, text: &str) -> StoreUrl {
-    match text.split_once(':') {
-        Some(("memory", "")) => return StoreUrl::Memory,
-        Some(("sqlite", path)) if !path.is_empty() => {
-            return StoreUrl::Sqlite(path.trim_start_matches("//").into());
-        }
-        Some(("postgres" | "postgresql", _)) => match check_database(text) {
-            Ok(()) => return StoreUrl::Postgres(DatabaseUrl(text.into())),
-            Err(why) => {
-                checks.wrong("store", format!("it is no address of a database: {why}"));
-                return StoreUrl::Memory;
-            }
-        },
-        _ => {}
-    }
-    checks.wrong(
-        "store",
-        format!(
-            "{:?} is none of sqlite:PATH, postgres://USER@HOST/DATABASE and memory:",
-            masked(text)
-        ),
-    );
-    StoreUrl::Memory
+    StoreUrl::parse(text).unwrap_or_else(|message| {
+        checks.wrong("store", message);
+        StoreUrl::Memory
+    })
 }
 
 fn instances(checks: &mut Checks, written: &Written) -> Vec<InstanceConfig> {

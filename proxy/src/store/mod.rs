@@ -5,6 +5,7 @@
 mod columns;
 #[cfg(test)]
 mod conformance;
+mod copy;
 mod flushes;
 mod memory;
 mod postgres;
@@ -27,6 +28,7 @@ use achromat_core::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use copy::{ComparedTable, CopyError, CopyProgress, StorePlace, copy_store};
 pub use flushes::{FlushFigures, Flushes};
 pub use memory::MemoryStore;
 pub use postgres::{
@@ -73,6 +75,22 @@ pub enum StoreError {
         database: String,
         /// The reason.
         reason: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// There is no store.
+    #[error("{place} holds no store: look whether its name is right")]
+    Absent {
+        /// Its place, without credentials.
+        place: String,
+    },
+    /// A proxy uses the database, which must stand still.
+    #[error(
+        "the proxy {proxy:?} uses the database {database}: stop all of its proxies, and try again"
+    )]
+    InUse {
+        /// The database, without credentials.
+        database: String,
+        /// Name of the proxy.
+        proxy: String,
     },
     /// A stored value can't be read.
     #[error("the store holds something that this version can't read: {0}")]

@@ -7,6 +7,7 @@ mod load;
 mod members;
 mod reads;
 mod script;
+mod side;
 mod statements;
 mod versions;
 
@@ -32,6 +33,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sqlx::{Column as _, Row as _, postgres::PgRow};
 
+pub(super) use self::side::DatabaseSide;
 use self::{connection::Connections, script::Script, statements::Statements};
 pub use self::{
     connection::{check_database, without_credentials},

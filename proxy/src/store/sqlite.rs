@@ -6,6 +6,7 @@ mod history;
 mod keys;
 mod letters;
 mod load;
+mod side;
 mod statements;
 mod versions;
 
@@ -35,6 +36,7 @@ use sqlx::{
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
+pub(super) use self::side::FileSide;
 use super::{
     HistoryStore, InstanceNames, Store, StoreError, Stored, VersionStore,
     words::{position, unsigned},
@@ -65,36 +67,17 @@ struct WriterState {
 impl SqliteStore {
     /// Opens the file, makes it when it is not there, and brings it to this version's form.
     pub async fn open(path: &Path, names: InstanceNames) -> Result<Self, StoreError> {
-        let failed = |reason: Box<dyn std::error::Error + Send + Sync>| StoreError::Open {
-            path: path.to_owned(),
-            reason,
-        };
-        if let Some(folder) = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-        {
-            std::fs::create_dir_all(folder).map_err(|error| failed(error.into()))?;
-        }
-        let lock = lock(path)?;
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT);
-        let mut connection = SqliteConnection::connect_with(&options)
-            .await
-            .map_err(|error| failed(error.into()))?;
-        sqlx::migrate!("../migrations/sqlite")
-            .run(&mut connection)
-            .await
-            .map_err(|error| failed(error.into()))?;
+        let options = options(path);
+        let (lock, mut connection) = connect(path, &options).await?;
         let epoch: i64 = sqlx::query_scalar(
             "UPDATE meta SET value = value + 1 WHERE key = 'epoch' RETURNING value",
         )
         .fetch_one(&mut connection)
         .await
-        .map_err(|error| failed(error.into()))?;
+        .map_err(|error| StoreError::Open {
+            path: path.to_owned(),
+            reason: error.into(),
+        })?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
             .connect_lazy_with(options.read_only(true));
@@ -194,6 +177,41 @@ impl HistoryStore for SqliteStore {
     async fn audit(&self, asked: &AuditAsked) -> Result<Vec<(u64, AuditRecord)>, StoreError> {
         history::audit(&self.readers, asked).await
     }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+}
+
+/// Takes the lock, connects, and brings the tables to this version's form.
+async fn connect(
+    path: &Path,
+    options: &SqliteConnectOptions,
+) -> Result<(File, SqliteConnection), StoreError> {
+    let failed = |reason: Box<dyn std::error::Error + Send + Sync>| StoreError::Open {
+        path: path.to_owned(),
+        reason,
+    };
+    if let Some(folder) = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        std::fs::create_dir_all(folder).map_err(|error| failed(error.into()))?;
+    }
+    let lock = lock(path)?;
+    let mut connection = SqliteConnection::connect_with(options)
+        .await
+        .map_err(|error| failed(error.into()))?;
+    sqlx::migrate!("../migrations/sqlite")
+        .run(&mut connection)
+        .await
+        .map_err(|error| failed(error.into()))?;
+    Ok((lock, connection))
 }
 
 /// Takes the lock beside the file. SQLite's own exclusive mode would shut out our readers too.

@@ -28,6 +28,16 @@ const MIGRATING: i64 = 0x6163_6872_6f6d_6174;
 /// SQLSTATE of a group that comes from an owner who is not the newest.
 const DEPOSED: &str = "AC001";
 
+/// The reason why a database can't be used.
+type Reason = Box<dyn std::error::Error + Send + Sync>;
+
+fn failed(url: &str) -> impl Fn(Reason) -> StoreError {
+    |reason| StoreError::Database {
+        database: without_credentials(url),
+        reason,
+    }
+}
+
 /// The pools.
 pub(super) struct Connections {
     writers: PgPool,
@@ -57,14 +67,28 @@ pub fn check_database(url: &str) -> Result<(), sqlx::Error> {
 impl Connections {
     /// Connects, and brings the tables to this version's form.
     pub(super) async fn open(url: &str) -> Result<Self, StoreError> {
-        let failed = |reason: Box<dyn std::error::Error + Send + Sync>| StoreError::Database {
-            database: without_credentials(url),
-            reason,
-        };
+        let this = Self::to(url).map_err(failed(url))?;
+        this.make_ready().await.map_err(failed(url))?;
+        Ok(this)
+    }
+
+    /// The same for a database that holds a store already; no tables are made in any other.
+    pub(super) async fn open_existing(url: &str) -> Result<Self, StoreError> {
+        let this = Self::to(url).map_err(failed(url))?;
+        if !this.has_tables().await.map_err(failed(url))? {
+            return Err(StoreError::Absent {
+                place: format!("the database {}", without_credentials(url)),
+            });
+        }
+        this.make_ready().await.map_err(failed(url))?;
+        Ok(this)
+    }
+
+    /// Pools that connect when they are used.
+    fn to(url: &str) -> Result<Self, Reason> {
         // A pooler in transaction mode knows neither statements that outlive their transaction nor this
         // parameter.
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|error| failed(error.into()))?
+        let options = PgConnectOptions::from_str(url)?
             .statement_cache_capacity(0)
             .extra_float_digits(None)
             .application_name("achromat")
@@ -79,20 +103,31 @@ impl Connections {
         };
         // What a dead connection has swallowed of a group is found out; to ask each time first whether it
         // lives would cost a round trip.
-        let this = Self {
+        Ok(Self {
             writers: pool(WRITERS_MAX, false),
             readers: pool(READERS_MAX, true),
-        };
-        let migrated = timeout(6 * DEADLINE, this.migrate()).await;
-        migrated
-            .map_err(|_| failed("its tables could not be made in time".into()))?
-            .map_err(failed)?;
-        this.check_settings().await.map_err(failed)?;
-        Ok(this)
+        })
+    }
+
+    async fn has_tables(&self) -> Result<bool, Reason> {
+        let look = sqlx::raw_sql("SELECT to_regclass('lanes') IS NOT NULL");
+        let row = timeout(DEADLINE, look.fetch_one(&self.readers)).await??;
+        Ok(row.try_get(0)?)
+    }
+
+    async fn make_ready(&self) -> Result<(), Reason> {
+        let migrated = timeout(6 * DEADLINE, self.migrate()).await;
+        migrated.map_err(|_| "its tables could not be made in time")??;
+        self.check_settings().await
+    }
+
+    /// A connection for one long transaction.
+    pub(super) async fn hold(&self) -> Result<PoolConnection<Postgres>, StoreError> {
+        self.writers.acquire().await.map_err(StoreError::NotDone)
     }
 
     /// One proxy at a time makes the tables, in one transaction.
-    async fn migrate(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn migrate(&self) -> Result<(), Reason> {
         let mut transaction = self.writers.begin().await?;
         // sqlx's migrations prepare statements under names that others behind the same pooler use too.
         let forget = "DEALLOCATE ALL";
@@ -117,7 +152,7 @@ impl Connections {
     }
 
     /// Refuses a server whose settings would take back what the log promises.
-    async fn check_settings(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn check_settings(&self) -> Result<(), Reason> {
         const NEEDED: [(&str, &[&str]); 3] = [
             (
                 "synchronous_commit",

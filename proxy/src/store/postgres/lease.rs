@@ -51,6 +51,12 @@ impl Database {
         Ok(Self { connections })
     }
 
+    /// The same for a database that holds a store already; no tables are made in any other.
+    pub async fn open_existing(url: &str) -> Result<Self, StoreError> {
+        let connections = Arc::new(Connections::open_existing(url).await?);
+        Ok(Self { connections })
+    }
+
     /// Looks at the lease.
     pub async fn look(&self) -> Result<Lease, StoreError> {
         let script = Script::of(

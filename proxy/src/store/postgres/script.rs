@@ -82,11 +82,7 @@ impl Script {
     }
 
     /// Adds a statement that ends with rows of values, unless there is none.
-    pub(super) fn add_rows<'a>(
-        &mut self,
-        sql: &'static str,
-        rows: impl Iterator<Item = Vec<Value<'a>>>,
-    ) {
+    pub(super) fn add_rows<'a>(&mut self, sql: &str, rows: impl Iterator<Item = Vec<Value<'a>>>) {
         let mut separator = sql;
         for row in rows {
             self.0.push_str(separator);
