@@ -6,12 +6,12 @@ use smallvec::SmallVec;
 
 use super::{Effect, Engine, trouble};
 use crate::{
-    catalog::{Change, Collection},
+    catalog::Change,
     durable::Write,
     health::Sign,
     ids::{Attempt, InstanceIx, LaneId, Position},
     jobs::Task,
-    lane::{self, Context, Lane, Peer},
+    lane::{self, Context, Lane},
     log::{Verb, Verdict},
     outcome::{Before, Outcome, Sending, judge, judge_look_up},
     planted::Bug,
@@ -19,42 +19,13 @@ use crate::{
 };
 
 impl Engine {
-    /// Facts about the instances that a lane must know.
-    pub(super) fn peers(&self, id: LaneId) -> SmallVec<[Peer; 2]> {
-        let collection = match id {
-            LaneId::Schema => None,
-            LaneId::Collection(collection) => self.catalog.get_even_gone(collection),
-        };
-        let ending = collection.and_then(|collection| self.ending_of(collection));
-        let copy = |instance: InstanceIx| collection.and_then(|c| c.copies.get(instance.at()));
-        InstanceIx::all(self.instances.len())
-            .zip(&self.instances)
-            .map(|(instance, state)| Peer {
-                standing: state.health.usable(),
-                is_ready: id == LaneId::Schema || copy(instance).is_some_and(|c| c.id.is_some()),
-                is_quarantined: self.catalog.is_out(instance)
-                    || copy(instance).is_some_and(|c| c.quarantine.is_some()),
-                is_distrusted: copy(instance).is_some_and(|c| c.distrust.is_some()),
-                may_lack_it: ending.is_some_and(|at| self.schema.may_be_done_on(instance, at)),
-                awake: *state.health.awake(),
-                lived: state.health.lived(),
-            })
-            .collect()
-    }
-
-    /// The undecided entry, sent to some instance, that takes a collection away.
-    fn ending_of(&self, collection: &Collection) -> Option<Position> {
-        let mut open = self.schema.unsettled();
-        open.find(|(_, verb)| takes_away(verb, collection))
-            .map(|(position, _)| position)
-    }
-
     /// Lets a lane work, with all that is known now.
     fn with_lane(&mut self, id: LaneId, work: impl FnOnce(&mut Lane, &mut Context<'_>)) {
         let peers = self.peers(id);
         let mut free: SmallVec<[usize; 2]> = self.instances.iter().map(|i| i.turns.free).collect();
         let mut effects = Vec::new();
         let (rules, now) = (self.settings.lanes, self.now);
+        let may_have_ended = self.may_have_ended(id);
         let Some(lane) = self.lane_mut(id) else {
             return;
         };
@@ -63,6 +34,7 @@ impl Engine {
             peers: &peers,
             rules: &rules,
             replications: &mut free,
+            may_have_ended,
             effects: &mut effects,
         };
         work(lane, &mut context);
@@ -503,25 +475,5 @@ impl Engine {
             self.catalog.apply(change);
         }
         self.effects.push(Effect::Write(Write::Change(changes)));
-    }
-}
-
-/// Returns true when a collection is gone once an entry of the schema lane is done.
-fn takes_away(verb: &Verb, collection: &Collection) -> bool {
-    match verb {
-        Verb::DeleteCollection { collection: id } => *id == collection.id,
-        Verb::DeleteDatabase { tenant, database } => {
-            *tenant == collection.tenant && *database == collection.database
-        }
-        Verb::Reset => true,
-        Verb::Record { .. }
-        | Verb::CreateTenant { .. }
-        | Verb::UpdateTenant { .. }
-        | Verb::CreateDatabase { .. }
-        | Verb::CreateCollection { .. }
-        | Verb::ModifyCollection { .. }
-        | Verb::Fork { .. }
-        | Verb::AttachFunction { .. }
-        | Verb::DetachFunction { .. } => false,
     }
 }

@@ -12,6 +12,7 @@ mod keys;
 mod lanes;
 mod leftovers;
 mod messages;
+mod peers;
 mod probing;
 mod report;
 mod resolving;

@@ -364,7 +364,7 @@ impl Lane {
         }
         let is_old = context.now.since(slot.since) >= ABANDON_AGE_MIN;
         // A 404 says nothing then, and the entry is void as soon as its collection is gone.
-        if context.peers.iter().any(|peer| peer.may_lack_it) {
+        if context.may_have_ended {
             return;
         }
         let is_over = self.is_poison(slot, context) || is_old && self.is_hopeless(slot, context);

@@ -55,8 +55,6 @@ pub struct Peer {
     pub is_quarantined: bool,
     /// True when its copy may differ from the others: the instance decides nothing while another one can.
     pub is_distrusted: bool,
-    /// True when the instance may have carried out an undecided entry that takes the collection away.
-    pub may_lack_it: bool,
     /// Time that the instance has been awake: the clock by which requests to it settle.
     pub awake: Awake,
     /// The latest signs of its life and death.
@@ -88,6 +86,8 @@ pub struct Context<'a> {
     pub rules: &'a Rules,
     /// For each instance, how many more replicating requests it may be sent.
     pub replications: &'a mut [usize],
+    /// True when an instance may have carried out an undecided entry that takes the lane's collection away.
+    pub may_have_ended: bool,
     /// Effects to be carried out, in order.
     pub effects: &'a mut Vec<Effect>,
 }
