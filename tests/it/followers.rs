@@ -232,3 +232,65 @@ fn a_follower_lets_nobody_in_whom_the_leader_would_not() {
     assert_eq!(count(None), 401);
     assert_eq!(pair.reads() - before, 1);
 }
+
+/// Each proxy tells its own figures, so that those of a fleet can be added up.
+#[test]
+fn a_followers_figures_are_its_own() {
+    let pair = Pair::start(&[]);
+    let id = filled(&pair.leader(), "notes");
+    pair.leader().wait_nothing_owed(Duration::from_secs(30));
+    let page = |api: &Api| match api.get("/metrics") {
+        told if told.status == 200 => told.body.as_str().expect("text").to_owned(),
+        told => panic!("{told:?}"),
+    };
+    let figure = |page: &str, name: &str| {
+        let line = page.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+    };
+    let reads = || figure(&page(&pair.follower()), "achromat_fleet_reads_total");
+    let before = reads().expect("a number");
+    for _ in 0..10 {
+        let count = pair.follower().get(&format!("$D/collections/{id}/count"));
+        assert_eq!(count.ok(), json!(300));
+    }
+    assert_eq!(reads(), Some(before + 10.0));
+    for (api, leads, tells_instances) in [(pair.follower(), 0.0, false), (pair.leader(), 1.0, true)]
+    {
+        let page = page(&api);
+        assert_eq!(figure(&page, "achromat_fleet_leads"), Some(leads));
+        let instances = figure(&page, "achromat_instance_requests_total");
+        assert_eq!(instances.is_some(), tells_instances, "{page}");
+    }
+}
+
+/// Whoever wants no old answer has reads refused as long as nobody knows who leads.
+#[test]
+fn reads_are_refused_without_the_database_where_that_is_wanted() {
+    let mut pair = Pair::start(&["--fleet-reads-when-blind=refuse"]);
+    let id = filled(&pair.leader(), "notes");
+    let apis = [pair.leader(), pair.follower()];
+    let count = |api: &Api| api.get(&format!("$D/collections/{id}/count"));
+    pair.fleet.postgres.kill();
+    for api in &apis {
+        let words = eventually("reads are refused", Duration::from_secs(20), || {
+            let told = count(api);
+            match told.status {
+                503 => Ok(told.refused(503)),
+                _ => Err(format!("{told:?}")),
+            }
+        });
+        assert!(words.contains("another proxy may lead"), "{words}");
+    }
+    pair.fleet.postgres.up();
+    for api in &apis {
+        eventually("reads are served", Duration::from_secs(20), || {
+            let told = count(api);
+            if told.status == 200 {
+                Ok(())
+            } else {
+                Err(format!("{told:?}"))
+            }
+        });
+        assert_eq!(count(api).ok(), json!(300));
+    }
+}

@@ -1,6 +1,9 @@
 //! The status as figures over time, in the text (`OpenMetrics`) that Prometheus and its like read.
 
-use std::{collections::BTreeMap, sync::atomic::AtomicU64};
+mod following;
+mod page;
+
+use std::collections::BTreeMap;
 
 use achromat_core::{
     health::Standing,
@@ -9,93 +12,25 @@ use achromat_core::{
     policy::VersionId,
     reply::Reply,
 };
-use prometheus_client::{
-    encoding::text::encode,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
-    registry::{Registry, Unit},
-};
 
-use super::{Meter, answers::State, problem};
+pub use self::following::Following;
+pub(super) use self::page::count;
+use self::page::{Labels, Page, float};
+use super::answers::State;
 use crate::{
     clock::wall_time,
     policy::{Figures, Policies, Slot, Version, World},
 };
 
-const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-type Labels = Vec<(&'static str, String)>;
-type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
-type Counters = Family<Labels, Counter<f64, AtomicU64>>;
-
-/// The page as it is written: made for one answer, and thrown away.
-#[derive(Default)]
-struct Page {
-    registry: Registry,
-    gauges: BTreeMap<&'static str, Gauges>,
-    counters: BTreeMap<&'static str, Counters>,
-}
-
-#[allow(
-    clippy::as_conversions,
-    clippy::cast_precision_loss,
-    reason = "figures beyond 2^53 are not met"
-)]
-fn float(figure: u64) -> f64 {
-    figure as f64
-}
-
-pub(super) fn count(figure: usize) -> f64 {
-    float(u64::try_from(figure).unwrap_or(u64::MAX))
-}
-
-impl Page {
-    /// Something that goes up and down.
-    fn gauge(&mut self, (name, help): (&'static str, &str), labels: &Labels, value: f64) {
-        let registry = &mut self.registry;
-        let family = self.gauges.entry(name).or_insert_with(|| {
-            let family = Gauges::default();
-            registry.register(name, help, family.clone());
-            family
-        });
-        family.get_or_create(labels).set(value);
-    }
-
-    /// Something that only goes up.
-    fn counter(&mut self, (name, help): (&'static str, &str), labels: &Labels, value: f64) {
-        let registry = &mut self.registry;
-        let family = self.counters.entry(name).or_insert_with(|| {
-            let family = Counters::default();
-            match name.strip_suffix("_seconds") {
-                Some(name) => {
-                    registry.register_with_unit(name, help, Unit::Seconds, family.clone());
-                }
-                None => registry.register(name, help, family.clone()),
-            }
-            family
-        });
-        family.get_or_create(labels).inc_by(value);
-    }
-}
-
 impl State<'_> {
     /// The page.
     pub(super) fn metrics(&self) -> Reply {
-        let mut page = Page {
-            registry: Registry::with_prefix("achromat"),
-            ..Page::default()
-        };
+        let mut page = Page::new();
         self.whole(&mut page);
         self.each_instance(&mut page);
         self.comparisons(&mut page);
         slots(&self.facts.policies, &mut page);
-        let mut text = String::new();
-        match encode(&mut text, &page.registry) {
-            Ok(()) => Reply {
-                content_type: Some(CONTENT_TYPE.to_owned()),
-                ..Reply::json(200, text)
-            },
-            Err(error) => problem(500, "Can't be written", &error.to_string()),
-        }
+        page.written()
     }
 
     /// Counts what was turned away, and what was lost of the records.
@@ -144,28 +79,6 @@ impl State<'_> {
         );
     }
 
-    /// Tells what the process takes of the machine.
-    fn process(page: &mut Page) {
-        let none = Labels::new();
-        for (what, value) in [
-            (
-                ("resident_memory_bytes", "Memory that the process has"),
-                Meter::resident_bytes(),
-            ),
-            (
-                (
-                    "cpu_seconds",
-                    "The processor's time that the process has taken",
-                ),
-                Meter::cpu_s(),
-            ),
-        ] {
-            if let Some(value) = value {
-                page.gauge(what, &none, value);
-            }
-        }
-    }
-
     fn whole(&self, page: &mut Page) {
         let (view, report, none) = (self.view, self.report, Labels::new());
         let oldest = report.oldest_pending.map(|at| at.0);
@@ -173,7 +86,10 @@ impl State<'_> {
         let uptime = self.facts.started.elapsed().as_secs_f64();
         let (connections, _) = self.facts.door.counts();
         self.refusals(page);
-        Self::process(page);
+        if self.facts.fleet.is_some() {
+            page.leads(true);
+        }
+        page.process();
         for (what, value) in [
             (("uptime_seconds", "Time since the start"), uptime),
             (

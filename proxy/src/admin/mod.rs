@@ -42,7 +42,7 @@ use bytes::Bytes;
 use http::Method;
 use serde::Serialize;
 
-pub use self::{letters::Retrying, performance::Meter, scripts::Capacity};
+pub use self::{letters::Retrying, metrics::Following, performance::Meter, scripts::Capacity};
 use self::{
     mappings::Page,
     rows::{NoRow, Row},
@@ -360,7 +360,7 @@ fn not_allowed(target: &Target<'_>, allow: String) -> Reply {
 }
 
 /// Returns true when a client asks for JSON in place of the usual text.
-fn wants_json(headers: &http::HeaderMap) -> bool {
+pub fn wants_json(headers: &http::HeaderMap) -> bool {
     let accept = headers.get(http::header::ACCEPT);
     let accept = accept.and_then(|accept| accept.to_str().ok());
     accept.is_some_and(|accept| accept.trim_start().starts_with("application/json"))

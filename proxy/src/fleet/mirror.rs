@@ -131,6 +131,11 @@ impl Mirror {
         answer.await.ok()?
     }
 
+    /// Number of reads that were carried out here.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Relaxed)
+    }
+
     /// Counts a read that was carried out here.
     pub fn count_read(&self) {
         self.reads.fetch_add(1, Relaxed);

@@ -67,7 +67,8 @@ async fn join(
         voucher: fleet.voucher(),
     };
     let reader = reader(config, &fleet)?;
-    let follower = Follower::new(config.serve, trust, reader, fleet.leaders());
+    let door = base.addresses.door();
+    let follower = Follower::new(config.serve, trust, reader, fleet.leaders(), door);
     let follower = Arc::new(follower);
     base.serve(Server::Follower(Arc::clone(&follower)))?;
     base.member = Some(Member {

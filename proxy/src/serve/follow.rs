@@ -8,11 +8,15 @@ mod reading;
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use achromat_core::{
+    access::{Need, Place, Role},
     ids::InstanceIx,
     key::KEY_HEADERS,
     reply::{self, Reply},
@@ -29,7 +33,7 @@ use tokio::{
 };
 
 use super::{
-    Kind, Settings,
+    Door, Kind, Settings,
     admission::Admission,
     authorise::is_called_rightly,
     intake::{Body, Intake},
@@ -41,6 +45,7 @@ use super::{
 };
 use crate::{
     access::{Access, Caller, TOKEN_HEADER},
+    admin::{Following, wants_json},
     clock,
     fleet::{CameTo, Leader, PASSED_ON, Unvouched, Vouched, Voucher},
     instances::{Exchange, ExchangeError, Request},
@@ -61,6 +66,9 @@ pub struct Follower {
     trust: Trust,
     reader: Reader,
     leaders: watch::Receiver<Option<Arc<Leader>>>,
+    door: Door,
+    started: Instant,
+    passed_on: AtomicU64,
 }
 
 /// Means by which a follower knows its clients and the other proxies.
@@ -99,6 +107,7 @@ impl Follower {
         trust: Trust,
         reader: Reader,
         leaders: watch::Receiver<Option<Arc<Leader>>>,
+        door: Door,
     ) -> Self {
         Self {
             settings,
@@ -106,6 +115,9 @@ impl Follower {
             trust,
             reader,
             leaders,
+            door,
+            started: Instant::now(),
+            passed_on: AtomicU64::new(0),
         }
     }
 
@@ -138,6 +150,9 @@ impl Follower {
         }
         if let Some(word) = intake.headers.get(&PASSED_ON) {
             let reply = self.turn_back(word, intake.method.as_str(), text);
+            return respond(session, &reply, false).await;
+        }
+        if let Some(reply) = self.metrics(&intake, target.path) {
             return respond(session, &reply, false).await;
         }
         let Some(method) = method(&intake.method) else {
@@ -224,8 +239,38 @@ impl Follower {
         Some(Reply::json(status, format!("{{\"status\":\"{word}\"}}")))
     }
 
+    /// Figures of this proxy alone, for whoever may see them. Anybody else the leader refuses.
+    fn metrics(&self, intake: &Intake, path: &str) -> Option<Reply> {
+        if path != "/metrics" || intake.method != http::Method::GET || wants_json(&intake.headers) {
+            return None;
+        }
+        let access = &self.trust.access;
+        let need = Need {
+            role: Some(Role::Operate),
+            place: Place::default(),
+        };
+        let may_see = || {
+            access
+                .caller(&intake.headers)
+                .is_ok_and(|caller| caller.may(need))
+        };
+        if access.is_confidential() && !may_see() {
+            return None;
+        }
+        let figures = Following {
+            uptime: self.started.elapsed(),
+            connections: self.door.counts(),
+            reads: self.reader.mirror.reads(),
+            passed_on: self.passed_on.load(Relaxed),
+            has_leader: self.leaders.borrow().is_some(),
+            has_view: self.reader.mirror.latest().is_some(),
+        };
+        Some(figures.metrics())
+    }
+
     /// Passes a request on until it is answered, or its time is over.
     async fn pass(&self, session: &mut ServerSession, passed: &Passed<'_>) -> bool {
+        self.passed_on.fetch_add(1, Relaxed);
         let mut leaders = self.leaders.clone();
         while Instant::now() < passed.deadline {
             let leader = leaders.borrow_and_update().clone();
