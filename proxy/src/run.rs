@@ -10,7 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use achromat_core::{health::Standing, read::Strategy};
+use achromat_core::{fleet::Teller, health::Standing, read::Strategy};
+use parking_lot::Mutex;
 
 pub use self::base::Base;
 use self::opening::open;
@@ -19,7 +20,7 @@ use crate::{
     admin::{Admin, Capacity, Facts, Meter, Retrying},
     clock::Clock,
     config::{Config, FleetConfig, InstanceConfig, Keys, OperatorConfig},
-    fleet::{JoinError, Teller, Tenure},
+    fleet::{JoinError, Tenure},
     history::{History, Recording},
     instances::{Address, CredentialError, Credentials, Instances},
     leave::Leave,
@@ -120,7 +121,7 @@ pub async fn start(config: Config, base: &mut Base) -> Result<Achromat, StartErr
     see_instances(&replicator, &instances, config.timing.probe).await;
     policies.wal.follow(Box::new(replicator.policy_follower()));
     let quotas = Arc::new(Quotas::new(config.quotas, config.space));
-    let (fleet, teller) = (base.fleet(), Arc::<Teller>::default());
+    let (fleet, teller) = (base.fleet(), tenure.as_ref().map(teller));
     let facts = Facts {
         history: history.clone(),
         door: base.addresses.door(),
@@ -136,7 +137,7 @@ pub async fn start(config: Config, base: &mut Base) -> Result<Achromat, StartErr
         retrying: retrying(&config.serve),
         started: Instant::now(),
         fleet: fleet.clone(),
-        teller: Arc::clone(&teller),
+        teller: teller.clone(),
     };
     let purging = purge(&replicator, &config.serve);
     let admin = Admin::new(
@@ -189,15 +190,19 @@ pub async fn start(config: Config, base: &mut Base) -> Result<Achromat, StartErr
 fn lead(
     config: Option<&FleetConfig>,
     tenure: Option<&Tenure>,
-    (base, teller): (&Base, Arc<Teller>),
+    (base, teller): (&Base, Option<Arc<Mutex<Teller>>>),
 ) -> Option<Lead> {
     Some(Lead {
         leave: tenure?.leave(),
-        epoch: tenure?.epoch(),
-        teller,
+        teller: teller?,
         follower: Arc::clone(&base.member.as_ref()?.follower),
         reads_when_blind: config?.reads_when_blind,
     })
+}
+
+/// What a leader tells its followers.
+fn teller(tenure: &Tenure) -> Arc<Mutex<Teller>> {
+    Arc::new(Mutex::new(Teller::new(tenure.epoch())))
 }
 
 /// Leave to send, which a fleet's leader has only as long as it leads.

@@ -22,7 +22,7 @@ pub enum Planting {
 
 impl Planting {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Core(Bug::AcknowledgesBeforeAppend),
         Self::Core(Bug::TwoUnrecorded),
         Self::Core(Bug::SkipsFailing),
@@ -45,6 +45,7 @@ impl Planting {
         Self::Core(Bug::TrashVoids),
         Self::Core(Bug::BelievesOldView),
         Self::Core(Bug::OverlooksRevision),
+        Self::Core(Bug::LosesDifference),
         Self::DeposedCursors,
         Self::BlindToPositions,
         Self::PurgesEarly,
@@ -73,7 +74,9 @@ impl Planting {
     /// The mix in which it is looked for.
     pub fn mix(self) -> Mix {
         match self {
-            Self::Core(Bug::BelievesOldView | Bug::OverlooksRevision) => Mix::Fleet,
+            Self::Core(Bug::BelievesOldView | Bug::OverlooksRevision | Bug::LosesDifference) => {
+                Mix::Fleet
+            }
             _ => Mix::default(),
         }
     }

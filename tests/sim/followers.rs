@@ -1,16 +1,19 @@
 //! Reads that a follower carries out, as the shell's `serve::follow` does: by a copy of the leader's view, which may
 //! be old, and given when the leader's view of a later moment confirms them. All else goes to the leader.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use achromat_core::{
-    fleet::{Difference, confirms},
-    ids::InstanceIx,
+    fleet::{Copy, Question, Reserve, Teller, Told, confirms},
+    ids::{Epoch, InstanceIx},
     outcome::Sending,
+    planted::Planted,
     read::{ReadStep, Release},
     reply::Reply,
+    time::Instant,
     view::{Scope, View},
 };
+use uuid::Uuid;
 
 use super::{
     marks::Mark,
@@ -26,19 +29,25 @@ const ROUNDS_MAX: u32 = 2;
 /// Longest way of a follower's question to the leader, or of the answer, in microseconds.
 const WAY_US_MAX: u64 = 20_000;
 
+/// Answers of the leader, of a thousand, that do not come to the followers.
+const MISSED: u32 = 50;
+
 /// The followers of a history, and their copy of the leader's view.
 #[derive(Debug)]
 pub struct Followers {
     random: Random,
-    /// The leader, by number, and its view as the followers were told it.
-    copy: Option<(u32, View)>,
+    /// The leader, by number, with what it has told.
+    leader: Option<(u32, Teller)>,
+    /// The followers' copy of its view.
+    copy: Option<Arc<Copy>>,
+    planted: Planted,
 }
 
 /// A read in a follower's hands.
 #[derive(Clone, Debug)]
 pub struct Following {
-    /// The view by which its instance was chosen.
-    seen: View,
+    /// The copy by which its instance was chosen.
+    seen: Arc<Copy>,
     instance: InstanceIx,
     rounds: u32,
     /// The instance's answer, and the life in which it was asked.
@@ -47,27 +56,50 @@ pub struct Following {
 
 impl Followers {
     /// Followers that were told nothing yet.
-    pub fn of(seed: u64) -> Self {
+    pub fn of(seed: u64, planted: Planted) -> Self {
         Self {
             random: Random::of(seed, "followers"),
+            leader: None,
             copy: None,
+            planted,
         }
     }
 
-    /// Tells the followers of a leader's view, as it crosses the wire.
-    fn tell(&mut self, leader: u32, view: &View) {
-        let empty = View::default();
-        let before = self.copy.take().filter(|(before, _)| *before == leader);
-        let earlier = before.as_ref().map_or(&empty, |(_, view)| view);
-        let told = serde_json::to_vec(&Difference::between(earlier, view)).expect("it can be told");
-        let told: Difference = serde_json::from_slice(&told).expect("it can be read");
-        self.copy = Some((leader, told.applied_to(earlier)));
+    /// The followers ask a leader for its view, and may miss the answer.
+    fn ask(&mut self, leader: u32, view: &View, now: Instant) -> Option<Arc<Copy>> {
+        let id = Uuid::from_u128(leader.into());
+        if self
+            .leader
+            .as_ref()
+            .is_none_or(|(number, _)| *number != leader)
+        {
+            let teller = Teller::new(Epoch(leader.into())).with(self.planted);
+            self.leader = Some((leader, teller));
+        }
+        let (_, teller) = self.leader.as_mut()?;
+        let before = self.copy.take().filter(|copy| copy.is_of(id));
+        let question = Question {
+            proxy: Uuid::nil(),
+            since: before.as_ref().map_or(0, |copy| copy.number()),
+            reads: 0,
+        };
+        let told = teller.answer(question, view, Reserve::default(), now);
+        let told = serde_json::to_vec(&told).expect("it can be told");
+        if self.random.chance(MISSED) {
+            self.copy = before;
+            return None;
+        }
+        let told: Told = serde_json::from_slice(&told).expect("it can be read");
+        let taken = Copy::take_in(before.as_deref(), id, told);
+        self.copy = Some(Arc::new(taken.expect("it follows the last one")));
+        self.copy.clone()
     }
 }
 
 impl World {
     /// Has a follower begin with a read. Returns the read when the leader shall have it.
     pub(super) fn follow(&mut self, proxy: &mut Proxy, read: Read) -> Option<Read> {
+        let now = self.instant();
         let Some(followers) = &mut self.followers else {
             return Some(read);
         };
@@ -75,11 +107,11 @@ impl World {
             return Some(read);
         }
         if followers.random.chance(200) {
-            followers.tell(proxy.number, &proxy.view);
+            followers.ask(proxy.number, &proxy.view, now);
         }
-        let copy = followers.copy.clone();
-        match copy.filter(|(leader, _)| *leader == proxy.number) {
-            Some((_, view)) => self.read_by_copy(proxy, read, view, 1),
+        let id = Uuid::from_u128(proxy.number.into());
+        match followers.copy.clone().filter(|copy| copy.is_of(id)) {
+            Some(copy) => self.read_by_copy(proxy, read, copy, 1),
             None => Some(read),
         }
     }
@@ -88,15 +120,15 @@ impl World {
         &mut self,
         proxy: &mut Proxy,
         mut read: Read,
-        view: View,
+        copy: Arc<Copy>,
         rounds: u32,
     ) -> Option<Read> {
-        let Some(instance) = read.choose_first(&view, self.plan.strategy) else {
+        let Some(instance) = read.choose_first(&copy.view, self.plan.strategy) else {
             return Some(read);
         };
         self.mark(Mark::FollowerRead);
         read.following = Some(Following {
-            seen: view,
+            seen: copy,
             instance,
             rounds,
             answer: None,
@@ -150,15 +182,17 @@ impl World {
         if proxy.reads.get(&operation).is_some_and(is_asked)
             && let Some(read) = proxy.reads.remove(&operation)
         {
-            if let Some(followers) = &mut self.followers {
-                followers.tell(number, &proxy.view);
+            let now = self.instant();
+            let followers = self.followers.as_mut();
+            match followers.and_then(|all| all.ask(number, &proxy.view, now)) {
+                Some(later) => self.take_confirmation(&mut proxy, read, later),
+                None => self.leave_to_leader(&mut proxy, read),
             }
-            self.take_confirmation(&mut proxy, read);
         }
         self.proxies.insert(number, proxy);
     }
 
-    fn take_confirmation(&mut self, proxy: &mut Proxy, mut read: Read) {
+    fn take_confirmation(&mut self, proxy: &mut Proxy, mut read: Read, later: Arc<Copy>) {
         let Some(Following {
             seen,
             instance,
@@ -170,13 +204,13 @@ impl World {
         };
         let planted = self.plan.settings.lanes.planted;
         let scope_confirms =
-            |scope: Scope<'_>| confirms(&seen, &proxy.view, (instance, scope), planted);
-        let is_confirmed = read.in_scope(&seen, scope_confirms).unwrap_or(false);
-        let exposure = read.exposure(&proxy.view, instance);
+            |scope: Scope<'_>| confirms(&seen.view, &later.view, (instance, scope), planted);
+        let is_confirmed = read.in_scope(&seen.view, scope_confirms).unwrap_or(false);
+        let exposure = read.exposure(&later.view, instance);
         let is_free = exposure
-            .is_some_and(|exposure| exposure.with(planted).release(&proxy.view) == Release::Give);
+            .is_some_and(|exposure| exposure.with(planted).release(&later.view) == Release::Give);
         if is_confirmed && is_free {
-            if let Some(reply) = read.judge(&proxy.view, instance, answer) {
+            if let Some(reply) = read.judge(&later.view, instance, answer) {
                 if self.processes[instance.at()].life == life {
                     self.oracle.given_by_follower(instance);
                 }
@@ -185,9 +219,8 @@ impl World {
                 return;
             }
         } else if rounds < ROUNDS_MAX {
-            let view = proxy.view.clone();
             self.mark(Mark::FollowerReadAgain);
-            let Some(left) = self.read_by_copy(proxy, read, view, rounds + 1) else {
+            let Some(left) = self.read_by_copy(proxy, read, later, rounds + 1) else {
                 return;
             };
             read = left;

@@ -205,7 +205,8 @@ impl World {
             of_heavy: Random::of(seed, "heavy"),
             of_odd: Random::of(seed, "odd"),
             of_trash: Random::of(seed, "trash"),
-            followers: (options.mix == Mix::Fleet).then(|| Followers::of(seed)),
+            followers: (options.mix == Mix::Fleet)
+                .then(|| Followers::of(seed, plan.settings.lanes.planted)),
             policy: Policy::new(seed),
             processes: InstanceIx::all(count)
                 .map(|instance| Process::new(seed, instance))

@@ -9,9 +9,11 @@
 mod confirm;
 mod difference;
 mod lease;
+mod telling;
 
 pub use self::{
     confirm::confirms,
     difference::Difference,
     lease::{LEASE, LEASE_MARGIN, LOOK_INTERVAL, LeaseState, RENEWAL_INTERVAL, Watch, valid_until},
+    telling::{Copy, Question, Reserve, Teller, TellingError, Told, VIEW_PATH},
 };

@@ -49,6 +49,8 @@ pub enum Bug {
     BelievesOldView,
     /// A follower takes what the leader confirms for true although the catalog has changed meanwhile.
     OverlooksRevision,
+    /// A leader tells a follower that has missed an answer only what has changed since.
+    LosesDifference,
 }
 
 /// The bug that is planted, if any.

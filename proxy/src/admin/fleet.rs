@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Admin, json, problem};
 use crate::{
-    fleet::{Fleet, HandOverError, Teller},
+    fleet::{Fleet, HandOverError},
     store::{Seen, StoreError},
 };
 
@@ -63,7 +63,7 @@ impl Admin {
             Ok(fleet) => fleet,
             Err(refusal) => return refusal,
         };
-        match list(fleet, &self.facts.teller).await {
+        match self.list(fleet).await {
             Ok(list) => json(200, &list),
             Err(error) => unanswered(&error),
         }
@@ -101,6 +101,22 @@ impl Admin {
         }
     }
 
+    async fn list(&self, fleet: &Fleet) -> Result<List, StoreError> {
+        let (epoch, holder) = fleet.lease().await?;
+        let line = |seen: Seen| {
+            let teller = self.facts.teller.as_ref();
+            let reads = teller.and_then(|teller| teller.lock().reads_of(seen.proxy.id));
+            Line::new(seen, reads)
+        };
+        let proxies: Vec<Line> = fleet.members().await?.into_iter().map(line).collect();
+        Ok(List {
+            leader: holder.map(|holder| holder.name),
+            epoch: epoch.0,
+            proxy_count: proxies.len(),
+            proxies,
+        })
+    }
+
     fn fleet_if_any(&self) -> Result<&Arc<Fleet>, Reply> {
         self.facts.fleet.as_ref().ok_or_else(|| {
             let kind = self.facts.capacity.database;
@@ -110,21 +126,6 @@ impl Admin {
             problem(404, "No fleet", &detail)
         })
     }
-}
-
-async fn list(fleet: &Fleet, teller: &Teller) -> Result<List, StoreError> {
-    let (epoch, holder) = fleet.lease().await?;
-    let line = |seen: Seen| {
-        let reads = teller.reads_of(seen.proxy.id);
-        Line::new(seen, reads)
-    };
-    let proxies: Vec<Line> = fleet.members().await?.into_iter().map(line).collect();
-    Ok(List {
-        leader: holder.map(|holder| holder.name),
-        epoch: epoch.0,
-        proxy_count: proxies.len(),
-        proxies,
-    })
 }
 
 fn unanswered(error: &StoreError) -> Reply {

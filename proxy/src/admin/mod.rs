@@ -30,6 +30,7 @@ use achromat_core::{
     access::TokenError,
     catalog::Collection,
     engine::Report,
+    fleet::Teller,
     guard::Guard,
     history::{AuditAsked, WritesAsked},
     ids::Key,
@@ -40,6 +41,7 @@ use achromat_core::{
 };
 use bytes::Bytes;
 use http::Method;
+use parking_lot::Mutex;
 use serde::Serialize;
 
 pub use self::{letters::Retrying, metrics::Following, performance::Meter, scripts::Capacity};
@@ -49,7 +51,7 @@ use self::{
 };
 use crate::{
     access::{Access, Caller},
-    fleet::{Fleet, Teller},
+    fleet::Fleet,
     history::History,
     instances::Instances,
     plugins::Lifecycle,
@@ -93,7 +95,7 @@ pub struct Facts {
     /// The fleet, where several proxies share the store.
     pub fleet: Option<Arc<Fleet>>,
     /// Knowledge of the proxies that follow.
-    pub teller: Arc<Teller>,
+    pub teller: Option<Arc<Mutex<Teller>>>,
 }
 
 /// Answers questions about Achromat itself.

@@ -12,9 +12,9 @@ use std::{
 };
 
 use achromat_core::{
-    ids::{Epoch, InstanceIx},
+    fleet::{Copy, Question, TellingError, Told},
+    ids::InstanceIx,
     limits::REPLY_BYTES_MAX,
-    view::View,
 };
 use arc_swap::ArcSwapOption;
 use http::{HeaderMap, HeaderValue};
@@ -25,10 +25,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{
-    CameTo, Leader, PASSED_ON, Vouched, Voucher,
-    teller::{FORM, Question, Reserve, Told},
-};
+use super::{CameTo, Leader, PASSED_ON, Vouched, Voucher};
 use crate::instances::{ExchangeError, Request};
 
 /// Time from one question to the next as long as no read needs one.
@@ -40,29 +37,11 @@ const ANSWER_MAX: Duration = Duration::from_millis(500);
 /// Time for which a leader that has no answer is not asked again: it may be of an older version.
 const UNANSWERED_PAUSE: Duration = Duration::from_secs(1);
 
-/// The leader's view at some moment.
-pub struct Mirrored {
-    /// The leader, by the id of its process, and its epoch.
-    leader: (Uuid, Epoch),
-    number: u64,
-    /// Circumstances under which no read is carried out here.
-    pub reserve: Reserve,
-    /// The view.
-    pub view: View,
-}
-
-impl Mirrored {
-    /// True when both are of one leader, so that they can be compared.
-    pub fn is_of_same_leader(&self, other: &Self) -> bool {
-        self.leader == other.leader
-    }
-}
-
-type Answer = Option<Arc<Mirrored>>;
+type Answer = Option<Arc<Copy>>;
 
 /// The copy, and the way to ask for a newer one.
 pub struct Mirror {
-    latest: Arc<ArcSwapOption<Mirrored>>,
+    latest: Arc<ArcSwapOption<Copy>>,
     questions: mpsc::UnboundedSender<oneshot::Sender<Answer>>,
     reads: Arc<AtomicU64>,
     keeping: JoinHandle<()>,
@@ -73,7 +52,7 @@ struct Keeper {
     me: Uuid,
     voucher: Arc<Voucher>,
     leaders: watch::Receiver<Option<Arc<Leader>>>,
-    latest: Arc<ArcSwapOption<Mirrored>>,
+    latest: Arc<ArcSwapOption<Copy>>,
     reads: Arc<AtomicU64>,
     pause_until: Option<Instant>,
 }
@@ -89,8 +68,8 @@ enum MirrorError {
     Refused(u16),
     #[error("its answer can't be read: {0}")]
     Unreadable(#[from] serde_json::Error),
-    #[error("its answer has the form {0}, which this version does not know")]
-    Form(u32),
+    #[error(transparent)]
+    Telling(#[from] TellingError),
 }
 
 impl Mirror {
@@ -178,12 +157,12 @@ impl Keeper {
         let leader = self.leaders.borrow_and_update().clone();
         let leader = leader.filter(|leader| leader.holder.id != self.me)?;
         let before = self.latest.load_full();
-        let before = before.filter(|before| before.leader.0 == leader.holder.id);
+        let before = before.filter(|before| before.is_of(leader.holder.id));
         if before.is_none() && self.pause_until.is_some_and(|until| Instant::now() < until) {
             return None;
         }
         match self.ask_of(&leader, before).await {
-            Ok(mirrored) => Some(Arc::new(mirrored)),
+            Ok(copy) => Some(Arc::new(copy)),
             Err(error) => {
                 tracing::debug!(%error, leader = leader.holder.name, "the leader does not tell its view");
                 self.pause_until = Some(Instant::now() + UNANSWERED_PAUSE);
@@ -192,10 +171,10 @@ impl Keeper {
         }
     }
 
-    async fn ask_of(&self, leader: &Leader, before: Answer) -> Result<Mirrored, MirrorError> {
+    async fn ask_of(&self, leader: &Leader, before: Answer) -> Result<Copy, MirrorError> {
         let question = Question {
             proxy: self.me,
-            since: before.as_ref().map_or(0, |before| before.number),
+            since: before.as_ref().map_or(0, |before| before.number()),
             reads: self.reads.load(Relaxed),
         };
         let target = question.target();
@@ -222,18 +201,7 @@ impl Keeper {
             return Err(MirrorError::Refused(status));
         }
         let told: Told = serde_json::from_slice(&body)?;
-        if told.form != FORM {
-            return Err(MirrorError::Form(told.form));
-        }
-        let before = before.filter(|_| !told.is_whole);
-        let empty = View::default();
-        let earlier = before.as_ref().map_or(&empty, |before| &before.view);
-        Ok(Mirrored {
-            leader: (leader.holder.id, Epoch(told.epoch)),
-            number: told.number,
-            reserve: told.reserve,
-            view: told.view.applied_to(earlier),
-        })
+        Ok(Copy::take_in(before.as_deref(), leader.holder.id, told)?)
     }
 
     fn vouch(&self, target: &str) -> HeaderMap {

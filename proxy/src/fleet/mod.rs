@@ -3,7 +3,6 @@
 mod leader;
 mod mirror;
 mod presence;
-mod teller;
 mod tenure;
 mod voucher;
 
@@ -23,8 +22,7 @@ use uuid::Uuid;
 use self::presence::be_present;
 pub use self::{
     leader::{Leader, LinkConfig},
-    mirror::{Mirror, Mirrored},
-    teller::{Question, Reserve, Teller},
+    mirror::Mirror,
     tenure::Tenure,
     voucher::{CameTo, PASSED_ON, Unvouched, Vouched, Voucher},
 };

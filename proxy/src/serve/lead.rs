@@ -7,25 +7,22 @@
 use std::sync::Arc;
 
 use achromat_core::{
-    ids::Epoch,
+    fleet::{Question, Reserve, Teller},
     reply::{self, Reply},
     route::Target,
 };
 
+use parking_lot::Mutex;
+
 use super::{App, Follower};
-use crate::{
-    fleet::{Question, Reserve, Teller},
-    leave::{Leave, Standing},
-};
+use crate::leave::{self, Leave, Standing};
 
 /// The part of a fleet's leader.
 pub struct Lead {
     /// Leave to send and to answer, as long as the lease lasts.
     pub leave: Leave,
-    /// Its epoch.
-    pub epoch: Epoch,
     /// What followers are told of the view.
-    pub teller: Arc<Teller>,
+    pub teller: Arc<Mutex<Teller>>,
     /// Server of those who still come when another proxy leads.
     pub follower: Arc<Follower>,
     /// True when reads are served while the database can't be reached.
@@ -69,7 +66,9 @@ impl App {
             has_quotas: self.edge.quotas.counts_requests(),
         };
         let view = self.replicator.view();
-        let told = lead.teller.answer(question, &view, (lead.epoch.0, reserve));
+        let mut teller = lead.teller.lock();
+        let told = teller.answer(question, &view, reserve, leave::now());
+        drop(teller);
         // After the view was taken: nobody else has led up to then.
         if !lead.leave.is_valid() {
             return reply::unavailable("The lease is over", 1);

@@ -15,7 +15,7 @@ use std::{
 
 use achromat_core::{
     access::needs,
-    fleet::confirms,
+    fleet::{Copy, confirms},
     ids::InstanceIx,
     lookup::Lookup,
     planted::Planted,
@@ -34,7 +34,7 @@ use super::super::{
 };
 use crate::{
     access::{Access, TOKEN_HEADER},
-    fleet::{Mirror, Mirrored},
+    fleet::Mirror,
     instances::{Exchange, ExchangeError, Instances, Request},
     leave,
 };
@@ -129,7 +129,7 @@ impl Reader {
 }
 
 /// Returns true when the leader keeps no reads for itself.
-fn is_open(latest: &Mirrored, access: &Access) -> bool {
+fn is_open(latest: &Copy, access: &Access) -> bool {
     let reserve = latest.reserve;
     let is_unguarded = reserve.needs_token && !access.is_required();
     !reserve.is_routed && !reserve.has_quotas && !is_unguarded
@@ -159,7 +159,7 @@ fn let_in(
 }
 
 impl<'a> Read<'a, '_> {
-    async fn carry_out(&self, latest: Arc<Mirrored>) -> Option<Given<'a>> {
+    async fn carry_out(&self, latest: Arc<Copy>) -> Option<Given<'a>> {
         let mut seen = latest;
         for _ in 0..ROUNDS_MAX {
             let (given, later) = self.read_by(&seen).await?;
@@ -176,7 +176,7 @@ impl<'a> Read<'a, '_> {
 
     /// Reads by a view. The answer comes only when a later view confirms it; nothing at all comes when the leader
     /// shall have the read.
-    async fn read_by(&self, seen: &Mirrored) -> Option<(Option<Given<'a>>, Arc<Mirrored>)> {
+    async fn read_by(&self, seen: &Copy) -> Option<(Option<Given<'a>>, Arc<Copy>)> {
         let view = &seen.view;
         let captures = self.captures.clone();
         if !view.has_looked_for(captures.tenant.as_deref().unwrap_or_default()) {
