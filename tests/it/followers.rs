@@ -6,7 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use achromat_tests::{api::Api, cluster::folder, wait::eventually};
+use achromat_tests::{
+    api::Api,
+    authority::{Authority, replace},
+    chroma::{Chroma, free_port},
+    cluster::{NAMES, folder, servers},
+    postgres::Postgres,
+    proxy::Proxy,
+    wait::eventually,
+};
 use serde_json::{Value, json};
 
 use crate::{access::token, fleet::Fleet};
@@ -293,4 +301,64 @@ fn reads_are_refused_without_the_database_where_that_is_wanted() {
         });
         assert_eq!(count(api).ok(), json!(300));
     }
+}
+
+/// Proxies know each other by their certificates. One that does not trust the leader's passes nothing on to it, and
+/// says so.
+#[test]
+fn proxies_of_a_fleet_know_each_other_by_their_certificates() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    let authority = Authority::new();
+    replace(&path("authority.pem"), &authority.pem);
+    replace(&path("stranger.pem"), &Authority::new().pem);
+    authority.renew(folder.path());
+    let postgres = Postgres::start().expect("PostgreSQL runs here");
+    let instances = servers(folder.path(), 2);
+    let named: Vec<_> = NAMES
+        .into_iter()
+        .zip(instances.iter().map(Chroma::url))
+        .collect();
+    let start = |name: &str, trusted: &str| {
+        let file = |flag: &str, name: &str| format!("--{flag}={}", path(name).display());
+        let flags = [
+            file("tls-certificate", "certificate.pem"),
+            file("tls-key", "key.pem"),
+            file("fleet-ca-file", trusted),
+            format!("--admin-listen=127.0.0.1:{}", free_port()),
+            "--reads-deadline-ms=2000".to_owned(),
+            "--writes-deadline-ms=2000".to_owned(),
+        ];
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        Proxy::join((folder.path(), name), &postgres.url(), &named, &flags)
+    };
+    let leader = start("leader", "authority.pem");
+    eventually("it leads", Duration::from_secs(20), || {
+        match postgres.leader().as_str() {
+            "leader" => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    });
+    let (follower, other) = (
+        start("follower", "authority.pem"),
+        start("other", "stranger.pem"),
+    );
+    let [leader, follower, stranger] =
+        [&leader, &follower, &other].map(|proxy| Api::encrypted(proxy.port, &authority.pem));
+    let id = filled(&follower, "notes");
+    for api in [&leader, &follower] {
+        assert_eq!(
+            api.get(&format!("$D/collections/{id}/count")).ok(),
+            json!(300)
+        );
+    }
+    let refused = stranger
+        .get(&format!("$D/collections/{id}/count"))
+        .refused(503);
+    assert!(refused.contains("No proxy of the fleet"), "{refused}");
+    assert!(
+        other.told().to_lowercase().contains("certificate"),
+        "{}",
+        other.told()
+    );
 }

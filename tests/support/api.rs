@@ -3,7 +3,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
-use ureq::{Agent, http::Request};
+use ureq::{
+    Agent,
+    http::Request,
+    tls::{Certificate, RootCerts, TlsConfig},
+};
 
 use crate::wait::eventually;
 
@@ -56,12 +60,25 @@ impl Answer {
 impl Api {
     /// The server on this port of 127.0.0.1.
     pub fn at(port: u16) -> Self {
+        Self::by(format!("http://127.0.0.1:{port}"), TlsConfig::default())
+    }
+
+    /// The encrypted one, known by a certificate of this authority.
+    pub fn encrypted(port: u16, authority: &str) -> Self {
+        let authority = Certificate::from_pem(authority.as_bytes()).expect("a certificate");
+        let roots = RootCerts::new_with_certs(&[authority]);
+        let tls = TlsConfig::builder().root_certs(roots).build();
+        Self::by(format!("https://127.0.0.1:{port}"), tls)
+    }
+
+    fn by(base: String, tls: TlsConfig) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
+            .tls_config(tls)
             .timeout_global(Some(Duration::from_secs(90)))
             .build();
         Self {
-            base: format!("http://127.0.0.1:{port}"),
+            base,
             agent: config.into(),
             headers: Vec::new(),
             operator: None,

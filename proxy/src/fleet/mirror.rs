@@ -55,6 +55,8 @@ struct Keeper {
     latest: Arc<ArcSwapOption<Copy>>,
     reads: Arc<AtomicU64>,
     pause_until: Option<Instant>,
+    /// True when the last question failed, which was told then.
+    is_failing: bool,
 }
 
 /// The reason why there is no copy.
@@ -89,6 +91,7 @@ impl Mirror {
             latest: Arc::clone(&latest),
             reads: Arc::clone(&reads),
             pause_until: None,
+            is_failing: false,
         };
         Self {
             latest,
@@ -162,9 +165,20 @@ impl Keeper {
             return None;
         }
         match self.ask_of(&leader, before).await {
-            Ok(copy) => Some(Arc::new(copy)),
+            Ok(copy) => {
+                if std::mem::take(&mut self.is_failing) {
+                    tracing::info!(
+                        leader = leader.holder.name,
+                        "the leader tells its view again"
+                    );
+                }
+                Some(Arc::new(copy))
+            }
             Err(error) => {
-                tracing::debug!(%error, leader = leader.holder.name, "the leader does not tell its view");
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    let name = &leader.holder.name;
+                    tracing::warn!(%error, leader = name, "the leader does not tell its view, and gets all reads");
+                }
                 self.pause_until = Some(Instant::now() + UNANSWERED_PAUSE);
                 None
             }
