@@ -4,6 +4,7 @@
 use std::{thread, time::Duration};
 
 use achromat_tests::{
+    api::Api,
     chroma::Chroma,
     cluster::{Cluster, NAMES, folder},
     postgres::Postgres,
@@ -41,6 +42,8 @@ const PROFILES: [Profile; 6] = [
     profile("upsert one", 8, upsert_one),
     profile("upsert one", 32, upsert_one),
 ];
+
+const READS: Profile = profile("get one by id", 8, get);
 
 const WRITES: Profile = profile("upsert one", 4, upsert_one);
 
@@ -101,6 +104,19 @@ impl Fleet {
         }
     }
 
+    /// The processor's time that each proxy takes for a get, in microseconds, when clients ask one of them: first the
+    /// one that leads, then the one that follows.
+    fn processor_us(&self, asked: usize) -> anyhow::Result<[f64; 2]> {
+        let leader = self.leader();
+        let both = [leader, 1 - leader].map(|number| self.proxies[number].api());
+        let taken = || both.each_ref().map(processor_s);
+        let before = taken();
+        let round = load::closed(&self.peer("asked", asked), &READS, SPAN)?;
+        let gets = u32::try_from(round.times_us.len()).unwrap_or(u32::MAX);
+        let after = taken();
+        Ok([0, 1].map(|at| (after[at] - before[at]) * 1e6 / f64::from(gets)))
+    }
+
     /// Has another proxy lead while clients of the one that follows write; returns the longest that one waited, in
     /// milliseconds. A request that fails ends the benchmark.
     fn change(&mut self, change: &Change) -> anyhow::Result<f64> {
@@ -116,6 +132,16 @@ impl Fleet {
         (change.end)(&mut self.proxies[leader]);
         Ok(worst)
     }
+}
+
+/// The processor's time that a proxy has taken so far, in seconds.
+fn processor_s(api: &Api) -> f64 {
+    let page = api.get("/metrics").ok();
+    let mut lines = page.as_str().unwrap_or_default().lines();
+    let taken = lines.find_map(|line| line.strip_prefix("achromat_cpu_seconds "));
+    taken
+        .and_then(|taken| taken.parse().ok())
+        .expect("its figure")
 }
 
 /// A way in which another proxy comes to lead.
@@ -168,6 +194,12 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<()> {
     ];
     alone.settle();
     let lines = plan.closed(&peers, &PROFILES)?;
+    for (asked, name) in [(leader, "leads"), (1 - leader, "follows")] {
+        let [leaders, followers] = fleet.processor_us(asked)?;
+        println!(
+            "get one by id, 8, of the proxy that {name}: {leaders:.0} µs of the leader's processor time each, {followers:.0} µs of the follower's"
+        );
+    }
     sleep_exactly();
     let changes: u32 = value(matches, "changes")?;
     for change in &CHANGES {
