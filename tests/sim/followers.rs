@@ -82,6 +82,7 @@ impl Followers {
             proxy: Uuid::nil(),
             since: before.as_ref().map_or(0, |copy| copy.number()),
             reads: 0,
+            silent: 0,
         };
         let told = teller.answer(question, view, Reserve::default(), now);
         let told = serde_json::to_vec(&told).expect("it can be told");

@@ -39,10 +39,17 @@ const UNANSWERED_PAUSE: Duration = Duration::from_secs(1);
 
 type Answer = Option<Arc<Copy>>;
 
+/// A read that waits for the leader's view.
+struct Waiting {
+    /// The instance that it has waited for in vain, if it has.
+    silent: Option<InstanceIx>,
+    answer: oneshot::Sender<Answer>,
+}
+
 /// The copy, and the way to ask for a newer one.
 pub struct Mirror {
     latest: Arc<ArcSwapOption<Copy>>,
-    questions: mpsc::UnboundedSender<oneshot::Sender<Answer>>,
+    questions: mpsc::UnboundedSender<Waiting>,
     reads: Arc<AtomicU64>,
     keeping: JoinHandle<()>,
 }
@@ -108,9 +115,18 @@ impl Mirror {
 
     /// The leader's view of a moment after this question.
     pub async fn now(&self) -> Answer {
-        let (question, answer) = oneshot::channel();
-        self.questions.send(question).ok()?;
-        answer.await.ok()?
+        self.ask(None).await
+    }
+
+    /// The same for a read for which an instance is silent: the leader hears of that.
+    pub async fn now_in_silence_of(&self, instance: InstanceIx) -> Answer {
+        self.ask(Some(instance)).await
+    }
+
+    async fn ask(&self, silent: Option<InstanceIx>) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        self.questions.send(Waiting { silent, answer }).ok()?;
+        answered.await.ok()?
     }
 
     /// Number of reads that were carried out here.
@@ -131,10 +147,10 @@ impl Drop for Mirror {
 }
 
 impl Keeper {
-    async fn run(mut self, mut asked: mpsc::UnboundedReceiver<oneshot::Sender<Answer>>) {
+    async fn run(mut self, mut asked: mpsc::UnboundedReceiver<Waiting>) {
         let mut ticks = interval(REFRESH_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut waiting = Vec::new();
+        let mut waiting: Vec<Waiting> = Vec::new();
         loop {
             tokio::select! {
                 question = asked.recv() => match question {
@@ -146,17 +162,18 @@ impl Keeper {
             while let Ok(question) = asked.try_recv() {
                 waiting.push(question);
             }
-            let answer = self.ask().await;
+            let silent = waiting.iter().filter_map(|waiting| waiting.silent);
+            let answer = self.ask(silent.fold(0, Question::add_silent)).await;
             self.latest.store(answer.clone());
             for question in waiting.drain(..) {
                 // Who asked may have gone away.
-                let _gone = question.send(answer.clone());
+                let _gone = question.answer.send(answer.clone());
             }
         }
     }
 
     /// Asks the leader, if another proxy leads.
-    async fn ask(&mut self) -> Answer {
+    async fn ask(&mut self, silent: u16) -> Answer {
         let leader = self.leaders.borrow_and_update().clone();
         let leader = leader.filter(|leader| leader.holder.id != self.me)?;
         let before = self.latest.load_full();
@@ -164,7 +181,7 @@ impl Keeper {
         if before.is_none() && self.pause_until.is_some_and(|until| Instant::now() < until) {
             return None;
         }
-        match self.ask_of(&leader, before).await {
+        match self.ask_of(&leader, before, silent).await {
             Ok(copy) => {
                 if std::mem::take(&mut self.is_failing) {
                     tracing::info!(
@@ -185,11 +202,17 @@ impl Keeper {
         }
     }
 
-    async fn ask_of(&self, leader: &Leader, before: Answer) -> Result<Copy, MirrorError> {
+    async fn ask_of(
+        &self,
+        leader: &Leader,
+        before: Answer,
+        silent: u16,
+    ) -> Result<Copy, MirrorError> {
         let question = Question {
             proxy: self.me,
             since: before.as_ref().map_or(0, |before| before.number()),
             reads: self.reads.load(Relaxed),
+            silent,
         };
         let target = question.target();
         let headers = self.vouch(&target);

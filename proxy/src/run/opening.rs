@@ -86,6 +86,7 @@ fn reader(config: &Config, fleet: &Fleet) -> Result<Reader, StartError> {
         instances: Instances::new(list, config.timing, config.bounds),
         mirror: fleet.mirror(),
         strategy: config.serve.strategy,
+        rules: config.serve.reads,
         origins: config.origins.clone(),
         turns: AtomicU64::new(1),
         avoided,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use achromat_core::{
     fleet::{Question, Reserve, Teller},
+    health::Sign,
     reply::{self, Reply},
     route::Target,
 };
@@ -65,6 +66,9 @@ impl App {
             needs_token: self.edge.access.is_required(),
             has_quotas: self.edge.quotas.counts_requests(),
         };
+        for instance in question.silent(self.instances.len()) {
+            self.replicator.notice(instance, Sign::Silent);
+        }
         let view = self.replicator.view();
         let mut teller = lead.teller.lock();
         let told = teller.answer(question, &view, reserve, leave::now());

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Difference;
 use crate::{
-    ids::Epoch,
+    ids::{Epoch, InstanceIx},
     planted::{Bug, Planted},
     time::Instant,
     view::View,
@@ -34,6 +34,8 @@ pub struct Question {
     pub since: u64,
     /// Number of reads that it has carried out itself so far.
     pub reads: u64,
+    /// The instances that were silent for it since its last question, a bit for each place.
+    pub silent: u16,
 }
 
 /// The answer to a follower.
@@ -107,8 +109,9 @@ impl Question {
             proxy,
             since,
             reads,
+            silent,
         } = self;
-        format!("{VIEW_PATH}?proxy={proxy}&since={since}&reads={reads}")
+        format!("{VIEW_PATH}?proxy={proxy}&since={since}&reads={reads}&silent={silent}")
     }
 
     /// The question of a path and its query; `None` when it is another one.
@@ -124,8 +127,25 @@ impl Question {
             proxy: value("proxy")?.parse().ok()?,
             since: value("since")?.parse().ok()?,
             reads: value("reads")?.parse().ok()?,
+            silent: value("silent")?.parse().ok()?,
         })
     }
+
+    /// Adds an instance to those that are silent.
+    pub fn add_silent(silent: u16, instance: InstanceIx) -> u16 {
+        silent | bit(instance)
+    }
+
+    /// The instances that were silent, of so many.
+    pub fn silent(&self, count: usize) -> impl Iterator<Item = InstanceIx> + use<> {
+        let silent = self.silent;
+        InstanceIx::all(count).filter(move |instance| silent & bit(*instance) != 0)
+    }
+}
+
+fn bit(instance: InstanceIx) -> u16 {
+    let bit = 1_u16.checked_shl(instance.0.into());
+    bit.unwrap_or_default()
 }
 
 impl Teller {
@@ -234,6 +254,7 @@ mod tests {
             proxy: Uuid::from_u128(7),
             since,
             reads: 3,
+            silent: 2,
         }
     }
 
@@ -243,8 +264,13 @@ mod tests {
         let target = question(5).target();
         let (path, query) = target.split_once('?').unwrap();
         assert_eq!(Question::parse(path, Some(query)), Some(question(5)));
+        let silent: Vec<_> = question(5).silent(3).collect();
+        assert_eq!(silent, [InstanceIx(1)]);
         assert_eq!(Question::parse(path, None), None);
-        assert_eq!(Question::parse(path, Some("proxy=x&since=1&reads=2")), None);
+        assert_eq!(
+            Question::parse(path, Some("proxy=x&since=1&reads=2&silent=0")),
+            None
+        );
         assert_eq!(Question::parse("/fleet", Some(query)), None);
     }
 

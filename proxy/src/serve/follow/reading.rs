@@ -16,13 +16,15 @@ use std::{
 use achromat_core::{
     access::needs,
     fleet::{Copy, confirms},
+    health::Standing,
     ids::InstanceIx,
     lookup::Lookup,
     planted::Planted,
-    read::{Baseline, Exposure, Plan, Release, Strategy, Tried, Watched, plan, turn_of},
+    read::{Baseline, Exposure, Plan, ReadRules, Release, Strategy, Tried, Watched, plan, turn_of},
     reply::Reply,
     route::{Captures, Class, Method, Route, Target, find},
     view::{Scope, View},
+    weight::heavy_read_time,
 };
 use bytes::Bytes;
 use http::{HeaderMap, header};
@@ -39,9 +41,8 @@ use crate::{
     leave,
 };
 
-/// Time for an instance to begin with its answer. The leader gets the read after that: it knows better which of the
-/// instances are slow, and which reads.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// Time for the body of a small answer to come.
+const BODY_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Time for which an instance is not asked that has failed here.
 const AVOIDED_FOR: Duration = Duration::from_secs(1);
@@ -57,6 +58,8 @@ pub struct Reader {
     pub mirror: Mirror,
     /// Distribution of reads over the instances.
     pub strategy: Strategy,
+    /// Timing of reads.
+    pub rules: ReadRules,
     /// Origins of pages that may use Chroma's interface.
     pub origins: Origins,
     /// Number of reads so far.
@@ -237,11 +240,9 @@ impl<'a> Read<'a, '_> {
             is_probe: false,
             leave: None,
         };
-        let asked = self.reader.instances.read(instance, request, PATIENCE);
-        match timeout(PATIENCE, asked)
-            .await
-            .unwrap_or(Err(ExchangeError::Silent))
-        {
+        let deadline = self.reader.rules.deadline + heavy_read_time(self.body.len());
+        let asked = self.reader.instances.read(instance, request, deadline);
+        match self.patiently(instance, asked).await {
             Ok(exchange) => (200..300).contains(&exchange.status()).then_some(exchange),
             Err(ExchangeError::Busy | ExchangeError::Closed { reused: true }) => None,
             Err(error) => {
@@ -253,11 +254,32 @@ impl<'a> Read<'a, '_> {
     }
 }
 
+impl Read<'_, '_> {
+    /// Waits for the head of an answer. The leader hears of a silence as of one that it meets itself, and has the
+    /// instance probed; when that says nothing either, it is not waited for any longer.
+    async fn patiently<T>(
+        &self,
+        instance: InstanceIx,
+        asked: impl Future<Output = Result<T, ExchangeError>>,
+    ) -> Result<T, ExchangeError> {
+        let mut asked = std::pin::pin!(asked);
+        loop {
+            if let Ok(answered) = timeout(self.reader.rules.hedge, &mut asked).await {
+                return answered;
+            }
+            let later = self.reader.mirror.now_in_silence_of(instance).await;
+            if later.is_none_or(|later| later.view.standing(instance) != Standing::Up) {
+                return Err(ExchangeError::Silent);
+            }
+        }
+    }
+}
+
 /// Takes in a small answer as a whole; a large one is passed on as it comes.
 async fn take<'a>(exchange: Exchange<'a>, lookup: &Lookup<'_>) -> Option<Given<'a>> {
     let length = exchange.content_length();
     if length.is_some_and(|length| length <= SMALL_BYTES_MAX) {
-        let whole = timeout(PATIENCE, exchange.whole(SMALL_BYTES_MAX))
+        let whole = timeout(BODY_PATIENCE, exchange.whole(SMALL_BYTES_MAX))
             .await
             .ok()?;
         return Some(Given::Whole(whole.ok()?));
