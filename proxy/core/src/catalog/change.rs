@@ -197,3 +197,24 @@ pub struct InstanceRecord {
     /// Reason for not using the instance until it is restored, when it is quarantined.
     pub quarantine: Option<Arc<str>>,
 }
+
+#[cfg(test)]
+impl Collection {
+    /// A collection of tests, in the tenant `t` and the database `d`; a copy of the number 0 is not there.
+    pub(crate) fn sample(number: u128, name: &str, copies: [u128; 2]) -> Self {
+        let copy = |number| Copy {
+            id: (number > 0).then(|| InstanceId(uuid::Uuid::from_u128(number))),
+            ..Copy::default()
+        };
+        Self {
+            id: CollectionId(uuid::Uuid::from_u128(number)),
+            tenant: "t".into(),
+            database: "d".into(),
+            name: name.into(),
+            made_at: Position(1),
+            gone_at: None,
+            home: None,
+            copies: copies.map(copy).into(),
+        }
+    }
+}

@@ -425,21 +425,7 @@ mod tests {
     use super::*;
 
     fn made(id: u128, name: &str, copies: [u128; 2]) -> Change {
-        Change::Made(Arc::new(Collection {
-            id: CollectionId(Uuid::from_u128(id)),
-            tenant: "t".into(),
-            database: "d".into(),
-            name: name.into(),
-            made_at: Position(1),
-            gone_at: None,
-            home: None,
-            copies: copies
-                .map(|id| Copy {
-                    id: (id > 0).then(|| InstanceId(Uuid::from_u128(id))),
-                    ..Copy::default()
-                })
-                .into(),
-        }))
+        Change::Made(Arc::new(Collection::sample(id, name, copies)))
     }
 
     fn id(number: u128) -> CollectionId {

@@ -50,33 +50,18 @@ pub fn confirms(
 mod tests {
     use std::sync::Arc;
 
-    use uuid::Uuid;
-
     use super::*;
     use crate::{
-        catalog::{Change, Collection, Copy},
+        catalog::{Change, Collection},
         health::Standing,
-        ids::{CollectionId, InstanceId, Position},
+        ids::Position,
     };
 
     const A: InstanceIx = InstanceIx(0);
     const B: InstanceIx = InstanceIx(1);
 
     fn collection() -> Arc<Collection> {
-        let copy = |id| Copy {
-            id: Some(InstanceId(Uuid::from_u128(id))),
-            ..Copy::default()
-        };
-        Arc::new(Collection {
-            id: CollectionId(Uuid::from_u128(1)),
-            tenant: "t".into(),
-            database: "d".into(),
-            name: "docs".into(),
-            made_at: Position(1),
-            gone_at: None,
-            home: None,
-            copies: [copy(10), copy(20)].into(),
-        })
+        Arc::new(Collection::sample(1, "docs", [10, 20]))
     }
 
     fn view(acknowledged: u64, applied: [u64; 2]) -> View {

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::{
-    catalog::{Catalog, Change, Collection, Copy},
+    catalog::{Catalog, Change, Collection},
     ids::{DatabaseId, InstanceId},
 };
 
@@ -18,21 +18,9 @@ fn id(number: u8) -> CollectionId {
 }
 
 fn made(number: u8, name: usize) -> Arc<Collection> {
-    Arc::new(Collection {
-        id: id(number),
-        tenant: "t".into(),
-        database: "d".into(),
-        name: NAMES[name].into(),
-        made_at: Position(number.into()),
-        gone_at: None,
-        home: None,
-        copies: (0..2)
-            .map(|at| Copy {
-                id: Some(InstanceId(Uuid::from_u128(u128::from(number) * 10 + at))),
-                ..Copy::default()
-            })
-            .collect(),
-    })
+    let first = u128::from(number) * 10;
+    let copies = [first, first + 1];
+    Arc::new(Collection::sample(number.into(), NAMES[name], copies))
 }
 
 /// One step of a leader.

@@ -5,22 +5,12 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     health::Standing,
-    ids::{CollectionId, Position},
     read::{Strategy, native_order},
     view::{Scope, View},
 };
 
 fn collection(number: u128) -> Collection {
-    Collection {
-        id: CollectionId(uuid::Uuid::from_u128(number)),
-        tenant: "t".into(),
-        database: "d".into(),
-        name: "docs".into(),
-        made_at: Position(1),
-        gone_at: None,
-        home: None,
-        copies: Vec::new().into(),
-    }
+    Collection::sample(number, "docs", [0, 0])
 }
 
 /// The same question has the same turn whatever was asked before; other ones, or the same one to

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    catalog::{Catalog, Change, Copy},
+    catalog::{Catalog, Change},
     health::Standing,
     limits::READ_AGAIN_MAX,
     read::{Dispatch, ReadFailure, ReadStep, Strategy, Tried, native_order},
@@ -21,20 +21,7 @@ struct World {
 }
 
 fn made(number: u128) -> Arc<Collection> {
-    let copy = |id| Copy {
-        id: Some(InstanceId(uuid::Uuid::from_u128(id))),
-        ..Copy::default()
-    };
-    Arc::new(Collection {
-        id: CollectionId(uuid::Uuid::from_u128(number)),
-        tenant: "t".into(),
-        database: "d".into(),
-        name: "docs".into(),
-        made_at: Position(1),
-        gone_at: None,
-        home: None,
-        copies: [copy(10), copy(20)].into(),
-    })
+    Arc::new(Collection::sample(number, "docs", [10, 20]))
 }
 
 impl World {
