@@ -193,6 +193,9 @@ impl<'a> Read<'a, '_> {
         let baseline = Baseline::new(view, collection.map(|collection| collection.id));
         let (given, later) = tokio::join!(take(exchange, &lookup), self.reader.mirror.now());
         let (given, later) = (given?, later?);
+        if later.reserve != seen.reserve {
+            return None;
+        }
         let watched = Watched::new(self.route.action, collection, instance);
         let exposure = Exposure::new(&later.view, instance, watched, baseline);
         let is_confirmed = later.is_of_same_leader(seen)
@@ -242,7 +245,7 @@ impl<'a> Read<'a, '_> {
         };
         let deadline = self.reader.rules.deadline + heavy_read_time(self.body.len());
         let asked = self.reader.instances.read(instance, request, deadline);
-        match self.patiently(instance, asked).await {
+        match self.patiently(instance, asked).await? {
             Ok(exchange) => (200..300).contains(&exchange.status()).then_some(exchange),
             Err(ExchangeError::Busy | ExchangeError::Closed { reused: true }) => None,
             Err(error) => {
@@ -256,20 +259,21 @@ impl<'a> Read<'a, '_> {
 
 impl Read<'_, '_> {
     /// Waits for the head of an answer. The leader hears of a silence as of one that it meets itself, and has the
-    /// instance probed; when that says nothing either, it is not waited for any longer.
+    /// instance probed; when that says nothing either, it is not waited for any longer. Nothing comes when there is
+    /// no leader to hear it.
     async fn patiently<T>(
         &self,
         instance: InstanceIx,
         asked: impl Future<Output = Result<T, ExchangeError>>,
-    ) -> Result<T, ExchangeError> {
+    ) -> Option<Result<T, ExchangeError>> {
         let mut asked = std::pin::pin!(asked);
         loop {
             if let Ok(answered) = timeout(self.reader.rules.hedge, &mut asked).await {
-                return answered;
+                return Some(answered);
             }
-            let later = self.reader.mirror.now_in_silence_of(instance).await;
-            if later.is_none_or(|later| later.view.standing(instance) != Standing::Up) {
-                return Err(ExchangeError::Silent);
+            let later = self.reader.mirror.now_in_silence_of(instance).await?;
+            if later.view.standing(instance) != Standing::Up {
+                return Some(Err(ExchangeError::Silent));
             }
         }
     }
