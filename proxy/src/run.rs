@@ -206,6 +206,7 @@ fn leave(tenure: Option<&Tenure>) -> Leave {
 }
 
 fn retrying(settings: &Settings) -> Retrying {
+        fleet: base.fleet()?,
     Retrying {
         levels: settings.levels,
         deadline: settings.write_deadline,

@@ -33,6 +33,7 @@ mod letters;
 mod limits;
 mod load;
 mod markers;
+mod lost_commits;
 mod memory;
 mod merging;
 mod merging_clients;

@@ -42,7 +42,7 @@ use bytes::Bytes;
 use http::Method;
 use serde::Serialize;
 
-pub use self::{letters::Retrying, performance::Meter, scripts::Capacity};
+pub use self::{fleet::accept_database, letters::Retrying, performance::Meter, scripts::Capacity};
 use self::{
     mappings::Page,
     rows::{NoRow, Row},
@@ -129,6 +129,7 @@ enum Call<'a> {
     Transaction(String, String),
     Fleet,
     HandOver,
+    AcceptDatabase,
     ForceHealth(&'a str),
     Verify,
     Repair,
@@ -229,6 +230,7 @@ impl Admin {
             Call::ForceHealth(name) => self.force_health(name, body),
             Call::Fleet => self.fleet().await,
             Call::HandOver => self.hand_over(body).await,
+            Call::AcceptDatabase => self.accept_database().await,
             Call::Verify => self.verify(body).await,
             Call::Repair => self.repair(body).await,
             Call::Map => self.map(body).await,

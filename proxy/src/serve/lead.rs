@@ -12,9 +12,9 @@ use achromat_core::{
     route::Target,
 };
 
-use super::{App, Follower};
+use super::{App, Follower, follow};
 use crate::{
-    fleet::{Question, Reserve, Teller},
+    fleet::{Fleet, Question, Reserve, Teller},
     leave::{Leave, Standing},
 };
 
@@ -26,6 +26,8 @@ pub struct Lead {
     pub epoch: Epoch,
     /// What followers are told of the view.
     pub teller: Arc<Teller>,
+    /// Its fleet.
+    pub fleet: Arc<Fleet>,
     /// Server of those who still come when another proxy leads.
     pub follower: Arc<Follower>,
     /// True when reads are served while the database can't be reached.
@@ -55,6 +57,12 @@ impl App {
             )),
             Standing::Ended => Err(reply::unavailable("Another proxy leads the fleet now", 1)),
         }
+    }
+
+    /// Refusal of a write while the database has gone back.
+    pub(super) fn refusal_of_writes(&self) -> Option<Reply> {
+        let loss = self.lead.as_ref()?.fleet.loss()?;
+        Some(follow::refusal(loss))
     }
 
     /// The answer to a follower that asks for the view.

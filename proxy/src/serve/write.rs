@@ -40,6 +40,9 @@ impl App {
         target: &Target<'_>,
         body: Bytes,
     ) -> Reply {
+        if let Some(reply) = self.refusal_of_writes() {
+            return reply;
+        }
         let key = match intake.key(captures.tenant.as_deref()) {
             Ok(key) => key,
             Err(reply) => return reply,

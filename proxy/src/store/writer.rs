@@ -93,7 +93,7 @@ impl<S: Store + ?Sized> Writer<S> {
                     self.writing.committed(commit);
                 }
                 Step::Find(entry) => {
-                    let position = self.find(entry).await;
+                    let position = self.find(entry).await?;
                     self.take_waiting();
                     self.writing.found(position);
                 }
@@ -141,10 +141,12 @@ impl<S: Store + ?Sized> Writer<S> {
         }
     }
 
-    async fn find(&self, entry: EntryId) -> Option<Position> {
+    /// Asks until the store answers, or has passed to another owner.
+    async fn find(&self, entry: EntryId) -> Result<Option<Position>, StoreError> {
         loop {
             match self.store.find(entry).await {
-                Ok(position) => return position,
+                Ok(position) => return Ok(position),
+                Err(error @ StoreError::Deposed { .. }) => return Err(error),
                 Err(error) => {
                     tracing::debug!(%error, "the store can't be read yet");
                     tokio::time::sleep(RETRY_PAUSE).await;

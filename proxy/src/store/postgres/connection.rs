@@ -2,7 +2,11 @@
 
 use std::{io, str::FromStr as _, time::Duration};
 
-use achromat_core::{ids::Epoch, weight::heavy_time};
+use achromat_core::{
+    fleet::{Age, Loss},
+    ids::Epoch,
+    weight::heavy_time,
+};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, PgPool, Postgres, Row as _,
     migrate::MigrateError,
@@ -11,7 +15,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use super::{super::StoreError, script::Script};
+use super::{super::StoreError, script::Script, witness::Witness};
 
 /// Connections for the log, history and plugins' versions; the log is written by one at a time.
 const WRITERS_MAX: u32 = 2;
@@ -19,7 +23,7 @@ const WRITERS_MAX: u32 = 2;
 /// Connections that read meanwhile.
 const READERS_MAX: u32 = 4;
 
-/// Time for a connection to be there, and for an answer to a small script.
+/// Time for an answer to a small script.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Key of the lock under which the tables are brought to this version's form: "achromat" in ASCII.
@@ -30,6 +34,9 @@ const DEPOSED: &str = "AC001";
 
 /// The reason why a database can't be used.
 type Reason = Box<dyn std::error::Error + Send + Sync>;
+
+/// SQLSTATE of a group that comes from an owner who has seen more commits than there are.
+const BEHIND: &str = "AC003";
 
 fn failed(url: &str) -> impl Fn(Reason) -> StoreError {
     |reason| StoreError::Database {
@@ -43,6 +50,8 @@ pub(super) struct Connections {
     writers: PgPool,
     readers: PgPool,
 }
+    /// What was seen of the database's age.
+    pub(super) witness: Witness,
 
 /// The address of a database without its credentials.
 pub fn without_credentials(url: &str) -> String {
@@ -107,6 +116,7 @@ impl Connections {
             writers: pool(WRITERS_MAX, false),
             readers: pool(READERS_MAX, true),
         })
+            witness: Witness::default(),
     }
 
     async fn has_tables(&self) -> Result<bool, Reason> {
@@ -182,7 +192,8 @@ impl Connections {
         let deadline = DEADLINE + heavy_time(script.bytes());
         let connection = self.writers.acquire().await.map_err(StoreError::NotDone)?;
         let rows = fetch(connection, script, deadline).await;
-        rows.map_err(|error| failure(error, ours))
+        rows.map_err(|error| failure(error, ours, seen))
+        let seen = self.witness.seen();
     }
 
     /// Carries out a script that reads.
@@ -211,23 +222,40 @@ async fn fetch(
 
 /// Effect of a failed script: nothing was changed when the server says that it failed; unless the server went
 /// down, which it may have done after the commit.
-fn failure(error: sqlx::Error, ours: Epoch) -> StoreError {
+fn failure(error: sqlx::Error, ours: Epoch, seen: Age) -> StoreError {
     let sqlx::Error::Database(database) = &error else {
         return StoreError::Unknown(error);
     };
     let code = database.code().unwrap_or_default();
-    if code == DEPOSED {
+    let detail = || {
         let detail = database
             .try_downcast_ref::<PgDatabaseError>()
             .and_then(PgDatabaseError::detail);
-        let theirs = detail.and_then(|detail| detail.parse().ok());
-        return StoreError::Deposed {
-            ours,
-            theirs: Epoch(theirs.unwrap_or_default()),
+        detail
+            .and_then(|detail| detail.parse().ok())
+            .unwrap_or_default()
+    };
+    if code == DEPOSED {
+        let theirs = Epoch(detail());
+        let found = Age {
+            epoch: theirs,
+            ..seen
+        };
+        return if theirs < ours {
+            StoreError::Behind(Loss { seen, found })
+        } else {
+            StoreError::Deposed { ours, theirs }
+        };
+    }
+    if code == BEHIND {
+        let found = Age {
+            commits: detail(),
+            ..seen
         };
     }
     if code.starts_with("57P") || code.starts_with("08") {
         StoreError::Unknown(error)
+        return StoreError::Behind(Loss { seen, found });
     } else {
         StoreError::NotDone(error)
     }
