@@ -26,17 +26,20 @@ const READERS_MAX: u32 = 4;
 /// Time for an answer to a small script.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Time for a connection to be there. Clients whose writes are refused wait for so long.
+const CONNECTION_DEADLINE: Duration = Duration::from_secs(3);
+
 /// Key of the lock under which the tables are brought to this version's form: "achromat" in ASCII.
 const MIGRATING: i64 = 0x6163_6872_6f6d_6174;
 
 /// SQLSTATE of a group that comes from an owner who is not the newest.
 const DEPOSED: &str = "AC001";
 
-/// The reason why a database can't be used.
-type Reason = Box<dyn std::error::Error + Send + Sync>;
-
 /// SQLSTATE of a group that comes from an owner who has seen more commits than there are.
 const BEHIND: &str = "AC003";
+
+/// The reason why a database can't be used.
+type Reason = Box<dyn std::error::Error + Send + Sync>;
 
 fn failed(url: &str) -> impl Fn(Reason) -> StoreError {
     |reason| StoreError::Database {
@@ -47,11 +50,11 @@ fn failed(url: &str) -> impl Fn(Reason) -> StoreError {
 
 /// The pools.
 pub(super) struct Connections {
+    /// What was seen of the database's age.
+    pub(super) witness: Witness,
     writers: PgPool,
     readers: PgPool,
 }
-    /// What was seen of the database's age.
-    pub(super) witness: Witness,
 
 /// The address of a database without its credentials.
 pub fn without_credentials(url: &str) -> String {
@@ -106,17 +109,17 @@ impl Connections {
         let pool = |count, is_tested| {
             PgPoolOptions::new()
                 .max_connections(count)
-                .acquire_timeout(DEADLINE)
+                .acquire_timeout(CONNECTION_DEADLINE)
                 .test_before_acquire(is_tested)
                 .connect_lazy_with(options.clone())
         };
         // What a dead connection has swallowed of a group is found out; to ask each time first whether it
         // lives would cost a round trip.
         Ok(Self {
+            witness: Witness::default(),
             writers: pool(WRITERS_MAX, false),
             readers: pool(READERS_MAX, true),
         })
-            witness: Witness::default(),
     }
 
     async fn has_tables(&self) -> Result<bool, Reason> {
@@ -190,10 +193,10 @@ impl Connections {
         ours: Epoch,
     ) -> Result<Vec<PgRow>, StoreError> {
         let deadline = DEADLINE + heavy_time(script.bytes());
+        let seen = self.witness.seen();
         let connection = self.writers.acquire().await.map_err(StoreError::NotDone)?;
         let rows = fetch(connection, script, deadline).await;
         rows.map_err(|error| failure(error, ours, seen))
-        let seen = self.witness.seen();
     }
 
     /// Carries out a script that reads.
@@ -252,10 +255,10 @@ fn failure(error: sqlx::Error, ours: Epoch, seen: Age) -> StoreError {
             commits: detail(),
             ..seen
         };
+        return StoreError::Behind(Loss { seen, found });
     }
     if code.starts_with("57P") || code.starts_with("08") {
         StoreError::Unknown(error)
-        return StoreError::Behind(Loss { seen, found });
     } else {
         StoreError::NotDone(error)
     }
