@@ -26,6 +26,7 @@ use crate::{
     access::{Access, Denial},
     clock::wall_time,
     store::{HISTORY_NOTED_MAX, HistoryStore},
+    telemetry::Seldom,
 };
 
 /// Records that wait to be stored, at most. One has some 300 bytes.
@@ -114,6 +115,7 @@ impl History {
             store: Arc::clone(&store),
             keep,
             dropped: Arc::clone(&dropped),
+            losses: Seldom::default(),
         };
         let recording = Recording {
             events: events.clone(),
@@ -215,6 +217,7 @@ struct Recorder {
     store: Arc<dyn HistoryStore>,
     keep: Keep,
     dropped: Arc<AtomicU64>,
+    losses: Seldom,
 }
 
 impl Recorder {
@@ -253,7 +256,9 @@ impl Recorder {
         if let Err(error) = noted {
             let count = u64::try_from(batch.len()).unwrap_or(u64::MAX);
             self.dropped.fetch_add(count, Relaxed);
-            tracing::warn!(%error, count, "records of writes and changes are lost");
+            if let Some(left_out) = self.losses.due() {
+                tracing::warn!(%error, count, left_out, "records of writes and changes are lost");
+            }
         }
         for waiting in batch.waiting {
             // Who has gone meanwhile waits no more.

@@ -73,6 +73,17 @@ pub enum StartError {
     Policy(#[from] LifeError),
 }
 
+impl StartError {
+    /// The error of the store that it comes from, if it does.
+    pub fn of_store(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error) | Self::Fleet(JoinError::Store(error)) => Some(error),
+            Self::Policy(error) => error.of_store(),
+            _ => None,
+        }
+    }
+}
+
 /// A proxy at work.
 pub struct Achromat {
     address: SocketAddr,
@@ -195,6 +206,7 @@ fn lead(
     Some(Lead {
         leave: tenure?.leave(),
         teller: teller?,
+        fleet: base.fleet()?,
         follower: Arc::clone(&base.member.as_ref()?.follower),
         reads_when_blind: config?.reads_when_blind,
     })

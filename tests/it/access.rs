@@ -94,6 +94,7 @@ fn the_operators_token_is_made_and_found() {
         ("POST", "/admin/repair"),
         ("POST", "/admin/cleanup"),
         ("POST", "/admin/fleet/hand-over"),
+        ("POST", "/admin/fleet/accept-database"),
         ("POST", "/admin/clear_wal_errors"),
         ("POST", "/admin/create_mapping"),
         ("DELETE", "/collection/mappings/x"),

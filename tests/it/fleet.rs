@@ -48,7 +48,7 @@ impl Fleet {
         Self::start_on(postgres, Some(pooler), proxies, &[])
     }
 
-    fn start_on(
+    pub(super) fn start_on(
         postgres: Postgres,
         pooler: Option<Pooler>,
         proxies: usize,
@@ -86,7 +86,7 @@ impl Fleet {
     }
 
     /// Each proxy's interface.
-    fn apis(&self) -> Vec<Api> {
+    pub(super) fn apis(&self) -> Vec<Api> {
         self.proxies.iter().map(Proxy::api).collect()
     }
 
@@ -116,7 +116,7 @@ impl Fleet {
     }
 
     /// Waits until no instance owes anything, and compares what they hold with what must be there.
-    fn check(&self, api: &Api, expected: &achromat_tests::load::Expected) {
+    pub(super) fn check(&self, api: &Api, expected: &achromat_tests::load::Expected) {
         api.wait_nothing_owed(Duration::from_secs(90));
         let all: Vec<_> = self
             .instances
@@ -133,7 +133,7 @@ impl Fleet {
     }
 
     /// Has clients of a proxy that does not lead work while something is done to the fleet.
-    fn under_load(mut self, act: impl FnOnce(&mut Self, &Load, usize)) -> Tally {
+    pub(super) fn under_load(mut self, act: impl FnOnce(&mut Self, &Load, usize)) -> Tally {
         let leader = self.leader();
         let follower = (leader + 1) % self.proxies.len();
         let api = self.proxies[follower].api();

@@ -6,12 +6,14 @@
 //! Practice", section 6.4), with the leader's lease in place of its round of heartbeats: nothing waits for a
 //! follower, and one that dies costs nothing.
 
+mod age;
 mod confirm;
 mod difference;
 mod lease;
 mod telling;
 
 pub use self::{
+    age::{Age, Loss},
     confirm::confirms,
     difference::Difference,
     lease::{LEASE, LEASE_MARGIN, LOOK_INTERVAL, LeaseState, RENEWAL_INTERVAL, Watch, valid_until},

@@ -52,6 +52,13 @@ impl Line {
 }
 
 #[derive(Serialize)]
+struct Accepted {
+    status: &'static str,
+    /// Number of collections with a copy that is not read until it was compared.
+    collections_to_compare: u64,
+}
+
+#[derive(Serialize)]
 struct HandingOver {
     status: &'static str,
     to: String,
@@ -117,6 +124,14 @@ impl Admin {
         })
     }
 
+    /// Accepts a database that has gone back as it is.
+    pub(super) async fn accept_database(&self) -> Reply {
+        match self.fleet_if_any() {
+            Ok(fleet) => accept_database(fleet).await,
+            Err(refusal) => refusal,
+        }
+    }
+
     fn fleet_if_any(&self) -> Result<&Arc<Fleet>, Reply> {
         self.facts.fleet.as_ref().ok_or_else(|| {
             let kind = self.facts.capacity.database;
@@ -125,6 +140,24 @@ impl Admin {
             );
             problem(404, "No fleet", &detail)
         })
+    }
+}
+
+/// Accepts a database that has gone back, at whichever proxy an operator says so.
+pub async fn accept_database(fleet: &Fleet) -> Reply {
+    match fleet.accept_database().await {
+        Ok(Some(collections_to_compare)) => json(
+            200,
+            &Accepted {
+                status: "accepted",
+                collections_to_compare,
+            },
+        ),
+        Ok(None) => {
+            let detail = "The database lacks nothing that a proxy has seen";
+            problem(409, "Nothing is to be accepted", detail)
+        }
+        Err(error) => unanswered(&error),
     }
 }
 

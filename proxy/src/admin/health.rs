@@ -45,7 +45,10 @@ impl State<'_> {
     /// The reasons for which the service is degraded; none when all is well.
     pub(super) fn reasons(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        if !self.view.store_is_up {
+        let fleet = self.facts.fleet.as_ref();
+        if let Some(loss) = fleet.and_then(|fleet| fleet.loss()) {
+            reasons.push(loss.to_string());
+        } else if !self.view.store_is_up {
             reasons.push("the log can't be written".to_owned());
         }
         for (place, instance) in self.instances.iter() {

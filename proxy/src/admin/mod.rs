@@ -44,7 +44,10 @@ use http::Method;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-pub use self::{letters::Retrying, metrics::Following, performance::Meter, scripts::Capacity};
+pub use self::{
+    fleet::accept_database, letters::Retrying, metrics::Following, performance::Meter,
+    scripts::Capacity,
+};
 use self::{
     mappings::Page,
     rows::{NoRow, Row},
@@ -131,6 +134,7 @@ enum Call<'a> {
     Transaction(String, String),
     Fleet,
     HandOver,
+    AcceptDatabase,
     ForceHealth(&'a str),
     Verify,
     Repair,
@@ -231,6 +235,7 @@ impl Admin {
             Call::ForceHealth(name) => self.force_health(name, body),
             Call::Fleet => self.fleet().await,
             Call::HandOver => self.hand_over(body).await,
+            Call::AcceptDatabase => self.accept_database().await,
             Call::Verify => self.verify(body).await,
             Call::Repair => self.repair(body).await,
             Call::Map => self.map(body).await,

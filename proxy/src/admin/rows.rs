@@ -153,6 +153,7 @@ const ROWS: &[Row] = &[
     }),
     read("admin/fleet", |_| Call::Fleet),
     change("admin/fleet/hand-over", |_| Call::HandOver),
+    change("admin/fleet/accept-database", |_| Call::AcceptDatabase),
     read("admin/jobs", |_| Call::State(Part::Jobs)),
     change("admin/verify", |_| Call::Verify),
     change("admin/repair", |_| Call::Repair),

@@ -31,16 +31,20 @@ pub(super) fn command() -> Command {
                 .value_name("NAME")
                 .help("The proxy that is to lead [default: any other one]"),
         );
+    let accept = Command::new("accept-database")
+        .about("Accepts a database that has gone back as it is: what it lacks is lost, and all copies are compared");
     Command::new("fleet")
         .about("Shows the proxies that share a database: who leads, who is there, their versions; has another one lead")
         .args_conflicts_with_subcommands(true)
         .subcommand(with_address(hand_over))
+        .subcommand(with_address(accept))
         .args(with_address(Command::new("fleet")).get_arguments().cloned())
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
     or_trouble(match matches.subcommand() {
         Some(("hand-over", matches)) => hand_over(matches),
+        Some(("accept-database", matches)) => accept_database(matches),
         _ => list(matches),
     })
 }
@@ -66,6 +70,15 @@ fn list(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
         );
     }
     println!("{} proxies, epoch {}", list["proxy_count"], list["epoch"]);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn accept_database(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
+    let accepted = Remote::new(matches).post("/admin/fleet/accept-database", &json!({}))?;
+    println!(
+        "the database is accepted as it is; {} collection(s) are compared, see `achromat jobs`",
+        accepted["collections_to_compare"]
+    );
     Ok(ExitCode::SUCCESS)
 }
 

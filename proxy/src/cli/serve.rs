@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{arguments, runtime};
 use crate::{
     config::Config,
-    run::{self, Achromat, Base, StartError},
+    run::{self, Achromat, Base},
     store::StoreError,
     telemetry,
 };
@@ -51,7 +51,7 @@ async fn serve(mut config: Config, matches: &ArgMatches) -> anyhow::Result<ExitC
         };
         let mut proxy = match started {
             Ok(proxy) => proxy,
-            Err(StartError::Store(error)) if base.is_member() && may_pass(&error) => {
+            Err(error) if base.is_member() && error.of_store().is_some_and(may_pass) => {
                 tracing::warn!(%error, "this proxy can't lead now, and follows");
                 tokio::time::sleep(PAUSE).await;
                 continue;
@@ -90,7 +90,10 @@ async fn serve(mut config: Config, matches: &ArgMatches) -> anyhow::Result<ExitC
 fn may_pass(error: &StoreError) -> bool {
     matches!(
         error,
-        StoreError::Deposed { .. } | StoreError::Unknown(_) | StoreError::NotDone(_)
+        StoreError::Deposed { .. }
+            | StoreError::Behind(_)
+            | StoreError::Unknown(_)
+            | StoreError::NotDone(_)
     )
 }
 

@@ -9,7 +9,7 @@ mod voucher;
 use std::{sync::Arc, time::Duration};
 
 use achromat_core::{
-    fleet::{LOOK_INTERVAL, Watch, valid_until},
+    fleet::{LOOK_INTERVAL, Loss, Watch, valid_until},
     ids::Epoch,
 };
 use tokio::{
@@ -38,6 +38,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(1);
 pub struct Fleet {
     database: Arc<Database>,
     me: Holder,
+    /// Name of the primary instance.
+    primary: Arc<str>,
     link: LinkConfig,
     voucher: Arc<Voucher>,
     leaders: watch::Sender<Option<Arc<Leader>>>,
@@ -95,6 +97,7 @@ impl Fleet {
         link: LinkConfig,
     ) -> Result<Self, JoinError> {
         let database = Arc::new(database);
+        let primary = instances.first().cloned().unwrap_or_default();
         let instances = instances.join(",");
         let members = database.members().await?.into_iter();
         // One of this name is this proxy's own earlier life.
@@ -111,6 +114,7 @@ impl Fleet {
         Ok(Self {
             database,
             me,
+            primary,
             link,
             voucher,
             leaders: watch::Sender::new(None),
@@ -158,6 +162,21 @@ impl Fleet {
         tracing::info!(to = heir.name, "an operator has the lease handed over");
         self.heir.send_replace(Some(heir.id));
         Ok(heir)
+    }
+
+    /// The loss, as long as the database has gone back: nothing is written then, and no other proxy leads.
+    pub fn loss(&self) -> Option<Loss> {
+        self.database.loss()
+    }
+
+    /// Accepts a database that has gone back as it is. Returns the number of collections whose copies are
+    /// compared before all of them are read again; none when it has not gone back.
+    pub async fn accept_database(&self) -> Result<Option<u64>, StoreError> {
+        let compared = self.database.accept(&self.primary).await?;
+        if let Some(compared) = compared {
+            tracing::warn!(compared, "an operator accepts the database as it is");
+        }
+        Ok(compared)
     }
 
     /// Leaves the fleet.
@@ -223,6 +242,14 @@ impl Fleet {
             return Ok(None);
         };
         let lease = lease?;
+        if lease.is_behind {
+            watch.lose_sight();
+            // Its lease is an old one: who led up to now goes on with what only it knows.
+            if let Some(holder) = lease.holder.filter(|_| self.leaders.borrow().is_none()) {
+                self.follow(holder);
+            }
+            return Ok(None);
+        }
         // One that was given back for another proxy is left to that one as long as it may be on its way.
         let is_for_another = lease.heir.is_some_and(|heir| heir != self.me.id);
         let mut seen = lease.state;

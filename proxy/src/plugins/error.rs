@@ -150,3 +150,14 @@ pub enum LifeError {
     #[error("version {0} decides already: push another one to try it")]
     DecidesAlready(u64),
 }
+
+impl LifeError {
+    /// The error of the store that it comes from, if it does.
+    pub fn of_store(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error) => Some(error),
+            Self::Configured { error, .. } => error.of_store(),
+            _ => None,
+        }
+    }
+}

@@ -65,6 +65,8 @@ async fn join(
         access: Arc::clone(access),
         hosts: config.hosts.clone(),
         voucher: fleet.voucher(),
+        fleet: Arc::clone(&fleet),
+        is_operated_on_main: config.operator.on_main,
     };
     let reader = reader(config, &fleet)?;
     let door = base.addresses.door();

@@ -4,6 +4,7 @@
 //! A write gets a key when it has none, so that it may be sent again to the next leader when the first one
 //! dies with it: it is done once. While there is no leader, requests wait.
 
+mod lost;
 mod reading;
 
 use std::{
@@ -47,14 +48,18 @@ use crate::{
     access::{Access, Caller, TOKEN_HEADER},
     admin::{Following, wants_json},
     clock,
-    fleet::{CameTo, Leader, PASSED_ON, Unvouched, Vouched, Voucher},
+    fleet::{CameTo, Fleet, Leader, PASSED_ON, Unvouched, Vouched, Voucher},
     instances::{Exchange, ExchangeError, Request},
 };
 
 /// Pause before a leader that can't be reached is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
 
+pub(super) use self::lost::refusal;
 pub use self::reading::Reader;
+
+/// Time from one look to the next, while nobody leads, if that is because the database has gone back.
+const LOSS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Time for another proxy to lead, after one has said that it did not see the end of a request.
 const SUCCESSION: Duration = Duration::from_secs(1);
@@ -79,6 +84,10 @@ pub struct Trust {
     pub hosts: Vec<String>,
     /// Makes and judges the words of the fleet's proxies.
     pub voucher: Arc<Voucher>,
+    /// The fleet, which knows when its database has gone back.
+    pub fleet: Arc<Fleet>,
+    /// True when operators are served on the clients' address.
+    pub is_operated_on_main: bool,
 }
 
 /// A request as it is passed on.
@@ -89,6 +98,8 @@ struct Passed<'a> {
     body: Bytes,
     /// True when it may be sent again though it may have been carried out.
     is_repeatable: bool,
+    /// True when an operator has sent it, to an address that is for operators.
+    may_operate: bool,
     deadline: Instant,
 }
 
@@ -174,7 +185,7 @@ impl Follower {
                 return is_reusable;
             }
         }
-        self.vouch(&mut intake, (method, text), kind);
+        let is_operator = self.vouch(&mut intake, (method, text), kind);
         let is_repeatable = give_key(&mut intake, &target);
         let patience = self
             .settings
@@ -185,6 +196,7 @@ impl Follower {
             target: text,
             intake: &intake,
             is_repeatable,
+            may_operate: is_operator && (kind == Kind::Operators || self.trust.is_operated_on_main),
             deadline: Instant::now() + patience + heavy_time(body.len()),
             body,
         };
@@ -205,7 +217,8 @@ impl Follower {
     }
 
     /// Tells the leader whom a request comes from. An operator's token is not shown to it: it may have another.
-    fn vouch(&self, intake: &mut Intake, (method, target): (&str, &str), kind: Kind) {
+    /// Returns true when it is an operator.
+    fn vouch(&self, intake: &mut Intake, (method, target): (&str, &str), kind: Kind) -> bool {
         let caller = self.trust.access.caller(&intake.headers);
         let vouched = Vouched {
             client: intake.client,
@@ -224,6 +237,7 @@ impl Follower {
         if let Ok(word) = HeaderValue::from_str(&word) {
             intake.headers.insert(PASSED_ON, word);
         }
+        vouched.is_operator
     }
 
     /// Answer to a load balancer: the proxy lives, and is ready when it knows of one that leads. How the instances
@@ -275,7 +289,11 @@ impl Follower {
         while Instant::now() < passed.deadline {
             let leader = leaders.borrow_and_update().clone();
             let Some(leader) = leader else {
-                let _changed = timeout_at(passed.deadline, changed(&mut leaders)).await;
+                if let Some(reply) = self.answer_without_leader(passed).await {
+                    return respond(session, &reply, false).await;
+                }
+                let again = passed.deadline.min(Instant::now() + LOSS_INTERVAL);
+                let _changed = timeout_at(again, changed(&mut leaders)).await;
                 continue;
             };
             // One that does not lead any more may be frozen, and never answer.
@@ -299,6 +317,9 @@ impl Follower {
                 }
                 Err(error) if may_ask_again(&error, passed.is_repeatable) => {
                     tracing::debug!(%error, "the leader did not answer");
+                    if let Some(reply) = self.answer_without_leader(passed).await {
+                        return respond(session, &reply, false).await;
+                    }
                     // Another proxy leads soon, or this one was only away for a moment.
                     let _changed = timeout(PAUSE, changed(&mut leaders)).await;
                 }

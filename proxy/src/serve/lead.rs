@@ -15,8 +15,11 @@ use achromat_core::{
 
 use parking_lot::Mutex;
 
-use super::{App, Follower};
-use crate::leave::{self, Leave, Standing};
+use super::{App, Follower, follow};
+use crate::{
+    fleet::Fleet,
+    leave::{self, Leave, Standing},
+};
 
 /// The part of a fleet's leader.
 pub struct Lead {
@@ -24,6 +27,8 @@ pub struct Lead {
     pub leave: Leave,
     /// What followers are told of the view.
     pub teller: Arc<Mutex<Teller>>,
+    /// Its fleet.
+    pub fleet: Arc<Fleet>,
     /// Server of those who still come when another proxy leads.
     pub follower: Arc<Follower>,
     /// True when reads are served while the database can't be reached.
@@ -53,6 +58,12 @@ impl App {
             )),
             Standing::Ended => Err(reply::unavailable("Another proxy leads the fleet now", 1)),
         }
+    }
+
+    /// Refusal of a write while the database has gone back.
+    pub(super) fn refusal_of_writes(&self) -> Option<Reply> {
+        let loss = self.lead.as_ref()?.fleet.loss()?;
+        Some(follow::refusal(loss))
     }
 
     /// The answer to a follower that asks for the view.

@@ -40,6 +40,9 @@ impl App {
         target: &Target<'_>,
         body: Bytes,
     ) -> Reply {
+        if let Some(reply) = self.refusal_of_writes() {
+            return reply;
+        }
         let key = match intake.key(captures.tenant.as_deref()) {
             Ok(key) => key,
             Err(reply) => return reply,
@@ -85,6 +88,10 @@ impl App {
 
     /// A write with a key: done once, by whoever comes first.
     async fn write_under(&self, keyed: &Keyed, asked: &Asked<'_>, body: Bytes) -> Reply {
+        // The question would wait for a database that does not answer.
+        if !self.replicator.view().store_is_up {
+            return unreadable_now();
+        }
         let until = Instant::now() + self.settings.write_deadline;
         let mut refusal = None;
         loop {
@@ -139,6 +146,10 @@ fn without_key() -> Reply {
 
 fn unreadable(error: &crate::store::StoreError) -> Reply {
     tracing::debug!(%error, "a key can't be looked up");
+    unreadable_now()
+}
+
+fn unreadable_now() -> Reply {
     let message = "The log can't be read at the moment; repeat the request under its key";
     reply::unavailable(message, 1)
 }

@@ -18,6 +18,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use achromat_core::{
     durable::{Appended, Write},
     engine::Snapshot,
+    fleet::Loss,
     history::{AuditAsked, AuditRecord, Retention, WriteRecord, WritesAsked},
     ids::{CollectionId, EntryId, Epoch, Key, LaneId, Position},
     key::KeyRecord,
@@ -54,6 +55,9 @@ pub enum StoreError {
         /// The epoch in the store.
         theirs: Epoch,
     },
+    /// The database has gone back; nothing was changed, and nothing will be until an operator has accepted it.
+    #[error("{0}")]
+    Behind(Loss),
     /// The file is open in another process.
     #[error("another process holds {path}: stop it, or give this one a store of its own")]
     Held {

@@ -10,6 +10,7 @@ mod script;
 mod side;
 mod statements;
 mod versions;
+mod witness;
 
 use std::{
     collections::BTreeMap,
@@ -22,6 +23,7 @@ use std::{
 use achromat_core::{
     durable::{Appended, Write},
     engine::Snapshot,
+    fleet::Age,
     history::{AuditAsked, AuditRecord, Retention, WriteRecord, WritesAsked},
     ids::{CollectionId, EntryId, Epoch, Key, LaneId, Position},
     key::KeyRecord,
@@ -72,10 +74,30 @@ impl PostgresStore {
         }
     }
 
-    /// A script that changes nothing unless this is the newest owner, and the script was not given up.
+    /// A script that changes nothing unless this is the newest owner, the script was not given up, and the
+    /// database has all that was committed.
     fn fenced(&self) -> Script {
         let (epoch, fence) = (signed(self.epoch.0), signed(self.fence.load(Relaxed)));
-        Script::of("SELECT achromat_fence(?, ?)", &[epoch.into(), fence.into()])
+        let commits = signed(self.connections.witness.seen().commits);
+        Script::of(
+            "SELECT achromat_begin(?, ?, ?) AS commits",
+            &[epoch.into(), fence.into(), commits.into()],
+        )
+    }
+
+    /// Carries out a fenced script; returns the rows of its other statements.
+    async fn write_fenced(&self, script: Script) -> Result<Vec<PgRow>, StoreError> {
+        let seen = self.connections.witness.seen();
+        let mut rows = self.connections.write(script, self.epoch).await?;
+        if !rows.is_empty() {
+            let commits = unsigned(rows.remove(0).get("commits"));
+            self.connections.witness.learn(Age {
+                epoch: self.epoch,
+                commits,
+                ..seen
+            });
+        }
+        Ok(rows)
     }
 }
 
@@ -94,20 +116,19 @@ impl Store for PostgresStore {
         for write in writes {
             statements.write(write).map_err(StoreError::NotDone)?;
         }
-        let rows = self
-            .connections
-            .write(statements.script, self.epoch)
-            .await?;
+        let rows = self.write_fenced(statements.script).await?;
         Ok(rows.iter().filter_map(appended).collect())
     }
 
     /// A group that is on its way to the server when this is asked changes nothing any more.
     async fn find(&self, entry: EntryId) -> Result<Option<Position>, StoreError> {
+        let commits = self.connections.witness.seen().commits;
         let mut script = Script::of(
             "UPDATE meta SET value = value + 1
              WHERE key = 'fence' AND ? = (SELECT value FROM meta WHERE key = 'epoch')
+               AND EXISTS (SELECT 1 FROM age WHERE commits >= ? AND NOT is_behind)
              RETURNING value AS fence",
-            &[signed(self.epoch.0).into()],
+            &[signed(self.epoch.0).into(), signed(commits).into()],
         );
         script.add(
             "SELECT position FROM entries WHERE entry = ?",
@@ -119,10 +140,7 @@ impl Store for PostgresStore {
             row.map(|row| row.get::<i64, _>(0))
         };
         let Some(fence) = number("fence") else {
-            return Err(StoreError::Deposed {
-                ours: self.epoch,
-                theirs: Epoch(self.epoch.0 + 1),
-            });
+            return Err(lease::refusal(&self.connections, self.epoch).await);
         };
         self.fence.store(unsigned(fence), Relaxed);
         Ok(number("position").map(position))
@@ -190,7 +208,7 @@ impl VersionStore for PostgresStore {
         for write in writes {
             versions::add(&mut script, write);
         }
-        self.connections.write(script, self.epoch).await?;
+        self.write_fenced(script).await?;
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{Store, StoreError, flushes::Flushes};
+use crate::telemetry::Seldom;
 
 /// Pause before a store that failed is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
@@ -51,6 +52,9 @@ pub struct Writer<S: ?Sized> {
     listener: Listener,
     writing: Writing,
     flushes: Arc<Flushes>,
+    failures: Seldom,
+    /// True when it was logged that the store fails.
+    has_told: bool,
 }
 
 impl<S: Store + ?Sized> Writer<S> {
@@ -63,6 +67,8 @@ impl<S: Store + ?Sized> Writer<S> {
             listener,
             writing: Writing::default(),
             flushes,
+            failures: Seldom::default(),
+            has_told: false,
         };
         (writer, WriterHandle(sender))
     }
@@ -93,7 +99,7 @@ impl<S: Store + ?Sized> Writer<S> {
                     self.writing.committed(commit);
                 }
                 Step::Find(entry) => {
-                    let position = self.find(entry).await;
+                    let position = self.find(entry).await?;
                     self.take_waiting();
                     self.writing.found(position);
                 }
@@ -124,8 +130,11 @@ impl<S: Store + ?Sized> Writer<S> {
             Err(error @ StoreError::Deposed { .. }) => return Err(error),
             Err(error) => error,
         };
-        if self.writing.is_up() {
-            tracing::error!(%error, "the store failed; writes are refused until it works again");
+        if !self.has_told
+            && let Some(left_out) = self.failures.due()
+        {
+            self.has_told = true;
+            tracing::error!(%error, left_out, "the store failed; writes are refused until it works again");
         }
         self.take_waiting();
         Ok(match error {
@@ -141,10 +150,12 @@ impl<S: Store + ?Sized> Writer<S> {
         }
     }
 
-    async fn find(&self, entry: EntryId) -> Option<Position> {
+    /// Asks until the store answers, or has passed to another owner.
+    async fn find(&self, entry: EntryId) -> Result<Option<Position>, StoreError> {
         loop {
             match self.store.find(entry).await {
-                Ok(position) => return position,
+                Ok(position) => return Ok(position),
+                Err(error @ StoreError::Deposed { .. }) => return Err(error),
                 Err(error) => {
                     tracing::debug!(%error, "the store can't be read yet");
                     tokio::time::sleep(RETRY_PAUSE).await;
@@ -153,8 +164,8 @@ impl<S: Store + ?Sized> Writer<S> {
         }
     }
 
-    fn say(&self, event: Event) {
-        if matches!(event, Event::StoreIs { up: true }) {
+    fn say(&mut self, event: Event) {
+        if matches!(event, Event::StoreIs { up: true }) && std::mem::take(&mut self.has_told) {
             tracing::info!("the store works again");
         }
         (self.listener)(event);

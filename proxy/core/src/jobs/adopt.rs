@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Reason for not reading a copy that was found: it is compared first, which happens by itself.
-pub(crate) const NOT_COMPARED: &str = "it was not compared with the others yet";
+pub const NOT_COMPARED: &str = "it was not compared with the others yet";
 
 /// Reason for not reading a copy whose collection has other metadata, or another configuration.
 pub(crate) const MADE_DIFFERENTLY: &str = "it is made differently there";

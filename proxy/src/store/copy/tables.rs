@@ -211,6 +211,7 @@ pub(in crate::store) const LEFT_OUT: &[(&str, &str)] = &[
         "its epoch is raised, and never set back; the fence is about groups of writes that are on their way to this very database",
     ),
     ("lease", "it says who owns this very database"),
+    ("age", "it counts what was committed to this very database"),
     (
         "fleet",
         "the secret of the proxies that share this very database",

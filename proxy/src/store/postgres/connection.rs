@@ -2,7 +2,11 @@
 
 use std::{io, str::FromStr as _, time::Duration};
 
-use achromat_core::{ids::Epoch, weight::heavy_time};
+use achromat_core::{
+    fleet::{Age, Loss},
+    ids::Epoch,
+    weight::heavy_time,
+};
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, PgPool, Postgres, Row as _,
     migrate::MigrateError,
@@ -11,7 +15,7 @@ use sqlx::{
 };
 use tokio::time::timeout;
 
-use super::{super::StoreError, script::Script};
+use super::{super::StoreError, script::Script, witness::Witness};
 
 /// Connections for the log, history and plugins' versions; the log is written by one at a time.
 const WRITERS_MAX: u32 = 2;
@@ -19,14 +23,20 @@ const WRITERS_MAX: u32 = 2;
 /// Connections that read meanwhile.
 const READERS_MAX: u32 = 4;
 
-/// Time for a connection to be there, and for an answer to a small script.
+/// Time for an answer to a small script.
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Time for a connection to be there. Clients whose writes are refused wait for so long.
+const CONNECTION_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Key of the lock under which the tables are brought to this version's form: "achromat" in ASCII.
 const MIGRATING: i64 = 0x6163_6872_6f6d_6174;
 
 /// SQLSTATE of a group that comes from an owner who is not the newest.
 const DEPOSED: &str = "AC001";
+
+/// SQLSTATE of a group that comes from an owner who has seen more commits than there are.
+const BEHIND: &str = "AC003";
 
 /// The reason why a database can't be used.
 type Reason = Box<dyn std::error::Error + Send + Sync>;
@@ -40,6 +50,8 @@ fn failed(url: &str) -> impl Fn(Reason) -> StoreError {
 
 /// The pools.
 pub(super) struct Connections {
+    /// What was seen of the database's age.
+    pub(super) witness: Witness,
     writers: PgPool,
     readers: PgPool,
 }
@@ -97,13 +109,14 @@ impl Connections {
         let pool = |count, is_tested| {
             PgPoolOptions::new()
                 .max_connections(count)
-                .acquire_timeout(DEADLINE)
+                .acquire_timeout(CONNECTION_DEADLINE)
                 .test_before_acquire(is_tested)
                 .connect_lazy_with(options.clone())
         };
         // What a dead connection has swallowed of a group is found out; to ask each time first whether it
         // lives would cost a round trip.
         Ok(Self {
+            witness: Witness::default(),
             writers: pool(WRITERS_MAX, false),
             readers: pool(READERS_MAX, true),
         })
@@ -180,9 +193,10 @@ impl Connections {
         ours: Epoch,
     ) -> Result<Vec<PgRow>, StoreError> {
         let deadline = DEADLINE + heavy_time(script.bytes());
+        let seen = self.witness.seen();
         let connection = self.writers.acquire().await.map_err(StoreError::NotDone)?;
         let rows = fetch(connection, script, deadline).await;
-        rows.map_err(|error| failure(error, ours))
+        rows.map_err(|error| failure(error, ours, seen))
     }
 
     /// Carries out a script that reads.
@@ -211,20 +225,37 @@ async fn fetch(
 
 /// Effect of a failed script: nothing was changed when the server says that it failed; unless the server went
 /// down, which it may have done after the commit.
-fn failure(error: sqlx::Error, ours: Epoch) -> StoreError {
+fn failure(error: sqlx::Error, ours: Epoch, seen: Age) -> StoreError {
     let sqlx::Error::Database(database) = &error else {
         return StoreError::Unknown(error);
     };
     let code = database.code().unwrap_or_default();
-    if code == DEPOSED {
+    let detail = || {
         let detail = database
             .try_downcast_ref::<PgDatabaseError>()
             .and_then(PgDatabaseError::detail);
-        let theirs = detail.and_then(|detail| detail.parse().ok());
-        return StoreError::Deposed {
-            ours,
-            theirs: Epoch(theirs.unwrap_or_default()),
+        detail
+            .and_then(|detail| detail.parse().ok())
+            .unwrap_or_default()
+    };
+    if code == DEPOSED {
+        let theirs = Epoch(detail());
+        let found = Age {
+            epoch: theirs,
+            ..seen
         };
+        return if theirs < ours {
+            StoreError::Behind(Loss { seen, found })
+        } else {
+            StoreError::Deposed { ours, theirs }
+        };
+    }
+    if code == BEHIND {
+        let found = Age {
+            commits: detail(),
+            ..seen
+        };
+        return StoreError::Behind(Loss { seen, found });
     }
     if code.starts_with("57P") || code.starts_with("08") {
         StoreError::Unknown(error)

@@ -8,7 +8,7 @@ use std::sync::{
 use achromat_core::{
     durable::{Appended, Write},
     engine::Snapshot,
-    ids::{CollectionId, InstanceIx, Key, LaneId, Ticket},
+    ids::{CollectionId, Epoch, InstanceIx, Key, LaneId, Ticket},
     key::{Fingerprint, KeyRecord, Keyed},
     log::{Entry, Letter, RecordAct, Verb},
     time::WallTime,
@@ -25,6 +25,8 @@ struct Unsure {
     store: MemoryStore,
     fails_next: AtomicBool,
     is_done: bool,
+    /// True when it passes to another owner meanwhile.
+    is_taken: bool,
 }
 
 #[async_trait]
@@ -44,6 +46,12 @@ impl Store for Unsure {
     }
 
     async fn find(&self, entry: EntryId) -> Result<Option<Position>, StoreError> {
+        if self.is_taken {
+            return Err(StoreError::Deposed {
+                ours: Epoch(1),
+                theirs: Epoch(2),
+            });
+        }
         self.store.find(entry).await
     }
 
@@ -104,6 +112,7 @@ async fn said(is_done: bool) -> Vec<String> {
         store: MemoryStore::new(1),
         fails_next: AtomicBool::new(true),
         is_done,
+        is_taken: false,
     });
     let said = Arc::new(Mutex::new(Vec::new()));
     let listener = {
@@ -138,6 +147,22 @@ async fn what_was_done_is_found() {
 #[tokio::test]
 async fn what_was_not_done_is_refused() {
     assert_eq!(said(false).await, ["1 503", "2 503", "3 503"]);
+}
+
+/// A writer whose store passes to another owner while it looks for its writes ends.
+#[tokio::test]
+async fn a_writer_ends_when_it_looks_in_anothers_store() {
+    let store = Arc::new(Unsure {
+        store: MemoryStore::new(1),
+        fails_next: AtomicBool::new(true),
+        is_done: true,
+        is_taken: true,
+    });
+    let (writer, handle) = Writer::new(store, Box::new(|_| {}), Arc::default());
+    handle.order(append(1, None));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let ended = timeout_at(deadline, writer.run()).await.unwrap();
+    assert!(matches!(ended, Err(StoreError::Deposed { .. })));
 }
 
 fn cursor() -> Order {
