@@ -60,14 +60,9 @@ fn assert_writes_were_refused(tally: &Tally) {
 
 /// A write that needs room.
 fn large(api: &Api, collection: &str, number: u64) -> Answer {
-    let text: String = (0..20_000)
-        .map(|at| {
-            format!(
-                "{:08x}",
-                (number * 20_011 + at) * 2_654_435_761 % 4_294_967_291
-            )
-        })
-        .collect();
+    let word = |at: u64| (number * 20_011 + at) * 2_654_435_761 % 4_294_967_291;
+    let words: Vec<String> = (0..20_000).map(|at| format!("{:08x}", word(at))).collect();
+    let text = words.concat();
     let body = json!({ "ids": ["large"], "embeddings": [[number, 1]], "documents": [text] });
     api.records(collection, "upsert", &body)
 }
@@ -277,11 +272,11 @@ fn assert_logged_once(fleet: &Fleet, count: u64) {
     for instance in &fleet.instances {
         let own = instance.own_id("keyed");
         eventually("each instance has all of them", PATIENCE, || {
-            let held = records(&instance.api(), DATABASE, &own)?.len() as u64;
-            if held == count {
+            let records = records(&instance.api(), DATABASE, &own)?.len() as u64;
+            if records == count {
                 Ok(())
             } else {
-                Err(held.to_string())
+                Err(records.to_string())
             }
         });
     }

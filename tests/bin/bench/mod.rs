@@ -18,6 +18,7 @@ mod proxying;
 mod registers;
 mod requests;
 mod scale;
+mod startup;
 mod storm;
 mod traffic;
 mod upstream;
@@ -35,6 +36,7 @@ pub(crate) fn command() -> Command {
         .subcommand(traffic::command())
         .subcommand(proxying::command())
         .subcommand(scale::command())
+        .subcommand(startup::command())
         .subcommand(storm::command())
         .subcommand(failover::command())
         .subcommand(fleet::command())
@@ -53,6 +55,7 @@ pub(crate) fn run(matches: &ArgMatches) -> ExitCode {
         Some(("traffic", matches)) => traffic::run(matches),
         Some(("proxying", matches)) => proxying::run(matches),
         Some(("scale", matches)) => scale::run(matches),
+        Some(("start", matches)) => startup::run(matches),
         Some(("storm", matches)) => storm::run(matches),
         Some(("failover", matches)) => failover::run(matches),
         Some(("fleet", matches)) => fleet::run(matches),

@@ -9,6 +9,7 @@ use achromat_core::{
     log::Logged,
     time::WallTime,
 };
+use futures_util::TryStreamExt as _;
 use sqlx::{Row, SqliteConnection, sqlite::SqliteRow};
 use uuid::Uuid;
 
@@ -164,7 +165,13 @@ async fn entries(connection: &mut SqliteConnection) -> Result<Vec<Logged>> {
                  ON keys.lane = entries.lane AND keys.position = entries.position
                    AND keys.state IS NULL
                ORDER BY entries.lane, entries.position";
-    rows(connection, sql).await?.iter().map(logged).collect()
+    // One by one: SQLite's rows are copies of their values, which take more room than the entries.
+    let mut rows = sqlx::query(sql).fetch(connection);
+    let mut entries = Vec::new();
+    while let Some(row) = rows.try_next().await.map_err(StoreError::NotDone)? {
+        entries.push(logged(&row)?);
+    }
+    Ok(entries)
 }
 
 fn logged(row: &SqliteRow) -> Result<Logged> {
