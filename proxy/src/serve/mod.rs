@@ -271,7 +271,7 @@ impl App {
     fn refuse_route(&self, intake: &Intake, target: &Target<'_>, miss: &Miss) -> Reply {
         let refusal = refuse_route(intake, target, miss);
         if intake.method == http::Method::OPTIONS && self.edge.origins.is_any_allowed() {
-            return preflight(refusal.allow);
+            return preflight(refusal.allow, self.edge.access.is_required());
         }
         refusal
     }
