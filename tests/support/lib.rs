@@ -10,6 +10,7 @@ pub mod chroma;
 pub mod cluster;
 pub mod deploy;
 pub mod ends;
+pub mod frames;
 pub mod heavy;
 pub mod load;
 pub mod pooler;

@@ -107,13 +107,17 @@ pub(super) async fn write_whole(
     body: Bytes,
 ) -> Result<(), Box<Error>> {
     session.write_response_header(Box::new(head)).await?;
-    // Over HTTP/1 the session leaves the body of an answer to HEAD out by itself.
-    let body = if session.is_http2() && session.req_header().method == Method::HEAD {
+    let body = if leaves_body_out(session) {
         Bytes::new()
     } else {
         body
     };
     session.write_response_body(body, true).await
+}
+
+/// True when the body of an answer is ours to leave out: over HTTP/1 the session does it by itself after HEAD.
+pub(super) fn leaves_body_out(session: &ServerSession) -> bool {
+    session.is_http2() && session.req_header().method == Method::HEAD
 }
 
 /// Answers a client of HTTP/1.0 in its version.

@@ -8,7 +8,7 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 use pingora_timeout::timeout;
 
-use super::respond::{add_headers, speak_like_client};
+use super::respond::{add_headers, leaves_body_out, speak_like_client};
 use crate::instances::Exchange;
 
 /// For the next part of an answer to come.
@@ -56,8 +56,10 @@ pub(super) async fn pass_on(
     if session.write_response_header(Box::new(head)).await.is_err() {
         return false;
     }
+    let is_left_out = leaves_body_out(session);
     loop {
         match timeout(PART_DEADLINE, exchange.next()).await {
+            Ok(Ok(Some(_))) if is_left_out => {}
             Ok(Ok(Some(part))) => {
                 if session.write_response_body(part, false).await.is_err() {
                     return false;
