@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod asked;
+pub mod attacks;
 pub mod authority;
 #[path = "../chaos/mod.rs"]
 pub mod chaos;
