@@ -1,8 +1,9 @@
 //! `achromat-tests achromat …` is Achromat's own command: the tests start it as a process of its
 //! own, from the same build. `achromat-tests chaos` runs faults for as long as is wanted,
 //! `achromat-tests sim` histories in virtual time, `achromat-tests matrix` every supported version of
-//! Chroma; `achromat-tests bench` says what things cost.
+//! Chroma, `achromat-tests attack` hostile connections; `achromat-tests bench` says what things cost.
 
+mod attack;
 mod bench;
 mod matrix;
 mod sim;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Some(("chaos", matches)) => run_chaos(options(matches), matches.get_flag("time-line")),
         Some(("sim", matches)) => sim::run(matches),
         Some(("matrix", matches)) => matrix::run(matches),
+        Some(("attack", matches)) => attack::run(matches),
         Some(("bench", matches)) => bench::run(matches),
         _ => ExitCode::from(2),
     }
@@ -69,6 +71,7 @@ fn command() -> Command {
         .subcommand(chaos)
         .subcommand(sim::command())
         .subcommand(matrix::command())
+        .subcommand(attack::command())
         .subcommand(bench::command())
 }
 

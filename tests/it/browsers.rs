@@ -15,6 +15,8 @@ use achromat_tests::{
     wait::eventually,
 };
 
+use crate::access::token;
+
 const PAGE: &str = "https://app.example";
 const COLLECTIONS: &str = "/api/v2/tenants/default_tenant/databases/default_database/collections";
 
@@ -168,6 +170,49 @@ fn a_star_allows_any_page() {
             ours.1
                 .contains(&"access-control-allow-origin: *".to_owned())
         );
+    }
+}
+
+/// True when a browser lets a page send these headers after a pre-flight answer: a star covers each of them but
+/// `authorization` (Fetch standard, CORS-preflight fetch, steps 7.6 and 7.7).
+fn are_sent(answer: &Answer, names: &[&str]) -> bool {
+    let allowed = answer
+        .1
+        .iter()
+        .find_map(|line| line.strip_prefix("access-control-allow-headers: "));
+    let allowed: Vec<_> = allowed.unwrap_or_default().split(',').collect();
+    let is_named = |name: &str| {
+        let mut allowed = allowed.iter().map(|name| name.trim());
+        allowed.any(|allowed| allowed.eq_ignore_ascii_case(name))
+    };
+    let may_be_sent = |name: &&str| is_named(name) || (is_named("*") && *name != "authorization");
+    answer.0 == 200 && names.iter().all(may_be_sent)
+}
+
+/// Where clients need tokens, a page may send its own in `Authorization`, and reads the refusal without one.
+#[test]
+fn pages_may_show_their_tokens() {
+    let folder = folder();
+    let tokens = folder.path().join("tokens.toml");
+    let token = token(&tokens, "page", &["read */*/*"]);
+    let origins = format!("--http-cors-allow-origins={PAGE}");
+    let file = format!("--access-tokens-file={}", tokens.display());
+    let cluster = Cluster::with(2, &[&origins, &file]);
+    let ask = |request: &str, headers: &str| {
+        let headers = format!("Origin: {PAGE}\r\n{headers}");
+        ask(cluster.proxy.port, request, &headers)
+    };
+    let asked = "Access-Control-Request-Method: GET\r\nAccess-Control-Request-Headers: authorization,content-type\r\n";
+    let answer = ask(&format!("OPTIONS {COLLECTIONS}"), asked);
+    let names = ["authorization", "content-type", "x-chroma-token"];
+    assert!(are_sent(&answer, &names), "{answer:?}");
+    let shown = format!("Authorization: Bearer {token}\r\n");
+    for (headers, status) in [(shown.as_str(), 200), ("", 401)] {
+        let answer = ask(&format!("GET {COLLECTIONS}"), headers);
+        let is_read = answer
+            .1
+            .contains(&format!("access-control-allow-origin: {PAGE}"));
+        assert!(answer.0 == status && is_read, "{answer:?}");
     }
 }
 

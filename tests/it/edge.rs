@@ -7,7 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use achromat_tests::{cluster::Cluster, raw::statuses, wait::eventually};
+use achromat_tests::{
+    cluster::Cluster,
+    frames::{self, Frame},
+    raw::statuses,
+    wait::eventually,
+};
 use serde_json::{Value, json};
 
 const COLLECTIONS: &str = "/api/v2/tenants/default_tenant/databases/default_database/collections";
@@ -159,6 +164,67 @@ fn old_and_short_requests_are_answered_at_once() {
     assert_eq!(statuses(&exchange(&cluster, kept)), [200, 200]);
     let took = began.elapsed();
     assert!(took < Duration::from_secs(5), "{took:?}: nothing waited");
+}
+
+/// Bytes of an answer that a client of HTTP/2 has room for.
+const ROOM: u32 = 1 << 24;
+
+/// The frames of one stream, up to its last one or to its end by an error.
+fn stream_of(cluster: &Cluster, method: &str, path: &str) -> Vec<Frame> {
+    let mut stream = connect(cluster);
+    let mut bytes = frames::PREFACE.to_vec();
+    // Answers of any size may come at once.
+    Frame::settings(Some(ROOM)).write(&mut bytes);
+    Frame::room(ROOM).write(&mut bytes);
+    Frame::request(1, (method, path), true).write(&mut bytes);
+    stream.write_all(&bytes).expect("it takes bytes");
+    let mut read = Vec::new();
+    loop {
+        let frame = Frame::read(&mut stream).expect("a frame");
+        assert_ne!(frame.kind, frames::GO_AWAY, "{method} {path}: {frame:?}");
+        if frame.stream != 1 {
+            continue;
+        }
+        let is_last = frame.ends_stream() || frame.kind == frames::RESET;
+        read.push(frame);
+        if is_last {
+            return read;
+        }
+    }
+}
+
+/// Over HTTP/2, HEAD is answered with the head that GET has, without a body and without an error of the stream:
+/// for Achromat's own paths, for small answers, for answers that are passed on as they come, for refusals.
+#[test]
+fn head_over_http2_has_no_body() {
+    let cluster = Cluster::start();
+    let api = cluster.api();
+    let large = json!({ "text": "x".repeat(100_000) });
+    let body = json!({ "name": "large", "metadata": large });
+    api.post("$D/collections", &body).ok();
+    for path in [
+        "/livez",
+        "/status",
+        "/api/v2/version",
+        "/openapi.json",
+        "/docs/swagger-ui.css",
+        COLLECTIONS,
+        "/nothing",
+    ] {
+        let lengths = ["GET", "HEAD"].map(|method| {
+            let frames = stream_of(&cluster, method, path);
+            let kinds: Vec<_> = frames.iter().map(|frame| frame.kind).collect();
+            assert_eq!(kinds[0], frames::HEADERS, "{method} {path}: {kinds:?}");
+            let rest = kinds[1..].iter().all(|kind| *kind == frames::DATA);
+            assert!(rest, "{method} {path}: {kinds:?}");
+            frames[1..]
+                .iter()
+                .map(|frame| frame.contents.len())
+                .sum::<usize>()
+        });
+        assert!(lengths[0] > 0, "GET {path} has a body");
+        assert_eq!(lengths[1], 0, "HEAD {path}");
+    }
 }
 
 /// Bodies that are declared and come slowly take no memory from others, and no place for long.

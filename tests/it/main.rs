@@ -4,6 +4,7 @@ mod access;
 mod admin;
 mod adopt;
 mod api;
+mod attacks;
 mod authors;
 mod bodies;
 mod browsers;

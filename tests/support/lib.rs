@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod asked;
+pub mod attacks;
 pub mod authority;
 #[path = "../chaos/mod.rs"]
 pub mod chaos;
@@ -10,6 +11,7 @@ pub mod chroma;
 pub mod cluster;
 pub mod deploy;
 pub mod ends;
+pub mod frames;
 pub mod heavy;
 pub mod load;
 pub mod pooler;

@@ -14,7 +14,7 @@ use pingora_error::ErrorType;
 use pingora_http::ResponseHeader;
 use tokio::io::AsyncWrite as _;
 
-use super::{Instance, NO_LEAVE, Passage, Timing, figures::UnderWay, pool::Pool};
+use super::{Instance, NO_LEAVE, Passage, Timing, bulkhead::Flow, figures::UnderWay, pool::Pool};
 use crate::leave::Leave;
 
 /// A request.
@@ -112,6 +112,7 @@ pub struct Exchange<'a> {
     idle: Duration,
     under_way: Option<UnderWay>,
     passage: Option<Passage>,
+    flow: Option<Flow>,
 }
 
 /// Sends a request and waits for the head of its answer.
@@ -147,6 +148,7 @@ pub(super) async fn begin<'a>(
         idle: timing.idle,
         under_way: None,
         passage: None,
+        flow: None,
     })
 }
 
@@ -349,6 +351,21 @@ impl Exchange<'_> {
     pub(super) fn under(mut self, passage: Passage) -> Self {
         self.passage = Some(passage);
         self
+    }
+
+    /// Begins to pass the answer on, so that the instance may be asked other things meanwhile. False when it has
+    /// as many answers on their way as there may be.
+    pub async fn flow(&mut self) -> bool {
+        let Some(passage) = self.passage.take() else {
+            return true;
+        };
+        self.flow = passage.flow().await;
+        self.flow.is_some()
+    }
+
+    /// True when another answer of the instance waits until one that is on its way has ended.
+    pub fn is_wanted(&self) -> bool {
+        self.flow.as_ref().is_some_and(Flow::is_wanted)
     }
 
     /// The status.

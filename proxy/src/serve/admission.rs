@@ -16,6 +16,7 @@ use super::{
     quota::Client,
     wire::Patience,
 };
+use crate::waiting::Waiters;
 
 /// Bounds of what is served.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,8 @@ pub(super) struct Admission {
     places: Arc<Places>,
     memory: Arc<Semaphore>,
     memory_units: u32,
+    /// Requests and answers that wait for memory.
+    memory_wanted: Waiters,
     tracker: Tracker,
 }
 
@@ -57,6 +60,7 @@ impl Admission {
             places: Places::new(limits.requests_max, limits.queue_max),
             memory: Arc::new(Semaphore::new(usize::try_from(units).unwrap_or(usize::MAX))),
             memory_units: units,
+            memory_wanted: Waiters::default(),
             tracker: Tracker::default(),
         }
     }
@@ -110,7 +114,19 @@ impl Admission {
         self.take(units(bytes).min(self.memory_units)).await
     }
 
+    /// Memory for an answer, if there is some now.
+    pub(super) fn memory_now(&self, bytes: usize) -> Option<Memory> {
+        let units = units(bytes).min(self.memory_units);
+        Arc::clone(&self.memory).try_acquire_many_owned(units).ok()
+    }
+
+    /// True when somebody waits for memory.
+    pub(super) fn is_memory_wanted(&self) -> bool {
+        self.memory_wanted.is_any()
+    }
+
     async fn take(&self, units: u32) -> Result<Memory, Reply> {
+        let _waiting = self.memory_wanted.begin();
         let memory = Arc::clone(&self.memory).acquire_many_owned(units);
         match tokio::time::timeout(self.limits.queue_wait, memory).await {
             Ok(Ok(memory)) => Ok(memory),

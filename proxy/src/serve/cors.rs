@@ -1,5 +1,6 @@
 //! Which pages browsers may let use Chroma's interface here (CORS), answered as Chroma's own server
-//! answers with its `cors_allow_origins`: any method, any header, these origins.
+//! answers with its `cors_allow_origins`: any method, any header, these origins. Where clients need tokens, the
+//! header of these too.
 
 use achromat_core::reply::Reply;
 use bytes::Bytes;
@@ -56,9 +57,15 @@ impl Origins {
     }
 }
 
-/// The answer to a browser that asks what a page may do; `allow` has the methods of the path.
-pub(super) fn preflight(allow: Option<String>) -> Reply {
+/// The answer to a browser that asks what a page may do; `allow` has the methods of the path. Where clients need
+/// tokens, their header is named: the star does not cover it (Fetch, "CORS non-wildcard request-header name").
+pub(super) fn preflight(allow: Option<String>, are_tokens_needed: bool) -> Reply {
     let any = HeaderValue::from_static("*");
+    let headers = if are_tokens_needed {
+        HeaderValue::from_static("*, authorization")
+    } else {
+        any.clone()
+    };
     Reply {
         status: 200,
         content_type: None,
@@ -66,8 +73,8 @@ pub(super) fn preflight(allow: Option<String>) -> Reply {
         retry_after_s: None,
         allow,
         headers: vec![
-            (header::ACCESS_CONTROL_ALLOW_METHODS, any.clone()),
-            (header::ACCESS_CONTROL_ALLOW_HEADERS, any),
+            (header::ACCESS_CONTROL_ALLOW_METHODS, any),
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, headers),
         ],
     }
 }

@@ -15,10 +15,11 @@ use pingora_core::{
 use tokio::sync::watch;
 
 use super::{
-    App, CLIENT_WRITE_TIMEOUT, Door, Encryption, Follower, KEEPALIVE_S, Kind, Settings,
+    App, Door, Encryption, Follower, KEEPALIVE_S, Kind, Settings,
     admission::{Tracked, Tracker},
     intake::Body,
     respond::close,
+    taking::PART_BYTES,
 };
 
 /// An address at work.
@@ -135,7 +136,8 @@ impl HttpServerApp for Entrance {
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
-        session.set_write_timeout(Some(CLIENT_WRITE_TIMEOUT));
+        let patience = self.server.load().settings().patience;
+        session.set_write_timeout(Some(patience.part(PART_BYTES)));
         if !matches!(session.read_request().await, Ok(true)) {
             return None;
         }

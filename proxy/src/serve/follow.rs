@@ -41,8 +41,9 @@ use super::{
     is_chromas,
     quota::Client,
     read::SMALL_BYTES_MAX,
-    respond::{respond, speak_like_client, write_whole},
+    respond::{give_whole, respond, speak_like_client},
     stream::pass_on,
+    taking::Taking,
 };
 use crate::{
     access::{Access, Caller, TOKEN_HEADER},
@@ -174,13 +175,17 @@ impl Follower {
             Ok(read) => read,
             Err(reply) => return respond(session, &reply, true).await,
         };
-        let _admitted = match self.admission.enter(|| client_of(&intake)).await {
-            Ok(admitted) => admitted,
+        let mut taking = match self.admission.enter(|| client_of(&intake)).await {
+            Ok(place) => Taking::new(&self.admission, place),
             Err(reply) => return respond(session, &reply, false).await,
         };
         if kind == Kind::Clients && is_chromas(target.path) {
             let read = (&intake, &target, &body);
-            let served = self.reader.serve(session, &self.trust.access, read).await;
+            let access = &self.trust.access;
+            let served = self
+                .reader
+                .serve((session, &mut taking), access, read)
+                .await;
             if let Some(is_reusable) = served {
                 return is_reusable;
             }
@@ -200,7 +205,7 @@ impl Follower {
             deadline: Instant::now() + patience + heavy_time(body.len()),
             body,
         };
-        self.pass(session, &passed).await
+        self.pass((session, &mut taking), &passed).await
     }
 
     /// Answer to another proxy, which takes this one for the leader.
@@ -283,7 +288,11 @@ impl Follower {
     }
 
     /// Passes a request on until it is answered, or its time is over.
-    async fn pass(&self, session: &mut ServerSession, passed: &Passed<'_>) -> bool {
+    async fn pass(
+        &self,
+        (session, taking): (&mut ServerSession, &mut Taking<'_>),
+        passed: &Passed<'_>,
+    ) -> bool {
         self.passed_on.fetch_add(1, Relaxed);
         let mut leaders = self.leaders.clone();
         while Instant::now() < passed.deadline {
@@ -311,9 +320,11 @@ impl Follower {
                 {
                     tracing::debug!("the leader did not see the end of a request");
                 }
-                Ok(Answer::Small(head, body)) => return answer(session, head, body).await,
+                Ok(Answer::Small(head, body)) => {
+                    return answer(session, (head, body), taking).await;
+                }
                 Ok(Answer::Stream(head, exchange)) => {
-                    return pass_on(session, *exchange, head).await;
+                    return pass_on(session, *exchange, head, taking).await;
                 }
                 Err(error) if may_ask_again(&error, passed.is_repeatable) => {
                     tracing::debug!(%error, "the leader did not answer");
@@ -410,9 +421,14 @@ fn may_ask_again(error: &ExchangeError, is_repeatable: bool) -> bool {
     is_repeatable || was_not_sent
 }
 
-async fn answer(session: &mut ServerSession, mut head: ResponseHeader, body: Bytes) -> bool {
+async fn answer(
+    session: &mut ServerSession,
+    (mut head, body): (ResponseHeader, Bytes),
+    taking: &mut Taking<'_>,
+) -> bool {
     speak_like_client(session, &mut head);
-    write_whole(session, head, body).await.is_ok()
+    taking.hold(body.len(), None);
+    give_whole(session, head, body, taking).await
 }
 
 /// The method's word; HEAD is asked as GET, and answered without its body.

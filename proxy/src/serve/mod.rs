@@ -24,6 +24,7 @@ mod read;
 mod respond;
 mod space;
 mod stream;
+mod taking;
 mod tenants;
 mod tls;
 mod wire;
@@ -240,7 +241,7 @@ impl App {
         }
         // With its body: those whose bodies come slowly keep no place.
         let client = || self.client_of(&intake, captures.tenant.as_deref());
-        let _admitted = match self.admission.enter(client).await {
+        let admitted = match self.admission.enter(client).await {
             Ok(admitted) => admitted,
             Err(reply) => return respond_with(session, &reply, &intake.allowed, false).await,
         };
@@ -252,7 +253,8 @@ impl App {
         }
         match route.class {
             Class::System | Class::Read => {
-                self.read(session, &intake, route, captures, &target, body)
+                let taken = (body, admitted);
+                self.read(session, &intake, route, captures, &target, taken)
                     .await
             }
             Class::Write | Class::Destructive => {
@@ -271,7 +273,7 @@ impl App {
     fn refuse_route(&self, intake: &Intake, target: &Target<'_>, miss: &Miss) -> Reply {
         let refusal = refuse_route(intake, target, miss);
         if intake.method == http::Method::OPTIONS && self.edge.origins.is_any_allowed() {
-            return preflight(refusal.allow);
+            return preflight(refusal.allow, self.edge.access.is_required());
         }
         refusal
     }

@@ -26,7 +26,15 @@ use pingora_timeout::{sleep, timeout};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::{App, admission::Memory, intake::Intake, respond::respond_with, stream::stream};
+use super::{
+    App,
+    admission::Memory,
+    intake::Intake,
+    places::Place,
+    respond::{give, respond_with},
+    stream::stream,
+    taking::Taking,
+};
 use crate::{
     instances::{Exchange, ExchangeError, Request},
     policy::{Generation, Load, RoutingSlot},
@@ -130,7 +138,7 @@ impl App {
         route: &'static Route,
         captures: Captures<'t>,
         target: &Target<'t>,
-        body: Bytes,
+        (body, place): (Bytes, Place),
     ) -> bool {
         let read = Read {
             app: self,
@@ -149,13 +157,16 @@ impl App {
         if let Err(reply) = self.may_answer().await {
             return respond_with(session, &reply, &intake.allowed, false).await;
         }
-        match answer {
-            Answer::Whole(reply) => respond_with(session, &reply, &intake.allowed, false).await,
-            Answer::Large(reply, _memory) => {
-                respond_with(session, &reply, &intake.allowed, false).await
+        let mut taking = Taking::new(&self.admission, place);
+        let (reply, memory) = match answer {
+            Answer::Whole(reply) => (reply, None),
+            Answer::Large(reply, memory) => (reply, Some(memory)),
+            Answer::Stream(exchange) => {
+                return stream(session, *exchange, (&intake.allowed, &mut taking)).await;
             }
-            Answer::Stream(exchange) => stream(session, *exchange, &intake.allowed).await,
-        }
+        };
+        taking.hold(reply.body.len(), memory);
+        give(session, &reply, (&intake.allowed, &mut taking)).await
     }
 }
 

@@ -9,10 +9,11 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_error::Error;
 use pingora_http::ResponseHeader;
 
+use super::taking::{PART_BYTES, Taking};
 use crate::clock;
 
 /// For a client that is refused to send the rest of its request.
-const LINGER_MAX: Duration = Duration::from_secs(30);
+const LINGER_MAX: Duration = Duration::from_secs(10);
 
 /// For the next part of that.
 const LINGER_READ_MAX: Duration = Duration::from_secs(5);
@@ -41,6 +42,45 @@ pub(super) async fn respond_with(
         Err(error) => {
             tracing::debug!(%error, "a client went away before its answer");
             false
+        }
+    }
+}
+
+/// Writes a whole answer that its client may be slow to take.
+pub(super) async fn give(
+    session: &mut ServerSession,
+    reply: &Reply,
+    (headers, taking): (&HeaderMap, &mut Taking<'_>),
+) -> bool {
+    let Ok(head) = head(session, reply, headers) else {
+        return false;
+    };
+    give_whole(session, head, reply.body.clone(), taking).await
+}
+
+/// Writes a whole answer under its head, part by part; to HEAD, the head alone.
+pub(super) async fn give_whole(
+    session: &mut ServerSession,
+    head: ResponseHeader,
+    body: Bytes,
+    taking: &mut Taking<'_>,
+) -> bool {
+    if session.write_response_header(Box::new(head)).await.is_err() {
+        return false;
+    }
+    let mut body = if leaves_body_out(session) {
+        Bytes::new()
+    } else {
+        body
+    };
+    loop {
+        let part = body.split_to(body.len().min(PART_BYTES));
+        let is_last = body.is_empty();
+        if !taking.give(session, (part, is_last), || false).await {
+            return false;
+        }
+        if is_last {
+            return true;
         }
     }
 }
@@ -78,6 +118,27 @@ async fn write(
     reply: &Reply,
     headers: &HeaderMap,
 ) -> Result<(), Box<Error>> {
+    let head = head(session, reply, headers)?;
+    session.write_response_header(Box::new(head)).await?;
+    let mut body = if leaves_body_out(session) {
+        Bytes::new()
+    } else {
+        reply.body.clone()
+    };
+    // Each part has the session's deadline.
+    while body.len() > PART_BYTES {
+        let part = body.split_to(PART_BYTES);
+        session.write_response_body(part, false).await?;
+    }
+    session.write_response_body(body, true).await
+}
+
+/// The head of a whole answer.
+fn head(
+    session: &ServerSession,
+    reply: &Reply,
+    headers: &HeaderMap,
+) -> Result<ResponseHeader, Box<Error>> {
     let mut head = ResponseHeader::build(reply.status, Some(6))?;
     speak_like_client(session, &mut head);
     if let Some(content_type) = &reply.content_type {
@@ -97,23 +158,12 @@ async fn write(
         head.insert_header(TRACE_ID, trace_id)?;
     }
     head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
-    write_whole(session, head, reply.body.clone()).await
+    Ok(head)
 }
 
-/// Writes a whole answer under its head; to HEAD, the head alone.
-pub(super) async fn write_whole(
-    session: &mut ServerSession,
-    head: ResponseHeader,
-    body: Bytes,
-) -> Result<(), Box<Error>> {
-    session.write_response_header(Box::new(head)).await?;
-    // Over HTTP/1 the session leaves the body of an answer to HEAD out by itself.
-    let body = if session.is_http2() && session.req_header().method == Method::HEAD {
-        Bytes::new()
-    } else {
-        body
-    };
-    session.write_response_body(body, true).await
+/// True when the body of an answer is ours to leave out: over HTTP/1 the session does it by itself after HEAD.
+pub(super) fn leaves_body_out(session: &ServerSession) -> bool {
+    session.is_http2() && session.req_header().method == Method::HEAD
 }
 
 /// Answers a client of HTTP/1.0 in its version.

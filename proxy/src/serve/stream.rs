@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use achromat_core::reply;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Version, header};
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 use pingora_timeout::timeout;
 
-use super::respond::{add_headers, speak_like_client};
+use super::{
+    respond::{add_headers, leaves_body_out, respond, speak_like_client},
+    taking::Taking,
+};
 use crate::instances::Exchange;
 
 /// For the next part of an answer to come.
@@ -25,7 +29,7 @@ const INSTANCES_CORS: [HeaderName; 3] = [
 pub(super) async fn stream(
     session: &mut ServerSession,
     exchange: Exchange<'_>,
-    allowed: &HeaderMap,
+    (allowed, taking): (&HeaderMap, &mut Taking<'_>),
 ) -> bool {
     let Some(mut head) = exchange.head() else {
         return false;
@@ -37,7 +41,7 @@ pub(super) async fn stream(
     if add_headers(&mut head, allowed).is_err() {
         return false;
     }
-    pass_on(session, exchange, head).await
+    pass_on(session, exchange, head, taking).await
 }
 
 /// Passes an answer on as it comes, under a head. When it breaks off, so does the client's connection: half
@@ -46,7 +50,12 @@ pub(super) async fn pass_on(
     session: &mut ServerSession,
     mut exchange: Exchange<'_>,
     mut head: ResponseHeader,
+    taking: &mut Taking<'_>,
 ) -> bool {
+    if !exchange.flow().await {
+        let busy = reply::unavailable("As many large answers as may be are on their way", 1);
+        return respond(session, &busy, false).await;
+    }
     speak_like_client(session, &mut head);
     let is_old = session.req_header().version < Version::HTTP_11;
     if !head.headers.contains_key(header::CONTENT_LENGTH) && !session.is_http2() && !is_old {
@@ -56,10 +65,13 @@ pub(super) async fn pass_on(
     if session.write_response_header(Box::new(head)).await.is_err() {
         return false;
     }
+    let is_left_out = leaves_body_out(session);
     loop {
         match timeout(PART_DEADLINE, exchange.next()).await {
+            Ok(Ok(Some(_))) if is_left_out => {}
             Ok(Ok(Some(part))) => {
-                if session.write_response_body(part, false).await.is_err() {
+                let is_wanted = || exchange.is_wanted();
+                if !taking.give(session, (part, false), is_wanted).await {
                     return false;
                 }
             }
@@ -71,8 +83,5 @@ pub(super) async fn pass_on(
         }
     }
     exchange.release().await;
-    session
-        .write_response_body(Bytes::new(), true)
-        .await
-        .is_ok()
+    taking.give(session, (Bytes::new(), true), || false).await
 }

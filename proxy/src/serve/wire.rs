@@ -3,6 +3,7 @@
 //! one place, and after anything that can't be trusted the connection is not read any more.
 
 use std::{
+    io,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -20,9 +21,14 @@ use pingora_core::protocols::{
     Stream, TimingDigest, UniqueID, raw_connect::ProxyDigest, tls::SslDigest,
 };
 use pingora_timeout::timeout;
-use tokio::io::{
-    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, ReadHalf, WriteHalf,
+use tokio::{
+    io::{
+        AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, ReadHalf, WriteHalf,
+    },
+    time::{Sleep, sleep},
 };
+
+use super::taking::PART_BYTES;
 
 /// Bytes that are made room for before a read.
 const READ_BYTES: usize = 4 * 1024;
@@ -33,6 +39,9 @@ const BODY_READ_BYTES: usize = 64 * 1024;
 /// For a client that was refused to send what it is still sending.
 const LINGER_MAX: Duration = Duration::from_secs(10);
 
+/// For what is left of an answer to be taken when its connection is closed.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
+
 /// Limits of a client's heads and times, and its least rate.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -42,13 +51,20 @@ pub struct Patience {
     pub head_deadline: Duration,
     /// For the next request to begin.
     pub idle: Duration,
-    /// Before a body, or the taking of an answer, must keep up its rate.
+    /// Before a body must keep up its rate.
     pub grace: Duration,
-    /// Bytes in a second that a body must come with after that.
+    /// Bytes in a second that a body must come with after that, and that an answer must be taken with.
     pub rate_min: u32,
 }
 
 impl Patience {
+    /// Time in which a client must take a part of an answer.
+    pub(super) fn part(&self, bytes: usize) -> Duration {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let needed = f64::from(bytes) / f64::from(self.rate_min);
+        Duration::from_secs(1).mul_f64(needed.max(1.0))
+    }
+
     /// Time until the next byte of a body must have come, when `bytes` of the body are there.
     pub(super) fn body_deadline(&self, began: Instant, bytes: usize) -> Duration {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -269,6 +285,32 @@ pub(super) struct Answers {
     half: WriteHalf<Stream>,
     id: i32,
     digest: Arc<Digest>,
+    /// For the client to take something, once there is no more room for what it is sent.
+    patience: Duration,
+    /// The end of that time, while it takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Answers {
+    /// Ends a write, a flush or an end that waits for a client which takes nothing.
+    fn bounded<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.stalled = None;
+            return polled;
+        }
+        let patience = self.patience;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(sleep(patience)));
+        match stalled.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
 }
 
 impl std::fmt::Debug for Answers {
@@ -293,6 +335,8 @@ pub(super) fn halves(stream: Stream, patience: Patience) -> (Reader, Answers) {
         half: write,
         id,
         digest,
+        patience: patience.part(PART_BYTES),
+        stalled: None,
     };
     (Reader::new(read, patience), answers)
 }
@@ -302,7 +346,7 @@ impl AsyncRead for Answers {
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
         _: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
+    ) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 }
@@ -312,42 +356,45 @@ impl AsyncWrite for Answers {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.half).poll_write(context, bytes)
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.half).poll_write(context, bytes);
+        self.bounded(context, polled)
     }
 
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        parts: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.half).poll_write_vectored(context, parts)
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.half).poll_write_vectored(context, parts);
+        self.bounded(context, polled)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.half.is_write_vectored()
     }
 
-    fn poll_flush(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.half).poll_flush(context)
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.half).poll_flush(context);
+        self.bounded(context, polled)
     }
 
-    fn poll_shutdown(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.half).poll_shutdown(context)
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.half).poll_shutdown(context);
+        self.bounded(context, polled)
     }
 }
 
 #[async_trait]
 impl Shutdown for Answers {
     async fn shutdown(&mut self) {
-        if let Err(error) = self.half.shutdown().await {
-            tracing::debug!(%error, "a connection was gone before it was closed");
+        // It sends the rest of an answer first, when its client did not take it.
+        match timeout(SHUTDOWN_MAX, self.half.shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a connection was gone before it was closed");
+            }
+            Err(_) => tracing::debug!("a client did not take the rest of its answer"),
         }
     }
 }

@@ -32,7 +32,8 @@ use pingora_core::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use super::super::{
-    cors::Origins, intake::Intake, read::SMALL_BYTES_MAX, respond::respond_with, stream::stream,
+    cors::Origins, intake::Intake, read::SMALL_BYTES_MAX, respond::give, stream::stream,
+    taking::Taking,
 };
 use crate::{
     access::{Access, TOKEN_HEADER},
@@ -91,7 +92,7 @@ impl Reader {
     /// leader shall have the request.
     pub(super) async fn serve(
         &self,
-        session: &mut ServerSession,
+        (session, taking): (&mut ServerSession, &mut Taking<'_>),
         access: &Access,
         (intake, target, body): (&Intake, &Target<'_>, &Bytes),
     ) -> Option<bool> {
@@ -114,8 +115,11 @@ impl Reader {
         self.mirror.count_read();
         let allowed = self.origins.headers(intake.headers.get(header::ORIGIN));
         Some(match given {
-            Given::Whole(reply) => respond_with(session, &reply, &allowed, false).await,
-            Given::Stream(exchange) => stream(session, *exchange, &allowed).await,
+            Given::Whole(reply) => {
+                taking.hold(reply.body.len(), None);
+                give(session, &reply, (&allowed, taking)).await
+            }
+            Given::Stream(exchange) => stream(session, *exchange, (&allowed, taking)).await,
         })
     }
 
