@@ -1,4 +1,4 @@
-//! The operators' Unix socket.
+//! The operators' Unix socket, and what commands show of the operator's token on its way.
 
 use std::{
     fs,
@@ -135,4 +135,35 @@ fn a_socket_belongs_to_one_process() {
     let told = stderr(&output);
     assert!(told.contains("a file that is no socket"), "{told}");
     assert_eq!(fs::read_to_string(&path).expect("the file"), "notes");
+}
+
+/// A command that shows the operator's token where others can read it on its way says so, in one line without the
+/// token; one that stays on this machine, or shows none, says nothing.
+#[test]
+fn a_token_in_the_open_is_told() {
+    let cluster = Cluster::start();
+    let token = fs::read_to_string(cluster.proxy.token_file()).expect("the token");
+    // Every address of this machine, though not one that says so.
+    let url = |host: &str| format!("http://{host}:{}", cluster.proxy.port);
+    let shown = |words: &[&str], host: &str, with: &[&str]| {
+        let output = run(&[words, &["--url", &url(host)], with].concat());
+        assert!(output.status.success(), "{output:?}");
+        stderr(&output)
+    };
+    let with = ["--token", token.trim()];
+    let told = shown(&["verify"], "0.0.0.0", &with);
+    let lines: Vec<_> = told.lines().collect();
+    assert!(
+        lines.len() == 1 && lines[0].contains("unencrypted") && lines[0].contains("https://"),
+        "{told}"
+    );
+    assert!(!told.contains(token.trim()));
+    for (words, host, with) in [
+        (&["verify"], "127.0.0.1", &with[..]),
+        (&["verify"], "localhost", &with),
+        (&["health"], "0.0.0.0", &with),
+        (&["jobs"], "0.0.0.0", &[]),
+    ] {
+        assert_eq!(shown(words, host, with), "", "{words:?} {host}");
+    }
 }

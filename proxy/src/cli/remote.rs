@@ -7,8 +7,10 @@
 
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
     path::PathBuf,
     process::ExitCode,
+    sync::Once,
     time::{Duration, Instant},
 };
 
@@ -124,6 +126,7 @@ pub(super) struct Remote {
     /// The start of each URL.
     base: String,
     token: Option<String>,
+    warned: Once,
 }
 
 impl Remote {
@@ -147,6 +150,7 @@ impl Remote {
             address: address.to_owned(),
             base,
             token,
+            warned: Once::new(),
         }
     }
 
@@ -154,11 +158,19 @@ impl Remote {
         format!("{}{path}", self.base)
     }
 
-    /// Has a request show the operator's token.
+    /// Has a request show the operator's token, and says so where others can read it on its way.
     fn show<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
         let Some(token) = &self.token else {
             return request;
         };
+        if is_readable_on_its_way(&self.base) {
+            self.warned.call_once(|| {
+                eprintln!(
+                    "achromat: the operator's token goes to {} unencrypted; use an https:// URL, or a tunnel to an address of this machine",
+                    self.address
+                );
+            });
+        }
         request.header("Authorization", format!("Bearer {token}"))
     }
 
@@ -261,6 +273,20 @@ fn local_port(url: &str) -> Option<u16> {
             80
         });
     is_local.then_some(port)
+}
+
+/// Returns true for a URL whose requests others can read: one without encryption, of another machine.
+fn is_readable_on_its_way(url: &str) -> bool {
+    let Ok(uri) = url.parse::<http::Uri>() else {
+        return false;
+    };
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let is_here = host == "localhost"
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    uri.scheme_str() != Some("https") && !is_here
 }
 
 fn which(matches: &ArgMatches) -> Value {
