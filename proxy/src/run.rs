@@ -27,7 +27,7 @@ use crate::{
     plugins::{LifeError, Lifecycle, Watching},
     policy::{Member, Policies},
     replicate::{self, Parts, Replicator, Running},
-    serve::{App, Edge, Encryption, Lead, Quotas, Server, Settings, TlsError},
+    serve::{App, Edge, Encryption, Lead, Quotas, Server, Settings, SocketError, TlsError},
     store::{InstanceNames, MemoryStore, StoreError},
     trash::{Purge, Purging},
 };
@@ -45,6 +45,9 @@ pub enum StartError {
         /// Cause of the failure.
         source: std::io::Error,
     },
+    /// The operators' Unix socket can't be listened to.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     /// The log can't be opened.
     #[error(transparent)]
     Store(#[from] StoreError),

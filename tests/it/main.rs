@@ -45,6 +45,7 @@ mod mistakes;
 mod model;
 mod odd_requests;
 mod old_balancer;
+mod operators;
 mod outages;
 mod own;
 mod packages;

@@ -15,6 +15,7 @@ mod plugin;
 mod remote;
 mod serve;
 mod show;
+mod socket;
 mod store;
 mod token;
 mod trash;

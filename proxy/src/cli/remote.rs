@@ -7,8 +7,10 @@
 
 use std::{
     collections::BTreeSet,
+    net::IpAddr,
     path::PathBuf,
     process::ExitCode,
+    sync::Once,
     time::{Duration, Instant},
 };
 
@@ -16,8 +18,9 @@ use anyhow::{Context as _, bail};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use ureq::Agent;
+use ureq::{Agent, RequestBuilder};
 
+use super::socket;
 use crate::access::{default_file, token_in};
 
 /// For one call to be answered.
@@ -42,7 +45,7 @@ pub(super) fn with_address(command: Command) -> Command {
                 .long("url")
                 .env("ACHROMAT_URL")
                 .default_value("http://127.0.0.1:8000")
-                .help("Where Achromat listens"),
+                .help("Where Achromat listens: a URL, or the operators' Unix socket, such as unix:/run/achromat/operators.sock"),
         )
         .arg(
             Arg::new("token")
@@ -118,8 +121,12 @@ pub(super) fn jobs_command() -> Command {
 /// An Achromat that runs.
 pub(super) struct Remote {
     agent: Agent,
-    url: String,
+    /// The address as it was given.
+    address: String,
+    /// The start of each URL.
+    base: String,
     token: Option<String>,
+    warned: Once,
 }
 
 impl Remote {
@@ -128,91 +135,106 @@ impl Remote {
             .http_status_as_error(false)
             .timeout_global(Some(CALL_DEADLINE))
             .build();
-        let url = matches.get_one::<String>("url");
-        let url = url.map_or("", |url| url.trim_end_matches('/')).to_owned();
+        let address = matches.get_one::<String>("url");
+        let address = address.map_or("", |url| url.trim_end_matches('/'));
+        let (agent, base, token) = match address.strip_prefix("unix:") {
+            Some(path) => (
+                socket::agent(config, path.into()),
+                "http://localhost".to_owned(),
+                None,
+            ),
+            None => (config.into(), address.to_owned(), token(matches, address)),
+        };
         Self {
-            agent: config.into(),
-            token: token(matches, &url),
-            url,
+            agent,
+            address: address.to_owned(),
+            base,
+            token,
+            warned: Once::new(),
         }
     }
 
-    pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let url = format!("{}{path}", self.url);
-        let mut request = self.agent.get(&url);
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    /// Has a request show the operator's token, and says so where others can read it on its way.
+    fn show<B>(&self, request: RequestBuilder<B>) -> RequestBuilder<B> {
+        let Some(token) = &self.token else {
+            return request;
+        };
+        if is_readable_on_its_way(&self.base) {
+            self.warned.call_once(|| {
+                eprintln!(
+                    "achromat: the operator's token goes to {} unencrypted; use an https:// URL, or a tunnel to an address of this machine",
+                    self.address
+                );
+            });
         }
-        Self::read(request.call(), &url)
+        request.header("Authorization", format!("Bearer {token}"))
+    }
+
+    pub(super) fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let request = self.show(self.agent.get(self.url(path)));
+        self.read(request.call(), path)
     }
 
     /// The status and the body of an answer, whatever it is, within a few seconds.
     pub(super) fn ask(&self, path: &str) -> anyhow::Result<(u16, Value)> {
-        let url = format!("{}{path}", self.url);
-        let request = self.agent.get(&url).config();
+        let request = self.agent.get(self.url(path)).config();
         let request = request.timeout_global(Some(QUICK_DEADLINE)).build();
-        let mut answer = request
-            .call()
-            .with_context(|| format!("{url} does not answer; is Achromat there? See --url"))?;
+        let mut answer = request.call().with_context(|| self.silent(path))?;
         let body = answer.body_mut().read_json();
-        let body = body.with_context(|| format!("{url} did not answer as Achromat does"))?;
+        let body = body.with_context(|| self.garbled(path))?;
         Ok((answer.status().as_u16(), body))
     }
 
     /// Returns the text of a successful answer as it is.
     pub(super) fn get_text(&self, path: &str) -> anyhow::Result<String> {
-        let url = format!("{}{path}", self.url);
-        let mut request = self.agent.get(&url);
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        let answer = request.call();
-        match answer {
+        let request = self.show(self.agent.get(self.url(path)));
+        match request.call() {
             Ok(mut answer) if answer.status().is_success() => {
                 Ok(answer.body_mut().read_to_string()?)
             }
-            refused => Self::read(refused, &url).map(|value| value.to_string()),
+            refused => self.read(refused, path).map(|value| value.to_string()),
         }
     }
 
     pub(super) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let url = format!("{}{path}", self.url);
-        let mut request = self.agent.post(&url);
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        Self::read(request.send_json(body), &url)
+        let request = self.show(self.agent.post(self.url(path)));
+        self.read(request.send_json(body), path)
     }
 
     pub(super) fn post_bytes(&self, path: &str, body: &[u8]) -> anyhow::Result<Value> {
-        let url = format!("{}{path}", self.url);
-        let mut request = self.agent.post(&url);
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
+        let request = self.show(self.agent.post(self.url(path)));
         let request = request.header("Content-Type", "application/octet-stream");
-        Self::read(request.send(body), &url)
+        self.read(request.send(body), path)
     }
 
     pub(super) fn delete(&self, path: &str) -> anyhow::Result<Value> {
-        let url = format!("{}{path}", self.url);
-        let mut request = self.agent.delete(&url);
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        Self::read(request.call(), &url)
+        let request = self.show(self.agent.delete(self.url(path)));
+        self.read(request.call(), path)
+    }
+
+    fn silent(&self, path: &str) -> String {
+        let address = &self.address;
+        format!("{address}{path} does not answer; is Achromat there? See --url")
+    }
+
+    fn garbled(&self, path: &str) -> String {
+        format!("{}{path} did not answer as Achromat does", self.address)
     }
 
     fn read(
+        &self,
         answer: Result<http::Response<ureq::Body>, ureq::Error>,
-        url: &str,
+        path: &str,
     ) -> anyhow::Result<Value> {
-        let mut answer = answer
-            .with_context(|| format!("{url} does not answer; is Achromat there? See --url"))?;
+        let mut answer = answer.with_context(|| self.silent(path))?;
         let body: Value = answer
             .body_mut()
             .read_json()
-            .with_context(|| format!("{url} did not answer as Achromat does"))?;
+            .with_context(|| self.garbled(path))?;
         if !answer.status().is_success() {
             bail!("{}", body["detail"].as_str().unwrap_or("it was refused"));
         }
@@ -251,6 +273,20 @@ fn local_port(url: &str) -> Option<u16> {
             80
         });
     is_local.then_some(port)
+}
+
+/// Returns true for a URL whose requests others can read: one without encryption, of another machine.
+fn is_readable_on_its_way(url: &str) -> bool {
+    let Ok(uri) = url.parse::<http::Uri>() else {
+        return false;
+    };
+    let host = uri.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let is_here = host == "localhost"
+        || address
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback());
+    uri.scheme_str() != Some("https") && !is_here
 }
 
 fn which(matches: &ArgMatches) -> Value {

@@ -37,7 +37,7 @@ pub(super) fn run(matches: &ArgMatches) -> anyhow::Result<ExitCode> {
 
 /// Serves until it is told to stop. A proxy whose fleet is led by another one follows that one.
 async fn serve(mut config: Config, matches: &ArgMatches) -> anyhow::Result<ExitCode> {
-    let mut base = Base::bind(&config)?;
+    let mut base = Base::bind(&config).await?;
     let mut hangups = hangups();
     // One for all turns: a signal that comes while the configuration is read is not lost.
     let mut stop = pin!(stop_signal());

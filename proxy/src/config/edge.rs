@@ -35,9 +35,18 @@ pub struct OperatorConfig {
     /// File that keeps the operator's token, when none was chosen.
     pub token_file: Option<PathBuf>,
     /// An address of its own.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<OperatorAddress>,
     /// True when the operator's interface is on the clients' address too.
     pub on_main: bool,
+}
+
+/// The operators' own address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OperatorAddress {
+    /// An address of the network.
+    Network(SocketAddr),
+    /// The path of a Unix socket.
+    Socket(PathBuf),
 }
 
 /// Files of certificates.
@@ -73,9 +82,22 @@ pub(super) fn operator(checks: &mut Checks, admin: &Admin) -> OperatorConfig {
     OperatorConfig {
         token: (!token.is_empty()).then(|| token.into()),
         token_file: path(&admin.token_file),
-        listen: own.map(|text| listen(checks, "admin.listen", text)),
+        listen: own.map(|text| operator_address(checks, text)),
         on_main: admin.on_main,
     }
+}
+
+fn operator_address(checks: &mut Checks, text: &str) -> OperatorAddress {
+    let key = "admin.listen";
+    let Some(path) = text.strip_prefix("unix:") else {
+        return OperatorAddress::Network(listen(checks, key, text));
+    };
+    if !path.starts_with('/') {
+        let message =
+            format!("{path:?} is not a whole path, such as unix:/run/achromat/operators.sock");
+        checks.wrong(key, message);
+    }
+    OperatorAddress::Socket(path.into())
 }
 
 pub(super) fn tls(checks: &mut Checks, tls: &Tls) -> Option<TlsFiles> {

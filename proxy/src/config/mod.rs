@@ -23,7 +23,7 @@ mod written;
 use std::path::PathBuf;
 
 pub use self::{
-    edge::{OperatorConfig, TlsFiles},
+    edge::{OperatorAddress, OperatorConfig, TlsFiles},
     fleet::FleetConfig,
     keys::{Key, KeyKind, keys},
     layers::{Layers, Override},

@@ -379,7 +379,7 @@ section! {
         token: String = String::new(),
         /// A file with that token, which nobody else may read. It is made at the first start. When it is empty, it is `achromat/operator-PORT.token` in the user's state folder, where Achromat's commands look for it.
         token_file: String = String::new(),
-        /// An address and a port of its own for the operator's interface. When it is empty there is none.
+        /// An address and a port of its own for the operator's interface, or a Unix socket: `unix:/run/achromat/operators.sock`. Who may open the socket needs no token; it is for Achromat's own user alone. When it is empty there is none.
         listen: String = String::new(),
         /// Serve the operator's interface on clients' address as well. `/livez`, `/readyz` and `/health` are always served there.
         on_main: bool = true,

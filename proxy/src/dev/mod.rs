@@ -45,7 +45,7 @@ pub async fn run(
         servers.push(server.with_context(|| format!("Chroma server {name} does not start"))?);
     }
     let config = config(listen, (state, &folder), &servers)?;
-    let mut base = run::Base::bind(&config)?;
+    let mut base = run::Base::bind(&config).await?;
     let mut proxy = run::start(config, &mut base).await?;
     explain(proxy.address(), &folder, &servers);
     watch(&mut servers, &mut proxy, stop).await;

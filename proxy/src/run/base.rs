@@ -8,9 +8,9 @@ use std::{
 
 use super::StartError;
 use crate::{
-    config::Config,
+    config::{Config, OperatorAddress},
     fleet::Fleet,
-    serve::{Addresses, Door, Encryption, Follower, Server},
+    serve::{Addresses, Door, Encryption, Follower, OperatorSocket, Operators, Server},
 };
 
 /// A proxy's addresses, and its place in a fleet when its store is one that others share.
@@ -29,14 +29,20 @@ pub(super) struct Member {
 
 impl Base {
     /// Binds what the configuration says. A port that is taken is told before anything else has begun.
-    pub fn bind(config: &Config) -> Result<Self, StartError> {
+    pub async fn bind(config: &Config) -> Result<Self, StartError> {
         let clients = bind(config.listen)?;
         let listen = |source| StartError::Listen {
             address: config.listen,
             source,
         };
         let address = clients.local_addr().map_err(listen)?;
-        let operators = config.operator.listen.map(bind).transpose()?;
+        let operators = match &config.operator.listen {
+            None => None,
+            Some(OperatorAddress::Network(address)) => Some(Operators::Address(bind(*address)?)),
+            Some(OperatorAddress::Socket(path)) => {
+                Some(Operators::Socket(OperatorSocket::bind(path).await?))
+            }
+        };
         let encryption = config.tls.as_ref().map(Encryption::start).transpose()?;
         let door = Door::new(config.connections);
         Ok(Self {

@@ -11,10 +11,10 @@ use pingora_core::{
     server::ShutdownWatch,
 };
 use pingora_timeout::timeout;
-use tokio::net::TcpListener;
 
 use super::{
     CLIENT_WRITE_TIMEOUT, KEEPALIVE_S,
+    door::Listener,
     entrance::Entrance,
     intake::Body,
     respond::respond,
@@ -38,7 +38,7 @@ enum Next {
 
 impl Entrance {
     /// Serves whoever comes, until all shall stop.
-    pub(super) async fn accept(self: Arc<Self>, socket: TcpListener, mut stopping: ShutdownWatch) {
+    pub(super) async fn accept(self: Arc<Self>, socket: Listener, mut stopping: ShutdownWatch) {
         loop {
             let came = tokio::select! {
                 biased;

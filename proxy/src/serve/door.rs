@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::fd::AsRawFd as _,
     sync::Arc,
     time::Duration,
@@ -10,7 +11,7 @@ use std::{
 
 use parking_lot::Mutex;
 use pingora_core::protocols::{GetSocketDigest as _, SocketDigest, l4::stream::Stream as L4};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// Bounds of connections at once.
 #[derive(Clone, Copy, Debug)]
@@ -74,7 +75,7 @@ impl Door {
     }
 
     /// The next connection that finds a place.
-    pub(super) async fn next(&self, listener: &TcpListener) -> Came {
+    pub(super) async fn next(&self, listener: &Listener) -> Came {
         loop {
             let (stream, address) = match listener.accept().await {
                 Ok(accepted) => accepted,
@@ -84,17 +85,29 @@ impl Door {
                     continue;
                 }
             };
-            match self.enter(address.ip()) {
+            match self.enter(address) {
                 Some(place) => {
                     return Came {
-                        stream: prepared(stream, address),
+                        stream: stream.prepared(),
                         place,
                     };
                 }
-                None => turn_away(&stream, address),
+                None => stream.turn_away(address),
             }
         }
     }
+}
+
+/// A socket that connections come to.
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// A connection that was accepted.
+enum Arrived {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
 }
 
 /// A connection that came in.
@@ -122,24 +135,55 @@ impl Drop for Place {
     }
 }
 
-/// Answers what fits into the socket's buffer, and waits for nobody.
-fn turn_away(stream: &TcpStream, address: SocketAddr) {
-    tracing::debug!(%address, "a connection is refused: there are too many");
-    if let Err(error) = stream.try_write(FULL) {
-        tracing::debug!(%error, "a refused client went away");
+impl Listener {
+    /// The next connection, and its address; a Unix socket's have all the same one.
+    async fn accept(&self) -> io::Result<(Arrived, IpAddr)> {
+        Ok(match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                (Arrived::Tcp(stream, address), address.ip())
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                (Arrived::Unix(stream), Ipv4Addr::UNSPECIFIED.into())
+            }
+        })
     }
 }
 
-fn prepared(stream: TcpStream, address: SocketAddr) -> L4 {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "a connection can't be set to answer without delay");
+impl Arrived {
+    /// Answers what fits into the socket's buffer, and waits for nobody.
+    fn turn_away(&self, address: IpAddr) {
+        tracing::debug!(%address, "a connection is refused: there are too many");
+        let written = match self {
+            Self::Tcp(stream, _) => stream.try_write(FULL),
+            Self::Unix(stream) => stream.try_write(FULL),
+        };
+        if let Err(error) = written {
+            tracing::debug!(%error, "a refused client went away");
+        }
     }
-    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-    // Cannot fail: it is new.
-    let _set = digest.peer_addr.set(Some(address.into()));
-    let mut stream = L4::from(stream);
-    stream.set_socket_digest(digest);
-    stream
+
+    fn prepared(self) -> L4 {
+        let (mut stream, descriptor, address) = match self {
+            Self::Tcp(stream, address) => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "a connection can't be set to answer without delay");
+                }
+                let descriptor = stream.as_raw_fd();
+                (L4::from(stream), descriptor, Some(address.into()))
+            }
+            Self::Unix(stream) => {
+                let descriptor = stream.as_raw_fd();
+                (L4::from(stream), descriptor, None)
+            }
+        };
+        let digest = SocketDigest::from_raw_fd(descriptor);
+        // Cannot fail: it is new.
+        let _set = digest.peer_addr.set(address);
+        stream.set_socket_digest(digest);
+        stream
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! An address at work, and who answers there.
 
-use std::{net::TcpListener, sync::Arc};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::{
     App, Door, Encryption, Follower, KEEPALIVE_S, Kind, Settings,
     admission::{Tracked, Tracker},
+    door::Listener,
     intake::Body,
     respond::close,
     taking::PART_BYTES,
@@ -105,12 +106,10 @@ impl Entrance {
         }
     }
 
-    pub(super) fn listen(self, socket: TcpListener) -> std::io::Result<Listening> {
-        socket.set_nonblocking(true)?;
-        let socket = tokio::net::TcpListener::from_std(socket)?;
+    pub(super) fn listen(self, socket: Listener) -> Listening {
         let (stop, stopping) = watch::channel(false);
         let accepting = tokio::spawn(Arc::new(self).accept(socket, stopping));
-        Ok(Listening { stop, accepting })
+        Listening { stop, accepting }
     }
 
     /// A request begins. Whoever serves now counts it before another one can be told to.

@@ -154,7 +154,7 @@ impl Follower {
                 return respond(session, &reply::malformed(&error.to_string()), true).await;
             }
         };
-        if !is_called_rightly(&self.trust.hosts, session) {
+        if kind != Kind::Socket && !is_called_rightly(&self.trust.hosts, session) {
             return respond(session, &reply::misdirected(), true).await;
         }
         if let Some(reply) = self.health(target.path) {
@@ -227,12 +227,11 @@ impl Follower {
         let caller = self.trust.access.caller(&intake.headers);
         let vouched = Vouched {
             client: intake.client,
-            came_to: if kind == Kind::Operators {
-                CameTo::Operators
-            } else {
-                CameTo::Clients
+            came_to: match kind {
+                Kind::Operators | Kind::Socket => CameTo::Operators,
+                Kind::Clients | Kind::Followers => CameTo::Clients,
             },
-            is_operator: matches!(caller, Ok(Caller::Operator)),
+            is_operator: kind == Kind::Socket || matches!(caller, Ok(Caller::Operator)),
         };
         if vouched.is_operator {
             intake.headers.remove(header::AUTHORIZATION);

@@ -22,6 +22,7 @@ mod places;
 mod quota;
 mod read;
 mod respond;
+mod socket;
 mod space;
 mod stream;
 mod taking;
@@ -63,7 +64,7 @@ use crate::{
 };
 
 pub use self::{
-    addresses::Addresses,
+    addresses::{Addresses, Operators},
     admission::Limits as ServeLimits,
     cors::Origins,
     door::{ConnectionLimits, Door},
@@ -71,6 +72,7 @@ pub use self::{
     follow::{Follower, Reader, Trust},
     lead::Lead,
     quota::{QuotaLimits, Quotas},
+    socket::{OperatorSocket, SocketError},
     space::SpaceLimits,
     tls::{Encryption, TlsError},
     wire::Patience,
@@ -142,6 +144,8 @@ pub enum Kind {
     Clients,
     /// For operators alone.
     Operators,
+    /// For operators alone, who need no token: nobody else can open the socket.
+    Socket,
     /// None: a follower of this proxy's asks something itself.
     Followers,
 }
