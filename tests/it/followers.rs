@@ -87,10 +87,10 @@ fn figure(page: &str, name: &str) -> Option<u64> {
 
 fn filled(api: &Api, name: &str) -> String {
     let id = api.create(name);
-    let numbers: Vec<usize> = (0..300).collect();
+    let numbers: Vec<u16> = (0..300).collect();
     let records = json!({
         "ids": numbers.iter().map(|n| format!("r{n}")).collect::<Vec<_>>(),
-        "embeddings": numbers.iter().map(|n| [*n as f32, 1.0, -0.5]).collect::<Vec<_>>(),
+        "embeddings": numbers.iter().map(|n| [f32::from(*n), 1.0, -0.5]).collect::<Vec<_>>(),
         "documents": numbers.iter().map(|n| format!("{n} ").repeat(200)).collect::<Vec<_>>(),
     });
     api.records(&id, "add", &records).ok();

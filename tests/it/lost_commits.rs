@@ -113,20 +113,6 @@ impl GoingBack {
         self.fleet.instances.iter().map(held).collect()
     }
 
-    /// Waits until a proxy takes writes again and all copies were compared.
-    fn wait_whole(&self, api: &Api) {
-        eventually("all copies were compared", 3 * PATIENCE, || {
-            let status = api.get("/status");
-            let due = &status.body["instances"];
-            let is_done = |n: usize| due[n]["copies_due"] == 0 && due[n]["pending_writes"] == 0;
-            if status.status == 200 && is_done(0) && is_done(1) {
-                Ok(())
-            } else {
-                Err(status.body.to_string())
-            }
-        });
-    }
-
     fn assert_equal(&self) {
         let all: Vec<_> = self
             .fleet
@@ -136,6 +122,20 @@ impl GoingBack {
             .collect();
         assert_eq!(difference(&all[0], &all[1]), None);
     }
+}
+
+/// Waits until a proxy takes writes again and all copies were compared.
+fn wait_whole(api: &Api) {
+    eventually("all copies were compared", 3 * PATIENCE, || {
+        let status = api.get("/status");
+        let due = &status.body["instances"];
+        let is_done = |n: usize| due[n]["copies_due"] == 0 && due[n]["pending_writes"] == 0;
+        if status.status == 200 && is_done(0) && is_done(1) {
+            Ok(())
+        } else {
+            Err(status.body.to_string())
+        }
+    });
 }
 
 /// The proxy that leads lives through the loss: it refuses writes and reads go on, until the operator accepts the
@@ -193,7 +193,7 @@ fn a_leader_recognises_a_database_that_lost_commits() {
     let repair = ["repair", "--collection", "kept", "--source", "a"];
     let (is_good, told) = back.fleet.command(0, &repair);
     assert!(is_good, "{told}");
-    back.wait_whole(&api);
+    wait_whole(&api);
     assert_eq!(back.versions("r1"), [7, 7]);
     let held = back.held();
     assert_eq!(held[0], held[1]);
@@ -208,7 +208,7 @@ fn a_leader_recognises_a_database_that_lost_commits() {
     let id = id.as_str().expect("an id");
     api.records(id, "upsert", &upsert("y", 1)).ok();
     api.wait_nothing_owed(PATIENCE);
-    back.wait_whole(&api);
+    wait_whole(&api);
     back.assert_equal();
     assert_eq!(
         api.records(id, "get", &json!({})).ok()["ids"],
@@ -263,7 +263,7 @@ fn a_new_proxy_refuses_what_the_others_have_refused() {
     let (code, told) = proxy.command(&["fleet", "accept-database"]);
     assert!(code == Some(0) && told.contains("1 collection"), "{told}");
     proxy.wait_ready();
-    back.wait_whole(&api);
+    wait_whole(&api);
     api.records(&back.kept, "upsert", &upsert("r2", 9)).ok();
     api.wait_nothing_owed(PATIENCE);
     back.assert_equal();

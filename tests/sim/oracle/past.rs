@@ -42,7 +42,11 @@ impl Oracle {
     pub fn reaching(&mut self, request: &Request) {
         let instance = request.instance;
         let may_reach = match request.sender {
-            Sender::Probe { .. } => true,
+            // A follower asks the leader before it gives the answer.
+            Sender::Probe { .. }
+            | Sender::Read {
+                by_follower: true, ..
+            } => true,
             Sender::Job { .. } => self.held.contains(&instance),
             Sender::Entry { .. }
             | Sender::Question { .. }
@@ -50,10 +54,6 @@ impl Oracle {
             | Sender::Read {
                 by_follower: false, ..
             } => false,
-            // It asks the leader before it gives the answer.
-            Sender::Read {
-                by_follower: true, ..
-            } => true,
         };
         if self.past.contains(&instance) && !may_reach {
             let (who, sender) = (instance.0, request.sender);
