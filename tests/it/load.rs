@@ -157,9 +157,7 @@ fn large_records_are_compared_and_copied_in_parts() {
     cluster.wait_nothing_owed(Duration::from_secs(120));
     let (code, told) = cluster.command(&["verify", "--collection", "large"]);
     assert_eq!(code, Some(0), "{told}");
-    cluster.instances[1].kill();
-    cluster.instances[1].wipe();
-    cluster.instances[1].up();
+    cluster.lose_disk(1);
     eventually("the copy is made anew", Duration::from_secs(120), || {
         let status = cluster.api().get("/status").ok();
         let is_up = status["instances"][1]["state"] == "up";

@@ -48,9 +48,7 @@ fn a_copy_has_the_numbers_of_its_source() {
         fill_with_odd_numbers(&cluster.api(), name, space);
     }
     cluster.settle();
-    cluster.instances[1].kill();
-    cluster.instances[1].wipe();
-    cluster.instances[1].up();
+    cluster.lose_disk(1);
     cluster.wait_state("b", &["up"]);
     cluster.wait_nothing_owed(Duration::from_secs(60));
     for (space, _) in SPACES {
@@ -140,9 +138,7 @@ fn a_wiped_primary_is_rebuilt() {
     let api = cluster.api();
     let id = api.create("notes");
     fill(&api, &id, 500);
-    cluster.instances[0].kill();
-    cluster.instances[0].wipe();
-    cluster.instances[0].up();
+    cluster.lose_disk(0);
     cluster.wait_state("a", &["up"]);
     let contents = cluster.settle();
     assert_eq!(contents[&format!("{DATABASE} notes")].1.len(), 500);

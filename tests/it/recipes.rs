@@ -39,9 +39,7 @@ fn what_only_a_change_takes_is_rebuilt() {
         }
     }
     let before = cluster.settle();
-    cluster.instances[1].kill();
-    cluster.instances[1].wipe();
-    cluster.instances[1].up();
+    cluster.lose_disk(1);
     cluster.wait_state("b", &["up"]);
     let after = cluster.settle();
     assert_eq!(after.len(), changes.len());

@@ -127,9 +127,7 @@ fn what_one_instance_alone_had_is_lost_with_it() {
     cluster.settle();
     add(&api, &scratch, "s").ok();
     assert_eq!(counts(&cluster, "scratch_1"), [1, 0]);
-    cluster.instances[0].kill();
-    cluster.instances[0].wipe();
-    cluster.instances[0].up();
+    cluster.lose_disk(0);
     eventually("it is read again", Duration::from_secs(60), || {
         let read = api.records(&scratch, "get", &json!({ "include": [] }));
         match read.status {

@@ -94,6 +94,16 @@ impl Cluster {
         self.api().wait_nothing_owed(deadline);
     }
 
+    /// Has an instance die and come back with nothing on its disk. Achromat has seen it dead by then: it would be
+    /// taken for the one from before until the next probe.
+    #[track_caller]
+    pub fn lose_disk(&mut self, place: usize) {
+        self.instances[place].kill();
+        self.wait_state(NAMES[place], &["suspect", "down"]);
+        self.instances[place].wipe();
+        self.instances[place].up();
+    }
+
     /// Waits until no instance owes anything, and all hold the same; returns that.
     #[track_caller]
     pub fn settle(&self) -> Contents {
