@@ -2,8 +2,8 @@
 //!
 //! Collections are counted in the catalog. Records are counted by a server, but not at each write: the last count
 //! and all ids that were written since are a bound of what there is, and only when that bound is beyond the quota
-//! a server is asked again, also which of the ids it has already. Writes under way count as done, so that many at
-//! once get no further than one after the other.
+//! a server is asked again, also which of the ids it has already. Writes under way count as done, and so do those
+//! that have ended while a server counted, so that many at once get no further than one after the other.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry as Slot},
@@ -30,6 +30,9 @@ use super::App;
 
 /// Counts of deleted collections that are kept at most.
 const STALE_MAX: usize = 1024;
+
+/// Number of times that a server is asked to count for one write, while others of the collection end.
+const COUNTS_MAX: usize = 8;
 
 /// Quotas of space; none where there is no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,8 +65,18 @@ type Home = (Arc<str>, Arc<str>);
 struct Records {
     /// Those under way, which a count may lack.
     under_way: u64,
+    /// Those that were under way and have ended since the start, whatever came of them.
+    ended: u64,
     /// More there can't be; none before the first count.
     most: Option<u64>,
+}
+
+/// Result of asking for space after a count.
+enum Counted {
+    Reserved(Reserved),
+    Full,
+    /// There would be space, were the writes that have ended meanwhile among those that were counted.
+    Unsure,
 }
 
 /// Space for one write, until it is done.
@@ -92,6 +105,7 @@ impl Drop for Reserved {
             What::Records(collection, count) => {
                 if let Some(records) = taken.records.get_mut(collection) {
                     records.under_way = records.under_way.saturating_sub(*count);
+                    records.ended = records.ended.wrapping_add(*count);
                 }
             }
         }
@@ -137,22 +151,34 @@ impl Space {
         Some(self.reserved(What::Records(id, count)))
     }
 
-    /// The same when a server has said how many records it holds, of which so many are new ones.
+    /// Number of a collection's records whose writes have ended so far, to be taken down before a server counts.
+    fn ended(&self, id: CollectionId) -> u64 {
+        let taken = self.taken.lock();
+        taken.records.get(&id).map_or(0, |records| records.ended)
+    }
+
+    /// The same when a server has said how many records it holds, of which so many are new ones, and so many writes
+    /// had ended before that.
     fn reserve_counted(
         &self,
         id: CollectionId,
         (held, new): (u64, u64),
+        ended: u64,
         max: NonZeroU64,
-    ) -> Option<Reserved> {
+    ) -> Counted {
         let mut taken = self.taken.lock();
         let records = taken.records.entry(id).or_default();
-        let most = held.saturating_add(records.under_way).saturating_add(new);
+        let least = held.saturating_add(records.under_way).saturating_add(new);
+        let most = least.saturating_add(records.ended.wrapping_sub(ended));
+        if new > 0 && least > max.get() {
+            return Counted::Full;
+        }
         if new > 0 && most > max.get() {
-            return None;
+            return Counted::Unsure;
         }
         records.most = Some(most);
         records.under_way += new;
-        Some(self.reserved(What::Records(id, new)))
+        Counted::Reserved(self.reserved(What::Records(id, new)))
     }
 
     fn reserved(&self, what: What) -> Reserved {
@@ -237,18 +263,24 @@ impl App {
             return Ok(Some(reserved));
         }
         space.forget(view);
-        // While no server can be asked nothing is refused: the log takes writes then, too.
-        let Some(counted) = self.count_new(view, collection, &ids).await else {
-            return Ok(None);
-        };
-        let reserved = space.reserve_counted(collection.id, counted, max);
-        let refuse = || {
-            space.refuse(&format!(
-                "The collection {:?} has {} records, with {} new ones it would have more than quotas.records_per_collection_max allows ({max}): delete some, or have the quota raised",
-                collection.name, counted.0, counted.1
-            ))
-        };
-        reserved.map(Some).ok_or_else(refuse)
+        let mut counted = (0, 0);
+        for _ in 0..COUNTS_MAX {
+            let ended = space.ended(collection.id);
+            // While no server can be asked nothing is refused: the log takes writes then, too.
+            let Some(found) = self.count_new(view, collection, &ids).await else {
+                return Ok(None);
+            };
+            counted = found;
+            match space.reserve_counted(collection.id, counted, ended, max) {
+                Counted::Reserved(reserved) => return Ok(Some(reserved)),
+                Counted::Full => break,
+                Counted::Unsure => {}
+            }
+        }
+        Err(space.refuse(&format!(
+            "The collection {:?} has {} records, with {} new ones it would have more than quotas.records_per_collection_max allows ({max}): delete some, or have the quota raised",
+            collection.name, counted.0, counted.1
+        )))
     }
 
     /// The number of records that a collection has, and how many of the ids are not among them.
@@ -319,40 +351,45 @@ mod tests {
         assert!(space.taken.lock().making.is_empty());
     }
 
+    fn counted(space: &Space, counted: (u64, u64), ended: u64) -> Result<Reserved, bool> {
+        match space.reserve_counted(id(), counted, ended, MAX) {
+            Counted::Reserved(reserved) => Ok(reserved),
+            Counted::Full => Err(false),
+            Counted::Unsure => Err(true),
+        }
+    }
+
     /// A server is asked first, and again when the bound is reached; what is there already may be written on.
     #[test]
     fn records_are_counted_when_the_bound_is_reached() {
         let space = Space::new(SpaceLimits::default());
-        assert!(
-            space.reserve_unseen(id(), 1, MAX).is_none(),
-            "nothing is known"
-        );
-        drop(space.reserve_counted(id(), (5, 1), MAX).expect("space"));
+        let now = |counts| counted(&space, counts, space.ended(id()));
+        let unseen = |count| space.reserve_unseen(id(), count, MAX);
+        assert!(unseen(1).is_none(), "nothing is known");
+        drop(now((5, 1)).expect("space"));
         for _ in 0..4 {
-            drop(space.reserve_unseen(id(), 1, MAX).expect("space"));
+            drop(unseen(1).expect("space"));
         }
-        assert!(
-            space.reserve_unseen(id(), 1, MAX).is_none(),
-            "it may be full"
-        );
-        drop(
-            space
-                .reserve_counted(id(), (6, 0), MAX)
-                .expect("they were there"),
-        );
-        let four = space.reserve_unseen(id(), 4, MAX).expect("space");
-        assert!(
-            space.reserve_counted(id(), (6, 1), MAX).is_none(),
-            "four are under way"
-        );
+        assert!(unseen(1).is_none(), "it may be full");
+        drop(now((6, 0)).expect("they were there"));
+        let four = unseen(4).expect("space");
+        assert_eq!(now((6, 1)).err(), Some(false), "four are under way");
         drop(four);
-        assert!(
-            space.reserve_counted(id(), (10, 1), MAX).is_none(),
-            "it is full"
-        );
-        assert!(
-            space.reserve_counted(id(), (12, 0), MAX).is_some(),
-            "nothing is added"
-        );
+        assert_eq!(now((10, 1)).err(), Some(false), "it is full");
+        assert!(now((12, 0)).is_ok(), "nothing is added");
+    }
+
+    /// A write that ends while a server counts may be among what was counted or not.
+    #[test]
+    fn what_ends_during_a_count_is_no_space() {
+        let space = Space::new(SpaceLimits::default());
+        let before = space.ended(id());
+        let ten: Vec<_> = (0..10).map(|_| counted(&space, (0, 1), before)).collect();
+        assert!(ten.iter().all(Result::is_ok));
+        drop(ten);
+        assert_eq!(counted(&space, (0, 1), before).err(), Some(true));
+        assert_eq!(counted(&space, (10, 1), before).err(), Some(false));
+        let now = space.ended(id());
+        assert!(counted(&space, (9, 1), now).is_ok(), "one came to nothing");
     }
 }
