@@ -138,10 +138,9 @@ impl Fleet {
 fn processor_s(api: &Api) -> f64 {
     let page = api.get("/metrics").ok();
     let mut lines = page.as_str().unwrap_or_default().lines();
-    let taken = lines.find_map(|line| line.strip_prefix("achromat_cpu_seconds "));
-    taken
-        .and_then(|taken| taken.parse().ok())
-        .expect("its figure")
+    let line = lines.find(|line| line.starts_with("achromat_cpu_seconds"));
+    let taken = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+    taken.expect("its figure")
 }
 
 /// A way in which another proxy comes to lead.
