@@ -215,7 +215,7 @@ fn lead(
     })
 }
 
-/// What a leader tells its followers.
+/// Teller of the leader's view to its followers.
 fn teller(tenure: &Tenure) -> Arc<Mutex<Teller>> {
     Arc::new(Mutex::new(Teller::new(tenure.epoch())))
 }

@@ -189,7 +189,7 @@ fn are_sent(answer: &Answer, names: &[&str]) -> bool {
     answer.0 == 200 && names.iter().all(may_be_sent)
 }
 
-/// Where clients need tokens, a page may send its own in `Authorization`, and reads the refusal without one.
+/// A page may send a token in `Authorization` where clients need one, and reads the refusal without it.
 #[test]
 fn pages_may_show_their_tokens() {
     let folder = folder();

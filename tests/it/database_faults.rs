@@ -173,7 +173,7 @@ fn a_database_without_connections_is_outlived() {
     assert!(!tally.failures.is_empty());
 }
 
-/// For so many seconds, cancels what the proxies' connections do, fifty times in a second, and each tenth time ends
+/// Cancels for so many seconds what the proxies' connections do, fifty times in a second, and each tenth time ends
 /// the connections.
 fn cut_off(server: &Postgres, seconds: u32) {
     let sql = format!(

@@ -80,7 +80,7 @@ impl Fleet {
         fleet
     }
 
-    /// Where things are kept.
+    /// Folder of all files.
     pub(super) fn folder(&self) -> &Path {
         self.folder.path()
     }

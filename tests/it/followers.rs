@@ -291,7 +291,7 @@ fn a_followers_figures_are_its_own() {
     }
 }
 
-/// Whoever wants no old answer has reads refused as long as nobody knows who leads.
+/// Reads are refused, where no old answer is wanted, as long as nobody knows who leads.
 #[test]
 fn reads_are_refused_without_the_database_where_that_is_wanted() {
     let mut pair = Pair::start(&["--fleet-reads-when-blind=refuse"]);

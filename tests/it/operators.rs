@@ -18,7 +18,7 @@ use achromat_tests::{
 };
 use serde_json::json;
 
-/// What is answered to a request without a token that comes by a socket.
+/// Answer to a request without a token that comes by a socket.
 #[track_caller]
 fn ask(socket: &Path, request: &str) -> String {
     let mut stream = UnixStream::connect(socket).expect("it listens");
@@ -95,8 +95,8 @@ fn a_socket_belongs_to_one_process() {
     let url = format!("unix:{}", path.display());
     let listen = format!("--admin-listen={url}");
     let mut cluster = Cluster::with(2, &[&listen]);
+    let instance = format!("--instance=a={}", cluster.instances[0].url());
     let second = || {
-        let instance = format!("--instance=a={}", cluster.instances[0].url());
         let output = run(&[
             "serve",
             "--listen=127.0.0.1:0",
@@ -124,15 +124,7 @@ fn a_socket_belongs_to_one_process() {
     assert!(cluster.proxy.stop().success());
     assert!(!path.exists(), "it goes with its process");
     fs::write(&path, "notes").expect("a file");
-    let instance = format!("--instance=a={}", cluster.instances[0].url());
-    let output = run(&[
-        "serve",
-        "--listen=127.0.0.1:0",
-        "--store=memory:",
-        &instance,
-        &listen,
-    ]);
-    let told = stderr(&output);
+    let told = second();
     assert!(told.contains("a file that is no socket"), "{told}");
     assert_eq!(fs::read_to_string(&path).expect("the file"), "notes");
 }

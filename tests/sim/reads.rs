@@ -54,7 +54,7 @@ pub struct Read {
     waits: bool,
     /// Where it was sent last.
     last: Option<InstanceIx>,
-    /// What a follower does with it, as long as it has it.
+    /// State of the read at a follower, as long as that has it.
     pub(super) following: Option<Following>,
 }
 
@@ -117,7 +117,7 @@ impl Read {
             .ok()
     }
 
-    /// What the client is given, when that is a success.
+    /// Answer for the client, when that is a success.
     pub(super) fn judge(&self, view: &View, instance: InstanceIx, answer: Reply) -> Option<Reply> {
         let judged = self.with_lookup(&self.catalog, |lookup| {
             lookup.judge(&view.catalog, instance, answer)

@@ -79,7 +79,7 @@ pub enum Sender {
         proxy: u32,
         /// The operation.
         operation: usize,
-        /// Whether a follower carries it out.
+        /// True when a follower carries it out.
         by_follower: bool,
     },
 }

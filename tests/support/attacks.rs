@@ -40,7 +40,7 @@ const RECEIVE_BYTES: u32 = 4096;
 /// Pause of an attacker between two bytes.
 const DRIP: Duration = Duration::from_millis(500);
 
-/// For a connection of an attacker to be made, and its first bytes to be taken.
+/// Time for a connection of an attacker to be made, and its first bytes to be taken.
 const OPENING_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Time for which ordinary clients are watched before an attack.
@@ -186,7 +186,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What attackers and ordinary clients ask for.
+/// Targets of attackers and of ordinary clients.
 #[derive(Debug)]
 pub struct Stage {
     /// The collection whose record is large, in the default tenant.

@@ -33,6 +33,12 @@ use crate::{
 /// The header that Chroma's clients can be told to send a token in, beside `Authorization`.
 pub const TOKEN_HEADER: &str = "x-chroma-token";
 
+/// Takes out what shows who has sent a request.
+pub fn hide_token(headers: &mut HeaderMap) {
+    headers.remove(header::AUTHORIZATION);
+    headers.remove(TOKEN_HEADER);
+}
+
 /// Denials that are told in one second, at most.
 const LINES_PER_SECOND_MAX: u32 = 5;
 

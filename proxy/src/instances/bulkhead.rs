@@ -22,7 +22,7 @@ pub struct Bounds {
     pub bodies_bytes_max: usize,
 }
 
-/// For a large answer to begin on its way to its client.
+/// Longest wait of a large answer for its way to its client to begin.
 const FLOW_WAIT: Duration = Duration::from_secs(2);
 
 /// The unit in which bytes are counted.

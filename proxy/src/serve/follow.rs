@@ -25,7 +25,7 @@ use achromat_core::{
     weight::heavy_time,
 };
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_core::protocols::http::ServerSession;
 use pingora_http::ResponseHeader;
 use tokio::{
@@ -46,7 +46,7 @@ use super::{
     taking::Taking,
 };
 use crate::{
-    access::{Access, Caller, TOKEN_HEADER},
+    access::{Access, Caller, hide_token},
     admin::{Following, wants_json},
     clock,
     fleet::{CameTo, Fleet, Leader, PASSED_ON, Unvouched, Vouched, Voucher},
@@ -234,8 +234,7 @@ impl Follower {
             is_operator: kind == Kind::Socket || matches!(caller, Ok(Caller::Operator)),
         };
         if vouched.is_operator {
-            intake.headers.remove(header::AUTHORIZATION);
-            intake.headers.remove(TOKEN_HEADER);
+            hide_token(&mut intake.headers);
         }
         let word = self.trust.voucher.sign(vouched, method, target);
         if let Ok(word) = HeaderValue::from_str(&word) {

@@ -20,7 +20,7 @@ use super::{
     wire::{ReadError, Reader},
 };
 
-use crate::access::{Access, Caller, TOKEN_HEADER};
+use crate::access::{Access, Caller, hide_token};
 
 /// Memory that is taken for a body before any of it is there.
 const FIRST_BYTES: usize = 4096;
@@ -105,8 +105,7 @@ impl Intake {
         let caller = access.caller(&session.req_header().headers);
         let mut intake = Self::take_head(session, caller)?;
         if access.keeps_token(&intake.caller) {
-            intake.headers.remove(header::AUTHORIZATION);
-            intake.headers.remove(TOKEN_HEADER);
+            hide_token(&mut intake.headers);
         }
         Ok(intake)
     }

@@ -25,7 +25,7 @@ use crate::{
 pub struct Lead {
     /// Leave to send and to answer, as long as the lease lasts.
     pub leave: Leave,
-    /// What followers are told of the view.
+    /// Teller of the view to followers.
     pub teller: Arc<Mutex<Teller>>,
     /// Its fleet.
     pub fleet: Arc<Fleet>,

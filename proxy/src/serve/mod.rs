@@ -144,7 +144,7 @@ pub enum Kind {
     Clients,
     /// For operators alone.
     Operators,
-    /// For operators alone, who need no token: nobody else can open the socket.
+    /// The socket, which operators alone can open: they need no token.
     Socket,
     /// None: a follower of this proxy's asks something itself.
     Followers,

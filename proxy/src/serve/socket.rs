@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{net::UnixStream, time::timeout};
 
-/// For whoever listens at a socket to take a connection.
+/// Time for a process that listens at a socket to take a connection.
 const PROBE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// Its owner reads and writes: nobody else can connect.

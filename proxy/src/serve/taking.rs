@@ -21,7 +21,7 @@ pub(super) const PART_BYTES: usize = 64 * 1024;
 /// Time without the end of a part, after which a client is slow.
 const SLOW_AFTER: Duration = Duration::from_millis(500);
 
-/// What an answer holds until its client has taken it.
+/// Place and memory that an answer holds until its client has taken it.
 pub(super) struct Taking<'a> {
     admission: &'a Admission,
     place: Option<Place>,

@@ -39,7 +39,7 @@ const BODY_READ_BYTES: usize = 64 * 1024;
 /// For a client that was refused to send what it is still sending.
 const LINGER_MAX: Duration = Duration::from_secs(10);
 
-/// For what is left of an answer to be taken when its connection is closed.
+/// Time for the rest of an answer to be taken when its connection is closed.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
 
 /// Limits of a client's heads and times, and its least rate.
@@ -285,7 +285,7 @@ pub(super) struct Answers {
     half: WriteHalf<Stream>,
     id: i32,
     digest: Arc<Digest>,
-    /// For the client to take something, once there is no more room for what it is sent.
+    /// Time for the client to take something, once there is no more room for what it is sent.
     patience: Duration,
     /// The end of that time, while it takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,

@@ -85,7 +85,7 @@ mod tests {
         confirms(earlier, later, place, Planted::NONE)
     }
 
-    /// What an instance had by the earlier view must be all that is acknowledged by the later one.
+    /// An instance that is read had by the earlier view all that is acknowledged by the later one.
     #[test]
     fn an_instance_had_all_that_is_acknowledged() {
         let earlier = view(3, [4, 3]);

@@ -59,7 +59,7 @@ impl Page {
         }
     }
 
-    /// Whether this proxy leads its fleet.
+    /// Tells if this proxy leads its fleet.
     pub(super) fn leads(&mut self, leads: bool) {
         let what = ("fleet_leads", "Whether this proxy leads its fleet");
         self.gauge(what, &Labels::new(), f64::from(u8::from(leads)));

@@ -36,7 +36,7 @@ use super::super::{
     taking::Taking,
 };
 use crate::{
-    access::{Access, TOKEN_HEADER},
+    access::{Access, hide_token},
     fleet::Mirror,
     instances::{Exchange, ExchangeError, Instances, Request},
     leave,
@@ -65,7 +65,7 @@ pub struct Reader {
     pub origins: Origins,
     /// Number of reads so far.
     pub turns: AtomicU64,
-    /// For each instance, the time until which it is not asked.
+    /// The times until which the instances are not asked, by place.
     pub avoided: Vec<AtomicU64>,
 }
 
@@ -150,17 +150,14 @@ fn let_in(
     view: &View,
 ) -> Option<HeaderMap> {
     let caller = access.caller(&intake.headers);
+    if access.is_required() {
+        let caller = caller.as_ref().ok()?;
+        let mut needs = needs(route, captures, &view.catalog).into_iter();
+        needs.all(|need| caller.may(need)).then_some(())?;
+    }
     let mut headers = intake.headers.clone();
     if access.keeps_token(&caller) {
-        headers.remove(header::AUTHORIZATION);
-        headers.remove(TOKEN_HEADER);
-    }
-    if access.is_required() {
-        let caller = caller.ok()?;
-        let may = needs(route, captures, &view.catalog)
-            .into_iter()
-            .all(|need| caller.may(need));
-        may.then_some(())?;
+        hide_token(&mut headers);
     }
     Some(headers)
 }

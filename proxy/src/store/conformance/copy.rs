@@ -286,7 +286,7 @@ async fn a_store_is_copied_and_back() {
     }
 }
 
-/// What was copied is served, and new rows get numbers of their own.
+/// A copy is served like its source, and new rows get numbers of their own.
 async fn goes_on<S: Store + VersionStore + HistoryStore>(store: &S) {
     let snapshot = store.load().await.unwrap();
     let collection = snapshot.catalog.get(collection_id(1)).unwrap();
@@ -349,7 +349,7 @@ async fn a_target_must_be_empty() {
     assert_eq!(server.server.run(everything).unwrap(), rows);
 }
 
-/// Where no store is, none is made: no file, no lock, no table.
+/// No store is made where there is none: no file, no lock, no table.
 #[tokio::test]
 async fn a_source_that_is_not_there_is_not_made() {
     let folder = tempfile::tempdir().unwrap();

@@ -50,7 +50,7 @@ fn failed(url: &str) -> impl Fn(Reason) -> StoreError {
 
 /// The pools.
 pub(super) struct Connections {
-    /// What was seen of the database's age.
+    /// Witness of the database's age.
     pub(super) witness: Witness,
     writers: PgPool,
     readers: PgPool,
